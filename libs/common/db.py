@@ -1,0 +1,111 @@
+"""PostgreSQL: one pool a process, one transaction at the edge. Nothing below an edge ever commits."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from libs.common.errors import Unavailable
+from libs.common.settings import Settings
+
+#: The transaction (or plain connection) that is passed along; asyncpg's own interface: execute, fetch, fetchrow, fetchval.
+Tx: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
+
+#: A frozen process must not hold locks: PostgreSQL ends its transaction, then its session.
+TIMEOUTS = {
+    "transaction_timeout": "10s",
+    "idle_in_transaction_session_timeout": "5s",
+    "lock_timeout": "5s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+#: Short statements on known indexes: compilation costs more than it saves.
+PLANNING = {"jit": "off", "timezone": "UTC"}
+
+OLDEST_SERVER = 17
+
+
+class Database:
+    """A pool of connections. `transaction()` is the edge: it commits when its block ends, rolls back when it raises."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", settings: Settings) -> None:
+        self.pool = pool
+        self.settings = settings
+
+    @classmethod
+    async def connect(cls, settings: Settings, name: str) -> "Database":
+        """Open the pool. Raises Unavailable when PostgreSQL cannot be reached or is older than 17."""
+        try:
+            pool = await asyncpg.create_pool(
+                settings.dsn,
+                min_size=2,
+                max_size=settings.pool_size,
+                ssl=settings.database_ssl(),
+                command_timeout=30,
+                timeout=5,
+                server_settings={"application_name": f"rapport-{name}", **TIMEOUTS, **PLANNING},
+            )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            raise Unavailable(f"PostgreSQL cannot be reached ({_address(settings.dsn)}): {error}") from error
+        database = cls(pool, settings)
+        async with pool.acquire() as connection:
+            version = connection.get_server_version().major
+        if version < OLDEST_SERVER:
+            await database.close()
+            raise Unavailable(f"PostgreSQL {version} is too old: Rapport needs {OLDEST_SERVER} or newer")
+        return database
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """One transaction, read committed."""
+        async with self.pool.acquire(timeout=5) as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Tx]:
+        """A connection without a transaction, for single reads."""
+        async with self.pool.acquire(timeout=5) as connection:
+            yield connection
+
+    async def session(self, name: str, **server_settings: str) -> "asyncpg.Connection[Any]":
+        """A connection of its own outside the pool, for session locks; the caller closes it."""
+        return await asyncpg.connect(
+            self.settings.dsn,
+            ssl=self.settings.database_ssl(),
+            timeout=5,
+            command_timeout=5,
+            server_settings={"application_name": name, **TIMEOUTS, **PLANNING, **server_settings},
+        )
+
+    async def ping(self) -> None:
+        """Raises Unavailable when PostgreSQL does not answer within 2 s."""
+        try:
+            async with asyncio.timeout(2), self.connection() as connection:
+                await connection.fetchval("SELECT 1")
+        except UNAVAILABLE as error:
+            raise Unavailable(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
+
+
+#: Exceptions that say "PostgreSQL is away or in the way", not "this record is bad". See `is_data_error`.
+UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether PostgreSQL refused the data itself: SQLSTATE class 22 (data exception) or 23 (constraint violation)."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in ("22", "23")
+
+
+def _address(dsn: str) -> str:
+    return re.sub(r":[^:@/]+@", "@", dsn)

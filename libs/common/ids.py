@@ -1,0 +1,22 @@
+"""Ids: derived ones for what follows from a record (the same on every replay), fresh ones for what REST creates."""
+
+import hashlib
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+_SEPARATOR = b"\x1f"
+
+
+def derived(*parts: str) -> UUID:
+    """UUIDv8 (RFC 9562, section 5.8) from a hash of `parts`: the same parts give the same id, always."""
+    digest = hashlib.blake2b(_SEPARATOR.join(part.encode() for part in parts), digest_size=16).digest()
+    number = int.from_bytes(digest)
+    number = number & ~(0xF << 76) | 0x8 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=number)
+
+
+def fresh() -> UUID:
+    """UUIDv7: unique, and sorted by the time it was made. Never in a fold: a replay would give another."""
+    return uuid7()

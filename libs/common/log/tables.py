@@ -1,0 +1,70 @@
+"""The log's tables, in the schema `log`: the wire between services, which belongs to none of them.
+
+Heads hold the next offset of each partition; a topic's table holds its records. Positions and forwarders' marks are each
+service's own (`libs.common.fold.tables`).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+)
+
+from libs.common.topics import JOURNAL, NAMES
+
+SCHEMA = "log"
+metadata = MetaData(schema=SCHEMA)
+
+#: One row: how many partitions every topic has. Stored when the database is made; another number is refused.
+installation = Table(
+    "installation",
+    metadata,
+    Column("only", Integer, primary_key=True, server_default="1"),
+    Column("partitions", SmallInteger, nullable=False),
+)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", SmallInteger, primary_key=True),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("next", BigInteger, nullable=False, server_default="0"),
+    postgresql_with={"fillfactor": 10},
+)
+
+
+def _topic(name: str) -> Table:
+    table = Table(
+        name,
+        metadata,
+        Column("partition", SmallInteger, nullable=False),
+        Column("offset", BigInteger, nullable=False),
+        Column("key", Text, nullable=False),
+        Column("time", DateTime(timezone=True), nullable=False),
+        Column("appended_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("value", LargeBinary, nullable=False),
+        PrimaryKeyConstraint("partition", "offset"),
+    )
+    if name == JOURNAL:  # read by customer: their timeline
+        Index("journal_by_customer", table.c.key, table.c.time, table.c.partition, table.c.offset)
+    return table
+
+
+topics = {name: _topic(name) for name in NAMES}
+
+
+def relation(topic: str) -> str:
+    """A topic's table as SQL: `log."profile.journal"`."""
+    if topic not in topics:
+        raise ValueError(f"{topic} is no topic; the topics are {', '.join(NAMES)}")
+    return f'{SCHEMA}."{topic}"'

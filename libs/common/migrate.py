@@ -1,0 +1,146 @@
+"""Migrations: one Alembic history for the log and one for each service, run as a step of their own.
+
+`python -m libs.common.migrate` migrates the databases of all services that the environment names, under an advisory
+lock: two of them at once wait for each other. A service itself only checks (`refuse_outdated`).
+"""
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import cast
+
+import asyncpg
+from alembic import command, context
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from libs.common.db import Tx
+from libs.common.errors import Unavailable
+from libs.common.settings import Settings
+from libs.common.topics import NAMES
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("ingest", "profile", "rewards", "triggers", "metrics")
+LOCK = 7_262_001  # any number, the same for all
+
+
+def scripts(history: str) -> Path:
+    """Where a history lies: `log` in libs, a service's beside its code."""
+    return ROOT / "libs/common/log/migrations" if history == "log" else ROOT / "services" / history / "migrations"
+
+
+def _config(history: str, connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(scripts(history)))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    config.attributes["history"] = history
+    return config
+
+
+def run_env(metadata: MetaData) -> None:
+    """What each history's env.py calls: run the migrations on the connection that `migrate` opened."""
+    config = context.config
+    context.configure(
+        connection=config.attributes["connection"],
+        target_metadata=metadata,
+        version_table="alembic_version",
+        version_table_schema=config.attributes["history"],
+        include_schemas=True,
+        include_name=lambda name, kind, _: kind != "schema" or name == config.attributes["history"],
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _upgrade(connection: Connection, history: str) -> None:
+    connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{history}"'))
+    command.upgrade(_config(history, connection), "head")
+
+
+async def migrate(settings: Settings, histories: tuple[str, ...] = ("log", *SERVICES)) -> None:
+    """Bring a database to the newest schema of `histories` and set the log up for `settings.partitions`.
+
+    Safe to run at any time and twice at once. Raises Unavailable when the database has another number of partitions.
+    """
+    url = settings.dsn.replace("postgresql://", "postgresql+asyncpg://")
+    engine = create_async_engine(url, connect_args={"ssl": settings.database_ssl()})
+    try:
+        async with engine.connect() as lock:
+            await lock.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+            for history in histories:
+                async with engine.begin() as connection:
+                    await connection.run_sync(_upgrade, history)
+            await lock.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+        async with engine.begin() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            await install(cast("Tx", raw), settings.partitions)
+    finally:
+        await engine.dispose()
+
+
+async def install(tx: Tx, partitions: int) -> None:
+    """Set the log up: a head for each partition of each topic. Raises Unavailable on another number of partitions."""
+    await tx.execute("INSERT INTO log.installation (partitions) VALUES ($1) ON CONFLICT DO NOTHING", partitions)
+    await refuse_other_partitions(tx, partitions)
+    await tx.execute(
+        "INSERT INTO log.heads (topic, partition) SELECT topic, partition FROM unnest($1::text[]) topic,"
+        " generate_series(0, $2::int - 1) partition ON CONFLICT DO NOTHING",
+        list(NAMES),
+        partitions,
+    )
+
+
+async def refuse_other_partitions(tx: Tx, partitions: int) -> None:
+    """Raises Unavailable when the log has another number of partitions than the settings say."""
+    stored = await tx.fetchval("SELECT partitions FROM log.installation")
+    if stored != partitions:
+        raise Unavailable(
+            f"this database's log has {stored} partitions, RAPPORT_PARTITIONS says {partitions}: the number cannot be changed,"
+            f" set RAPPORT_PARTITIONS={stored}"
+        )
+
+
+async def refuse_outdated(tx: Tx, history: str) -> None:
+    """Raises Unavailable when the schema is not the one that this code was written for: run `rapport migrate`."""
+    wanted = ScriptDirectory.from_config(_config(history)).get_current_head()
+    try:
+        found = await tx.fetchval(f'SELECT version_num FROM "{history}".alembic_version')
+    except asyncpg.UndefinedTableError:
+        found = None
+    known = {script.revision for script in ScriptDirectory.from_config(_config(history)).walk_revisions()}
+    if found != wanted and (found is None or found in known):
+        raise Unavailable(f"the schema {history} is at {found}, this release needs {wanted}: run `rapport migrate`")
+
+
+def service_settings(service: str) -> Settings:
+    """A service's own settings class, read from the environment (so that each may have its own database)."""
+    module = importlib.import_module(f"services.{service}.settings")
+    return cast("type[Settings]", module.Settings).load(service)
+
+
+async def migrate_all() -> None:
+    """Migrate every database that the services' settings name: each gets the log and its services' histories."""
+    databases: dict[str, tuple[Settings, list[str]]] = {}
+    for service in SERVICES:
+        settings = service_settings(service)
+        databases.setdefault(settings.dsn, (settings, ["log"]))[1].append(service)
+    for settings, histories in databases.values():
+        await migrate(settings, tuple(histories))
+        print(f"migrated {', '.join(histories)}")
+
+
+def main() -> int:
+    try:
+        asyncio.run(migrate_all())
+    except (Unavailable, ValueError, OSError) as error:
+        print(f"rapport migrate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

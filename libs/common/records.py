@@ -1,0 +1,125 @@
+"""Records: CloudEvents 1.0 in structured JSON, with `data` as the last member.
+
+An *event* is what a client said, a *fact* is what a service decided. Both are `Envelope`s around a typed `data`. Because
+`data` is last, profile can splice a snapshot of the customer into a raw event without decoding it (`spliced`).
+
+Attributes beside CloudEvents' own: `recordedtime` (CloudEvents extension: when we received or decided it), `traceparent`
+(distributed tracing extension), `causationid` (the record that this fact follows from), `depth` (how many facts lie
+between it and an event) and `stamp` (where in the order of its customer a fact was decided).
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+#: A record may be this many bytes, with either log.
+LARGEST = 900_000
+
+
+class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A record as read. `data` stays raw: each service decodes only the fields that it reads."""
+
+    specversion: str = ""
+    id: str
+    source: str
+    type: str
+    time: datetime
+    recordedtime: datetime
+    subject: str | None = None
+    traceparent: str | None = None
+    causationid: str | None = None
+    depth: int = 0
+    stamp: str | None = None
+    datacontenttype: str = ""
+    data: msgspec.Raw
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service decided: the typed `data` of a record. A subclass names its versioned `TYPE`."""
+
+    TYPE: ClassVar[str]
+
+    @property
+    def effect(self) -> str:
+        """What makes this fact different from the others of its type that follow from the same cause (a rule's id)."""
+        return ""
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """An identifier and since which `version` it leads to the customer; the higher version wins."""
+
+    kind: str
+    value: str
+    version: int
+
+
+class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The customer as they were when the record was bound to them: `data.customer` of every journal record.
+
+    `traits` are cut to 8 KB, the largest left out first (`traits_cut` names them). `revenue` is in major units by
+    currency. `bound` are the identifiers that this very record led to the customer.
+    """
+
+    id: str
+    traits: dict[str, Any] = {}
+    traits_cut: list[str] = []
+    orders: int = 0
+    revenue: dict[str, float] = {}
+    first_seen: datetime | None = None
+    last_seen: datetime | None = None
+    bound: list[Binding] = []
+
+
+class Journalled(msgspec.Struct):
+    """The part of a journal record's `data` that every reader needs."""
+
+    customer: Snapshot
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def decode(value: bytes) -> Envelope:
+    """The envelope of a record. Raises msgspec.DecodeError when it is none."""
+    return _envelope.decode(value)
+
+
+def encode(
+    *,
+    id: str,
+    source: str,
+    type: str,
+    time: datetime,
+    recordedtime: datetime,
+    data: Any,
+    subject: str | None = None,
+    traceparent: str | None = None,
+    causationid: str | None = None,
+    depth: int = 0,
+    stamp: str | None = None,
+) -> bytes:
+    """A record as bytes. `data` is a non-empty struct or mapping; decimals become JSON numbers."""
+    head: dict[str, Any] = {"specversion": "1.0", "id": id, "source": source, "type": type, "time": time}
+    head["recordedtime"] = recordedtime
+    for name, value in (("subject", subject), ("traceparent", traceparent), ("causationid", causationid)):
+        if value is not None:
+            head[name] = value
+    if depth:
+        head["depth"] = depth
+    if stamp is not None:
+        head["stamp"] = stamp
+    head["datacontenttype"] = "application/json"
+    head["data"] = data
+    return _encoder.encode(head)
+
+
+def spliced(event: bytes, snapshot: bytes) -> bytes:
+    """The record with `"customer": snapshot` as the last member of its `data`, without decoding it."""
+    return b'%b,"customer":%b}}' % (event[:-2], snapshot)
+
+
+def display_name(type: str) -> str:
+    """What marketers call a fact's type: `points.credited.v1` is "Points Credited"."""
+    return " ".join(word.capitalize() for word in type.rsplit(".v", 1)[0].replace(".", " ").split())

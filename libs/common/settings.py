@@ -1,0 +1,101 @@
+"""Settings: read once from the environment (`RAPPORT_…`), passed as an argument, never imported."""
+
+import ssl
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What every service reads. A secret may be given in a file instead: `RAPPORT_X_FILE` beside `RAPPORT_X`."""
+
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    database_url: SecretStr = Field(default=SecretStr(""), description="postgresql://user:password@host:5432/database")
+    database_password_file: Path | None = None
+    database_tls: Literal["disable", "prefer", "require", "verify-full"] = "prefer"
+    database_ca_file: Path | None = None
+    pool_size: int = Field(default=12, ge=3, le=200, description="PostgreSQL connections of this process")
+
+    log: Literal["postgres", "kafka"] = "postgres"
+    partitions: int = Field(default=8, ge=1, le=256)
+    topic_prefix: str = ""
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_sasl_password_file: Path | None = None
+    kafka_ca_file: Path | None = None
+    kafka_replication: int = Field(default=1, ge=1, description="copies of each partition of the topics we create")
+
+    jwt_public_key: str = ""
+    jwt_public_key_file: Path | None = None
+
+    workspace_timezone: str = "UTC"
+    default_currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
+    body_limit: int = Field(default=1_000_000, description="largest REST body in bytes")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _read_secret_files(self) -> Self:
+        if self.database_password_file:
+            password = self.database_password_file.read_text().strip()
+            self.database_url = SecretStr(_with_password(self.database_url.get_secret_value(), password))
+        if self.kafka_sasl_password_file:
+            self.kafka_sasl_password = SecretStr(self.kafka_sasl_password_file.read_text().strip())
+        if self.jwt_public_key_file:
+            self.jwt_public_key = self.jwt_public_key_file.read_text()
+        return self
+
+    @classmethod
+    def load(cls, service: str) -> Self:
+        """The settings of one service: `RAPPORT_REWARDS_X` (say) where it is set, else `RAPPORT_X`."""
+        common = cls()
+        own = cls(_env_prefix=f"RAPPORT_{service.upper()}_")  # type: ignore[call-arg]
+        return common.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+    @property
+    def dsn(self) -> str:
+        """The database's address, for asyncpg. Raises ValueError when none is set."""
+        if not (url := self.database_url.get_secret_value()):
+            raise ValueError(
+                "RAPPORT_DATABASE_URL is not set: give the PostgreSQL address, postgresql://user@host/database"
+            )
+        return url.replace("postgresql+asyncpg://", "postgresql://")
+
+    def database_ssl(self) -> ssl.SSLContext | Literal["disable", "prefer", "require", "verify-full"]:
+        """What asyncpg takes as `ssl`: a context when certificates are to be checked, else the mode."""
+        if "host=/" in self.dsn.replace("%2F", "/"):
+            return "disable"
+        if self.database_tls == "verify-full":
+            return ssl.create_default_context(cafile=self.database_ca_file and str(self.database_ca_file))
+        return self.database_tls
+
+    def kafka_options(self) -> dict[str, object]:
+        """How aiokafka's clients reach the brokers: addresses, TLS and SASL."""
+        options: dict[str, object] = {
+            "bootstrap_servers": self.kafka_bootstrap,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if "SSL" in self.kafka_security_protocol.removeprefix("SASL_"):
+            options["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ca_file and str(self.kafka_ca_file))
+        if self.kafka_security_protocol.startswith("SASL"):
+            options["sasl_mechanism"] = self.kafka_sasl_mechanism
+            options["sasl_plain_username"] = self.kafka_sasl_username
+            options["sasl_plain_password"] = self.kafka_sasl_password.get_secret_value()
+        return options
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    netloc = f"{user.split(':')[0] or 'postgres'}:{quote(password, safe='')}@{host}"
+    # urlunsplit drops the "//" of an empty host, so the query is put back by hand
+    return urlunsplit((parts.scheme, netloc, parts.path, urlencode(parse_qsl(parts.query)), ""))

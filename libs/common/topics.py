@@ -1,0 +1,40 @@
+"""The topics: each has exactly one writing service, and is named after it."""
+
+from typing import NamedTuple
+
+
+class Topic(NamedTuple):
+    """Who writes a topic, what its key is, what it says and who reads it."""
+
+    name: str
+    writer: str
+    key: str
+    says: str
+    readers: tuple[str, ...]
+
+
+EVENTS = "ingest.events"
+JOURNAL = "profile.journal"
+REWARDS = "rewards.facts"
+TRIGGERS = "triggers.facts"
+METRICS = "metrics.facts"
+
+TOPICS = (
+    Topic(EVENTS, "ingest", "anonymousId, else userId", "what a client app said happened", ("profile",)),
+    Topic(JOURNAL, "profile", "customer id", "what a customer did, with the customer as they were", ("rewards", "triggers", "metrics")),
+    Topic(REWARDS, "rewards", "customer id", "points, badges and levels that rewards decided", ("profile",)),
+    Topic(TRIGGERS, "triggers", "customer id", "messages that triggers queued, withheld, sent or saw read", ("profile",)),
+    Topic(METRICS, "metrics", "customer id", "risk and value bands that metrics found changed", ("profile",)),
+)  # fmt: skip
+
+NAMES = tuple(topic.name for topic in TOPICS)
+
+
+def written_by(service: str) -> list[str]:
+    """The topics that a service writes (one each)."""
+    return [topic.name for topic in TOPICS if topic.writer == service]
+
+
+def read_by(service: str) -> list[str]:
+    """The topics that a service reads."""
+    return [topic.name for topic in TOPICS if service in topic.readers]

@@ -1,0 +1,7 @@
+"""What triggers reads from the environment, beside what every service reads."""
+
+from libs.common import settings
+
+
+class Settings(settings.Settings):
+    """`RAPPORT_TRIGGERS_…` wins over `RAPPORT_…`."""
