@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     def load(cls, service: str) -> Self:
         """The settings of one service: `RAPPORT_REWARDS_X` (say) where it is set, else `RAPPORT_X`."""
         common = cls()
-        own = cls(_env_prefix=f"RAPPORT_{service.upper()}_")  # type: ignore[call-arg]
+        own = cls(_env_prefix=f"RAPPORT_{service.upper()}_")
         return common.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
     @property
