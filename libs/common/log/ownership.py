@@ -1,0 +1,100 @@
+"""Who reads which partition: session advisory locks on one connection, shared fairly between the living processes.
+
+The locks only keep processes out of each other's way; what makes double reading harmless is the fence. The connection
+has an `idle_session_timeout`, so that the locks of a frozen process are freed while it stands still.
+"""
+
+import asyncio
+import math
+import random
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from libs.common.db import Database
+from libs.common.log.reader import Where
+
+#: A process that has not been heard of for so long has lost its partitions.
+IDLE_SESSION_MS = 3000
+HEARTBEAT = 0.5
+
+_MEMBERS = """
+SELECT count(DISTINCT objid) FROM pg_locks
+WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objsubid = 2
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+class Ownership:
+    """Holds partitions for one reader of one service. Call `balance` every HEARTBEAT seconds."""
+
+    def __init__(self, database: Database, reader: str, wheres: Sequence[Where]) -> None:
+        self._database = database
+        self._reader = reader
+        self._wheres = sorted(wheres)
+        self._session: asyncpg.Connection[Any] | None = None
+        self.owned: set[Where] = set()
+        #: What lies over the fair share and should be given back.
+        self.surplus: list[Where] = []
+
+    async def balance(self) -> set[Where]:
+        """Renew the session and take free partitions up to the fair share; returns what is now owned.
+
+        Raises what asyncpg raises when the session is gone: then everything is lost, and `owned` is empty.
+        """
+        try:
+            session = self._session or await self._open()
+            members = max(1, await session.fetchval(_MEMBERS, _unsigned(self._class("members"))))
+            share = math.ceil(len(self._wheres) / members)
+            for where in self._wheres:
+                if len(self.owned) >= share:
+                    break
+                if where not in self.owned and await session.fetchval(
+                    "SELECT pg_try_advisory_lock($1, $2)", self._class(where.topic), where.partition
+                ):
+                    self.owned.add(where)
+            self.surplus = sorted(self.owned)[share:]
+            return set(self.owned)
+        except BaseException:
+            self.forget()
+            raise
+
+    async def give_back(self, where: Where) -> None:
+        """Free a partition, after its last batch is done."""
+        self.owned.discard(where)
+        if self._session and not self._session.is_closed():
+            await self._session.execute("SELECT pg_advisory_unlock($1, $2)", self._class(where.topic), where.partition)
+
+    def forget(self) -> None:
+        """Drop the session, and with it all locks, without asking the server."""
+        self.owned.clear()
+        self.surplus = []
+        if self._session:
+            self._session.terminate()
+            self._session = None
+
+    async def close(self) -> None:
+        self.owned.clear()
+        if self._session:
+            session, self._session = self._session, None
+            await session.close(timeout=2)
+
+    async def _open(self) -> "asyncpg.Connection[Any]":
+        session = await asyncio.wait_for(
+            self._database.session(f"rapport-{self._reader}", idle_session_timeout=f"{IDLE_SESSION_MS}ms"), 5
+        )
+        member = random.SystemRandom().randrange(2**31)
+        await session.execute("SELECT pg_advisory_lock($1, $2)", self._class("members"), member)
+        self._session = session
+        return session
+
+    def _class(self, name: str) -> int:
+        """A 32-bit lock class for a name, signed as PostgreSQL takes it."""
+        number = zlib.crc32(f"{self._reader}/{name}".encode())
+        return number - 2**32 if number >= 2**31 else number
+
+
+def _unsigned(number: int) -> int:
+    return number + 2**32 if number < 0 else number

@@ -1,0 +1,96 @@
+"""Reading the log: one interface, two implementations (PostgreSQL and Kafka), proven by one suite."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+
+class Where(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
+class Position(NamedTuple):
+    """What to read next: offset `next` of `epoch`; `hint` is where Kafka keeps it, if that is known."""
+
+    epoch: int
+    next: int
+    hint: int | None = None
+
+
+class Record(NamedTuple):
+    """A record as read. `native` is the offset in the log that it was read from (Kafka's own may differ from ours)."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value: bytes
+    appended_at: datetime
+    native: int
+
+
+class Lag(NamedTuple):
+    """How far a position is behind: records, and the age in seconds of the oldest one not yet read."""
+
+    records: int
+    seconds: float
+
+
+class Gap(NamedTuple):
+    """Offset `expected` was to come, `found` came: what lies between is missing from the log that is read."""
+
+    expected: int
+    found: int
+
+
+class Reader(Protocol):
+    """Reads any partition of some topics. Keeps no position: the caller's is the truth, given with each call."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
+        """The next records, exactly from `position` on without a gap, at most `limit`; none after `wait` seconds.
+
+        Safe to call again with the same position. Raises what its driver raises while the log is away.
+        """
+        ...
+
+    async def lag(self, positions: Mapping[Where, Position]) -> dict[Where, Lag]:
+        """How far each position is behind the head of its partition."""
+        ...
+
+    @property
+    def gaps(self) -> Mapping[Where, Gap]:
+        """The partitions at which records are missing now; empty in health."""
+        ...
+
+
+def contiguous(position: Position, records: Iterable[Record]) -> tuple[list[Record], Gap | None]:
+    """The records that follow `position` without a gap, and the gap that ends them, if one does.
+
+    A lower offset than expected is a duplicate and passed over; a higher one is a gap, from which on all are left out.
+    """
+    accepted: list[Record] = []
+    expected = position.next
+    for record in records:
+        if record.offset == expected:
+            accepted.append(record)
+            expected += 1
+        elif record.offset > expected:
+            return accepted, Gap(expected, record.offset)
+    return accepted, None
+
+
+def after(position: Position, records: list[Record]) -> Position:
+    """The position behind `records` (which must follow `position` without a gap)."""
+    if not records:
+        return position
+    return Position(position.epoch, records[-1].offset + 1, records[-1].native + 1)
