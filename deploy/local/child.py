@@ -1,0 +1,161 @@
+"""Child processes that never outlive their owner unnoticed: each has a pid file, by which the next owner cleans up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+LAUNCH = Path(__file__).with_name("launch.py")
+LOG_BYTES = 8_000_000
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a child runs as. `capability` is a Linux capability's number that it keeps, -1 for none."""
+
+    uid: int = -1
+    gid: int = -1
+    capability: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}:{self.capability}"
+
+
+OURSELVES = Account()
+
+
+class Child:
+    """A running program of ours. Its output goes to `log`; its pid file goes when it is reaped."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pid_file: Path) -> None:
+        self._process = process
+        self._pid_file = pid_file
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def exit_status(self) -> int | None:
+        """None while it runs; negative is the signal that ended it. Does not block."""
+        status = self._process.poll()
+        if status is not None:
+            self._pid_file.unlink(missing_ok=True)
+        return status
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the program itself; nothing happens when it has ended."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL to the program and to what it started in its own group."""
+        if self.exit_status() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self, deadline: float) -> int:
+        """Block until it ends, by itself or by SIGKILL after `deadline` seconds; returns the exit status."""
+        try:
+            self._process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+        self._pid_file.unlink(missing_ok=True)
+        return self._process.returncode
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, deadline: float = 15) -> int:
+        """Ask with a signal, insist with SIGKILL after `deadline` seconds. Blocks; returns the exit status."""
+        self.send(number)
+        return self.wait(deadline)
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    pid_file: Path,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    account: Account = OURSELVES,
+    at_our_end: signal.Signals = signal.SIGTERM,
+) -> Child:
+    """Start a program in a session of its own (a terminal's Ctrl-C does not reach it).
+
+    Call it from a thread that lives as long as the child should: Linux sends `at_our_end` when that thread is gone.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    rotate(log)
+    launcher = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(at_our_end)), str(account)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*launcher, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    pid_file.parent.mkdir(parents=True, exist_ok=True)
+    pid_file.write_text(json.dumps({"pid": process.pid, "started": time.time(), "argv": list(argv)}))
+    return Child(process, pid_file)
+
+
+def rotate(log: Path) -> None:
+    """Keep one older log file when this one has grown large."""
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(log.suffix + ".1"))
+
+
+def leftover(pid_file: Path) -> psutil.Process | None:
+    """The process that a former owner left running, if it is verifiably that one: same start time, same command line."""
+    try:
+        noted = json.loads(pid_file.read_text())
+        process = psutil.Process(noted["pid"])
+        same = abs(process.create_time() - noted["started"]) < 5 and is_command(process, noted["argv"])
+    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None
+    return process if same else None
+
+
+def is_command(process: psutil.Process, argv: Sequence[str]) -> bool:
+    """Whether the process runs this command (or is about to: the launcher carries it as its arguments)."""
+    return len(argv) > 0 and process.cmdline()[-len(argv) :][1:] == list(argv[1:])
+
+
+def end_leftover(pid_file: Path, number: signal.Signals = signal.SIGTERM, deadline: float = 10) -> int | None:
+    """Stop what a former owner left running, and forget it. Blocks; returns its pid, None if there was nothing."""
+    process = leftover(pid_file)
+    if process is not None:
+        end(process, number, deadline)
+    pid_file.unlink(missing_ok=True)
+    return None if process is None else process.pid
+
+
+def end_all(program: str, argument: str, number: signal.Signals, deadline: float = 20) -> None:
+    """Stop every process of this program that has `argument` on its command line, whoever started it. Blocks."""
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if words and Path(words[0]).name == program and argument in words:
+            end(process, number, deadline)
+
+
+def end(process: psutil.Process, number: signal.Signals, deadline: float) -> None:
+    """Ask a process that is not our child to end, insist after `deadline` seconds, and wait until it has."""
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+        try:
+            process.wait(deadline)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(deadline)

