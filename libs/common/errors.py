@@ -6,8 +6,11 @@
     ├── Unauthenticated           401  no key or token, or one that is not known
     ├── Forbidden                 403  a known key or token without the right
     ├── NotFound                  404
+    ├── MethodNotAllowed          405
+    ├── TooSlow                   408  the body did not arrive in time
     ├── Conflict                  409  the state, or an idempotency key, says otherwise
     ├── TooLarge                  413
+    ├── UnsupportedMediaType      415
     ├── TooMany                   429  come back after `retry_after` seconds
     └── Unavailable               503  a part that we need is away; come back after `retry_after` seconds
 
@@ -16,15 +19,17 @@ problem+json.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 
 class RapportError(Exception):
     """Base of all errors that are answered to a caller. `detail` is a sentence that says what to do."""
 
-    status: ClassVar[int] = 500
-    title: ClassVar[str] = "Internal error"
+    status: int = 500
+    title: str = "Internal error"
     retry_after: int | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str, **members: Any) -> None:
         super().__init__(detail)
@@ -60,6 +65,7 @@ class Malformed(Invalid):
 class Unauthenticated(RapportError):
     status = 401
     title = "Unauthenticated"
+    headers = MappingProxyType({"www-authenticate": "Bearer"})
 
 
 class Forbidden(RapportError):
@@ -72,6 +78,16 @@ class NotFound(RapportError):
     title = "Not found"
 
 
+class MethodNotAllowed(RapportError):
+    status = 405
+    title = "Method not allowed"
+
+
+class TooSlow(RapportError):
+    status = 408
+    title = "Request timeout"
+
+
 class Conflict(RapportError):
     status = 409
     title = "Conflict"
@@ -80,6 +96,11 @@ class Conflict(RapportError):
 class TooLarge(RapportError):
     status = 413
     title = "Too large"
+
+
+class UnsupportedMediaType(RapportError):
+    status = 415
+    title = "Unsupported media type"
 
 
 class TooMany(RapportError):

@@ -1,0 +1,186 @@
+"""How a service is put together and run: the same for all five."""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import TypeVar
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from pydantic import ValidationError
+
+from libs.common.auth import Verifier
+from libs.common.settings import Settings
+from libs.common.telemetry import Meter, configure_logs, log
+from libs.common.web import health
+from libs.common.web.health import Check, Component, ReaderLag, Worker
+from libs.common.web.lifecycle import Gate, Lifecycle
+from libs.common.web.limits import Limits
+from libs.common.web.openapi import document
+from libs.common.web.problems import AddMembers, Problems
+from libs.common.web.requests import Requests
+
+__all__ = ["Check", "Component", "Lifecycle", "ReaderLag", "Worker", "assemble", "serve"]
+
+S = TypeVar("S", bound=Settings)
+
+VERSION = "0.1.0"
+DESCRIPTION = (
+    "Part of Rapport, a customer engagement platform. Errors are RFC 9457 problems whose `detail` says what to do;"
+    " lists are `{items, next}`; `{ref}` is a customer's id, `user:ann` or `anon:a1`."
+)
+
+
+def assemble(
+    name: str,
+    title: str,
+    settings: Settings,
+    components: Sequence[Component],
+    routers: Sequence[APIRouter],
+    *,
+    meter: Meter | None = None,
+    body_limits: Mapping[str, int | None] | None = None,
+    problem_members: AddMembers | None = None,
+) -> FastAPI:
+    """A service: its routes, its components' lives, health, limits, problems, metrics.
+
+    The components start in the background, in order, so that the port is up at once; until all have, routes answer 503
+    with what is missing. `body_limits` gives path prefixes another limit in bytes, or None: that route reads and bounds
+    its body itself (`limits.read_body`). `problem_members` adds members to every problem. `app.state` holds `settings`,
+    `meter`, `verifier`, `problems` and `lifecycle`. Raises ValueError when the settings' public key is none.
+    """
+    meter = meter or Meter(name)
+    problems = Problems(problem_members)
+    lifecycle = Lifecycle(name, components)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        lifecycle.begin()
+        try:
+            yield
+        finally:
+            await lifecycle.end()
+
+    app = FastAPI(
+        title=title,
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        # ours are in telemetry.py
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.settings = settings
+    app.state.meter = meter
+    app.state.verifier = Verifier(settings)
+    app.state.problems = problems
+    app.state.lifecycle = lifecycle
+    problems.install(app)
+    # the last added is the outermost
+    app.add_middleware(Limits, problems=problems, limit=settings.body_limit, own=body_limits or {})
+    app.add_middleware(Gate, lifecycle=lifecycle, problems=problems)
+    app.add_middleware(Requests, meter=meter, problems=problems)
+    for router in (health.router, *routers):
+        app.include_router(router)
+    document(app)
+    return app
+
+
+def serve(name: str, create: Callable[[S], FastAPI], settings_class: type[S]) -> None:
+    """Run a service until SIGTERM or SIGINT; exits 0 then, 2 when a setting is wrong, 1 when a part cannot start."""
+    if os.environ.get("RAPPORT_DIE_WITH_PARENT") == "1":
+        _die_with_parent()
+    try:
+        settings = settings_class.load(name)
+        configure_logs(name, settings.log_level)
+        app = create(settings)
+    except (ValueError, OSError) as error:
+        print(f"{name}: {_sentence(name, error)}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    server = _Server(app, settings)
+    server.run()
+    sys.exit(1 if server.failed or not server.started else 0)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but a signal ends the process with 0, says "draining" first, and a part that cannot start ends it too."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                settings.host,
+                settings.port,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                log_config=None,
+                log_level=max(logging.getLevelName(settings.log_level.upper()), logging.WARNING),
+                access_log=False,
+                server_header=False,
+                backlog=2048,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=10,
+            )
+        )
+        self.lifecycle: Lifecycle = app.state.lifecycle
+        self.lifecycle.on_failure = self._fail
+        self.failed = False
+        self.drain_seconds = settings.drain_seconds
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def _fail(self, _: Exception) -> None:
+        self.failed = True
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # a signal may arrive in the middle of anything, so the work is left to the loop
+        if self.loop is None or self.lifecycle.draining.is_set():
+            self._close(sig, frame)
+        else:
+            self.loop.call_soon_threadsafe(self._drain, sig)
+
+    def _drain(self, sig: int) -> None:
+        log("serve").info("draining", signal=signal.Signals(sig).name)
+        self.lifecycle.draining.set()
+        if self.loop is not None:
+            self.loop.call_later(self.drain_seconds, self._close, sig, None)
+
+    def _close(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()  # it is obeyed, not raised again once all is stopped
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to send this process SIGTERM when the thread that started it ends (a killed runner leaves nothing)."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _sentence(service: str, error: ValueError | OSError) -> str:
+    """What is wrong with the settings, naming the variable."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        field = str(first["loc"][0]).upper() if first["loc"] else ""
+        own = f"RAPPORT_{service.upper()}_{field}"
+        variable = own if own in os.environ else f"RAPPORT_{field}"
+        value = "" if field.endswith(("URL", "PASSWORD", "KEY", "SECRET")) else f" (it is {first['input']!r})"
+        return f"{variable} is wrong: {first['msg']}{value}" if field else first["msg"]
+    if isinstance(error, OSError) and error.filename is not None:
+        named = [
+            key for key, value in os.environ.items() if key.startswith("RAPPORT_") and value == str(error.filename)
+        ]
+        return f"{named[0] if named else 'a setting'} names {error.filename}, which cannot be read: {error.strerror}"
+    return str(error)

@@ -1,0 +1,79 @@
+"""The OpenAPI page: what each route answers when it cannot, described once for all routes."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from libs.common.web.problems import MEDIA_TYPE
+
+_PROBLEM = {
+    "title": "Problem",
+    "description": "RFC 9457. `detail` is a sentence that says what to do; `request_id` is in the logs too.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:rapport:problem:not-found"]},
+        "title": {"type": "string", "examples": ["Not found"]},
+        "status": {"type": "integer", "examples": [404]},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "description": "What is wrong, place by place (422).",
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "at": {"type": "string", "examples": ["body.points"]},
+                    "message": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+_MEANINGS = {
+    "400": "The body cannot be read: it is no JSON, nested too deeply, or carries a NUL.",
+    "401": "No token, or one that is not valid.",
+    "403": "The token lacks a scope that this needs.",
+    "404": "There is no such thing.",
+    "422": "Something in the request is wrong: `errors` says where.",
+    "503": "A part that this needs is away: come back after `Retry-After` seconds.",
+}
+
+
+def document(app: FastAPI) -> None:
+    """Give `app`'s OpenAPI page the problems that its routes answer with."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = _PROBLEM
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            for path, operations in schema["paths"].items():
+                for operation in operations.values():
+                    _describe(path, operation)
+        assert app.openapi_schema is not None  # noqa: S101 - made() has set it
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe(path: str, operation: dict[str, Any]) -> None:
+    responses = operation.setdefault("responses", {})
+    responses.pop("422", None)
+    if not path.startswith("/v1"):
+        return
+    wanted = ["422", "503"]
+    if "security" in operation:
+        wanted += ["401", "403"]
+    if "{" in path:
+        wanted.append("404")
+    if "requestBody" in operation:
+        wanted.append("400")
+    for status in sorted(wanted):
+        responses[status] = {
+            "description": _MEANINGS[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }

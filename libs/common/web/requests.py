@@ -1,0 +1,92 @@
+"""The outermost layer of every service, plain ASGI for speed: request ids, trace context, metrics, the last resort."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.common.telemetry import Meter, RequestContext, enter_request, log
+from libs.common.web.problems import Problems
+
+logger = log("http")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Requests:
+    """Gives each request an id (or keeps a sane `x-request-id`) and a `traceparent`, measures it, and answers whatever
+    nobody else caught with a 500 that tells the caller nothing but the id."""
+
+    def __init__(self, app: ASGIApp, meter: Meter, problems: Problems) -> None:
+        self.app = app
+        self.problems = problems
+        self.meter = meter
+        # labelled children, looked up once each: labels() takes a lock and builds a key
+        self.seconds: dict[tuple[str, str], Histogram] = {}
+        self.count: dict[tuple[str, str, int], Counter] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        context = _context(scope)
+        enter_request(context)
+        request_id = context.request_id.encode()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        except Exception as error:
+            response = self.problems.answer_any(error, scope)
+            if status:  # the answer has begun: it can only be cut off
+                raise
+            await response(scope, receive, answer)
+        finally:
+            self._measure(scope, status, time.perf_counter() - started)
+
+    def _measure(self, scope: Scope, status: int, seconds: float) -> None:
+        # a path that no route took would be a label for each path anybody thinks of
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        timer = self.seconds.get((route, method))
+        if timer is None:
+            timer = self.seconds[route, method] = self.meter.http_seconds.labels(route, method)
+        timer.observe(seconds)
+        counter = self.count.get((route, method, status // 100))
+        if counter is None:
+            counter = self.meter.http_requests.labels(route, method, f"{status // 100}xx" if status else "gone")
+            self.count[route, method, status // 100] = counter
+        counter.inc()
+        if status >= 500 or _debug():
+            level: Callable[..., object] = logger.warning if status >= 500 else logger.debug
+            level("answered", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4))
+
+
+_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+
+
+def _debug() -> bool:
+    return bool(logger.isEnabledFor(10))
+
+
+def _context(scope: Scope) -> RequestContext:
+    request_id = traceparent = ""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode()
+        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+            traceparent = value.decode()
+    made = secrets.token_hex(24)
+    return RequestContext(request_id or made[:32], traceparent or f"00-{made[:32]}-{made[32:]}-01")
