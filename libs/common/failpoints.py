@@ -1,0 +1,39 @@
+"""Named points at which a test lets the process die or stall. Off unless RAPPORT_FAILPOINTS names some.
+
+`RAPPORT_FAILPOINTS="fold.saved=kill:3,fold.appended=raise:1"`: at the third passing of `fold.saved` the process is
+killed as by SIGKILL, at the first of `fold.appended` an OSError is raised, as if the database had gone away.
+"""
+
+import os
+import signal
+from collections import Counter
+
+ACTIONS = ("kill", "raise", "stop")
+
+
+def _parse(text: str) -> dict[str, tuple[str, int]]:
+    points: dict[str, tuple[str, int]] = {}
+    for item in filter(None, text.split(",")):
+        name, _, rest = item.partition("=")
+        action, _, count = rest.partition(":")
+        if action not in ACTIONS:
+            raise ValueError(f"RAPPORT_FAILPOINTS: {action!r} in {item!r} is none of {', '.join(ACTIONS)}")
+        points[name.strip()] = (action, int(count or 1))
+    return points
+
+
+_points = _parse(os.environ.get("RAPPORT_FAILPOINTS", ""))
+_passed: Counter[str] = Counter()
+
+
+def failpoint(name: str) -> None:
+    """Pass the point `name`: nothing happens unless it was named and this is the passing that was counted out."""
+    if not _points or name not in _points:
+        return
+    action, count = _points[name]
+    _passed[name] += 1
+    if _passed[name] != count:
+        return
+    if action == "raise":
+        raise OSError(f"failpoint {name}")
+    os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)

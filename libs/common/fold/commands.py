@@ -1,0 +1,81 @@
+"""Commands: a REST call that changes a customer is a batch of one without a position, on the same path."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db import Database
+from libs.common.errors import Conflict
+from libs.common.fold.decider import Applied
+from libs.common.fold.handler import DeciderHandler, command_cause
+from libs.common.fold.loop import Fold
+from libs.common.ids import derived
+from libs.common.log.append import append
+from libs.common.log.partition import partition_of
+from libs.common.log.reader import Where
+from libs.common.topics import JOURNAL
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+class Commands(Generic[S, R]):
+    """Runs commands on the customers of one service."""
+
+    def __init__(self, fold: Fold, handler: DeciderHandler[S, R]) -> None:
+        self._fold = fold
+        self._handler = handler
+        self._database: Database = fold.database
+
+    async def run(
+        self,
+        customer: UUID,
+        body: msgspec.Struct,
+        *,
+        key: str,
+        at: datetime,
+        answer: Callable[[Applied[S]], Any],
+        traceparent: str | None = None,
+    ) -> Any:
+        """Decide and apply `body` once for an idempotency `key`, and return `answer` of it (as JSON-able data).
+
+        The same key again gives the stored answer and changes nothing; with another body it is a Conflict. Errors that
+        `decide` raises (RapportError) leave nothing behind.
+        """
+        service, handler = self._fold.service, self._handler
+        digest = hashlib.sha256(type(body).__name__.encode() + msgspec.json.encode(body)).digest()
+        async with self._database.transaction() as tx:
+            row = (await handler.customers.load(tx, [customer]))[customer]
+            while row.went_into:  # they left while we were on our way
+                row = (await handler.customers.load(tx, [row.went_into]))[row.went_into]
+            known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
+            if known:
+                if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
+                    raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
+                return msgspec.json.decode(known["answer"])
+            where = Where(JOURNAL, partition_of(str(row.id), self._fold.partitions))
+            stored = await self._fold.positions.load(tx, where)
+            rules = await handler.decider.rules(tx, stored.rulebook)
+            id = str(derived(service, "command", key))
+            cause = command_cause(handler.decider.source, type(body).__name__, id, at, body, traceparent)
+            place = f"{where.partition}/{stored.position.next}/{stored.rulebook}"
+            applied = handler.decided(row, cause, rules, place)
+            await handler.customers.save(tx, [row])
+            await handler.decider.project(tx, [applied])
+            result = msgspec.json.encode(answer(applied))
+            status = await tx.execute(
+                f'INSERT INTO "{service}".commands (key, customer, digest, answer) VALUES ($1, $2, $3, $4)'
+                " ON CONFLICT DO NOTHING",
+                key,
+                row.id,
+                digest,
+                result,
+            )
+            if status != "INSERT 0 1":  # at this moment, for another customer
+                raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
+            await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
+        return msgspec.json.decode(result)

@@ -1,0 +1,143 @@
+"""The rows of customers in a service: loaded locked, saved counted, found by any of their identifiers."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db import Tx
+from libs.common.errors import Invalid, NotFound
+from libs.common.records import Binding
+
+S = TypeVar("S")
+
+KINDS = ("user", "anon")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class StaleRow(OSError):
+    """A customer's row is not as it was read: the batch is tried again (it counts as unavailability)."""
+
+
+@dataclass(slots=True)
+class Row(Generic[S]):
+    """A locked customer: their state, how many facts were decided on them, and into whom they went if they left."""
+
+    id: UUID
+    state: S
+    version: int
+    facts: int
+    went_into: UUID | None
+    touched: bool = False
+
+
+class Customers(Generic[S]):
+    """The table `customers` of one service; `S` is its state, stored as JSON."""
+
+    def __init__(self, service: str, state: type[S]) -> None:
+        self._table = f'"{service}".customers'
+        self._identifiers = f'"{service}".identifiers'
+        self._service = service
+        self._state = state
+        self._decoder = msgspec.json.Decoder(state)
+        self._encoder = msgspec.json.Encoder(decimal_format="string")
+        self._known: set[UUID] = set()
+
+    async def load(self, tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Row[S]]:
+        """The rows of `ids`, locked in the order of their ids; missing ones are made first, so that there is a lock."""
+        wanted = sorted(set(ids))
+        if unknown := [id for id in wanted if id not in self._known]:
+            await tx.execute(
+                f"INSERT INTO {self._table} (id) SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING",
+                unknown,
+            )
+        rows = await tx.fetch(
+            f"SELECT id, state, version, facts, went_into FROM {self._table} WHERE id = ANY($1::uuid[])"
+            " ORDER BY id FOR UPDATE",
+            wanted,
+        )
+        if len(rows) != len(wanted):
+            self._known.clear()
+            raise StaleRow("a customer's row has gone")
+        return {row[0]: Row(row[0], self._decode(row[1]), row[2], row[3], row[4]) for row in rows}
+
+    def known(self, ids: Iterable[UUID]) -> None:
+        """Call once the transaction is committed: these rows exist."""
+        if len(self._known) > 500_000:
+            self._known.clear()
+        self._known.update(ids)
+
+    async def save(self, tx: Tx, rows: Iterable[Row[S]]) -> None:
+        """Write the touched rows. Raises StaleRow unless each was as it was read."""
+        touched = [row for row in rows if row.touched]
+        if not touched:
+            return
+        status = await tx.execute(
+            f"UPDATE {self._table} AS c SET state = n.state, version = c.version + 1, facts = n.facts,"
+            " went_into = n.went_into"
+            " FROM unnest($1::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::uuid[])"
+            " AS n(id, state, version, facts, went_into) WHERE c.id = n.id AND c.version = n.version",
+            [row.id for row in touched],
+            [self._encoder.encode(row.state) for row in touched],
+            [row.version for row in touched],
+            [row.facts for row in touched],
+            [row.went_into for row in touched],
+        )
+        if status != f"UPDATE {len(touched)}":
+            raise StaleRow(f"{status} of {len(touched)} customers")
+
+    async def bind(self, tx: Tx, bindings: Iterable[tuple[Binding, UUID]]) -> None:
+        """Let identifiers lead to customers; of several versions the highest wins, whatever the order they come in."""
+        newest: dict[tuple[str, str], tuple[int, UUID]] = {}
+        for binding, customer in bindings:
+            key = (binding.kind, binding.value)
+            if key not in newest or newest[key][0] < binding.version:
+                newest[key] = (binding.version, customer)
+        if not newest:
+            return
+        keys = sorted(newest)
+        await tx.execute(
+            f"INSERT INTO {self._identifiers} (kind, value, version, customer)"
+            " SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[])"
+            " ON CONFLICT (kind, value) DO UPDATE SET version = excluded.version, customer = excluded.customer"
+            " WHERE identifiers.version < excluded.version",
+            [kind for kind, _ in keys],
+            [value for _, value in keys],
+            [newest[key][0] for key in keys],
+            [newest[key][1] for key in keys],
+        )
+
+    async def resolve(self, tx: Tx, ref: str) -> UUID:
+        """The customer that `ref` (an id, `user:ann`, `anon:…`) leads to, the survivor of a merge. Raises NotFound."""
+        kind, _, value = ref.partition(":")
+        if _UUID.fullmatch(ref):
+            customer = UUID(ref)
+        elif kind in KINDS and value:
+            found = await tx.fetchval(
+                f"SELECT customer FROM {self._identifiers} WHERE kind = $1 AND value = $2", kind, value
+            )
+            if found is None:
+                raise NotFound(f"no customer {ref} is known to {self._service}: nothing has been received about them")
+            customer = found
+        else:
+            raise Invalid(f"{ref!r} is no customer: give their id, user:<userId> or anon:<anonymousId>")
+        return await self.survivor(tx, customer)
+
+    async def survivor(self, tx: Tx, customer: UUID) -> UUID:
+        """Whom `customer` went into by merges, at the end of the chain; themselves if they are still there."""
+        while True:
+            into = await tx.fetchval(f"SELECT went_into FROM {self._table} WHERE id = $1", customer)
+            if into is None:
+                return customer
+            customer = into
+
+    async def state(self, tx: Tx, customer: UUID) -> S | None:
+        """A customer's state for reading, without a lock; None when there is no row yet."""
+        value = await tx.fetchval(f"SELECT state FROM {self._table} WHERE id = $1", customer)
+        return None if value is None else self._decode(value)
+
+    def _decode(self, value: bytes) -> S:
+        return self._decoder.decode(value) if value else self._state()

@@ -1,0 +1,162 @@
+"""Dead letters: records that a fold could not take, kept with their error until a person replays or discards them."""
+
+import base64
+import json
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import asyncpg
+
+from libs.common.db import Tx
+from libs.common.errors import Conflict, Invalid, NotFound
+from libs.common.fold.work import Work
+from libs.common.ids import derived
+from libs.common.log.append import append
+from libs.common.log.reader import Record, Where
+
+if TYPE_CHECKING:
+    from libs.common.fold.loop import Fold
+
+LONGEST_TRACE = 8_000
+
+
+async def bury(tx: Tx, service: str, record: Record, error: BaseException) -> None:
+    """Keep `record` with what went wrong. The same record of the same partition is kept once."""
+    trace = "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
+    await tx.execute(
+        f'INSERT INTO "{service}".dead_letters (id, topic, partition, "offset", key, value, error, trace)'
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+        derived(service, record.topic, str(record.partition), str(record.offset)),
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value,
+        _storable(f"{type(error).__name__}: {error}"),
+        _storable(trace),
+    )
+
+
+class DeadLetters:
+    """What operators do with the dead letters of one fold."""
+
+    def __init__(self, fold: "Fold") -> None:
+        self._fold = fold
+        self._table = f'"{fold.service}".dead_letters'
+
+    async def page(self, waiting: bool, limit: int, cursor: UUID | None) -> list[dict[str, Any]]:
+        """The oldest first; `waiting` leaves out those that were replayed or discarded."""
+        async with self._fold.database.connection() as tx:
+            rows = await tx.fetch(
+                f"SELECT * FROM {self._table} WHERE (NOT $1 OR outcome IS NULL) AND ($2::uuid IS NULL OR (died_at, id) >"
+                f" (SELECT died_at, id FROM {self._table} WHERE id = $2)) ORDER BY died_at, id LIMIT $3",
+                waiting,
+                cursor,
+                limit,
+            )
+        return [_shown(row) for row in rows]
+
+    async def read(self, id: UUID) -> dict[str, Any]:
+        """One dead letter with its record and the stack of its error. Raises NotFound."""
+        async with self._fold.database.connection() as tx:
+            row = await tx.fetchrow(f"SELECT * FROM {self._table} WHERE id = $1", id)
+        if row is None:
+            raise NotFound(f"there is no dead letter {id}")
+        return {**_shown(row), "trace": row["trace"], "record": _legible(row["value"])}
+
+    async def replay(self, id: UUID, by: str, mended: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Apply the record now, with the `data` given in place of its own if it was mended.
+
+        All or nothing: when it fails again it stays, and Conflict says why. Raises NotFound, Conflict when settled.
+        """
+        fold = self._fold
+        async with fold.database.transaction() as tx:
+            row = await self._claim(tx, id)
+            value = _mended(row["value"], mended) if mended is not None else row["value"]
+            stored = await fold.positions.load(tx, Where(row["topic"], row["partition"]))
+            record = Record(
+                row["topic"], row["partition"], row["offset"], row["key"], value, row["died_at"], row["offset"]
+            )
+            work = Work(Where(row["topic"], row["partition"]), [record], stored.rulebook, stored.position.next)
+            try:
+                async with tx.transaction():
+                    outcome = await fold.handler.apply(tx, work)
+                    await append(tx, fold.writes, outcome.outgoing, fold.partitions)
+            except Exception as error:
+                raise Conflict(
+                    f"the record fails again, with {type(error).__name__}: {error}. Mend its data, or discard it with a reason."
+                ) from error
+            await self._settle(tx, id, "replayed", "mended" if mended is not None else None, by, stored.position.next)
+        for done in outcome.committed:
+            done()
+        return await self.read(id)
+
+    async def discard(self, id: UUID, by: str, reason: str) -> dict[str, Any]:
+        """Settle a dead letter without applying it; the reason is kept."""
+        async with self._fold.database.transaction() as tx:
+            await self._claim(tx, id)
+            await self._settle(tx, id, "discarded", reason, by, None)
+        return await self.read(id)
+
+    async def waiting(self) -> list[UUID]:
+        """The ids of all that wait, in the order of their records."""
+        async with self._fold.database.connection() as tx:
+            rows = await tx.fetch(
+                f'SELECT id FROM {self._table} WHERE outcome IS NULL ORDER BY topic, partition, "offset"'
+            )
+        return [row["id"] for row in rows]
+
+    async def _claim(self, tx: Tx, id: UUID) -> asyncpg.Record:
+        row: asyncpg.Record | None = await tx.fetchrow(f"SELECT * FROM {self._table} WHERE id = $1 FOR UPDATE", id)
+        if row is None:
+            raise NotFound(f"there is no dead letter {id}")
+        if row["outcome"] is not None:
+            raise Conflict(f"dead letter {id} was {row['outcome']} already, by {row['settled_by']}")
+        return row
+
+    async def _settle(self, tx: Tx, id: UUID, outcome: str, reason: str | None, by: str, position: int | None) -> None:
+        await tx.execute(
+            f"UPDATE {self._table} SET outcome = $2, reason = $3, settled_by = $4, settled_at = now(), stamp = $5"
+            " WHERE id = $1",
+            id,
+            outcome,
+            reason,
+            by,
+            None if position is None else str(position),
+        )
+
+
+def _shown(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "origin": {"topic": row["topic"], "partition": row["partition"], "offset": row["offset"], "key": row["key"]},
+        "error": row["error"],
+        "died_at": row["died_at"],
+        "outcome": row["outcome"] or "waiting",
+        "reason": row["reason"],
+        "settled_by": row["settled_by"],
+        "settled_at": row["settled_at"],
+    }
+
+
+def _legible(value: bytes) -> Any:
+    """The record as JSON, or in base64 when it is none."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def _mended(value: bytes, data: Mapping[str, Any]) -> bytes:
+    record = _legible(value)
+    if "specversion" not in record:
+        raise Invalid("the record is no CloudEvent, so its data cannot be replaced: discard it with a reason")
+    snapshot = record.get("data", {}).get("customer")
+    record["data"] = {**data, **({"customer": snapshot} if snapshot is not None else {})}
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\\0")

@@ -1,0 +1,36 @@
+"""Rulebooks: the numbered versions of a service's rules. Which one holds is part of each partition's position.
+
+Publishing locks every position of the fold, so that each record is folded under exactly one rulebook, and logs from
+which position it holds: a replay follows that log.
+"""
+
+from libs.common.db import Tx
+
+
+async def publish(tx: Tx, service: str, content: bytes, by: str) -> int:
+    """Put `content` in force as the next rulebook, from the present position of every partition; its number.
+
+    Waits for the batches now in flight. Does not commit.
+    """
+    await tx.execute(
+        f"SELECT 1 FROM \"{service}\".positions WHERE reader = 'fold' ORDER BY topic, partition FOR UPDATE"
+    )
+    number: int = await tx.fetchval(
+        f'INSERT INTO "{service}".rulebooks (number, content, published_by)'
+        f' SELECT coalesce(max(number), 0) + 1, $1, $2 FROM "{service}".rulebooks RETURNING number',
+        content,
+        by,
+    )
+    await tx.execute(
+        f'INSERT INTO "{service}".rulebook_positions (number, topic, partition, next)'
+        f" SELECT $1, topic, partition, next FROM \"{service}\".positions WHERE reader = 'fold'",
+        number,
+    )
+    await tx.execute(f"UPDATE \"{service}\".positions SET rulebook = $1 WHERE reader = 'fold'", number)
+    return number
+
+
+async def content(tx: Tx, service: str, number: int) -> bytes | None:
+    """A rulebook's content; None for number 0, when nothing was ever published."""
+    value: bytes | None = await tx.fetchval(f'SELECT content FROM "{service}".rulebooks WHERE number = $1', number)
+    return value

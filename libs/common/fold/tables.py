@@ -1,0 +1,121 @@
+"""The tables that every service with a fold has in its own schema."""
+
+from typing import NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+)
+
+
+class FoldTables(NamedTuple):
+    """What `fold_tables` made."""
+
+    positions: Table
+    dead_letters: Table
+    commands: Table
+    rulebooks: Table
+    rulebook_positions: Table
+
+
+def fold_tables(metadata: MetaData) -> FoldTables:
+    """Positions, dead letters, answered commands, and the rulebooks with the positions from which they hold."""
+    positions = Table(
+        "positions",
+        metadata,
+        Column("reader", Text, nullable=False),
+        Column("topic", Text, nullable=False),
+        Column("partition", SmallInteger, nullable=False),
+        Column("epoch", Integer, nullable=False, server_default="0"),
+        Column("next", BigInteger, nullable=False, server_default="0"),
+        Column("hint", BigInteger),
+        Column("rulebook", Integer, nullable=False, server_default="0"),
+        Column("deaths", Integer, nullable=False, server_default="0"),
+        PrimaryKeyConstraint("reader", "topic", "partition"),
+        postgresql_with={"fillfactor": 10},
+    )
+    dead_letters = Table(
+        "dead_letters",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("topic", Text, nullable=False),
+        Column("partition", SmallInteger, nullable=False),
+        Column("offset", BigInteger, nullable=False),
+        Column("key", Text, nullable=False),
+        Column("value", LargeBinary, nullable=False),
+        Column("error", Text, nullable=False),
+        Column("trace", Text, nullable=False),
+        Column("died_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("outcome", Text),  # null while it waits; replayed or discarded
+        Column("reason", Text),
+        Column("settled_by", Text),
+        Column("settled_at", DateTime(timezone=True)),
+        Column("stamp", Text),
+    )
+    commands = Table(
+        "commands",
+        metadata,
+        Column("key", Text, primary_key=True),
+        Column("customer", Uuid, nullable=False),
+        Column("digest", LargeBinary, nullable=False),
+        Column("answer", LargeBinary, nullable=False),
+        Column("answered_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+    rulebooks = Table(
+        "rulebooks",
+        metadata,
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("content", LargeBinary, nullable=False),
+        Column("published_by", Text, nullable=False),
+        Column("published_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+    rulebook_positions = Table(
+        "rulebook_positions",
+        metadata,
+        Column("number", Integer, nullable=False),
+        Column("topic", Text, nullable=False),
+        Column("partition", SmallInteger, nullable=False),
+        Column("next", BigInteger, nullable=False),
+        PrimaryKeyConstraint("number", "topic", "partition"),
+    )
+    return FoldTables(positions, dead_letters, commands, rulebooks, rulebook_positions)
+
+
+class CustomerTables(NamedTuple):
+    """What `customer_tables` made."""
+
+    customers: Table
+    identifiers: Table
+
+
+def customer_tables(metadata: MetaData) -> CustomerTables:
+    """The state of each customer as one JSON value, and the identifiers that lead to them."""
+    customers = Table(
+        "customers",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("state", LargeBinary, nullable=False, server_default=""),
+        Column("version", BigInteger, nullable=False, server_default="0"),
+        Column("facts", BigInteger, nullable=False, server_default="0"),  # how many were decided: the stamps' sequence
+        Column("went_into", Uuid),  # set once the customer has left, by a merge
+    )
+    identifiers = Table(
+        "identifiers",
+        metadata,
+        Column("kind", Text, nullable=False),
+        Column("value", Text, nullable=False),
+        Column("customer", Uuid, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        PrimaryKeyConstraint("kind", "value"),
+    )
+    return CustomerTables(customers, identifiers)

@@ -1,0 +1,82 @@
+"""Liveness means progress: lag and no advance for a minute, with no excuse, dumps the stacks and ends the process."""
+
+import asyncio
+import contextlib
+import faulthandler
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from libs.common.log.reader import Lag, Where
+
+logger = structlog.get_logger()
+
+LONGEST = 60.0
+EVERY = 10.0
+EXIT = 70  # EX_SOFTWARE
+
+
+class Watched(Protocol):
+    async def lag(self) -> Mapping[Where, Lag]: ...
+
+    @property
+    def ownership(self) -> "Owner": ...
+
+
+class Owner(Protocol):
+    owned: set[Where]
+
+
+class Watchdog:
+    """Remembers when each partition last moved or had an excuse (its database away, waiting for a merge)."""
+
+    def __init__(self, watched: Watched, longest: float = LONGEST) -> None:
+        self._watched = watched
+        self._longest = longest
+        self._moved: dict[Where, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def advanced(self, where: Where) -> None:
+        self._moved[where] = time.monotonic()
+
+    excused = advanced
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._watch(), name="watchdog")
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def stuck(self, lags: Mapping[Where, Lag], now: float) -> list[Where]:
+        """The owned partitions that lag and have not moved for too long."""
+        stuck = []
+        for where, lag in lags.items():
+            if lag.records == 0 or where not in self._watched.ownership.owned:
+                self._moved[where] = now
+            elif now - self._moved.setdefault(where, now) > self._longest:
+                stuck.append(where)
+        return stuck
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                async with asyncio.timeout(EVERY):
+                    lags = await self._watched.lag()
+            except Exception as error:  # an unreadable lag is unavailability, which readiness reports
+                logger.warning("lag cannot be read", error=repr(error))
+                self._moved.clear()
+                continue
+            if stuck := self.stuck(lags, time.monotonic()):
+                logger.critical("no progress: ending the process", partitions=[str(where) for where in stuck])
+                faulthandler.dump_traceback(file=sys.stderr)
+                for task in asyncio.all_tasks():
+                    task.print_stack(file=sys.stderr)
+                os._exit(EXIT)

@@ -1,0 +1,41 @@
+"""What passes between the loop and a service: a batch of records in, records out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from libs.common.db import Tx
+from libs.common.log.append import Outgoing
+from libs.common.log.reader import Record, Where
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch of one partition: `records` in order, under a `rulebook`; `position` is the offset it starts at."""
+
+    where: Where
+    records: Sequence[Record]
+    rulebook: int
+    position: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch led to: records for the service's own topic, and what to do once it is committed (fill caches)."""
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    committed: list[Callable[[], None]] = field(default_factory=list)
+
+
+class Handler(Protocol):
+    """A service's part of the fold: change the state for a batch, in the transaction given. Never commits."""
+
+    async def apply(self, tx: Tx, work: Work) -> Outcome: ...
+
+
+class Waits(Exception):
+    """The record at `index` of the batch must wait for another partition (a merge for its `left`); earlier ones may go."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
