@@ -84,7 +84,7 @@ def assemble(
     app.state.lifecycle = lifecycle
     problems.install(app)
     # the last added is the outermost
-    app.add_middleware(Limits, problems=problems, limit=settings.body_limit, own=body_limits or {})
+    app.add_middleware(Limits, problems=problems, settings=settings, own=body_limits or {})
     app.add_middleware(Gate, lifecycle=lifecycle, problems=problems)
     app.add_middleware(Requests, meter=meter, problems=problems)
     for router in (health.router, *routers):

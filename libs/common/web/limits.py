@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, UnsupportedMediaType
+from libs.common.settings import Settings
 from libs.common.web.problems import Problems
 
-SECONDS = 10.0
-"""A body must be complete after so long."""
 DEPTH = 64
 """The deepest nesting of arrays and objects."""
 
@@ -24,7 +23,7 @@ class Disconnected(Exception):
     """The caller has gone: there is nobody to answer."""
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int, seconds: float = SECONDS) -> bytes:
+async def read_body(scope: Scope, receive: Receive, limit: int, seconds: float) -> bytes:
     """The whole body, bounded in size (bytes on the wire) and time.
 
     Raises TooLarge (at once when Content-Length says so), TooSlow, or Disconnected.
@@ -70,10 +69,11 @@ class Limits:
     """Reads and checks every body before the application sees it; `own` names the path prefixes that do it themselves
     (None) or have another limit (bytes)."""
 
-    def __init__(self, app: ASGIApp, problems: Problems, limit: int, own: Mapping[str, int | None]) -> None:
+    def __init__(self, app: ASGIApp, problems: Problems, settings: Settings, own: Mapping[str, int | None]) -> None:
         self.app = app
         self.problems = problems
-        self.limit = limit
+        self.limit = settings.body_limit
+        self.seconds = settings.body_seconds
         self.own = tuple(sorted(own.items(), key=lambda item: -len(item[0])))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +86,7 @@ class Limits:
             await self.app(scope, receive, send)
             return
         try:
-            body = await read_body(scope, receive, limit)
+            body = await read_body(scope, receive, limit, self.seconds)
             if body:
                 _check_type(scope)
                 check_json(body)
