@@ -1,0 +1,104 @@
+"""How much a client may send, and how that is kept without ever holding more: bodies, events, depth, odd values."""
+
+import math
+import zlib
+from typing import Any
+
+from libs.common.errors import Malformed
+
+BODY = 4 * 1024 * 1024  # bytes of a body, decompressed; Segment's own Node SDK has sent 905 KB
+EVENT = 32 * 1024  # bytes of one event with the envelope's context
+EVENTS = 2_500  # events in a batch
+MERGED = 2 * BODY  # bytes of a batch once the envelope's context lies in each of its events
+DEPTH = 32  # objects and arrays inside each other
+ID = 256  # characters of an identifier or an event name
+MESSAGE_ID = 100  # characters of a messageId
+
+_GZIP = b"\x1f\x8b"
+_MEMBERS = 16
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_INTEGER = b"0" * 19  # after _DIGITS; searched so, it costs a tenth of a regular expression
+_INT64 = 2**63
+
+
+class Rejection(ValueError):
+    """One event is refused, its neighbours are not. The message says to a developer what is wrong and what is expected."""
+
+
+class Oversized(Malformed):
+    """The body as a whole is too large: 400, as Segment answers it, because SDKs do not know 413."""
+
+    title = "Body too large"
+
+
+def oversized(limit: int = BODY) -> Oversized:
+    return Oversized(f"the body is larger than {limit:,} bytes decompressed: send smaller batches")
+
+
+def plain(body: bytes, limit: int = BODY) -> bytes:
+    """The body without gzip (known by its first bytes) and without a byte order mark.
+
+    Stops as soon as `limit` is passed, however small the compressed form: raises Oversized; Malformed on broken gzip.
+    """
+    if body.startswith(_GZIP):
+        body = _gunzip(body, limit)
+    if len(body) > limit:
+        raise oversized(limit)
+    return body.removeprefix(b"\xef\xbb\xbf")
+
+
+def _gunzip(body: bytes, limit: int) -> bytes:
+    text = bytearray()
+    for _ in range(_MEMBERS):
+        inflate = zlib.decompressobj(wbits=31)
+        try:
+            text += inflate.decompress(body, limit + 1 - len(text))
+        except zlib.error as error:
+            raise Malformed(f"the body is not valid gzip: {error}") from error
+        if len(text) > limit:
+            raise oversized(limit)
+        if not inflate.eof:
+            raise Malformed("the gzip body ends too early: was it cut on its way?")
+        if not (body := inflate.unused_data):
+            return bytes(text)
+    raise Malformed(f"the gzip body has more than {_MEMBERS} members: compress it in one piece")
+
+
+def is_odd(raw: bytes) -> bool:
+    """Whether `raw` JSON may hold something that `tidied` has to look at: NUL, integers over 64 bits, deep nesting."""
+    deep = raw.count(b"[") + raw.count(b"{") > DEPTH
+    return deep or b"\\u0000" in raw or _LONG_INTEGER in raw.translate(_DIGITS)
+
+
+def tidied(value: Any, depth: int = 1) -> Any:
+    """`value` without what later readers could not store: NUL characters go, integers over 64 bits become floats.
+
+    Raises Rejection when it is nested deeper than DEPTH, or a number is too large for a float.
+    """
+    match value:
+        case str():
+            return value.replace("\0", "")
+        case dict() | list() if depth > DEPTH:
+            raise too_deep()
+        case dict():
+            return {key.replace("\0", ""): tidied(inner, depth + 1) for key, inner in value.items()}
+        case list():
+            return [tidied(inner, depth + 1) for inner in value]
+        case int() if not -_INT64 <= value < _INT64:
+            return _float(value)
+        case _:
+            return value
+
+
+def too_deep() -> Rejection:
+    return Rejection(f"nested deeper than {DEPTH} levels: flatten the properties")
+
+
+def _float(value: int) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if math.isinf(number):
+        raise Rejection("a number is too large: send it as a string")
+    return number
