@@ -1,0 +1,164 @@
+"""A service's stateful part as one component: database, log reader, fold, and the forwarder where Kafka is the log."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
+
+from libs.common import migrate
+from libs.common.db import Database, Tx
+from libs.common.errors import Unavailable
+from libs.common.fold.dead_letters import DeadLetters
+from libs.common.fold.loop import Fold
+from libs.common.fold.work import Handler
+from libs.common.log.forward import Forwarder
+from libs.common.log.kafka import KafkaReader, ensure_topics
+from libs.common.log.postgres import PostgresReader
+from libs.common.log.reader import Reader
+from libs.common.service import Check, ReaderLag
+from libs.common.settings import Settings
+from libs.common.telemetry import Meter, log
+from libs.common.topics import read_by, written_by
+
+T = TypeVar("T")
+
+logger = log("fold")
+GAUGES_EVERY = 5.0
+
+
+class FoldPart:
+    """Start it as a component; `database`, `fold` and `dead_letters` raise Unavailable before it has started."""
+
+    name = "fold"
+
+    def __init__(self, service: str, settings: Settings, handler: Handler) -> None:
+        self.service = service
+        self.settings = settings
+        self.handler = handler
+        self.meter = Meter(service)
+        self._database: Database | None = None
+        self._fold: Fold | None = None
+        self._forwarder: Forwarder | None = None
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open everything in order. Raises Unavailable (and closes what was opened) when a part of it is away."""
+        async with AsyncExitStack() as stack:
+            database = await Database.connect(self.settings, self.service)
+            stack.push_async_callback(database.close)
+            async with database.connection() as connection:
+                await migrate.refuse_outdated(connection, "log")
+                await migrate.refuse_outdated(connection, self.service)
+                await migrate.refuse_other_partitions(connection, self.settings.partitions)
+            reader = await self._reader(database, stack)
+            (writes,) = written_by(self.service)
+            fold = Fold(self.service, database, reader, self.handler, read_by(self.service), writes)
+            await fold.start()
+            stack.push_async_callback(fold.stop)
+            gauges = asyncio.create_task(self._show(fold), name="fold gauges")
+            stack.push_async_callback(_cancelled, gauges)
+            self._database, self._fold, self._stack = database, fold, stack.pop_all()
+            pool = database.pool
+            self.meter.watch_pool(pool.get_size, pool.get_idle_size, pool.get_max_size())
+
+    async def stop(self) -> None:
+        """Drain the fold, then close the rest."""
+        await self._stack.aclose()
+
+    async def check(self) -> Check:
+        """Whether the database answers and nothing is missing from the log; with every reader's lag."""
+        await self.database.ping()
+        lags = await self.fold.lag()
+        topics = read_by(self.service)
+        readers = [
+            ReaderLag(
+                "fold",
+                topic,
+                sum(lag.records for where, lag in lags.items() if where.topic == topic),
+                max((lag.seconds for where, lag in lags.items() if where.topic == topic), default=0.0),
+            )
+            for topic in topics
+        ]
+        if self._forwarder:
+            forwarding = await self._forwarder.check()
+            readers.extend(forwarding.lag)
+            if not forwarding.ok:
+                return Check(False, forwarding.detail, tuple(readers))
+        if gaps := self.fold.reader.gaps:
+            where, gap = next(iter(gaps.items()))
+            detail = (
+                f"records {gap.expected} to {gap.found - 1} of {where} are missing from the log: rewind its forwarder"
+            )
+            return Check(False, detail, tuple(readers))
+        return Check(True, "", tuple(readers))
+
+    def died(self) -> str:
+        """Which task has ended that never should."""
+        return "" if self._fold is None or self._fold.alive else "a task of the fold has ended"
+
+    @property
+    def database(self) -> Database:
+        return _started(self._database)
+
+    @property
+    def fold(self) -> Fold:
+        return _started(self._fold)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.fold)
+
+    @asynccontextmanager
+    async def tx(self) -> AsyncIterator[Tx]:
+        """A transaction that commits at the end of the block."""
+        async with self.database.transaction() as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        """A connection for single reads."""
+        async with self.database.connection() as connection:
+            yield connection
+
+    async def _reader(self, database: Database, stack: AsyncExitStack) -> Reader:
+        topics: Sequence[str] = read_by(self.service)
+        reader: Reader = PostgresReader(database, topics)
+        if self.settings.log == "kafka":
+            (writes,) = written_by(self.service)
+            await ensure_topics(self.settings, [*topics, writes])
+            self._forwarder = Forwarder(database, self.settings, self.service, writes)
+            await self._forwarder.start()
+            stack.push_async_callback(self._forwarder.stop)
+            reader = KafkaReader(self.settings, topics, self.service, fallback=PostgresReader(database, topics))
+        await reader.start()
+        stack.push_async_callback(reader.stop)
+        return reader
+
+    async def _show(self, fold: Fold) -> None:
+        """Keep the gauges and counters of /metrics fresh: a few look-ups every five seconds, none for each event."""
+        folded = buried = 0
+        while True:
+            label = read_by(self.service)[0]
+            self.meter.folded.labels("fold", label).inc(fold.folded - folded)
+            self.meter.dead_letters.labels("fold", label).inc(fold.buried - buried)
+            folded, buried = fold.folded, fold.buried
+            try:
+                async with asyncio.timeout(GAUGES_EVERY):
+                    for where, lag in (await fold.lag()).items():
+                        self.meter.lag("fold", where.topic, where.partition, lag.records, lag.seconds)
+            except Exception as error:  # readiness says so too; the gauges keep what was last known
+                logger.warning("lag cannot be measured", error=repr(error))
+            await asyncio.sleep(GAUGES_EVERY)
+
+
+def _started(part: T | None) -> T:
+    if part is None:
+        raise Unavailable("the service is starting: its database or log is not there yet")
+    return part
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

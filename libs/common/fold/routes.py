@@ -1,0 +1,68 @@
+"""Dead letters over REST, the same for every service with a fold: `/v1/{service}/dead-letters`."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from libs.common.auth import Principal, require
+from libs.common.errors import Conflict
+from libs.common.fold.part import FoldPart
+
+Operator = Annotated[Principal, Depends(require("operate"))]
+
+
+class Mended(BaseModel):
+    """The record's `data` as it should have been; leave it out to replay the record as it is."""
+
+    data: dict[str, Any] | None = Field(
+        default=None, examples=[{"event": "Order Completed", "properties": {"revenue": 29.33}}]
+    )
+
+
+class Discard(BaseModel):
+    """Why the record is given up; kept with it."""
+
+    reason: str = Field(min_length=3, max_length=500, examples=["a test event of the old app"])
+
+
+def dead_letter_routes(part: FoldPart) -> APIRouter:
+    """List, read, replay (one or all) and discard the records that this service could not take."""
+    router = APIRouter(prefix=f"/v1/{part.service}/dead-letters", tags=["dead letters"])
+
+    @router.get("", summary="The records that could not be applied, oldest first")
+    async def page(
+        _: Operator,
+        waiting: Annotated[bool, Query(description="leave out those replayed or discarded")] = True,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: UUID | None = None,
+    ) -> dict[str, Any]:
+        items = await part.dead_letters.page(waiting, limit + 1, cursor)
+        return {"items": items[:limit], "next": items[limit - 1]["id"] if len(items) > limit else None}
+
+    @router.get("/{id}", summary="One of them, with its record, its error and the stack")
+    async def read(id: UUID, _: Operator) -> dict[str, Any]:
+        return await part.dead_letters.read(id)
+
+    @router.post("/{id}/replay", summary="Apply it now, as it is or mended")
+    async def replay(id: UUID, operator: Operator, mended: Mended | None = None) -> dict[str, Any]:
+        return await part.dead_letters.replay(id, operator.subject, mended.data if mended else None)
+
+    @router.post("/replay", summary="Apply all that wait, in the order of their records")
+    async def replay_all(operator: Operator) -> dict[str, Any]:
+        """Goes on past those that fail again; says which."""
+        replayed, failed = 0, []
+        for id in await part.dead_letters.waiting():
+            try:
+                await part.dead_letters.replay(id, operator.subject)
+                replayed += 1
+            except Conflict as conflict:
+                failed.append({"id": str(id), "detail": conflict.detail})
+        return {"replayed": replayed, "failed": failed}
+
+    @router.post("/{id}/discard", summary="Give it up, with a reason")
+    async def discard(id: UUID, operator: Operator, given: Discard) -> dict[str, Any]:
+        return await part.dead_letters.discard(id, operator.subject, given.reason)
+
+    return router

@@ -1,0 +1,42 @@
+"""What several tests share: waiting for something that must become true, tokens, journal records."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from libs.common.log.append import Outgoing
+from libs.common.records import Snapshot, encode, spliced
+
+T = TypeVar("T")
+
+
+async def eventually(ask: Callable[[], Awaitable[T]], within: float = 20.0) -> T:
+    """The first truthy answer of `ask`, asked again until `within` seconds have passed; then AssertionError."""
+    deadline = time.monotonic() + within
+    answer = await ask()
+    while not answer:
+        assert time.monotonic() < deadline, f"still {answer!r} after {within} s"
+        await asyncio.sleep(0.02)
+        answer = await ask()
+    return answer
+
+
+def journal_record(
+    customer: str,
+    data: dict[str, Any],
+    *,
+    id: str,
+    type: str = "track.v1",
+    source: str = "/apps/test",
+    time: datetime | None = None,
+    snapshot: Snapshot | None = None,
+    depth: int = 0,
+) -> Outgoing:
+    """A record as profile writes it into its journal."""
+    when = time or datetime(2026, 1, 1, 12, tzinfo=UTC)
+    raw = encode(id=id, source=source, type=type, time=when, recordedtime=when, data=data, depth=depth)
+    return Outgoing(customer, spliced(raw, msgspec.json.encode(snapshot or Snapshot(id=customer))), when)
