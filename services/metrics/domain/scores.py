@@ -86,7 +86,10 @@ class Scoring:
         ends = np.arange(STEP_WEEKS, VALUE_WEEKS + 1, STEP_WEEKS, dtype=np.float64)
         until = self.purchases.expected_if_alive(ends[:, None], x, T)
         steps = np.maximum(np.diff(until, axis=0, prepend=0.0), 0.0)
-        return np.asarray((1 + self.annual_discount) ** -((ends - STEP_WEEKS / 2) / VALUE_WEEKS) @ steps)
+        discounted = np.zeros(x.shape)
+        for end, step in zip(ends, steps, strict=True):  # one by one: a matrix product would round by who else is there
+            discounted += step * (1 + self.annual_discount) ** -((end - STEP_WEEKS / 2) / VALUE_WEEKS)
+        return discounted
 
     def scores(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, m: ArrayLike) -> Scores:
         """The figures of many customers, arrays of one length."""

@@ -1,0 +1,160 @@
+"""What one customer bought, and what the models need to know of it; the same in whatever order it is told.
+
+Rules, one for each trap:
+
+- An order counts once per order id. Told twice, the earlier day holds; on one day, the larger amount.
+- A refund reduces its own order, on that order's day, and never below zero. One that comes first waits for its order.
+- An order refunded to zero, like one that cost nothing, was still a purchase: it counts for x, with a spend of zero.
+- A cancelled order was none: it counts for nothing, also when the cancellation comes first.
+- The grain is a day: orders of one day are one purchase. Whose days they are (the workspace's zone) is the caller's affair.
+- Currencies are never added: all orders count as purchases, but spend is told for one currency at a time.
+"""
+
+from bisect import insort
+from collections.abc import Iterator
+from datetime import date
+from typing import NamedTuple
+
+import msgspec
+
+from libs.common.money import exponent
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """A completed order: day (`date.toordinal`), amount in minor units, currency (ISO 4217)."""
+
+    day: int
+    minor: int
+    currency: str
+
+
+class Refund(msgspec.Struct, frozen=True, array_like=True):
+    """Money given back, in minor units; None is all of the order."""
+
+    minor: int | None
+    currency: str
+
+
+class Purchases(msgspec.Struct, omit_defaults=True):
+    """One customer's orders by order id, refunds by order id and refund id, and the ids of cancelled orders.
+
+    Small as JSON (some 40 bytes an order), so that it can be a part of a customer's stored state.
+    """
+
+    orders: dict[str, Order] = {}
+    refunds: dict[str, dict[str, Refund]] = {}
+    cancelled: list[str] = []
+
+    def complete(self, order: str, day: date, minor: int, currency: str) -> None:
+        """An order was completed on `day`. Idempotent."""
+        self._keep(order, Order(day.toordinal(), minor, currency))
+
+    def refund(self, order: str, refund: str, minor: int | None, currency: str) -> None:
+        """`minor` units of `order` were given back (None: all of it). Idempotent per `refund`, the refund's own id.
+
+        Told twice with different amounts, the larger holds. One in another currency than the order's changes nothing.
+        """
+        self._give_back(order, refund, Refund(minor, currency))
+
+    def cancel(self, order: str) -> None:
+        """The order was cancelled. Idempotent."""
+        if order not in self.cancelled:
+            insort(self.cancelled, order)
+
+    def net(self, order: str) -> int:
+        """What is left of a completed order after its refunds, in minor units; 0 or more."""
+        bought = self.orders[order]
+        left = bought.minor
+        for refund in self.refunds.get(order, {}).values():
+            if refund.minor is None:
+                return 0
+            if refund.currency == bought.currency:
+                left -= max(refund.minor, 0)
+        return max(left, 0)
+
+    def counted(self, as_of: date | None = None) -> Iterator[tuple[str, Order]]:
+        """The orders that count: not cancelled, and not after `as_of`."""
+        last = date.max.toordinal() if as_of is None else as_of.toordinal()
+        for order, bought in self.orders.items():
+            if bought.day <= last and order not in self.cancelled:
+                yield order, bought
+
+    def _keep(self, order: str, told: Order) -> None:
+        known = self.orders.get(order)
+        if known is None or _precedence(told) < _precedence(known):
+            self.orders[order] = told
+
+    def _give_back(self, order: str, refund: str, told: Refund) -> None:
+        refunds = self.refunds.setdefault(order, {})
+        known = refunds.get(refund)
+        if known is None or _extent(told) > _extent(known):
+            refunds[refund] = told
+
+
+def absorb(survivor: Purchases, other: Purchases) -> None:
+    """Two customers were one: `survivor` has the purchases of both, what both were told once. `other` is unchanged."""
+    for order, bought in other.orders.items():
+        survivor._keep(order, bought)
+    for order, refunds in other.refunds.items():
+        for refund, told in refunds.items():
+            survivor._give_back(order, refund, told)
+    for order in other.cancelled:
+        survivor.cancel(order)
+
+
+class Day(NamedTuple):
+    """What was bought on one day: orders, and what is left after refunds, in minor units of each currency."""
+
+    orders: int
+    net: dict[str, int]
+
+
+def days(purchases: Purchases, as_of: date | None = None) -> dict[date, Day]:
+    """The days with a purchase, in order, up to and including `as_of`."""
+    found: dict[int, Day] = {}
+    for order, bought in purchases.counted(as_of):
+        count, net = found.get(bought.day, Day(0, {}))
+        net[bought.currency] = net.get(bought.currency, 0) + purchases.net(order)
+        found[bought.day] = Day(count + 1, net)
+    return {date.fromordinal(day): found[day] for day in sorted(found)}
+
+
+class Recency(NamedTuple):
+    """x, t_x and T of BG/NBD: purchase days after the first; weeks from the first to the last; to the day asked."""
+
+    x: int
+    t_x: float
+    T: float
+
+
+def recency(purchases: Purchases, as_of: date) -> Recency | None:
+    """The customer as BG/NBD sees them at `as_of`, that day included; None when they had bought nothing by then."""
+    bought = {order.day for _, order in purchases.counted(as_of)}
+    if not bought:
+        return None
+    first = min(bought)
+    return Recency(len(bought) - 1, (max(bought) - first) / 7, (as_of.toordinal() - first) / 7)
+
+
+class Spend(NamedTuple):
+    """x and m of Gamma-Gamma: repeat days with an order in the currency, and the mean spend on them, in major units."""
+
+    x: int
+    mean: float
+
+
+def spend(purchases: Purchases, as_of: date, currency: str) -> Spend:
+    """The customer's spend in `currency` on days after their first, up to `as_of`. Without such days: (0, 0.0).
+
+    Refunds count whenever they were made: they mend the day of their order.
+    """
+    repeat = [day.net[currency] for day in list(days(purchases, as_of).values())[1:] if currency in day.net]
+    return Spend(len(repeat), sum(repeat) / len(repeat) / 10 ** exponent(currency)) if repeat else Spend(0, 0.0)
+
+
+def _precedence(order: Order) -> tuple[int, int, str]:
+    return order.day, -order.minor, order.currency
+
+
+def _extent(refund: Refund) -> tuple[bool, int, str]:
+    return refund.minor is None, refund.minor or 0, refund.currency

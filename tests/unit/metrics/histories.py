@@ -1,0 +1,46 @@
+"""Random histories of one customer: orders, refunds and cancellations, some told twice, some contradicting each other."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from hypothesis import strategies as st
+
+from services.metrics.domain.purchases import Purchases
+
+Event = Callable[[Purchases], None]
+
+START = date(2024, 2, 20)
+
+_order = st.sampled_from(["o1", "o2", "o3", "o4", "o5", "o6"])
+_minor = st.integers(0, 3000)
+_currency = st.sampled_from(["USD", "USD", "USD", "EUR"])
+_day = st.integers(0, 30).map(lambda days: START + timedelta(days=days))
+
+
+def _completed(order: str, day: date, minor: int, currency: str) -> Event:
+    return lambda purchases: purchases.complete(order, day, minor, currency)
+
+
+def _refunded(order: str, refund: str, minor: int | None, currency: str) -> Event:
+    return lambda purchases: purchases.refund(order, refund, minor, currency)
+
+
+def _cancelled(order: str) -> Event:
+    return lambda purchases: purchases.cancel(order)
+
+
+events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(_completed, _order, _day, _minor, _currency),
+    st.builds(_completed, _order, _day, _minor, _currency),
+    st.builds(_refunded, _order, st.sampled_from(["r1", "r2", "r3"]), st.none() | _minor, _currency),
+    st.builds(_cancelled, _order),
+)
+histories = st.lists(events, max_size=14)
+
+
+def told(history: list[Event]) -> Purchases:
+    """The purchases of a customer of whom this was told, in this order."""
+    purchases = Purchases()
+    for event in history:
+        event(purchases)
+    return purchases
