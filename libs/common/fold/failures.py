@@ -7,7 +7,6 @@ else is unavailability: roll back, pause, try again, dead-letter nothing.
 import asyncio
 import random
 
-import aiokafka.errors
 import asyncpg
 
 from libs.common.db import is_data_error
@@ -20,9 +19,8 @@ _AWAY = (
     MemoryError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    aiokafka.errors.KafkaError,
     asyncio.CancelledError,
-    Unavailable,
+    Unavailable,  # Kafka's client errors come as this
     FenceLost,
 )
 

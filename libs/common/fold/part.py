@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from libs.common import migrate
 from libs.common.db import Database, Tx
@@ -12,14 +12,15 @@ from libs.common.errors import Unavailable
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.loop import Fold
 from libs.common.fold.work import Handler
-from libs.common.log.forward import Forwarder
-from libs.common.log.kafka import KafkaReader, ensure_topics
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Reader
 from libs.common.service import Check, ReaderLag
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter, log
 from libs.common.topics import read_by, written_by
+
+if TYPE_CHECKING:
+    from libs.common.log.forward import Forwarder
 
 T = TypeVar("T")
 
@@ -124,7 +125,10 @@ class FoldPart:
     async def _reader(self, database: Database, stack: AsyncExitStack) -> Reader:
         topics: Sequence[str] = read_by(self.service)
         reader: Reader = PostgresReader(database, topics)
-        if self.settings.log == "kafka":
+        if self.settings.log == "kafka":  # imported here: an installation without Kafka need not hold its client
+            from libs.common.log.forward import Forwarder
+            from libs.common.log.kafka import KafkaReader, ensure_topics
+
             (writes,) = written_by(self.service)
             await ensure_topics(self.settings, [*topics, writes])
             self._forwarder = Forwarder(database, self.settings, self.service, writes)

@@ -1,0 +1,114 @@
+"""A small service for testing the fold: counts what each customer did, and a fact for every third thing."""
+
+import asyncio
+import os
+import sys
+from typing import Any, ClassVar
+
+import msgspec
+from pydantic import SecretStr
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from libs.common.db import Database, Tx
+from libs.common.fold.decider import Applied, Cause, Merged
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.loop import Fold
+from libs.common.fold.tables import customer_tables, fold_tables
+from libs.common.log.postgres import PostgresReader
+from libs.common.records import Envelope, Fact
+from libs.common.settings import Settings
+from libs.common.topics import JOURNAL, REWARDS
+
+metadata = MetaData(schema="toy")
+FOLD = fold_tables(metadata)
+CUSTOMERS = customer_tables(metadata)
+
+
+class Third(Fact, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "third.reached.v1"
+    count: int
+
+
+class Counted(msgspec.Struct):
+    count: int = 0
+    seen: list[str] = []
+
+
+class Did(msgspec.Struct):
+    event: str = ""
+    fail: str = ""
+
+
+class Toy:
+    source = "/toy"
+    state = Counted
+
+    def read(self, envelope: Envelope) -> Did | None:
+        return msgspec.json.decode(envelope.data, type=Did) if envelope.type == "track.v1" else None
+
+    def decide(self, state: Counted, cause: Cause, rules: int) -> list[Fact]:
+        if isinstance(cause.body, Did) and cause.body.fail:
+            raise ValueError(cause.body.fail)
+        if isinstance(cause.body, Merged) or (state.count + 1) % 3:
+            return []
+        return [Third(count=state.count + 1)]
+
+    def evolve(self, state: Counted, cause: Cause, facts: list[Fact]) -> None:
+        if isinstance(cause.body, Merged):
+            return
+        state.count += 1
+        state.seen = [*state.seen, cause.id]
+
+    def absorb(self, survivor: Counted, other: Counted) -> None:
+        survivor.count += other.count
+        survivor.seen = survivor.seen + other.seen
+
+    async def rules(self, tx: Tx, rulebook: int) -> int:
+        return rulebook
+
+    async def project(self, tx: Tx, applied: list[Applied[Counted]]) -> None:
+        return None
+
+
+async def install(settings: Settings) -> None:
+    """Make the toy's schema."""
+    engine = create_async_engine(settings.dsn.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS toy")
+        await connection.run_sync(metadata.create_all)
+    await engine.dispose()
+
+
+class Running:
+    """A toy service in this process."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.handler: DeciderHandler[Counted, int] = DeciderHandler("toy", Toy())
+        self.reader = PostgresReader(database, [JOURNAL])
+        self.fold = Fold("toy", database, self.reader, self.handler, [JOURNAL], REWARDS)
+
+    async def __aenter__(self) -> "Running":
+        await self.reader.start()
+        await self.fold.start()
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.fold.stop()
+        await self.reader.stop()
+
+    async def caught_up(self) -> bool:
+        return all(lag.records == 0 for lag in (await self.fold.lag()).values())
+
+
+async def main(dsn: str) -> None:
+    """Run until killed: for tests that kill or freeze the process."""
+    database = await Database.connect(Settings(database_url=SecretStr(dsn), pool_size=6), "toy")
+    async with Running(database):
+        print("running", os.getpid(), flush=True)  # noqa: T201
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
