@@ -25,12 +25,12 @@ def unprivileged(data: Path, programs: Path) -> Account:
     else:
         nobody = pwd.getpwnam("nobody")
         uid, gid = nobody.pw_uid, nobody.pw_gid
-    closed = [
-        folder for path in (data, programs) for folder in path.resolve().parents if not may_enter(folder, uid, gid)
-    ]
+    program = programs.resolve() / "postgres"
+    closed = [entry for entry in (*data.resolve().parents, *program.parents, program) if not may_enter(entry, uid, gid)]
     if not closed:
         return Account(uid, gid)
-    for capability in (DAC_READ_SEARCH, DAC_OVERRIDE):
+    # To enter a folder is a kind of reading; to run a file is not.
+    for capability in (DAC_OVERRIDE,) if program in closed else (DAC_READ_SEARCH, DAC_OVERRIDE):
         if has_capability(capability):
             return Account(uid, gid, capability)
     raise Unreachable(
@@ -40,9 +40,9 @@ def unprivileged(data: Path, programs: Path) -> Account:
     )
 
 
-def may_enter(folder: Path, uid: int, gid: int) -> bool:
-    """Whether an account, without further groups, may walk through this folder."""
-    entry = folder.stat()
+def may_enter(path: Path, uid: int, gid: int) -> bool:
+    """Whether an account, without further groups, may walk through this folder (or run this file)."""
+    entry = path.stat()
     bit = 0o100 if entry.st_uid == uid else 0o010 if entry.st_gid == gid else 0o001
     return bool(entry.st_mode & bit)
 

@@ -55,10 +55,17 @@ class Child:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL to the program and to what it started in its own group."""
+        """SIGKILL to the program and its group; waits for what it started to notice (PostgreSQL's sessions do)."""
         if self.exit_status() is None:
+            descendants = self._descendants()
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+            wait_ended(descendants, 5)
+
+    def _descendants(self) -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            return list(psutil.Process(self.pid).children(recursive=True))
+        return []
 
     def wait(self, deadline: float) -> int:
         """Block until it ends, by itself or by SIGKILL after `deadline` seconds; returns the exit status."""
@@ -73,6 +80,7 @@ class Child:
     def stop(self, number: signal.Signals = signal.SIGTERM, deadline: float = 15) -> int:
         """Ask with a signal, insist with SIGKILL after `deadline` seconds. Blocks; returns the exit status."""
         self.send(number)
+        self.send(signal.SIGCONT)  # a frozen one hears nothing
         return self.wait(deadline)
 
 
@@ -142,11 +150,7 @@ def end_leftover(pid_file: Path, number: signal.Signals = signal.SIGTERM, deadli
 def end_all(program: str, argument: str, number: signal.Signals, deadline: float = 20) -> None:
     """Stop every process of this program that has `argument` on its command line, whoever started it. Blocks."""
     for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if words and Path(words[0]).name == program and argument in words:
+        if runs(process.pid, program, argument):
             end(process, number, deadline)
 
 
@@ -154,8 +158,40 @@ def end(process: psutil.Process, number: signal.Signals, deadline: float) -> Non
     """Ask a process that is not our child to end, insist after `deadline` seconds, and wait until it has."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-        try:
-            process.wait(deadline)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(deadline)
+        process.resume()  # a frozen one hears nothing
+        wait_ended([process], deadline)
+        process.kill()
+        wait_ended([process], deadline)
+
+
+def wait_ended(processes: Sequence[psutil.Process], deadline: float) -> bool:
+    """Wait until none of them runs, at most so many seconds. One that nobody reaps counts as ended (many a container's
+    first process reaps nothing)."""
+    until = time.monotonic() + deadline
+    while any(is_running(process) for process in processes):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether it is there and no zombie."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def exists(pid: int) -> bool:
+    """Whether the system has a process of this number, a zombie included."""
+    return bool(psutil.pid_exists(pid))
+
+
+def runs(pid: int, program: str, argument: str) -> bool:
+    """Whether this process runs this program with `argument` on its command line."""
+    try:
+        words = psutil.Process(pid).cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return bool(words) and Path(words[0]).name == program and argument in words

@@ -17,6 +17,7 @@ from deploy.local import child
 from deploy.local.errors import Missing, StartFailed
 from deploy.local.kafka_jars import cache, jars
 from deploy.local.owner import Owner
+from deploy.local.ports import refuse_taken
 from deploy.local.threads import blocking
 
 SETTINGS = {
@@ -99,7 +100,7 @@ class Kafka:
     def start(self) -> str:
         """Download the jars if need be, format the data if there is none, start the broker, wait until it answers; returns `bootstrap`.
 
-        Raises AlreadyRunning, Missing, StartFailed.
+        Raises AlreadyRunning, PortTaken, Missing, StartFailed.
         """
         self.prepare()
         try:
@@ -110,12 +111,22 @@ class Kafka:
             raise
         return self.bootstrap
 
-    def prepare(self) -> None:
-        """Take the data, end what a killed owner left running, have the jars, format the data if there is none."""
+    def claim(self) -> None:
+        """Take the data, end what a killed owner left running. Raises AlreadyRunning, PortTaken."""
         self._home.mkdir(parents=True, exist_ok=True)
         self._owner.acquire()
         try:
             self._end_leftovers()
+            refuse_taken({"Kafka": self._port, "Kafka's controller": self._controller_port})
+        except BaseException:
+            self._owner.release()
+            raise
+
+    def prepare(self) -> None:
+        """Have the jars, format the data if there is none; `claim` comes first, here if need be. Raises LocalError."""
+        if not self._owner.holds():
+            self.claim()
+        try:
             self._jars = jars(cache(), self._say, self._cancelled)
             self._folder.mkdir(mode=0o700, exist_ok=True)
             (self._folder / "log4j2.properties").write_text(LOG4J)
@@ -137,9 +148,9 @@ class Kafka:
 
     def wait_ready(self, deadline: float = 60) -> None:
         """Wait until the broker answers and is registered. Raises StartFailed."""
-        until = time.monotonic() + deadline
-        while not (self._listens() and self._answers()):
-            status = self.exit_status()
+        broker, until = self._child, time.monotonic() + deadline
+        while broker is not None and not (self._listens() and blocking(answers(self.bootstrap))):
+            status = broker.exit_status()
             if status is not None:
                 raise StartFailed("Kafka", f"it ended with status {status}", self.log)
             if time.monotonic() > until:
@@ -207,9 +218,6 @@ class Kafka:
         except OSError:
             return False
         return True
-
-    def _answers(self) -> bool:
-        return self._child is not None and blocking(answers(self.bootstrap))
 
     def _end_leftovers(self) -> None:
         child.end_leftover(self._home / "run" / "kafka-format.json")

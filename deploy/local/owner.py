@@ -36,6 +36,10 @@ class Owner:
         self._descriptor = descriptor
         return self
 
+    def holds(self) -> bool:
+        """Whether we have it."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Give it back. Releasing twice is harmless."""
         if self._descriptor is not None:

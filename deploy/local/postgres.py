@@ -8,6 +8,7 @@ import signal
 import stat
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -118,15 +119,18 @@ class Postgres:
 
     def wait_ready(self, deadline: float = 60) -> None:
         """Wait until connections are accepted (recovery after a crash included). Raises StartFailed."""
-        until = time.monotonic() + deadline
-        while not self._accepts():
-            status = self.exit_status()
+        server, until = self._child, time.monotonic() + deadline
+        while server is not None and not self._accepts(server):
+            status = server.exit_status()
             if status is not None:
                 raise StartFailed("PostgreSQL", f"it ended with status {status}", self.log)
             if time.monotonic() > until:
                 raise StartFailed("PostgreSQL", f"it was not ready after {deadline:.0f} s", self.log)
             time.sleep(0.02)
         create_role(self._superuser_dsn, Role("rapport", self._roles["rapport"]))
+
+    def cancel(self) -> None:
+        """Nothing in `prepare` takes long."""
 
     def exit_status(self) -> int | None:
         """None while the server runs (or was never launched)."""
@@ -262,18 +266,13 @@ class Postgres:
     def _is_ours(self, entry: os.stat_result) -> bool:
         return entry.st_uid in (os.geteuid(), self._account.uid) and stat.S_IMODE(entry.st_mode) == 0o700
 
-    def _accepts(self) -> bool:
+    def _accepts(self, server: child.Child) -> bool:
         """The eighth line of the server's pid file says so, as pg_ctl reads it; the pid must be our child's."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return (
-            len(lines) >= 8
-            and self._child is not None
-            and lines[0].strip() == str(self._child.pid)
-            and lines[7].strip() == "ready"
-        )
+        return len(lines) >= 8 and lines[0].strip() == str(server.pid) and lines[7].strip() == "ready"
 
     def _end_leftovers(self) -> None:
         """End what a killed owner left running on this data (verifiably that), and what it would leave behind."""
@@ -283,4 +282,9 @@ class Postgres:
         if not file.exists():
             return
         child.end_all("postgres", str(self._data), signal.SIGINT)
-        file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, ValueError):
+            # PostgreSQL overrides the file of a pid that is gone, and checks for orphaned sessions then; it would refuse a pid
+            # that has gone to another program, or to a zombie.
+            pid = int(file.read_text().split()[0])
+            if child.exists(pid):
+                file.unlink()

@@ -1,0 +1,89 @@
+"""The command `rapport`. Each subcommand imports only what it needs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.local.errors import LocalError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog="rapport", description="Rapport: a self-hosted customer engagement platform.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="the whole platform on this machine, until Ctrl-C")
+    run.add_argument("--log", choices=("postgres", "kafka"), default="postgres", help="where the log is read from")
+    commands.add_parser("kafka", help="Apache Kafka alone on this machine, until Ctrl-C")
+    token = commands.add_parser("token", help="print a token signed with this installation's own key")
+    what = token.add_mutually_exclusive_group(required=True)
+    what.add_argument("--scope", help="such as 'rewards:read rewards:write'")
+    what.add_argument("--role", choices=("marketer", "analyst", "operator"), help="the scopes of a role")
+    token.add_argument("--ttl", type=int, default=12 * 60 * 60, help="seconds that it is valid (default: 12 h)")
+    token.add_argument("--sub", default="development", help="who it is for")
+    token.add_argument("--key", type=Path, help="the private key (default: the one in RAPPORT_HOME, made if missing)")
+    commands.add_parser("migrate", help="bring the databases that the environment names to the newest schema")
+    commands.add_parser(
+        "demo", help="real purchases through the whole platform (--help shows its options)", add_help=False
+    )
+    commands.add_parser("topics", help="the table of topics and record types", add_help=False)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    options, rest = parser().parse_known_args(words)
+    if rest and options.command not in ("demo", "topics"):
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return command(options, rest)
+    except LocalError as error:
+        print(f"rapport {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def command(options: argparse.Namespace, rest: list[str]) -> int:
+    """One command, imported only now, so that each works without the others."""
+    match options.command:
+        case "run":
+            from deploy.local import runner
+
+            return runner.run(options.log)
+        case "kafka":
+            from deploy.local import runner
+
+            return runner.kafka()
+        case "token":
+            return token(options)
+        case "migrate":
+            from libs.common import migrate
+
+            return migrate.main()
+        case "demo":
+            from deploy.demo import main as demo
+
+            return demo.main(rest)
+        case _:
+            from libs.common import topics
+
+            return topics.main()
+
+
+def token(options: argparse.Namespace) -> int:
+    """Print one token."""
+    from deploy.local import place, tokens
+
+    key = options.key
+    if key is None:
+        home = place.Place.load().home
+        tokens.make_keys(home)
+        key = tokens.private_key_file(home)
+    print(tokens.mint(key, options.scope or tokens.ROLES[options.role], options.sub, options.ttl))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""`rapport run` and `rapport kafka`: the platform, or Kafka alone, in the foreground until Ctrl-C."""
+
+import asyncio
+
+from deploy.local.kafka import Kafka
+from deploy.local.place import Place
+from deploy.local.platform import Log, Platform
+from deploy.local.ports import kafka_ports
+from deploy.local.signals import run_until_signalled
+from deploy.local.supervisor import Supervisor
+
+
+def run(log: Log) -> int:
+    """The whole platform, until a signal. Raises LocalError."""
+    return run_until_signalled(_run(log))
+
+
+def kafka() -> int:
+    """Kafka alone, until a signal. Raises LocalError."""
+    return run_until_signalled(_kafka())
+
+
+async def _run(log: Log) -> int:
+    place = Place.load()
+    async with Platform(home=place.home, port_base=place.port_base, log=log, say=say) as platform:
+        say(welcome(platform))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            say("Stopping: what has begun is finished first (a second Ctrl-C kills everything) ...")
+    return 0
+
+
+def welcome(platform: Platform) -> str:
+    """What a person needs to know once everything runs."""
+    lines = [f"Rapport is running (log: {platform.log}, data: {platform.home}). Ctrl-C stops it.", ""]
+    lines += [f"  {name:<9} {url}   its API: {url}/docs" for name, url in platform.urls.items()]
+    if platform.kafka:
+        lines.append(f"  {'kafka':<9} {platform.kafka.bootstrap}")
+    lines += ["", f"Development tokens, valid for 12 h, also in {platform.home / 'tokens.json'}:", ""]
+    lines += [f"  {name:<9} {token}" for name, token in platform.tokens.items()]
+    return "\n".join([*lines, ""])
+
+
+async def _kafka() -> int:
+    place = Place.load()
+    broker = Kafka(place.home, *kafka_ports(place.port_base), say)
+    supervisor = Supervisor(say)
+    try:
+        await supervisor.start([broker])
+        say(f"Kafka is running on {broker.bootstrap} (data: {place.home / 'kafka'}). Ctrl-C stops it.")
+        await supervisor.watch()
+    finally:
+        await supervisor.stop()
+    return 0
+
+
+def say(text: str) -> None:
+    """To a person, at once."""
+    print(text, flush=True)
