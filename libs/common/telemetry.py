@@ -66,7 +66,7 @@ def configure_logs(service: str, level: str = "info") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Stdout()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _without_colours, *shared],
@@ -85,6 +85,17 @@ def configure_logs(service: str, level: str = "info") -> None:
         library.propagate = True
     for noisy in ("httpx", "httpcore", "aiokafka", "alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+
+
+class _Stdout(logging.Handler):
+    """Writes to what stdout is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stdout.write(self.format(record) + "\n")
+            sys.stdout.flush()
+        except Exception:
+            self.handleError(record)
 
 
 def _with_service(service: str) -> Processor:

@@ -14,6 +14,7 @@ from libs.common.errors import RapportError
 if TYPE_CHECKING:
     from libs.common.web.lifecycle import Lifecycle
 
+PATHS = frozenset(["/livez", "/readyz", "/healthz", "/metrics"])
 BLOCKED = 5.0
 """Seconds without a heartbeat after which the event loop counts as blocked."""
 PATIENCE = 2.0

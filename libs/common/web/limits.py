@@ -16,7 +16,8 @@ DEPTH = 64
 _LINGER = 2.0  # seconds in which a sender may notice that its body was refused, before the connection is closed
 
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*+"?|[\[\]{}]', re.DOTALL)  # each place matches one way only: linear time
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# an escaped backslash, a whole pair of surrogates, or (group 1) what cannot be stored: NUL, or half a pair
+_ESCAPE = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u0000|\\u[dD][89a-fA-F]..)")
 
 
 class Disconnected(Exception):
@@ -50,7 +51,12 @@ async def read_body(scope: Scope, receive: Receive, limit: int, seconds: float) 
 
 
 def check_json(body: bytes) -> None:
-    """Raises Malformed when JSON nests deeper than 64 or carries a NUL, which PostgreSQL cannot store. O(n), no recursion."""
+    """Raises Malformed when JSON is not UTF-8, nests deeper than 64, or carries what PostgreSQL cannot store: NUL, or
+    half a pair of surrogates. O(n), no recursion."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"The body is not JSON: it is not UTF-8 text at byte {error.start}.") from None
     if body.count(b"[") + body.count(b"{") > DEPTH:
         depth = 0
         for token in _TOKEN.finditer(body):
@@ -61,8 +67,11 @@ def check_json(body: bytes) -> None:
                         raise Malformed(f"The JSON is nested deeper than {DEPTH} levels: make it flatter.")
                 case b"]" | b"}":
                     depth -= 1
-    if b"\0" in body or (b"\\u0000" in body and _NUL.search(body)):
-        raise Malformed("The body contains the character NUL (\\u0000), which cannot be stored: remove it.")
+    if b"\0" in body:
+        raise Malformed("The body contains the character NUL, which cannot be stored: remove it.")
+    if b"\\u" in body and (bad := next((found[1] for found in _ESCAPE.finditer(body) if found[1]), None)):
+        what = "NUL" if bad == b"\\u0000" else "half of a character"
+        raise Malformed(f"The body contains {bad.decode()}, {what}, which cannot be stored: remove it.")
 
 
 class Limits:

@@ -84,10 +84,6 @@ def translate(error: Exception, scope: Scope) -> RapportError:
             return _http(error, scope)
         case asyncpg.PostgresError():
             return _postgres(error)
-        case asyncpg.DataError():  # asyncpg's own, before anything was sent: a number out of range, half a character
-            return errors.Invalid(
-                "A value in the request cannot be stored: a number out of range, or a broken character."
-            )
         case OSError() | TimeoutError() | asyncpg.InterfaceError():
             return errors.Unavailable("A part that this service needs does not answer just now: try again in a second.")
         case _:
@@ -138,8 +134,12 @@ def _postgres(error: asyncpg.PostgresError) -> RapportError:
     state = error.sqlstate or ""
     if state in ("22021", "22P05"):
         return errors.Invalid("A text in the request contains a character that cannot be stored (NUL, or half a pair).")
-    if state[:2] == "22":
-        return errors.Invalid(f"A value in the request cannot be stored: {error}.")
+    if str(error).startswith(
+        "invalid input for query argument"
+    ):  # asyncpg's own words, with what is not the caller's to see
+        return errors.Invalid("A value in the request cannot be stored: a number out of range, or a broken character.")
+    if state[:2] == "22" and "server expects" not in str(error):
+        return errors.Invalid(f"A value in the request cannot be used: {error}.")
     if state == "23505":
         return errors.Conflict("Something with this name or id exists already.")
     if state in ("42P01", "3F000", "42703"):

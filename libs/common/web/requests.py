@@ -1,14 +1,15 @@
 """The outermost layer of every service, plain ASGI for speed: request ids, trace context, metrics, the last resort."""
 
+import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.telemetry import Meter, RequestContext, enter_request, log
+from libs.common.web.health import PATHS
 from libs.common.web.problems import Problems
 
 logger = log("http")
@@ -69,16 +70,18 @@ class Requests:
             counter = self.meter.http_requests.labels(route, method, f"{status // 100}xx" if status else "gone")
             self.count[route, method, status // 100] = counter
         counter.inc()
-        if status >= 500 or _debug():
-            level: Callable[..., object] = logger.warning if status >= 500 else logger.debug
-            level("answered", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4))
+        # the answers to those who watch are no news: /readyz says 503 as long as it takes
+        if status >= 500 and scope["path"] not in PATHS:
+            logger.warning("answered", **_said(scope, status, seconds))
+        elif logger.isEnabledFor(logging.DEBUG):
+            logger.debug("answered", **_said(scope, status, seconds))
+
+
+def _said(scope: Scope, status: int, seconds: float) -> dict[str, object]:
+    return {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 4)}
 
 
 _METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-
-
-def _debug() -> bool:
-    return bool(logger.isEnabledFor(10))
 
 
 def _context(scope: Scope) -> RequestContext:

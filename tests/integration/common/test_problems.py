@@ -1,0 +1,217 @@
+"""Whatever is wrong with a request, the answer is a problem that says what to do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.common.auth import generate_keys, mint
+from libs.common.settings import Settings
+from tests.integration.common import tiny
+from tests.integration.common.running import running
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(jwt_public_key=tiny.PUBLIC, body_limit=200_000, body_seconds=0.3)
+    async with running(tiny.create(settings)) as client:
+        yield client
+
+
+def problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert body["status"] == status
+    assert body["type"].startswith("urn:rapport:problem:")
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert body["detail"].endswith(".")
+    return body
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+async def post(client: httpx.AsyncClient, body: bytes | str, kind: str = "application/json") -> httpx.Response:
+    return await client.post("/v1/things", content=body, headers={"content-type": kind})
+
+
+async def test_an_unknown_path_is_told_where_the_routes_are(client: httpx.AsyncClient) -> None:
+    assert "GET /v1/nothing here: /docs" in problem(await client.get("/v1/nothing"), 404)["detail"]
+
+
+async def test_a_wrong_method_is_told_which_is_right(client: httpx.AsyncClient) -> None:
+    response = await client.delete("/v1/things/open")
+    assert "takes GET" in problem(response, 405)["detail"]
+    assert response.headers["allow"] == "GET"
+
+
+async def test_an_error_of_ours_keeps_its_members(client: httpx.AsyncClient) -> None:
+    body = problem(await client.get("/v1/things/fail/conflict"), 409)
+    assert (body["type"], body["by"]) == ("urn:rapport:problem:conflict", "bob")
+
+
+async def test_a_bug_tells_nothing_but_the_id(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/things/fail/bug", headers={"x-request-id": "abc-1"})
+    assert problem(response, 500)["request_id"] == "abc-1"
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize("how", ["refused", "timeout", "closed"])
+async def test_an_unavailable_part_is_a_503_to_come_back_after(client: httpx.AsyncClient, how: str) -> None:
+    response = await client.get(f"/v1/things/fail/{how}")
+    assert "try again" in problem(response, 503)["detail"]
+    assert response.headers["retry-after"] == "1"
+
+
+async def test_an_answer_that_breaks_is_cut_off_and_not_ended_as_if_whole(client: httpx.AsyncClient) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.get("/v1/things/fail/late")
+
+
+async def test_each_wrong_place_is_named(client: httpx.AsyncClient) -> None:
+    body = problem(await post(client, '{"lines": [{"points": 1}, {"points": 0}]}'), 422)
+    assert [each["at"] for each in body["errors"]] == ["body.name", "body.lines[1].points"]
+    assert "body.lines[1].points: Input should be greater than 0" in body["detail"]
+
+
+@pytest.mark.parametrize("text", ["{", "", '{"name": }', "[1,", '{"name": "a"} x', "\xff"])
+async def test_what_is_no_json_is_refused(client: httpx.AsyncClient, text: str) -> None:
+    response = await post(client, text.encode("latin-1"))
+    if text:
+        assert "is not JSON" in problem(response, 400)["detail"]
+    else:
+        assert problem(response, 422)["errors"] == [{"at": "body", "message": "Field required"}]
+
+
+async def test_json_may_be_64_deep_and_no_deeper(client: httpx.AsyncClient) -> None:
+    def nested(depth: int) -> str:
+        return '{"name": "a", "anything": ' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+
+    assert (await post(client, nested(64))).status_code == 200
+    assert "64 levels" in problem(await post(client, nested(65)), 400)["detail"]
+    assert "64 levels" in problem(await post(client, "[" * 100_000), 400)["detail"]
+
+
+async def test_brackets_in_texts_and_beside_each_other_are_not_depth(client: httpx.AsyncClient) -> None:
+    wide = {"name": '"[{' * 100 + "\\", "anything": [[i] for i in range(500)]}
+    response = await post(client, json.dumps(wide))
+    assert response.status_code == 200
+    assert response.json()["name"] == wide["name"]
+
+
+async def test_nul_is_refused_and_what_only_looks_like_it_is_not(client: httpx.AsyncClient) -> None:
+    for text in ('{"name": "a\\u0000b"}', '{"name": "a\\\\\\u0000"}', '{"name": "a\0"}'):
+        assert "NUL" in problem(await post(client, text), 400)["detail"]
+    kept = await post(client, '{"name": "a\\\\u0000"}')
+    assert kept.json()["name"] == "a\\u0000"
+
+
+async def test_half_a_character_is_refused(client: httpx.AsyncClient) -> None:
+    for text in ('{"name": "\\ud800"}', '{"name": "\\uDC00\\uD800"}', '{"name": "\\\\\\ud83d\\\\ude00"}'):
+        assert "half of a character" in problem(await post(client, text), 400)["detail"]
+    assert (await post(client, '{"name": "\\ud83d\\ude00"}')).json()["name"] == "😀"
+
+
+async def test_what_is_not_called_json_is_refused(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/things", data={"name": "a"})
+    assert "Content-Type: application/json" in problem(response, 415)["detail"]
+    response = await client.post(
+        "/v1/things", content=b"x", headers={"content-encoding": "gzip", "content-type": "application/json"}
+    )
+    assert "gzip" in problem(response, 415)["detail"]
+    assert (await post(client, '{"name": "a"}', "application/merge-patch+json; charset=utf-8")).status_code != 415
+
+
+async def test_an_oversize_body_is_refused_before_it_is_sent(client: httpx.AsyncClient) -> None:
+    assert "at most 200,000" in problem(await post(client, b"x" * 3_000_000), 413)["detail"]
+
+
+async def test_an_oversize_body_in_chunks_is_refused_on_the_way(client: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 50_000
+
+    response = await client.post("/v1/things", content=chunks(), headers={"content-type": "application/json"})
+    assert "larger than the 200,000 bytes" in problem(response, 413)["detail"]
+
+
+async def test_a_path_may_have_a_limit_of_its_own(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/things/raw", json="x" * 20_000)
+    assert "at most 10,000" in problem(response, 413)["detail"]
+
+
+async def test_a_body_that_dawdles_is_refused_and_the_connection_closed(client: httpx.AsyncClient) -> None:
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(
+        b"POST /v1/things HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{"
+    )
+    answer = await reader.read()  # to the end of the connection
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"did not arrive within 0.3 seconds" in answer
+
+
+async def test_a_caller_who_leaves_in_mid_body_harms_nobody(client: httpx.AsyncClient) -> None:
+    _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(b"POST /v1/things HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    assert (await client.get("/v1/things/open")).status_code == 200
+
+
+async def test_without_a_token_the_answer_says_how_to_get_one(client: httpx.AsyncClient) -> None:
+    for headers in ({}, {"authorization": "Basic YTpi"}, {"authorization": "Bearer"}):
+        response = await client.get("/v1/things/mine", headers=headers)
+        assert "rapport token" in problem(response, 401)["detail"]
+        assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_wrong_token_is_refused(client: httpx.AsyncClient) -> None:
+    other, _ = generate_keys()
+    scopes = ["customers:read", "rewards:read"]
+    expired = mint(tiny.PRIVATE, "ann", scopes, -HOUR)
+    assert "expired at" in problem(await client.get("/v1/things/mine", headers=bearer(expired)), 401)["detail"]
+    foreign = mint(other, "ann", scopes, HOUR)
+    assert "another key" in problem(await client.get("/v1/things/mine", headers=bearer(foreign)), 401)["detail"]
+
+
+async def test_a_missing_scope_is_named_beside_those_held(client: httpx.AsyncClient) -> None:
+    token = mint(tiny.PRIVATE, "ann", ["customers:read", "operate"], HOUR)
+    body = problem(await client.get("/v1/things/mine", headers=bearer(token)), 403)
+    assert body["detail"] == "This needs the scope rewards:read; the token of ann holds customers:read, operate."
+    assert (body["missing"], body["held"]) == (["rewards:read"], ["customers:read", "operate"])
+
+
+async def test_the_right_scopes_pass(client: httpx.AsyncClient) -> None:
+    token = mint(tiny.PRIVATE, "ann", ["customers:read", "rewards:read"], HOUR)
+    assert (await client.get("/v1/things/mine", headers=bearer(token))).json() == {"subject": "ann"}
+
+
+@pytest.mark.parametrize("sent", ["x" * 65, "a b", "a\tb", "<script>", ""])
+async def test_a_request_id_that_is_not_sane_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
+    returned = (await client.get("/v1/things/open", headers={"x-request-id": sent})).headers["x-request-id"]
+    assert returned != sent
+    assert len(returned) == 32
+
+
+async def test_a_service_may_add_members_to_its_problems() -> None:
+    def members(body: Any) -> dict[str, Any]:
+        return {"success": False, "code": body["title"], "message": body["detail"]}
+
+    async with running(tiny.create(Settings(body_limit=100), (), members)) as client:
+        for response, status in [
+            (await client.get("/nothing"), 404),
+            (await client.post("/v1/things", json={}), 422),
+            (await client.post("/v1/things", json="x" * 200), 413),
+            (await client.get("/v1/things/fail/bug"), 500),
+        ]:
+            body = problem(response, status)
+            assert (body["success"], body["message"]) == (False, body["detail"])

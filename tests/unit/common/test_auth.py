@@ -1,0 +1,120 @@
+"""Tokens: what is let in, and what those who are not let in are told."""
+
+import hmac
+import time
+from datetime import timedelta
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
+from jwt.utils import base64url_encode
+
+from libs.common import auth
+from libs.common.auth import Verifier, generate_keys, mint
+from libs.common.errors import Unauthenticated
+from libs.common.settings import Settings
+
+PRIVATE, PUBLIC = generate_keys()
+HOUR = timedelta(hours=1)
+
+
+def verifier(public: str = PUBLIC) -> Verifier:
+    return Verifier(Settings(jwt_public_key=public))
+
+
+def claims(**changes: object) -> dict[str, object]:
+    base = {"iss": "rapport", "aud": "rapport", "sub": "ann", "scope": "operate", "exp": int(time.time()) + 60}
+    return {name: value for name, value in {**base, **changes}.items() if value is not None}
+
+
+def signed(**changes: object) -> str:
+    return jwt.encode(claims(**changes), PRIVATE, algorithm="EdDSA")
+
+
+def refusal(token: str, public: str = PUBLIC) -> str:
+    with pytest.raises(Unauthenticated) as caught:
+        verifier(public).verify(token)
+    return caught.value.detail
+
+
+def test_a_minted_token_says_who_and_what() -> None:
+    who = verifier().verify(mint(PRIVATE, "ann", ["rewards:write", "operate"], HOUR))
+    assert who.subject == "ann"
+    assert who.scopes == {"rewards:write", "operate"}
+
+
+def test_a_scope_that_does_not_exist_is_not_minted() -> None:
+    with pytest.raises(ValueError, match="rewards:wirte; the scopes are customers:read"):
+        mint(PRIVATE, "ann", ["rewards:wirte"], HOUR)
+
+
+def test_a_key_may_come_on_one_line_as_environment_files_have_it() -> None:
+    assert verifier(PUBLIC.replace("\n", "\\n")).verify(signed()).subject == "ann"
+
+
+def test_an_expired_token_is_told_when_it_expired_and_how_to_get_another() -> None:
+    detail = refusal(mint(PRIVATE, "ann", ["operate"], -HOUR))
+    assert "expired at 20" in detail
+    assert "rapport token" in detail
+
+
+def test_clocks_may_differ_by_half_a_minute() -> None:
+    assert verifier().verify(signed(exp=int(time.time()) - auth.LEEWAY + 10)).subject == "ann"
+    refusal(signed(exp=int(time.time()) - auth.LEEWAY - 10))
+
+
+@pytest.mark.parametrize("claim", ["exp", "iss", "aud", "sub"])
+def test_no_claim_that_matters_may_lack(claim: str) -> None:
+    assert claim in refusal(signed(**{claim: None})) or claim in ("iss", "aud")
+    refusal(signed(**{claim: None}))
+
+
+def test_a_token_for_something_else_is_refused() -> None:
+    assert "something else" in refusal(signed(aud="billing"))
+    assert "something else" in refusal(signed(iss="https://accounts.example"))
+
+
+def test_a_token_of_another_installation_is_refused() -> None:
+    other, _ = generate_keys()
+    assert "another key" in refusal(mint(other, "ann", ["operate"], HOUR))
+
+
+def test_a_token_that_is_not_valid_yet_is_refused() -> None:
+    assert "not valid yet" in refusal(signed(nbf=int(time.time()) + 600))
+
+
+def test_only_ed25519_signatures_count() -> None:
+    assert "EdDSA" in refusal(jwt.encode(claims(), None, algorithm="none"))  # type: ignore[arg-type]
+    # the classical confusion: the public key taken as an HMAC secret
+    header, body = (base64url_encode(part).decode() for part in (b'{"alg":"HS256"}', b"{}"))
+    mac = hmac.new(PUBLIC.encode(), f"{header}.{body}".encode(), "sha256").digest()
+    assert "EdDSA" in refusal(f"{header}.{body}.{base64url_encode(mac).decode()}")
+    curve = ec.generate_private_key(ec.SECP256R1())
+    assert "EdDSA" in refusal(jwt.encode(claims(), curve, algorithm="ES256"))
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "é.é.é", "." * 5, "A" * 5000])
+def test_what_is_no_token_is_refused(token: str) -> None:
+    assert "cannot be read" in refusal(token)
+
+
+@pytest.mark.parametrize("scope", [None, 7, ["operate"], ""])
+def test_a_scope_claim_that_is_no_text_gives_no_scope(scope: object) -> None:
+    assert verifier().verify(signed(scope=scope)).scopes == frozenset()
+
+
+def test_a_wrong_public_key_is_a_mistake_in_the_settings() -> None:
+    ed448_key = (
+        ed448.Ed448PrivateKey.generate()
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
+    for wrong in ("nonsense", PRIVATE, ed448_key):
+        with pytest.raises(ValueError, match="RAPPORT_JWT_PUBLIC_KEY is no Ed25519 public key"):
+            verifier(wrong)
+
+
+def test_without_a_key_every_token_is_refused() -> None:
+    assert "RAPPORT_JWT_PUBLIC_KEY is not set" in refusal(signed(), public="")
