@@ -38,3 +38,10 @@ def written_by(service: str) -> list[str]:
 def read_by(service: str) -> list[str]:
     """The topics that a service reads."""
     return [topic.name for topic in TOPICS if service in topic.readers]
+
+
+def table() -> str:
+    """The topics as a Markdown table."""
+    lines = ["| topic | written by | key | says | read by |", "| --- | --- | --- | --- | --- |"]
+    lines += [f"| `{t.name}` | {t.writer} | {t.key} | {t.says} | {', '.join(t.readers)} |" for t in TOPICS]
+    return "\n".join(lines)
