@@ -55,11 +55,12 @@ class Child:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL to the program and its group; waits for what it started to notice (PostgreSQL's sessions do)."""
+        """SIGKILL to the program and its group; waits until it is gone, and what it started (PostgreSQL's sessions notice)."""
         if self.exit_status() is None:
             descendants = self._descendants()
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
             wait_ended(descendants, 5)
 
     def _descendants(self) -> list[psutil.Process]:

@@ -1,0 +1,58 @@
+"""Homes for local parts, and processes that own them."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.service import ROOT
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder with a short path, below one that other accounts may not enter (as a person's own folder is)."""
+    folder = Path(tempfile.mkdtemp(prefix="rl-"))
+    yield folder / "home"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def owner() -> Iterator[Callable[..., tuple[subprocess.Popen[str], int]]]:
+    """Starts a process that owns a part; gives it and the part's pid."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> tuple[subprocess.Popen[str], int]:
+        command = [sys.executable, "-m", "tests.integration.local.owner_process", *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        started.append(process)
+        assert process.stdout
+        return process, int(process.stdout.readline())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def eventually(condition: Callable[[], bool], within: float = 20) -> bool:
+    """Whether it becomes true within so many seconds."""
+    until = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,84 @@
+"""What `rapport` refuses before it starts anything, and the tokens it signs."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import jwt
+import pytest
+
+from deploy.local import ports, tokens
+from deploy.local.errors import PortTaken
+from deploy.local.owner import Owner
+from deploy.local.service import ROOT
+
+
+def rapport(home: Path, *words: str, base: int = 8001) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "RAPPORT_HOME": str(home), "RAPPORT_PORT_BASE": str(base)}
+    command = [sys.executable, "-m", "deploy.cli", *words]
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_a_taken_port_is_named_with_the_variable_that_moves_it(home: Path) -> None:
+    base = ports.free_base()
+    with socket.create_server(("127.0.0.1", base + 2)):
+        ended = rapport(home, "run", base=base)
+    assert ended.returncode == 1
+    assert f"Port {base + 2} for rewards is taken" in ended.stderr
+    assert "RAPPORT_PORT_BASE" in ended.stderr
+    assert not (home / "postgres").exists()
+
+
+def test_kafkas_ports_are_checked_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(PortTaken, match="for Kafka is taken"):
+        ports.refuse_taken({"Kafka": taken.getsockname()[1]})
+
+
+def test_a_second_runner_on_the_same_data_is_refused(home: Path) -> None:
+    home.mkdir()
+    first = Owner(home, "runner").acquire()
+    ended = rapport(home, "run", base=ports.free_base())
+    first.release()
+    assert ended.returncode == 1
+    assert f"in use by process {os.getpid()}" in ended.stderr
+    assert "RAPPORT_HOME" in ended.stderr
+
+
+def test_a_port_base_that_is_no_number_is_refused(home: Path) -> None:
+    env = {**os.environ, "RAPPORT_HOME": str(home), "RAPPORT_PORT_BASE": "web"}
+    command = [sys.executable, "-m", "deploy.cli", "run"]
+    ended = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, "RAPPORT_PORT_BASE is 'web'" in ended.stderr) == (1, True)
+
+
+def test_a_token_is_signed_for_its_scope_with_a_key_that_only_we_can_read(home: Path) -> None:
+    printed = rapport(home, "token", "--scope", "rewards:read rewards:write", "--sub", "ann", "--ttl", "60").stdout
+    public = tokens.public_key_file(home).read_text()
+    claims = jwt.decode(printed.strip(), public, algorithms=["EdDSA"], audience="rapport", issuer="rapport")
+    assert (claims["sub"], claims["scope"], claims["exp"] - claims["iat"]) == ("ann", "rewards:read rewards:write", 60)
+    assert stat.S_IMODE(tokens.private_key_file(home).stat().st_mode) == 0o600
+
+
+def test_a_role_has_its_scopes_and_the_key_stays_the_same(home: Path) -> None:
+    printed = [rapport(home, "token", "--role", "operator").stdout.strip() for _ in range(2)]
+    public = tokens.public_key_file(home).read_text()
+    for token in printed:
+        claims = jwt.decode(token, public, algorithms=["EdDSA"], audience="rapport", issuer="rapport")
+        assert claims["scope"].split()[:3] == ["operate", "sources:read", "sources:write"]
+
+
+def test_a_private_file_is_private_from_its_first_byte(home: Path) -> None:
+    home.mkdir()
+    file = home / "tokens.json"
+    tokens.write_private(file, "{}")
+    tokens.write_private(file, '{"a": 1}')
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ('{"a": 1}', 0o600)
+
+
+@pytest.mark.parametrize("words", [(), ("fly",), ("run", "--fast"), ("token",)])
+def test_wrong_usage_exits_with_2(home: Path, words: tuple[str, ...]) -> None:
+    ended = rapport(home, *words)
+    assert (ended.returncode, "usage: rapport" in ended.stderr) == (2, True)
