@@ -74,7 +74,7 @@ class Lifecycle:
             logger.info("ready")
         except Exception as error:
             self.failure = error
-            self.waiting_for = f"{component.name} cannot start: {error}"
+            self.waiting_for = f"{component.name}: cannot start: {error}"
             logger.error("a component cannot start", component_name=component.name, exc_info=error)
             self.on_failure(error)
 

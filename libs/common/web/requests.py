@@ -13,6 +13,7 @@ from libs.common.web.health import PATHS
 from libs.common.web.problems import Problems
 
 logger = log("http")
+_level = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -73,7 +74,7 @@ class Requests:
         # the answers to those who watch are no news: /readyz says 503 as long as it takes
         if status >= 500 and scope["path"] not in PATHS:
             logger.warning("answered", **_said(scope, status, seconds))
-        elif logger.isEnabledFor(logging.DEBUG):
+        elif _level.isEnabledFor(logging.DEBUG):
             logger.debug("answered", **_said(scope, status, seconds))
 
 

@@ -111,6 +111,23 @@ async def test_a_check_that_hangs_is_an_answer_too() -> None:
         assert (await client.get("/livez")).status_code == 200
 
 
+class Wrong(Far):
+    async def start(self) -> None:
+        raise ValueError("RAPPORT_X is not set")
+
+
+async def test_a_part_that_never_can_start_is_not_tried_again_but_said() -> None:
+    parts = [Wrong("fold", 1, []), Far("sender", 1, [])]
+    app = tiny.create(Settings(), parts)
+    failed = asyncio.Event()
+    app.state.lifecycle.on_failure = lambda _: failed.set()
+    async with running(app) as client:
+        await failed.wait()
+        live = await client.get("/livez")
+        assert (live.status_code, live.json()["detail"]) == (503, "fold: cannot start: RAPPORT_X is not set")
+        assert "fold: cannot start: RAPPORT_X is not set" in (await client.get("/readyz")).json()["detail"]
+
+
 async def test_a_task_that_died_is_a_reason_to_be_restarted() -> None:
     port = free_port()
     part = Far("fold", port, [])
