@@ -21,12 +21,13 @@ _CONVERSIONS = "has size int double string bool dyn type timestamp duration"
 FUNCTIONS = {name: range(1, 2) for name in _CONVERSIONS.split()} | {"matches": range(2, 3)}
 METHODS = (
     {name: range(1) for name in "size lowerAscii upperAscii trim".split()}
-    | {name: range(1, 2) for name in "contains startsWith endsWith matches charAt".split()}
-    | {name: range(1, 3) for name in "substring indexOf lastIndexOf split".split()}
+    | {name: range(1, 2) for name in "contains startsWith endsWith matches charAt substring".split()}
+    | {name: range(1, 3) for name in "indexOf lastIndexOf split".split()}
     | {name: range(2) for name in _DATE_PARTS.split()}
     | {name: range(2, 3) for name in MACROS}
 )
-"""Functions and how many arguments they take. Those that could make text or lists grow (`replace`, `map`, …) are left out."""
+"""Functions and how many arguments they take. Those that could make text or lists grow (`replace`, `map`, …) are left out,
+and `substring(start, end)`, which the library (0.1.3) refuses when `end` is the end of the text."""
 _TYPES = frozenset({"int", "double", "string", "bool", "list", "map", "null_type"})
 _BULK = {"in": 1, "==": 2, "!=": 2, "+": 1, "contains": 1, "size": 1, "indexOf": 1, "lastIndexOf": 1, "trim": 1, "lowerAscii": 1,
          "upperAscii": 1, "substring": 1, "charAt": 1, "matches": 20, "split": 50}  # fmt: skip

@@ -27,7 +27,7 @@ _DATE_PARTS = (
     "Milliseconds",
 )
 _WHOLE_RESULTS = frozenset({"size", "int", "indexOf", "lastIndexOf", *(f"get{part}" for part in _DATE_PARTS)})
-_WHOLE_ARGUMENTS = {"substring": (0, 1), "charAt": (0,), "indexOf": (1,), "lastIndexOf": (1,), "split": (1,)}
+_WHOLE_ARGUMENTS = {"substring": (0,), "charAt": (0,), "indexOf": (1,), "lastIndexOf": (1,), "split": (1,)}
 _ARITHMETIC = frozenset("+-*/%")
 
 

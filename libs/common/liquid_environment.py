@@ -17,6 +17,7 @@ from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
 from liquid.exceptions import LiquidError
 from liquid.expression import Expression
+from liquid.token import TOKEN_EXPRESSION
 from liquid.undefined import UNDEFINED
 
 MAX_OUTPUT = 64 * 1024
@@ -193,9 +194,11 @@ class _Environment(Environment):
         self.add_tag(_Echo)
 
     def error(self, exc: type[LiquidError] | LiquidError, msg: str | None = None, token: Token | None = None) -> None:
-        """Raises the error, with the nearest place when it has none."""
+        """Raises the error, with the nearest place when it has none: where an expression ends too early, its end."""
         if isinstance(exc, LiquidError) and token is not None and (exc.token is None or exc.token.start_index < 0):
-            exc.token = token
+            ended = exc.token is not None and token.kind != TOKEN_EXPRESSION
+            end = token.source.rfind("%}", 0, max(token.start_index, 0)) if ended else -1
+            exc.token = token if end < 0 else token._replace(start_index=end)
         super().error(exc, msg, token)
 
 
