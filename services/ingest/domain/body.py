@@ -57,7 +57,9 @@ def batch(body: bytes) -> Envelope:
     if envelope.batch is None:
         raise Malformed("a batch needs `batch`, an array of events")
     if len(envelope.events) > EVENTS:
-        raise Malformed(f"the batch has {len(envelope.events):,} events, at most {EVENTS:,} are taken: send smaller ones")
+        raise Malformed(
+            f"the batch has {len(envelope.events):,} events, at most {EVENTS:,} are taken: send smaller ones"
+        )
     return envelope
 
 

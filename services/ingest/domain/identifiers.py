@@ -56,5 +56,11 @@ def _text(name: str, value: object) -> str | None:
 
 
 def _kind(value: object) -> str:
-    names = {bool: "a boolean", dict: "an object", list: "an array", float: "a fraction", int: "a number of over 64 bits"}
+    names = {
+        bool: "a boolean",
+        dict: "an object",
+        list: "an array",
+        float: "a fraction",
+        int: "a number of over 64 bits",
+    }
     return names.get(type(value), type(value).__name__)

@@ -1,0 +1,72 @@
+"""Where SDKs post events: Segment's routes, long and short, with or without a slash at the end."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import HTTPBasic
+
+from libs.common.events import Kind
+from services.ingest.api.credentials import preflight
+from services.ingest.api.examples import BATCH, EXAMPLES, documentation
+from services.ingest.api.raw import RawRoute
+from services.ingest.door import Door
+
+SHORT: dict[Kind, str] = {"track": "t", "identify": "i", "page": "p", "screen": "s", "group": "g", "alias": "a"}
+SAYS: dict[Kind, str] = {
+    "track": "A customer did something",
+    "identify": "Who a customer is: their ids and traits",
+    "page": "A page was viewed",
+    "screen": "A screen of an app was viewed",
+    "group": "A customer belongs to a group",
+    "alias": "Two ids are the same customer",
+}
+_KEY = HTTPBasic(
+    scheme_name="write key", description="The write key as the user, without a password.", auto_error=False
+)  # for the OpenAPI page: the door reads the header itself
+Endpoint = Callable[[Request], Awaitable[Response | None]]
+
+
+async def allow(request: Request) -> Response:
+    """A browser asks whether its page may send: it may, the write key decides."""
+    return Response(status_code=204, headers=preflight(dict(request.scope["headers"])))
+
+
+def routes(door: Door) -> APIRouter:
+    """All routes that take events."""
+    router = APIRouter(prefix="/v1", tags=["events"], route_class=RawRoute)
+    for kind, short in SHORT.items():
+        _add(router, [kind, short], _endpoint(door, kind), SAYS[kind], documentation(EXAMPLES[kind]))
+    for name in ("batch", "import"):
+        says = "Many events at once" if name == "batch" else "Many events of the past"
+        paths = ["batch", "b"] if name == "batch" else ["import"]
+        _add(router, paths, _endpoint(door, None), says, documentation(BATCH))
+    _add(router, ["m"], door.discard, "What browsers' SDKs measure of themselves: taken and forgotten", {})
+    return router
+
+
+def _endpoint(door: Door, kind: Kind | None) -> Endpoint:
+    async def post(request: Request) -> Response | None:
+        return await door.receive(request, kind)
+
+    return post
+
+
+def _add(router: APIRouter, paths: list[str], endpoint: Endpoint, says: str, documented: dict[str, Any]) -> None:
+    for path in paths:
+        for slash in ("", "/"):
+            router.add_api_route(
+                f"/{path}{slash}",
+                endpoint,
+                methods=["POST"],
+                name=paths[0],
+                summary=says,
+                description=documented.get("description"),
+                response_model=None,
+                dependencies=[Depends(_KEY)],
+                include_in_schema=path == paths[0] and not slash,
+                openapi_extra=documented,
+            )
+            router.add_api_route(
+                f"/{path}{slash}", allow, methods=["OPTIONS"], response_model=None, include_in_schema=False
+            )

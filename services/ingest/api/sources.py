@@ -1,0 +1,158 @@
+"""Sources and their write keys over REST. A key is shown once, when it is made; only its hash is kept."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import AfterValidator, BaseModel, Field
+
+from libs.common.auth import Principal, require
+from libs.common.postgres import Postgres
+from services.ingest import queries, store
+from services.ingest.domain import keys
+from services.ingest.write_keys import WriteKeys
+
+Reader = Annotated[Principal, Depends(require("sources:read"))]
+Writer = Annotated[Principal, Depends(require("sources:write"))]
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+OLDEST = UUID(int=0)
+NAME = "^[a-z0-9-]{1,64}$"
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+|null")
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        raise ValueError("an origin is scheme and host, lower case and without a path: https://shop.example")
+    return value
+
+
+Origin = Annotated[str, Field(max_length=200), AfterValidator(_origin)]
+Origins = Annotated[
+    list[Origin] | None,
+    Field(max_length=100, description="pages that may send, null for any; without effect on servers and apps"),
+]
+Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="of amounts that name none (ISO 4217)")]
+
+
+class NewSource(BaseModel):
+    """An application that will send events."""
+
+    name: Annotated[str, Field(pattern=NAME, examples=["shop-web"])]
+    default_currency: Currency | None = None
+    allowed_origins: Origins = None
+
+
+class SourceChange(BaseModel):
+    """What is left out stays as it is."""
+
+    default_currency: Currency = "USD"
+    allowed_origins: Origins = None
+
+
+class NewKey(BaseModel):
+    """A further key, so that the old one can be revoked once it is no longer used."""
+
+    expires_in: Annotated[int | None, Field(ge=60, le=315_360_000, description="seconds; null for ever")] = None
+
+
+class Source(BaseModel):
+    """An application that sends events."""
+
+    id: UUID
+    name: str
+    default_currency: str
+    allowed_origins: list[str] | None
+    created_at: datetime
+
+
+class CreatedSource(Source):
+    """`write_key` is shown this once."""
+
+    write_key: str
+
+
+class CreatedKey(BaseModel):
+    """`write_key` is shown this once."""
+
+    id: UUID
+    write_key: str
+
+
+class Key(BaseModel):
+    """A write key as it can be shown: by its first characters."""
+
+    id: UUID
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class SourcePage(BaseModel):
+    items: list[Source]
+    next: str | None
+
+
+class KeyPage(BaseModel):
+    items: list[Key]
+    next: str | None
+
+
+def routes(postgres: Postgres, write_keys: WriteKeys) -> APIRouter:
+    """Create, list and change sources; make, list and revoke their keys."""
+    router = APIRouter(prefix="/v1/sources", tags=["sources"])
+
+    @router.post("", status_code=201, summary="Add a source; its write key is shown this once")
+    async def create(new: NewSource, _: Writer) -> CreatedSource:
+        currency = new.default_currency or postgres.settings.default_currency
+        async with postgres.database.transaction() as tx:
+            identity = await store.add_source(tx, new.name, currency, new.allowed_origins)
+            _key, write_key = await store.add_key(tx, identity, None)
+            source = await queries.source(tx, identity)
+        return CreatedSource(**source, write_key=write_key)
+
+    @router.get("", summary="The sources, by name")
+    async def page(_: Reader, limit: Limit = 50, cursor: str = "") -> SourcePage:
+        async with postgres.database.connection() as connection:
+            found = await queries.sources(connection, cursor, limit + 1)
+        items = [Source(**row) for row in found[:limit]]
+        return SourcePage(items=items, next=items[-1].name if len(found) > limit else None)
+
+    @router.get("/{id}", summary="One source")
+    async def read(id: UUID, _: Reader) -> Source:
+        async with postgres.database.connection() as connection:
+            return Source(**await queries.source(connection, id))
+
+    @router.patch("/{id}", summary="Change a source's currency or origins; in force within seconds")
+    async def change(id: UUID, changes: SourceChange, _: Writer) -> Source:
+        async with postgres.database.transaction() as tx:
+            await store.change_source(tx, id, changes.model_dump(exclude_unset=True))
+            return Source(**await queries.source(tx, id))
+
+    @router.post("/{id}/keys", status_code=201, summary="Make another write key; shown this once")
+    async def add_key(id: UUID, _: Writer, new: NewKey | None = None) -> CreatedKey:
+        async with postgres.database.transaction() as tx:
+            await store.require_source(tx, id)
+            key, write_key = await store.add_key(tx, id, new.expires_in if new else None)
+        write_keys.forget(keys.digest(write_key))
+        return CreatedKey(id=key, write_key=write_key)
+
+    @router.get("/{id}/keys", summary="A source's write keys, by their first characters")
+    async def list_keys(id: UUID, _: Reader, limit: Limit = 50, cursor: UUID = OLDEST) -> KeyPage:
+        async with postgres.database.connection() as connection:
+            await store.require_source(connection, id)
+            found = await queries.keys(connection, id, cursor, limit + 1)
+        items = [Key(**row) for row in found[:limit]]
+        return KeyPage(items=items, next=str(items[-1].id) if len(found) > limit else None)
+
+    @router.delete("/{id}/keys/{key_id}", status_code=204, summary="Revoke a write key, within seconds everywhere")
+    async def revoke(id: UUID, key_id: UUID, _: Writer) -> Response:
+        async with postgres.database.transaction() as tx:
+            digest = await store.revoke_key(tx, id, key_id)
+        write_keys.forget(digest)
+        return Response(status_code=204)
+
+    return router

@@ -1,0 +1,49 @@
+"""Ingest, put together: settings → database, log, group commit, door, routes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from libs.common.service import Component, assemble
+from libs.common.telemetry import Meter
+from services.ingest import log
+from services.ingest.api import events, rejected, sources
+from services.ingest.api import settings as sdk_settings
+from services.ingest.commit import GroupCommit
+from services.ingest.door import Door
+from services.ingest.keystore import KeyStore
+from services.ingest.memory import Memory
+from services.ingest.rejections import Rejections
+from services.ingest.settings import Settings
+from services.ingest.write_keys import WriteKeys
+
+
+def create(settings: Settings) -> FastAPI:
+    """The service."""
+    meter = Meter("ingest")
+    postgres = KeyStore(settings, "ingest", meter)
+    parts: list[Component] = [postgres]
+    storing: log.Log = log.PostgresLog(postgres)
+    if settings.log == "kafka":
+        storing = log.kafka(settings)
+        parts.append(storing)
+    keys = WriteKeys(postgres)
+    rejections = Rejections(postgres, settings.rejected_per_minute)
+    commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
+    door = Door(keys, commit, rejections, Memory(settings.memory_limit))
+    return assemble(
+        "ingest",
+        "Rapport ingest",
+        settings,
+        [*parts, keys, rejections, commit],
+        [events.routes(door), sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],
+        meter=meter,
+        body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
+        problem_members=for_sdks,
+    )
+
+
+def for_sdks(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """What SDKs read of an error: RudderStack's `code` and `message`, PostHog's `detail` (which every problem has)."""
+    return {"success": False, "code": problem["type"].rpartition(":")[2], "message": problem["detail"]}

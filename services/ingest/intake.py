@@ -1,0 +1,117 @@
+"""A request's events → records for the log, and an answer for each event, in its order."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from libs.common import ids, orders, records
+from libs.common.errors import Malformed
+from libs.common.events import TYPES, ClientEvent, Kind
+from libs.common.log.append import Outgoing
+from services.ingest.domain import limits
+from services.ingest.domain.body import Envelope
+from services.ingest.domain.limits import Rejection
+from services.ingest.domain.normalise import Delivery, Normalised, Sent, key, normalise, read
+from services.ingest.queries import Grant
+from services.ingest.rejections import Refused
+
+
+class Verdict(msgspec.Struct, omit_defaults=True):
+    """What became of one event."""
+
+    status: Literal["ok", "warning", "rejected"]
+    messageId: str | None
+    reason: str | None = None
+
+
+@dataclass
+class Intake:
+    """`records` are to be appended before `verdicts` may be answered; `refused` go into the list of rejected events."""
+
+    records: list[Outgoing] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+
+def take_in(
+    envelope: Envelope, kind: Kind | None, grant: Grant, received_at: datetime, traceparent: str | None
+) -> Intake:
+    """Decide on each event alone. Raises Malformed or Oversized on an envelope whose `context` cannot be shared out."""
+    context = _shared_context(envelope)
+    delivery = Delivery(
+        received_at=received_at,
+        kind=kind,
+        sent_at=envelope.sentAt,
+        context=context,
+        context_bytes=len(memoryview(envelope.context)) if context else 0,
+        currency=grant.currency,
+    )
+    intake = Intake()
+    source = f"/apps/{grant.source}"
+    for raw in envelope.events:
+        sent = Sent()
+        try:
+            sent = read(raw)
+            normalised = normalise(sent, raw, delivery)
+        except Rejection as rejection:
+            _refuse(intake, sent, raw, str(rejection))
+        else:
+            _accept(intake, normalised, source, received_at, traceparent)
+    return intake
+
+
+def _accept(
+    intake: Intake, normalised: Normalised, source: str, received_at: datetime, traceparent: str | None
+) -> None:
+    event, occurred_at, warnings = normalised
+    if not event.messageId:
+        event.messageId = str(ids.fresh())
+    type_ = TYPES[event.type]
+    value = records.encode(
+        id=str(ids.derived(source, event.messageId, type_, event.event or "")),
+        source=source,
+        type=type_,
+        time=occurred_at,
+        recordedtime=received_at,
+        traceparent=traceparent,
+        data=event,
+    )
+    if event.event in (orders.COMPLETED, orders.REFUNDED):
+        warnings += _doubts(event, value)
+    intake.records.append(Outgoing(key(event), value, occurred_at))
+    reason = "; ".join(warnings)
+    intake.verdicts.append(Verdict("warning" if reason else "ok", event.messageId, reason or None))
+
+
+def _refuse(intake: Intake, sent: Sent, raw: msgspec.Raw | bytes, reason: str) -> None:
+    message_id = sent.messageId if isinstance(sent.messageId, str) else None
+    type_ = sent.type if isinstance(sent.type, str) else None
+    intake.verdicts.append(Verdict("rejected", message_id and message_id[:200], reason))
+    intake.refused.append(Refused(reason, bytes(raw), type_, message_id))
+
+
+def _doubts(event: ClientEvent, value: bytes) -> list[str]:
+    """A warning when other services will not be able to read the order's amount."""
+    try:
+        amount = orders.decode_order(records.decode(value).data).money
+    except (ValueError, ArithmeticError) as error:
+        return [f"the amount of this {event.event} cannot be read ({error}): it will wait among the dead letters"]
+    missing = amount is None and event.event == orders.COMPLETED
+    return ["no revenue, total or products: the order counts with no amount"] if missing else []
+
+
+def _shared_context(envelope: Envelope) -> dict[str, object]:
+    raw = bytes(envelope.context)
+    if len(raw) * len(envelope.events) > limits.MERGED:
+        raise limits.Oversized(
+            "the batch's `context` is too large to be shared by so many events: send smaller batches"
+        )
+    try:
+        context = msgspec.json.decode(raw)
+        if limits.is_odd(raw):
+            context = limits.tidied(context)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the batch's `context` cannot be read: {error}") from None
+    return context if isinstance(context, dict) else {}

@@ -1,0 +1,105 @@
+"""What ingest reads: write keys for the door, and the lists behind its routes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from libs.common.db import Tx
+from libs.common.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a write key allows: to send events as one source. `origins` are the browsers' origins, None means any."""
+
+    source_id: UUID
+    source: str
+    currency: str
+    origins: frozenset[str] | None
+    expires_at: datetime | None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether the key has not expired."""
+        return self.expires_at is None or now < self.expires_at
+
+
+async def grants(tx: Tx, hashes: Sequence[bytes]) -> dict[bytes, Grant]:
+    """What those of the keys allow that exist, are not revoked and have not expired."""
+    rows = await tx.fetch(
+        "SELECT hash, source_id, name, default_currency, allowed_origins, expires_at"
+        " FROM ingest.write_keys JOIN ingest.sources ON sources.id = source_id"
+        " WHERE hash = ANY($1::bytea[]) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
+        list(hashes),
+    )
+    return {bytes(row["hash"]): _grant(row) for row in rows}
+
+
+def _grant(row: asyncpg.Record) -> Grant:
+    origins = row["allowed_origins"]
+    return Grant(
+        source_id=row["source_id"],
+        source=row["name"],
+        currency=row["default_currency"],
+        origins=None if origins is None else frozenset(origins),
+        expires_at=row["expires_at"],
+    )
+
+
+_SOURCES = "SELECT id, name, default_currency, allowed_origins, created_at FROM ingest.sources"
+
+
+async def sources(tx: Tx, after: str, limit: int) -> list[asyncpg.Record]:
+    """Sources by name, those after the name `after`."""
+    return await tx.fetch(f"{_SOURCES} WHERE name > $1 ORDER BY name LIMIT $2", after, limit)
+
+
+async def source(tx: Tx, identity: UUID) -> asyncpg.Record:
+    """One source. Raises NotFound."""
+    row: asyncpg.Record | None = await tx.fetchrow(f"{_SOURCES} WHERE id = $1", identity)
+    if row is None:
+        raise NotFound(f"There is no source {identity}: GET /v1/sources lists them.")
+    return row
+
+
+async def keys(tx: Tx, identity: UUID, after: UUID, limit: int) -> list[asyncpg.Record]:
+    """A source's write keys, oldest first."""
+    return await tx.fetch(
+        "SELECT id, prefix, created_at, expires_at, revoked_at FROM ingest.write_keys"
+        " WHERE source_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+        identity,
+        after,
+        limit,
+    )
+
+
+async def rejected(tx: Tx, name: str | None, before: UUID, limit: int) -> list[asyncpg.Record]:
+    """Rejected events of one source (or of all), the newest first, those before the id `before`. Raises NotFound."""
+    return await tx.fetch(
+        "SELECT rejected.id, name AS source, received_at, reason, type, message_id, size, body"
+        " FROM ingest.rejected JOIN ingest.sources ON sources.id = source_id"
+        " WHERE ($1::uuid IS NULL OR source_id = $1) AND rejected.id < $2 ORDER BY rejected.id DESC LIMIT $3",
+        None if name is None else await _id_of(tx, name),
+        before,
+        limit,
+    )
+
+
+async def only_counted(tx: Tx, name: str | None) -> int:
+    """How many events of the last seven days were rejected without being kept."""
+    counted: int = await tx.fetchval(
+        "SELECT coalesce(sum(events), 0)::bigint FROM ingest.rejected_counts JOIN ingest.sources ON sources.id = source_id"
+        " WHERE ($1::text IS NULL OR name = $1) AND hour > $2",
+        name,
+        datetime.now(UTC) - timedelta(days=7),
+    )
+    return counted
+
+
+async def _id_of(tx: Tx, name: str) -> UUID:
+    found: UUID | None = await tx.fetchval("SELECT id FROM ingest.sources WHERE name = $1", name)
+    if found is None:
+        raise NotFound(f"There is no source named {name!r}: GET /v1/sources lists them.")
+    return found

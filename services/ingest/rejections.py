@@ -1,0 +1,136 @@
+"""Rejected events on their way into their list: never in the way of good ones, and never more than it can hold."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from libs.common import ids
+from libs.common.db import UNAVAILABLE
+from libs.common.errors import Unavailable
+from libs.common.postgres import Postgres
+from libs.common.service import Check
+from libs.common.telemetry import log
+from services.ingest import store
+from services.ingest.store import Rejected
+
+BODY = 4 * 1024  # bytes kept of what was sent
+BUFFERED = 1_000  # events; what comes while they wait is only counted
+FLUSH = 0.5  # seconds between writes
+CLEAN = 3_600.0  # seconds between clean-ups of what is older than seven days
+
+logger = log("rejections")
+
+
+class Refused(NamedTuple):
+    """An event that was refused: why, and what can be said of it."""
+
+    reason: str
+    body: bytes
+    type: str | None = None
+    message_id: str | None = None
+
+
+class Rejections:
+    """Takes what was refused without waiting, writes it in the background, and deletes it after seven days."""
+
+    name = "rejections"
+
+    def __init__(self, postgres: Postgres, per_minute: int) -> None:
+        self._postgres = postgres
+        self._per_minute = per_minute
+        self._minute: datetime | None = None
+        self._this_minute: Counter[UUID] = Counter()
+        self._buffer: deque[Rejected] = deque()
+        self._counts: Counter[tuple[UUID, datetime]] = Counter()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._write_forever()), asyncio.create_task(self._clean_forever())]
+
+    async def stop(self) -> None:
+        """Write what waits, if PostgreSQL lets us."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        async with asyncio.timeout(3):
+            await self._write()
+
+    async def check(self) -> Check:
+        return Check(True, f"{len(self._buffer):,} rejected events wait to be listed")
+
+    def died(self) -> str:
+        return "rejected events are not written any more" if any(task.done() for task in self._tasks) else ""
+
+    def add(self, source: UUID, received_at: datetime, refused: Iterable[Refused]) -> None:
+        """Remember refused events: so many a source and minute with their body, the rest as a number. Never waits."""
+        minute = received_at.replace(second=0, microsecond=0)
+        if minute != self._minute:
+            self._minute = minute
+            self._this_minute.clear()
+        for event in refused:
+            if self._this_minute[source] >= self._per_minute or len(self._buffer) >= BUFFERED:
+                self._counts[source, minute.replace(minute=0)] += 1
+                continue
+            self._this_minute[source] += 1
+            self._buffer.append(_row(source, received_at, event))
+
+    async def _write_forever(self) -> None:
+        away = False
+        while True:
+            await asyncio.sleep(FLUSH)
+            try:
+                await self._write()
+                away = False
+            except (Unavailable, *UNAVAILABLE) as error:
+                if not away:
+                    logger.warning("rejected events cannot be written just now", error=str(error))
+                away = True
+
+    async def _write(self) -> None:
+        if not self._buffer and not self._counts:
+            return
+        rows, counts = list(self._buffer), Counter(self._counts)
+        async with self._postgres.database.transaction() as tx:
+            await store.add_rejected(tx, rows, counts)
+        for _ in rows:
+            self._buffer.popleft()
+        for slot, events in counts.items():
+            self._counts[slot] -= events
+            if not self._counts[slot]:
+                del self._counts[slot]
+
+    async def _clean_forever(self) -> None:
+        while True:
+            try:
+                await self._clean()
+            except (Unavailable, *UNAVAILABLE) as error:
+                logger.warning("old rejected events cannot be deleted just now", error=str(error))
+            await asyncio.sleep(CLEAN)
+
+    async def _clean(self) -> None:
+        more = True
+        while more:
+            async with self._postgres.database.transaction() as tx:
+                more = await store.forget_rejected(tx, datetime.now(UTC) - store.KEPT)
+
+
+def _row(source: UUID, received_at: datetime, event: Refused) -> Rejected:
+    return Rejected(
+        id=ids.fresh(),
+        source_id=source,
+        received_at=received_at,
+        reason=_storable(event.reason, 1_000),
+        type=event.type and _storable(event.type, 40),
+        message_id=event.message_id and _storable(event.message_id, 200),
+        size=len(event.body),
+        body=event.body[:BODY],
+    )
+
+
+def _storable(text: str, length: int) -> str:
+    """PostgreSQL's text holds neither NUL nor half a surrogate pair."""
+    return text[:length].encode("utf-8", "replace").decode().replace("\0", "�")

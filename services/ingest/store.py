@@ -1,0 +1,119 @@
+"""What ingest writes: sources, write keys, rejected events. The caller opens and commits the transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from libs.common import bulk, ids
+from libs.common.db import Tx
+from libs.common.errors import Conflict, NotFound
+from services.ingest import models
+from services.ingest.domain import keys
+
+KEPT = timedelta(days=7)
+
+
+class Rejected(NamedTuple):
+    """An event that was refused; the columns of the table, in its order."""
+
+    id: UUID
+    source_id: UUID
+    received_at: datetime
+    reason: str
+    type: str | None
+    message_id: str | None
+    size: int
+    body: bytes
+
+
+async def add_source(tx: Tx, name: str, currency: str, origins: Sequence[str] | None) -> UUID:
+    """Add a source; raises Conflict when there is one of that name."""
+    source = ids.fresh()
+    try:
+        await tx.execute(
+            "INSERT INTO ingest.sources (id, name, default_currency, allowed_origins) VALUES ($1, $2, $3, $4)",
+            source,
+            name,
+            currency,
+            origins,
+        )
+    except asyncpg.UniqueViolationError:
+        raise Conflict(
+            f"There is a source named {name} already: GET /v1/sources lists them, POST /v1/sources/{{id}}/keys gives"
+            " one of them another write key."
+        ) from None
+    return source
+
+
+async def change_source(tx: Tx, source: UUID, changes: Mapping[str, object]) -> None:
+    """Set columns of a source. Raises NotFound."""
+    columns = [column for column in models.sources.c if column.name in changes]
+    assignments = ", ".join(f"{column.name} = ${place}" for place, column in enumerate(columns, start=2))
+    if columns:
+        values = [changes[column.name] for column in columns]
+        await tx.execute(f"UPDATE ingest.sources SET {assignments} WHERE id = $1", source, *values)
+    await require_source(tx, source)
+
+
+async def require_source(tx: Tx, source: UUID) -> None:
+    """Raises NotFound when there is no such source."""
+    if not await tx.fetchval("SELECT true FROM ingest.sources WHERE id = $1", source):
+        raise NotFound(f"There is no source {source}: GET /v1/sources lists them.")
+
+
+async def add_key(tx: Tx, source: UUID, expires_in: int | None) -> tuple[UUID, str]:
+    """Give a source another write key, valid for `expires_in` seconds: (its id, the key, to be shown this once)."""
+    key, identity = keys.make(), ids.fresh()
+    expires_at = None if expires_in is None else datetime.now(UTC) + timedelta(seconds=expires_in)
+    await tx.execute(
+        "INSERT INTO ingest.write_keys (id, source_id, hash, prefix, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        identity,
+        source,
+        keys.digest(key),
+        keys.shown(key),
+        expires_at,
+    )
+    return identity, key
+
+
+async def revoke_key(tx: Tx, source: UUID, key: UUID) -> bytes:
+    """Revoke a write key (again is harmless); returns its hash. Raises NotFound."""
+    found: bytes | None = await tx.fetchval(
+        "UPDATE ingest.write_keys SET revoked_at = coalesce(revoked_at, now()) WHERE source_id = $1 AND id = $2"
+        " RETURNING hash",
+        source,
+        key,
+    )
+    if found is None:
+        raise NotFound(f"Source {source} has no key {key}: GET /v1/sources/{source}/keys lists them.")
+    return found
+
+
+_ADD_COUNTS = (
+    bulk.insert(models.rejected_counts, ("source_id", "hour", "events"))
+    + " ON CONFLICT (source_id, hour) DO UPDATE SET events = rejected_counts.events + excluded.events"
+)
+
+
+async def add_rejected(tx: Tx, events: Sequence[Rejected], counts: Mapping[tuple[UUID, datetime], int]) -> None:
+    """Keep rejected events (again is harmless) and add to the hourly counts of those that are not kept."""
+    if events:
+        statement = bulk.insert(models.rejected, Rejected._fields, "ON CONFLICT DO NOTHING")
+        await tx.execute(statement, *bulk.transposed(events))
+    if counts:
+        rows = [(source, hour, events_) for (source, hour), events_ in sorted(counts.items())]
+        await tx.execute(_ADD_COUNTS, *bulk.transposed(rows))
+
+
+async def forget_rejected(tx: Tx, before: datetime) -> bool:
+    """Delete some of what is older than `before`; returns whether there may be more."""
+    await tx.execute("DELETE FROM ingest.rejected_counts WHERE hour < $1", before)
+    status = await tx.execute(
+        "DELETE FROM ingest.rejected WHERE id IN"
+        " (SELECT id FROM ingest.rejected WHERE received_at < $1 ORDER BY received_at LIMIT 5000 FOR UPDATE SKIP LOCKED)",
+        before,
+    )
+    return status == "DELETE 5000"

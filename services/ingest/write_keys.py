@@ -1,0 +1,132 @@
+"""Write keys, cached: no query for each request, a revocation known within seconds, and ingest outlives PostgreSQL."""
+
+import asyncio
+from collections import OrderedDict
+from datetime import UTC, datetime
+
+from libs.common.db import UNAVAILABLE
+from libs.common.errors import Unauthenticated, Unavailable
+from libs.common.postgres import Postgres
+from libs.common.service import Check
+from libs.common.telemetry import log
+from services.ingest import queries
+from services.ingest.domain import keys
+from services.ingest.queries import Grant
+
+REFRESH = 2.0  # seconds between readings of the cached keys, and for which an unknown key is remembered
+CACHED = 10_000
+
+logger = log("write keys")
+
+
+class WriteKeys:
+    """`grant` says what a key allows. Cached keys go on working while PostgreSQL is away; others are then answered 503."""
+
+    name = "write keys"
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._grants: OrderedDict[str, Grant] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._lookups: dict[str, asyncio.Task[Grant | None]] = {}
+        self._refresher: asyncio.Task[None] | None = None
+        self._away = ""
+
+    async def start(self) -> None:
+        self._refresher = asyncio.create_task(self._refresh_forever())
+
+    async def stop(self) -> None:
+        tasks = [task for task in (self._refresher, *self._lookups.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._refresher = None
+
+    async def check(self) -> Check:
+        known = f"{len(self._grants):,} keys in use"
+        return Check(True, f"{known}; they cannot be refreshed: {self._away}" if self._away else known)
+
+    def died(self) -> str:
+        """The background refresh must never end."""
+        ended = self._refresher is not None and self._refresher.done()
+        return "write keys are not refreshed any more" if ended else ""
+
+    async def grant(self, key: str) -> Grant:
+        """What the key allows.
+
+        Raises Unauthenticated when it is unknown, revoked or expired; Unavailable when that cannot be said just now.
+        """
+        grant = self._grants.get(key)
+        if grant is None:
+            grant = await self._look_up(key)
+        if grant is None or not grant.is_valid(datetime.now(UTC)):
+            raise unknown_key(key)
+        return grant
+
+    def forget(self, digest: bytes) -> None:
+        """A key of ours was made or revoked: ask PostgreSQL the next time."""
+        for cache in (self._grants, self._unknown):
+            for key in [key for key in cache if keys.digest(key) == digest]:
+                del cache[key]
+
+    async def _look_up(self, key: str) -> Grant | None:
+        now = asyncio.get_running_loop().time()
+        if self._unknown.get(key, 0) > now or not keys.is_well_formed(key):
+            return None
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            lookup = self._lookups[key] = asyncio.create_task(self._read(key))
+            lookup.add_done_callback(lambda _: self._lookups.pop(key))
+        return await asyncio.shield(lookup)
+
+    async def _read(self, key: str) -> Grant | None:
+        digest = keys.digest(key)
+        try:
+            async with asyncio.timeout(5), self._postgres.database.connection() as connection:
+                grant = (await queries.grants(connection, [digest])).get(digest)
+        except UNAVAILABLE as error:
+            raise Unavailable("the write key cannot be checked just now: send the events again", 2) from error
+        if grant is None:
+            self._unknown[key] = asyncio.get_running_loop().time() + REFRESH
+            _bound(self._unknown)
+        else:
+            self._grants[key] = grant
+            _bound(self._grants)
+        return grant
+
+    async def _refresh_forever(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH)
+            try:
+                async with asyncio.timeout(2):
+                    await self._refresh()
+            except (Unavailable, *UNAVAILABLE) as error:
+                if not self._away:
+                    logger.warning("write keys cannot be refreshed, cached ones go on working", error=str(error))
+                self._away = f"{type(error).__name__}: {error}"
+            else:
+                self._away = ""
+
+    async def _refresh(self) -> None:
+        hashes = {keys.digest(key): key for key in self._grants}
+        if not hashes:
+            return
+        async with self._postgres.database.connection() as connection:
+            found = await queries.grants(connection, list(hashes))
+        for digest, key in hashes.items():
+            if digest in found:
+                self._grants[key] = found[digest]
+            else:
+                self._grants.pop(key, None)
+
+
+def unknown_key(key: str) -> Unauthenticated:
+    """What is said of a key that allows nothing."""
+    if not keys.is_well_formed(key):
+        return Unauthenticated("this is no write key of Rapport (rk_…): check that it was copied whole")
+    return Unauthenticated(f"the write key {keys.shown(key)}… is unknown, revoked or expired: ask for another one")
+
+
+def _bound(cache: OrderedDict[str, Grant] | OrderedDict[str, float]) -> None:
+    while len(cache) > CACHED:
+        cache.popitem(last=False)

@@ -1,0 +1,166 @@
+"""A real ingest (a process of its own, real HTTP) on a real PostgreSQL."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+from pydantic import SecretStr
+
+from deploy.local.postgres import Postgres
+from libs.common.auth import generate_keys, mint
+from libs.common.migrate import migrate
+from libs.common.records import Envelope, decode
+from libs.common.settings import Settings
+
+PRIVATE, PUBLIC = generate_keys()
+ROOT = Path(__file__).parents[3]
+
+
+def token(*scopes: str) -> dict[str, str]:
+    """The header of someone who holds `scopes`."""
+    return {"authorization": f"Bearer {mint(PRIVATE, 'test', scopes, timedelta(hours=1))}"}
+
+
+ADMIN = token("sources:read", "sources:write")
+
+
+class Ingest:
+    """`python -m services.ingest` on a free port."""
+
+    def __init__(self, dsn: str, log: Path, **environment: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.dsn = dsn
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = log
+        self._environment = {
+            **os.environ,
+            "RAPPORT_PORT": str(self.port),
+            "RAPPORT_DATABASE_URL": dsn,
+            "RAPPORT_JWT_PUBLIC_KEY": PUBLIC,
+            "RAPPORT_DIE_WITH_PARENT": "1",
+            **environment,
+        }
+        self.process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "services.ingest"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+
+    def wait_ready(self, deadline: float = 30) -> None:
+        until = time.monotonic() + deadline
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self._log.read_text()[-3000:]
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=3).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"not ready: {self._log.read_text()[-3000:]}")
+
+    def start_again(self, **environment: str) -> None:
+        """After its end: a new process on the same port and database."""
+        self._environment = {**self._environment, **environment}
+        self.process = self._spawn()
+        self.wait_ready()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Source:
+    """A source of its own for one test, and what it has in the log."""
+
+    def __init__(self, ingest: Ingest, name: str, created: Mapping[str, Any]) -> None:
+        self.ingest = ingest
+        self.name = name
+        self.id: str = created["id"]
+        self.key: str = created["write_key"]
+
+    async def post(self, path: str, body: object, **options: Any) -> httpx.Response:
+        """Post as most SDKs do: JSON, the key as the user of Basic."""
+        options.setdefault("auth", (self.key, ""))
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        async with httpx.AsyncClient(base_url=self.ingest.url, timeout=30) as client:
+            return await client.post(path, content=content, **options)
+
+    async def records(self) -> list[Envelope]:
+        """This source's records, in the order in which they were appended to each partition."""
+        connection = await asyncpg.connect(self.ingest.dsn)
+        try:
+            rows = await connection.fetch('SELECT value FROM log."ingest.events" ORDER BY partition, "offset"')
+        finally:
+            await connection.close()
+        found = [decode(row["value"]) for row in rows]
+        return [record for record in found if record.source == f"/apps/{self.name}"]
+
+    async def events(self) -> list[dict[str, Any]]:
+        """The `data` of its records."""
+        return [msgspec.json.decode(record.data) for record in await self.records()]
+
+
+async def add_source(ingest: Ingest, **members: object) -> Source:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    async with httpx.AsyncClient(base_url=ingest.url) as client:
+        created = await client.post("/v1/sources", json={"name": name, **members}, headers=ADMIN)
+    assert created.status_code == 201, created.text
+    return Source(ingest, name, created.json())
+
+
+async def new_database(postgres: Postgres) -> str:
+    """A fresh database with the log and ingest's tables."""
+    name = f"ingest_{uuid.uuid4().hex}"
+    dsn = postgres.create_database(name)
+    await migrate(Settings(database_url=SecretStr(dsn)), ("log", "ingest"))
+    return dsn
+
+
+@pytest.fixture(scope="session")
+async def ingest(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ingest]:
+    """One for all tests that leave it as it is; each has its own source."""
+    service = Ingest(await new_database(postgres), tmp_path_factory.mktemp("ingest") / "log")
+    try:
+        service.wait_ready()
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture
+async def source(ingest: Ingest) -> Source:
+    return await add_source(ingest)
+
+
+@pytest.fixture
+async def client(ingest: Ingest) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=ingest.url, timeout=30) as opened:
+        yield opened
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
+    """Poll until `condition` holds."""
+    end = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < end, f"not within {seconds:g} seconds"
+        await asyncio.sleep(0.05)
