@@ -67,9 +67,9 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
 
             return demo.main(rest)
         case _:
-            from libs.common import topics
+            from libs.common import types_table
 
-            return topics.main()
+            return types_table.main()
 
 
 def token(options: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ class StartFailed(LocalError):
     def __init__(self, name: str, why: str, log: Path) -> None:
         lines = tail(log)
         shown = "".join(f"\n    {line}" for line in lines) if lines else " (nothing was logged)"
-        super().__init__(f"{name} did not start: {why}. The last lines of {log}:{shown}")
+        super().__init__(f"{name} {why}. The last lines of {log}:{shown}")
         self.name = name
 
 

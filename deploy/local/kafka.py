@@ -152,9 +152,9 @@ class Kafka:
         while broker is not None and not (self._listens() and blocking(answers(self.bootstrap))):
             status = broker.exit_status()
             if status is not None:
-                raise StartFailed("Kafka", f"it ended with status {status}", self.log)
+                raise StartFailed("Kafka", f"ended with status {status} before it was ready", self.log)
             if time.monotonic() > until:
-                raise StartFailed("Kafka", f"it was not ready after {deadline:.0f} s", self.log)
+                raise StartFailed("Kafka", f"was not ready after {deadline:.0f} s", self.log)
             time.sleep(0.05)
 
     def exit_status(self) -> int | None:
@@ -209,7 +209,7 @@ class Kafka:
         words = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
         status = self._spawn(["-Xmx128m", "-XX:TieredStopAtLevel=1"], words, "kafka-format").wait(120)
         if status != 0:
-            raise StartFailed("Kafka's StorageTool", f"it ended with status {status}", self.log)
+            raise StartFailed("Kafka's StorageTool", f"ended with status {status}", self.log)
         new.rename(self._data)
 
     def _listens(self) -> bool:

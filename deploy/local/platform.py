@@ -123,7 +123,7 @@ class Platform:
             migration.kill()
             raise
         if status != 0:
-            raise StartFailed("The migration", f"it ended with status {status}", log)
+            raise StartFailed("The migration", f"ended with status {status}", log)
 
     def environment(self, service: str) -> dict[str, str]:
         """What a service (and `rapport migrate`) is given: everything it needs to know is in the environment."""

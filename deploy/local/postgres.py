@@ -123,9 +123,9 @@ class Postgres:
         while server is not None and not self._accepts(server):
             status = server.exit_status()
             if status is not None:
-                raise StartFailed("PostgreSQL", f"it ended with status {status}", self.log)
+                raise StartFailed("PostgreSQL", f"ended with status {status} before it was ready", self.log)
             if time.monotonic() > until:
-                raise StartFailed("PostgreSQL", f"it was not ready after {deadline:.0f} s", self.log)
+                raise StartFailed("PostgreSQL", f"was not ready after {deadline:.0f} s", self.log)
             time.sleep(0.02)
         create_role(self._superuser_dsn, Role("rapport", self._roles["rapport"]))
 
@@ -241,7 +241,7 @@ class Postgres:
             )
             status = making.wait(120)
         if status != 0:
-            raise StartFailed("PostgreSQL's initdb", f"it ended with status {status}", self.log)
+            raise StartFailed("PostgreSQL's initdb", f"ended with status {status}", self.log)
         new.rename(self._data)
 
     def _socket_folder(self) -> Path:

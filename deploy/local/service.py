@@ -51,9 +51,9 @@ class Service:
         while program is not None and (answer := self._ready()) != "200":
             status = program.exit_status()
             if status is not None:
-                raise StartFailed(self.name, f"it ended with status {status}", self.log)
+                raise StartFailed(self.name, f"ended with status {status} before it was ready", self.log)
             if time.monotonic() > until:
-                raise StartFailed(self.name, f"/readyz gave {answer} for {deadline:.0f} s", self.log)
+                raise StartFailed(self.name, f"was not ready after {deadline:.0f} s (/readyz: {answer})", self.log)
             time.sleep(0.03)
 
     def exit_status(self) -> int | None:

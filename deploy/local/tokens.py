@@ -98,7 +98,7 @@ async def find_source(http: httpx.AsyncClient, name: str) -> str | None:
                 return str(source["id"])
         if not page.get("next"):
             return None
-        query = {"after": page["next"]}
+        query = {"cursor": page["next"]}
 
 
 def accepted(answer: httpx.Response) -> Mapping[str, Any]:

@@ -46,7 +46,7 @@ async def test_a_part_that_dies_is_started_again_and_it_says_so(
 
 
 async def test_a_part_that_cannot_start_shows_its_last_lines(supervisor: Supervisor, home: Path, port: int) -> None:
-    with pytest.raises(StartFailed, match=r"broken did not start: it ended with status 1.*\n.*wrong shape"):
+    with pytest.raises(StartFailed, match=r"broken ended with status 1.*\n.*wrong shape"):
         await supervisor.start(
             [stand_in(home, port, name="well"), stand_in(home, ports.free_base(), "broken", name="broken")]
         )
