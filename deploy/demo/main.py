@@ -40,8 +40,14 @@ async def _run(console: Console, home: Path, port_base: int, log: Any, keep: boo
     stop = asyncio.Event()
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        stop.set()
+        if task:
+            task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: (stop.set(), task and task.cancel()))
+        loop.add_signal_handler(number, end)
     console.print(f"Starting PostgreSQL{' and Apache Kafka' if log == 'kafka' else ''} and the five services …")
     with contextlib.suppress(asyncio.CancelledError):
         async with (
