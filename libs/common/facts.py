@@ -51,7 +51,7 @@ class PointsReversed(Fact, frozen=True, kw_only=True):
 
     @property
     def effect(self) -> str:
-        return self.rule
+        return f"{self.rule}/{self.order_id}"
 
 
 class PointsAdjusted(Fact, frozen=True, kw_only=True):

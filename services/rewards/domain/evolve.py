@@ -1,0 +1,96 @@
+"""How an account changes for what happened and what was decided. Total: it never fails."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from libs.common.facts import BadgeEarned, BadgeRevoked, LevelReached, PointsAdjusted, PointsCredited, PointsReversed
+from libs.common.fold.decider import Cause, Merged
+from libs.common.records import Fact
+from services.rewards.domain.causes import OrderCompleted, OrderRefunded
+from services.rewards.domain.decide import Decision, completed, refunded
+from services.rewards.domain.state import Account, Lot, Order, Progress
+
+
+def evolve(account: Account, cause: Cause, facts: list[Fact]) -> None:
+    """Apply one cause and what `decide` said about it."""
+    badges = [badge.id for badge in facts.counted] if isinstance(facts, Decision) else []
+    match cause.body:
+        case OrderCompleted() as happened if not account.has_counted(happened.order):
+            order = completed(account.orders.get(happened.order), happened)
+            order.void = order.whole
+            order.badges = badges
+            account.orders[happened.order] = order
+        case OrderRefunded() as refund:
+            order = refunded(account.orders.get(refund.order) or Order(), refund, cause.id)
+            account.orders[refund.order] = order
+            _void(account, order)
+        case Merged():
+            for order in account.orders.values():
+                _void(account, order)
+    if isinstance(facts, Decision):
+        for badge in facts.counted:
+            progress = account.badges.setdefault(badge.id, Progress())
+            progress.count += 1
+            progress.every, progress.repeatable = badge.count, badge.repeatable
+    for fact in facts:
+        _apply(account, fact, cause.time)
+
+
+def _apply(account: Account, fact: Fact, time: datetime) -> None:
+    match fact:
+        case PointsCredited():
+            credit(account, fact.points, time, fact.rule, fact.order_id)
+            account.qualifying += fact.points
+        case PointsReversed():
+            reverse(account, fact.points, fact.rule, fact.order_id)
+            account.qualifying -= fact.points
+        case PointsAdjusted() if fact.points > 0:
+            credit(account, fact.points, time, None, None)
+        case PointsAdjusted():
+            take(account, -fact.points, account.lots)
+            account.balance += fact.points
+        case BadgeEarned():
+            progress = account.badges.setdefault(fact.badge, Progress())
+            progress.earned, progress.earned_at = fact.occurrence, time
+        case BadgeRevoked():
+            progress = account.badges.setdefault(fact.badge, Progress())
+            progress.earned = fact.occurrence - 1
+        case LevelReached():
+            account.level = fact.level or None
+
+
+def credit(account: Account, points: int, at: datetime, rule: str | None, order: str | None) -> None:
+    """A new lot, of which a debt is repaid first."""
+    repaid = min(account.debt, points)
+    account.debt -= repaid
+    account.lots.append(Lot(points, points - repaid, 0, at, rule, order))
+    account.balance += points
+
+
+def reverse(account: Account, points: int, rule: str, order: str) -> None:
+    """Take points back out of the lots that they came from; what is no longer there, out of the oldest others."""
+    account.balance -= points
+    for lot in account.lots_of(order):
+        if lot.rule == rule:
+            part = min(points, lot.points - lot.reversed)
+            lot.reversed += part
+            take(account, part, [lot])
+            points -= part
+
+
+def take(account: Account, points: int, first: Sequence[Lot]) -> None:
+    """Take points out of `first`, then out of any lot, the oldest before the newer ones; what is missing is owed."""
+    for lots in (first, account.lots):
+        for lot in sorted(lots, key=lambda lot: lot.earned_at) if points else ():
+            part = min(points, lot.remaining)
+            lot.remaining -= part
+            points -= part
+    account.debt += points
+
+
+def _void(account: Account, order: Order) -> None:
+    """An order that was wholly given back no longer counts for badges."""
+    if order.counted and not order.void and order.whole:
+        order.void = True
+        for badge in order.badges:
+            account.badges[badge].count -= 1

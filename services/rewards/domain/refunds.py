@@ -1,0 +1,26 @@
+"""What refunds take back. All of it is a function of what is known of an order, so that the order of arrival is no matter."""
+
+from services.rewards.domain.state import Account, Order
+
+
+def share(points: int, order: Order) -> int:
+    """How many of the `points` that an order gave its refunds take back, in total.
+
+    In proportion to the amount given back, rounded down over all refunds together (in the customer's favour), and
+    exactly all of them once the whole order is given back. Never more than were given.
+    """
+    if not order.refunds:
+        return 0
+    if order.whole:
+        return points
+    return points * order.refunded // (order.minor or 1)
+
+
+def due(account: Account, id: str, order: Order) -> dict[str, int]:
+    """By rule: the points of an order that are to be taken back and have not been yet, with the order as given here."""
+    found: dict[str, int] = {}
+    for lot in account.lots_of(id):
+        owed = (lot.points if lot.double else share(lot.points, order)) - lot.reversed
+        if owed > 0 and lot.rule is not None:
+            found[lot.rule] = found.get(lot.rule, 0) + owed
+    return found

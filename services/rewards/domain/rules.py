@@ -1,0 +1,91 @@
+"""A programme as the fold uses it: compiled once for each rulebook, found by the name of what happened."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from libs.common.cel import Condition, compile_condition
+from libs.common.fold.decider import Cause
+from services.rewards.domain.causes import Happened
+from services.rewards.domain.programme import Badge, EarningRule, Level, Programme
+from services.rewards.domain.state import awards
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """An earning rule with its condition compiled."""
+
+    rule: EarningRule
+    condition: Condition | None
+
+    def matches(self, happened: Happened, cause: Cause) -> bool:
+        return self._effective(cause.time) and holds(self.condition, happened, cause)
+
+    def _effective(self, time: datetime) -> bool:
+        begins, ends = self.rule.effective_from, self.rule.effective_to
+        return (begins is None or begins <= time) and (ends is None or time < ends)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledBadge:
+    """A badge with its condition compiled."""
+
+    badge: Badge
+    condition: Condition | None
+
+    def matches(self, happened: Happened, cause: Cause) -> bool:
+        return holds(self.condition, happened, cause)
+
+    def awards(self, count: int) -> int:
+        return awards(count, self.badge.count, self.badge.repeatable)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The programme in force. Empty before the first is published."""
+
+    earning: dict[str, list[CompiledRule]] = field(default_factory=dict)
+    badges: dict[str, list[CompiledBadge]] = field(default_factory=dict)
+    badge_by_id: dict[str, CompiledBadge] = field(default_factory=dict)
+    levels: tuple[Level, ...] = ()
+    """From the lowest."""
+
+    def credits(self, happened: Happened, cause: Cause) -> list[EarningRule]:
+        """The earning rules that hold for what happened."""
+        return [each.rule for each in self.earning.get(happened.name, ()) if each.matches(happened, cause)]
+
+    def counts(self, happened: Happened, cause: Cause) -> list[Badge]:
+        """The badges that what happened counts for."""
+        return [each.badge for each in self.badges.get(happened.name, ()) if each.matches(happened, cause)]
+
+
+def compiled(programme: Programme) -> Rules:
+    """The rules of a programme. Raises ConditionError for a condition that `refuse_faulty` would have refused."""
+    rules = [CompiledRule(rule, _compiled(rule.when)) for rule in programme.earning]
+    badges = [CompiledBadge(badge, _compiled(badge.when)) for badge in programme.badges]
+    return Rules(
+        _by_name((each.rule.on, each) for each in rules),
+        _by_name((each.badge.on, each) for each in badges),
+        {each.badge.id: each for each in badges},
+        tuple(sorted(programme.levels, key=lambda level: level.points)),
+    )
+
+
+def holds(condition: Condition | None, happened: Happened, cause: Cause) -> bool:
+    """Whether a condition holds; one that cannot be evaluated does not."""
+    return condition is None or condition.evaluate(happened.activation(cause)).matched
+
+
+def _compiled(source: str | None) -> Condition | None:
+    return None if source is None else compile_condition(source)
+
+
+T = TypeVar("T")
+
+
+def _by_name(named: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for name, each in named:
+        found.setdefault(name, []).append(each)
+    return found

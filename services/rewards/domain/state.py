@@ -1,0 +1,106 @@
+"""A customer's account: lots of points, the orders they came from, badges and the level. Stored as compact JSON."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+
+class Lot(msgspec.Struct, array_like=True):
+    """Points credited at once. `points` = what was credited, `remaining` = neither spent nor reversed.
+
+    `rule` is None for a person's adjustment, which does not qualify for levels. A `double` belongs to an order that was
+    counted for both customers of a merge: all of it is reversed.
+    """
+
+    points: int
+    remaining: int
+    reversed: int
+    earned_at: datetime
+    rule: str | None
+    order: str | None
+    double: bool = False
+
+
+class Refund(msgspec.Struct, frozen=True, array_like=True):
+    """Money given back, in minor units of a currency; None is all of the order."""
+
+    minor: int | None
+    currency: str
+
+
+class Order(msgspec.Struct, array_like=True):
+    """An order as `counted`, or only the refunds that wait for it. Amount in minor units; None when it names none.
+
+    `refunds` by the id of their record. `badges` are those it was counted for. `void`: it was refunded whole, and its
+    badges have been taken back.
+    """
+
+    minor: int | None = None
+    currency: str = ""
+    counted: bool = False
+    void: bool = False
+    refunds: dict[str, Refund] = {}
+    badges: list[str] = []
+
+    @property
+    def refunded(self) -> int:
+        """What was given back, in minor units. Refunds in another currency, and below zero, count for nothing."""
+        return sum(max(refund.minor or 0, 0) for refund in self.refunds.values() if refund.currency == self.currency)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it was given back. An order over nothing is given back by any refund in its currency."""
+        if any(refund.minor is None for refund in self.refunds.values()):
+            return True
+        return self.refunded >= (self.minor or 0) and any(
+            refund.currency == self.currency for refund in self.refunds.values()
+        )
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """How far a customer is with a badge: what was counted, how often it was earned, and under which terms (`every`)."""
+
+    count: int = 0
+    earned: int = 0
+    every: int = 1
+    repeatable: bool = False
+    earned_at: datetime | None = None
+
+    def kept(self, count: int) -> int:
+        """How many awards `count` is worth by the terms under which it was counted."""
+        return awards(count, self.every, self.repeatable)
+
+
+class Account(msgspec.Struct, omit_defaults=True):
+    """All that rewards knows of one customer.
+
+    balance = sum of the lots' `remaining` - `debt`. Debt arises when points that were already taken are reversed; the
+    next credits repay it, so that either nothing remains or nothing is owed.
+    """
+
+    balance: int = 0
+    qualifying: int = 0
+    debt: int = 0
+    level: str | None = None
+    lots: list[Lot] = []
+    orders: dict[str, Order] = {}
+    badges: dict[str, Progress] = {}
+
+    def has_counted(self, order: str) -> bool:
+        known = self.orders.get(order)
+        return known is not None and known.counted
+
+    def lots_of(self, order: str) -> Iterator[Lot]:
+        """The lots that came from an order, doubles first."""
+        found = [lot for lot in self.lots if lot.order == order]
+        return iter(sorted(found, key=lambda lot: not lot.double))
+
+    def progress(self, badge: str) -> Progress:
+        return self.badges.get(badge) or Progress()
+
+
+def awards(count: int, every: int, repeatable: bool) -> int:
+    """How often a badge that takes `every` of something is earned by `count` of it."""
+    times = max(0, count // every)
+    return times if repeatable else min(1, times)
