@@ -10,7 +10,7 @@ import asyncpg
 import structlog
 
 from libs.common.db import PLANNING, TIMEOUTS, UNAVAILABLE, Database
-from libs.common.log.reader import Gap, Lag, Position, Reader, Record, Where, contiguous
+from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, contiguous
 from libs.common.log.tables import relation
 
 logger = structlog.get_logger()
@@ -18,9 +18,13 @@ logger = structlog.get_logger()
 #: The planner must not choose a sequential scan from an empty table's statistics.
 _BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
 _HEADS = "SELECT topic, partition, next FROM log.heads WHERE topic = ANY($1)"
+#: Rows until the bytes before them come to $4: 500 of the largest would be 450 MB.
 _ROWS = """
-SELECT "offset", key, value, appended_at FROM {relation}
-WHERE partition = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT $3
+SELECT "offset", key, value, appended_at FROM (
+  SELECT *, sum(octet_length(value)) OVER (ORDER BY "offset" ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before
+  FROM (SELECT "offset", key, value, appended_at FROM {relation}
+        WHERE partition = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT $3) AS rows
+) AS sized WHERE before < $4 ORDER BY "offset"
 """
 _OLDEST = 'SELECT appended_at FROM {relation} WHERE partition = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT 1'
 
@@ -52,7 +56,11 @@ class PostgresReader(Reader):
             command_timeout=10,
             server_settings={"application_name": "rapport-reader", **TIMEOUTS, **PLANNING, **_BY_INDEX},
         )
-        await self._poll()
+        try:
+            await self._poll()
+        except BaseException:
+            self._pool.terminate()
+            raise
         self._poller = asyncio.create_task(self._watch(), name="log heads")
 
     async def stop(self) -> None:
@@ -67,7 +75,7 @@ class PostgresReader(Reader):
         if not await self._until_past(where, position.next, wait):
             return []
         rows = await self._reading.fetch(
-            _ROWS.format(relation=relation(where.topic)), where.partition, position.next, limit
+            _ROWS.format(relation=relation(where.topic)), where.partition, position.next, limit, LARGEST_FETCH
         )
         records = [Record(*where, row[0], row[1], row[2], row[3], row[0]) for row in rows]
         accepted, gap = contiguous(position, records)

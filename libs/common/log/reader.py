@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+#: A fetch ends after so many bytes, however many records were asked for.
+LARGEST_FETCH = 4_000_000
+
 
 class Where(NamedTuple):
     """One partition of one topic."""
@@ -59,7 +62,8 @@ class Reader(Protocol):
     async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
         """The next records, exactly from `position` on without a gap, at most `limit`; none after `wait` seconds.
 
-        Safe to call again with the same position. Raises what its driver raises while the log is away.
+        Fewer when they are large (LARGEST_FETCH). Safe to cancel, and to call again with the same position. Raises
+        what its driver raises while the log is away.
         """
         ...
 
@@ -74,19 +78,22 @@ class Reader(Protocol):
 
 
 def contiguous(position: Position, records: Iterable[Record]) -> tuple[list[Record], Gap | None]:
-    """The records that follow `position` without a gap, and the gap that ends them, if one does.
+    """The records that follow `position` without a gap, and the gap that they end at, if more come after one.
 
-    A lower offset than expected is a duplicate and passed over; a higher one is a gap, from which on all are left out.
+    A lower offset than expected is a duplicate, a higher one lies behind a gap: both are passed over, because the missing
+    record may still come (a forwarder that was rewound sends it behind those that were sent before).
     """
     accepted: list[Record] = []
     expected = position.next
+    gap = None
     for record in records:
         if record.offset == expected:
             accepted.append(record)
             expected += 1
-        elif record.offset > expected:
-            return accepted, Gap(expected, record.offset)
-    return accepted, None
+            gap = None
+        elif record.offset > expected and gap is None:
+            gap = Gap(expected, record.offset)
+    return accepted, gap
 
 
 def after(position: Position, records: list[Record]) -> Position:

@@ -1,0 +1,117 @@
+"""One partition as it is read from Kafka: what was accepted, what comes next, how sure we are of where we read."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from libs.common.log.reader import Gap, Position, Record, Where, contiguous
+
+
+class Proof(Enum):
+    """What is known of the place in Kafka that is read."""
+
+    NONE = auto()  # nothing: it has to be sought
+    HINT = auto()  # one before the hint was sought; the record there must lie before the one expected
+    BEGINNING = auto()  # the beginning was sought; if it lies after the record expected, Kafka no longer has that
+    READING = auto()  # in the right place
+
+
+class Lane:
+    """The state of one partition's reading; does no I/O.
+
+    `records` were accepted, and stay until the caller's position has passed them. `next` is the offset (ours) that is to
+    follow them, `native` the offset (Kafka's) that is read next. While `next` is below `older_until`, records come from
+    PostgreSQL, which has what Kafka no longer has under the same offsets.
+    """
+
+    def __init__(self, where: Where, partition: TopicPartition) -> None:
+        self.where = where
+        self.partition = partition
+        self.turn = asyncio.Lock()
+        self.proof = Proof.NONE
+        self.records: list[Record] = []
+        self.next = 0
+        self.native = 0
+        self.older_until = 0
+        self.gap: Gap | None = None
+        #: When it was last asked for (time.monotonic).
+        self.wanted = 0.0
+
+    def unwanted(self, since: float) -> bool:
+        """Whether nobody has asked for it since then."""
+        return self.wanted < since and not self.turn.locked()
+
+    def aim(self, position: Position, native: int, proof: Proof) -> None:
+        """Forget what was read: `position` is wanted, and Kafka is read from `native` on."""
+        self.records = []
+        self.next = self.older_until = position.next
+        self.native = native
+        self.proof = proof
+
+    def stands_at(self, position: Position) -> bool:
+        """Drop the records that `position` has passed; whether what is here, and then what is read, follows it exactly."""
+        first = self.records[0].offset if self.records else self.next
+        if self.proof is Proof.NONE or not first <= position.next <= self.next:
+            return False
+        del self.records[: position.next - first]
+        return True
+
+    def ahead_of(self, position: Position) -> tuple[int, int] | None:
+        """Where in Kafka the reading from `position` goes on, and how many records come from PostgreSQL before that.
+
+        None when that is not known.
+        """
+        first = self.records[0].offset if self.records else self.next
+        if self.proof is not Proof.READING or not first <= position.next <= self.next:
+            return None
+        if position.next < self.older_until:
+            return self.native, self.older_until - position.next
+        return (self.records[position.next - first].native if position.next < self.next else self.native), 0
+
+    @property
+    def reads_older(self) -> bool:
+        return self.next < self.older_until
+
+    def take(self, messages: Sequence[Any]) -> Gap | None:
+        """Accept what Kafka gave; the gap, if one was met now. Raises Elsewhere when this turns out to be the wrong place."""
+        found = [_record(self.where, message) for message in messages]
+        ahead = found[0].offset - self.next
+        if (self.proof is Proof.HINT and ahead >= 0) or (self.proof is Proof.BEGINNING and ahead > 0):
+            raise Elsewhere(found[0])
+        self.proof = Proof.READING
+        self.native = found[-1].native + 1
+        return self.accept(found)
+
+    def accept(self, found: Sequence[Record]) -> Gap | None:
+        """Accept the records that follow without a gap; the gap, if one was met now."""
+        accepted, gap = contiguous(Position(0, self.next), found)
+        if accepted:
+            self.records += accepted
+            self.next = accepted[-1].offset + 1
+            self.gap = None
+        if gap is None or self.gap is not None:
+            return None
+        self.gap = gap
+        return gap
+
+
+class Elsewhere(Exception):
+    """The first record found where we looked lies after the one that was to come."""
+
+    def __init__(self, first: Record) -> None:
+        super().__init__(f"{first.offset} was found")
+        self.first = first
+
+
+def _record(where: Where, message: Any) -> Record:
+    """A record with our offset: the forwarder's header, or Kafka's own where the topic is written to directly."""
+    offset = message.offset
+    for name, value in message.headers:
+        if name == "offset":
+            offset = int(value)
+    appended_at = datetime.fromtimestamp(message.timestamp / 1000, UTC)
+    return Record(*where, offset, (message.key or b"").decode(), message.value or b"", appended_at, message.offset)
