@@ -1,0 +1,20 @@
+"""Profile: one customer view of all that client apps say."""
+
+from fastapi import FastAPI
+
+from libs.common.fold.part import FoldPart
+from libs.common.fold.routes import dead_letter_routes
+from libs.common.service import assemble
+from services.profile.api.customers import customer_routes
+from services.profile.handler import Profile
+from services.profile.settings import Settings
+from services.profile.weeks import Housekeeping
+
+
+def create(settings: Settings) -> FastAPI:
+    """The service, composed."""
+    handler = Profile()
+    part = FoldPart("profile", settings, handler)
+    handler.measure(part.meter.registry)
+    routers = [customer_routes(part), dead_letter_routes(part)]
+    return assemble("profile", "Rapport: customers", settings, [part, Housekeeping(part)], routers, meter=part.meter)

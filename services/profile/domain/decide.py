@@ -1,0 +1,55 @@
+"""What follows from an event: whose it is, and the facts by which a customer goes into another.
+
+A merge is two facts: `customer.left` on the key of the one who leaves, then `customer.merged` on the key of the one who
+stays. Rewards, triggers and metrics complete the former's state at the first, and move it at the second.
+"""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from libs.common.facts import CustomerLeft, CustomerMerged
+from libs.common.ids import derived
+from libs.common.records import Fact, encode
+from services.profile.domain.events import Heard
+from services.profile.domain.identity import Person
+
+SOURCE = "/profile"
+
+
+class Pair(NamedTuple):
+    """One user with one device of an event; what `identity.match` is asked about."""
+
+    user: str | None
+    device: str | None
+
+
+def pairs(event: Heard) -> list[Pair]:
+    """The questions that an event puts, in order: an alias brings up to two devices, most events one or none."""
+    return [Pair(event.user, device) for device in event.devices] or [Pair(event.user, None)]
+
+
+def left(event: Heard, person: Person, into: UUID, place: str) -> bytes:
+    """The fact that a customer's state is complete, and goes `into` another's."""
+    return _fact(event, person, CustomerLeft(into=str(into)), str(person.id), place)
+
+
+def merged(event: Heard, person: Person, other: UUID, place: str) -> bytes:
+    """The fact that a customer has taken over the state of `other`."""
+    return _fact(event, person, CustomerMerged(other=str(other)), str(other), place)
+
+
+def _fact(event: Heard, person: Person, fact: Fact, effect: str, place: str) -> bytes:
+    person.state.facts += 1
+    return encode(
+        id=str(derived(str(event.id), fact.TYPE, effect)),
+        source=SOURCE,
+        type=fact.TYPE,
+        time=event.at,
+        recordedtime=event.received,
+        subject=str(person.id),
+        traceparent=event.traceparent,
+        causationid=str(event.id),
+        depth=1,
+        stamp=f"{place}/{person.state.facts}",
+        data=fact,
+    )

@@ -1,0 +1,110 @@
+"""What profile reads from a client's event: who it is about, their traits, an order or a refund."""
+
+import re
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from libs.common import records
+from libs.common.events import TYPES
+from libs.common.money import Money
+from libs.common.orders import COMPLETED, REFUNDED, decode_order
+
+#: What broken clients send for everyone (Segment's list). Ingest leaves them out; a mended record may name them again.
+_BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
+_KINDS = frozenset(TYPES.values())
+
+
+class Purchase(NamedTuple):
+    """An order (`refund` False) or a refund. No money: an order of unknown value, a refund of the whole order."""
+
+    order: str
+    money: Money | None
+    refund: bool
+
+
+class Heard(NamedTuple):
+    """An event. `user` and `devices` are references (`user:ann`, `anon:a1`); at least one of them is there.
+
+    `renamed` is, in an alias, the reference that its previousId would be if it were a userId.
+    """
+
+    id: UUID
+    source: str
+    at: datetime
+    received: datetime
+    traceparent: str | None
+    user: str | None
+    devices: tuple[str, ...]
+    renamed: str | None
+    traits: dict[str, msgspec.Raw]
+    purchase: Purchase | None
+    value: bytes
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """All that the event is about, the user first."""
+        return self.devices if self.user is None else (self.user, *self.devices)
+
+
+class _Said(msgspec.Struct):
+    type: str
+    event: str | None = None
+    userId: str | None = None
+    anonymousId: str | None = None
+    previousId: str | None = None
+    traits: dict[str, msgspec.Raw] = {}
+
+
+_said = msgspec.json.Decoder(_Said)
+
+
+def read(value: bytes) -> Heard | None:
+    """The event in a record; None when it is of a type that is not known here.
+
+    Raises msgspec.DecodeError or ValueError when the record is none, is about nobody, or has an amount that is no money.
+    """
+    envelope = records.decode(value)
+    if envelope.type not in _KINDS:
+        return None
+    require_splice(value, envelope)
+    said = _said.decode(envelope.data)
+    user, device, previous = (_stated(id) for id in (said.userId, said.anonymousId, said.previousId))
+    renamed = previous if said.type == "alias" else None
+    devices = dict.fromkeys(f"anon:{id}" for id in (device, renamed) if id)
+    if not user and not devices:
+        raise ValueError("the event is about nobody: it has neither a userId nor an anonymousId")
+    return Heard(
+        id=UUID(envelope.id),
+        source=envelope.source,
+        at=envelope.time,
+        received=envelope.recordedtime,
+        traceparent=envelope.traceparent,
+        user=f"user:{user}" if user else None,
+        devices=tuple(devices),
+        renamed=f"user:{renamed}" if renamed and renamed != user else None,
+        traits=said.traits if said.type == "identify" else {},
+        purchase=_purchase(envelope) if said.type == "track" and said.event in (COMPLETED, REFUNDED) else None,
+        value=value,
+    )
+
+
+def require_splice(value: bytes, envelope: records.Envelope) -> None:
+    """Raises ValueError unless a snapshot can be spliced in: `data` is the last member, and not empty."""
+    data = bytes(envelope.data)
+    if not value.endswith(data + b"}") or not data.endswith(b"}") or data == b"{}":
+        raise ValueError("the record's data must be its last member, and an object that is not empty")
+
+
+def _stated(id: str | None) -> str | None:
+    return None if id is None or _BLOCKED.fullmatch(id) else id
+
+
+def _purchase(envelope: records.Envelope) -> Purchase | None:
+    said = decode_order(envelope.data)
+    refund = said.event == REFUNDED
+    if refund and said.properties.order_id in (None, ""):
+        return None  # of no order that could be found
+    return Purchase(said.order, said.money, refund)

@@ -1,0 +1,137 @@
+"""How customers change. Total: nothing here fails, and nothing depends on the order in which events arrive.
+
+- A trait's value is the one said last by `time`; of two said at one moment the greater JSON text wins. (The exception:
+  once a customer's traits are over 64 KB the largest are refused, and are not taken back when room is made.)
+- An order counts once, whatever its number of messages: the earliest says what it was worth.
+- Refunds add up, up to the order; those that come first wait for it.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from libs.common.money import Money
+from libs.common.records import Binding
+from services.profile.domain.events import Heard
+from services.profile.domain.identity import Match, People, Person
+from services.profile.domain.snapshot import size
+from services.profile.domain.state import TRAITS, Customer, Order, Trait, micros
+
+
+def settle(people: People, match: Match) -> list[Binding]:
+    """Make `match` true: make the customer, bind or merge. Returns the identifiers that lead somewhere else now."""
+    if match.creates:
+        people.by_id[match.customer] = Person(match.customer, Customer())
+    person = people.by_id[match.customer]
+    if match.absorbs is not None:
+        return _merge(people, person, people.by_id[match.absorbs])
+    return [_bind(people, person, ref) for ref in match.binds]
+
+
+def hear(person: Person, event: Heard) -> None:
+    """What an event says about the customer whose it is."""
+    state, at = person.state, micros(event.at)
+    person.touched = True
+    state.first = at if state.first is None else min(at, state.first)
+    state.last = at if state.last is None else max(at, state.last)
+    if event.traits:
+        person.shown = None
+        _identify(state, at, event.traits)
+    if (purchase := event.purchase) is not None:
+        if purchase.refund:
+            _refund(state, purchase.order, purchase.money)
+        else:
+            _complete(state, purchase.order, at, purchase.money)
+
+
+def absorb(survivor: Customer, other: Customer) -> None:
+    """Take over what is known of a customer who is the same person; identifiers apart."""
+    _keep_latest(survivor, other.traits)
+    for id, order in other.orders.items():
+        survivor.orders[id] = _united(survivor.orders[id], order) if id in survivor.orders else order
+    _recount(survivor)
+    survivor.first = min((at for at in (survivor.first, other.first) if at is not None), default=None)
+    survivor.last = max((at for at in (survivor.last, other.last) if at is not None), default=None)
+
+
+def _merge(people: People, survivor: Person, other: Person) -> list[Binding]:
+    absorb(survivor.state, other.state)
+    bound = [people.lead(ref, survivor, version + 1) for ref, version in sorted(other.state.identifiers.items())]
+    survivor.state.merged += [*other.state.merged, str(other.id)]
+    survivor.shown = other.shown = None
+    survivor.touched = other.touched = True
+    other.state = Customer(facts=other.state.facts)
+    other.went_into = survivor.id
+    return bound
+
+
+def _bind(people: People, person: Person, ref: str) -> Binding:
+    version = 1
+    if (old := people.holder(ref)) is not None:
+        version = old.state.identifiers.pop(ref) + 1
+        old.touched = True
+    if ref.startswith("user:"):
+        person.state.user = ref.removeprefix("user:")
+    person.touched = True
+    return people.lead(ref, person, version)
+
+
+def _identify(state: Customer, at: int, traits: Mapping[str, msgspec.Raw]) -> None:
+    _keep_latest(state, {name: Trait(at, value) for name, value in traits.items()})
+
+
+def _keep_latest(state: Customer, traits: Mapping[str, Trait]) -> None:
+    for name, trait in traits.items():
+        held = state.traits.get(name)
+        if held is None or (held.at, held.text) < (trait.at, trait.text):
+            state.traits[name] = trait
+    total = sum(size(name, trait) for name, trait in state.traits.items())
+    while total > TRAITS:
+        largest = max(state.traits, key=lambda name: (size(name, state.traits[name]), name))
+        total -= size(largest, state.traits.pop(largest))
+
+
+def _complete(state: Customer, id: str, at: int, money: Money | None) -> None:
+    said = Order(at, *(money or (None, "")))
+    known = state.orders.get(id)
+    if known is None:
+        state.orders[id] = said
+        _count(state, said)
+        return
+    state.orders[id] = _united(known, said)
+    _recount(state)
+
+
+def _refund(state: Customer, id: str, money: Money | None) -> None:
+    said = Order(refunded={money.currency: abs(money.minor)}) if money else Order(whole=True)
+    known = state.orders.get(id)
+    state.orders[id] = said if known is None else _united(known, said)
+    _recount(state)
+
+
+def _united(one: Order, other: Order) -> Order:
+    """What two halves of the history of an order say together."""
+    first = min((one, other), key=_seniority)
+    refunded = {
+        currency: one.refunded.get(currency, 0) + other.refunded.get(currency, 0)
+        for currency in sorted({*one.refunded, *other.refunded})
+    }
+    return Order(first.at, first.minor, first.currency, refunded, one.whole or other.whole)
+
+
+def _seniority(order: Order) -> tuple[bool, int, str, bool, int]:
+    return (order.at is None, order.at or 0, order.currency, order.minor is None, order.minor or 0)
+
+
+def _recount(state: Customer) -> None:
+    state.completed, state.revenue = 0, {}
+    for order in state.orders.values():
+        _count(state, order)
+
+
+def _count(state: Customer, order: Order) -> None:
+    if order.at is None:
+        return
+    state.completed += 1
+    if order.minor is not None:
+        state.revenue[order.currency] = state.revenue.get(order.currency, 0) + order.net

@@ -1,0 +1,127 @@
+"""Who an event is about. Pure rules over the customers that were loaded for it.
+
+- Unknown ids make a customer.
+- A userId seen for the first time *claims* the anonymous customer that it comes with.
+- Two existing customers, one of them anonymous: the anonymous one is *merged* into the other.
+- An anonymousId whose customer has another userId: no merge; the event goes to its userId, and the device follows.
+- Two identified customers are never merged. An alias's previousId counts as an anonymousId.
+- Above the limits of a profile nothing is bound or merged; the event still goes to its customer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from libs.common.ids import derived
+from libs.common.records import Binding
+from services.profile.domain.snapshot import Shown, shown, snapshot
+from services.profile.domain.state import IDENTIFIERS, MERGES, Customer
+
+
+@dataclass(slots=True)
+class Person:
+    """A loaded (locked) customer. `version` is 0 while they are not stored yet."""
+
+    id: UUID
+    state: Customer
+    version: int = 0
+    went_into: UUID | None = None
+    touched: bool = False
+    shown: Shown | None = None
+
+    def snapshot(self, bound: Sequence[Binding] = ()) -> bytes:
+        """The customer as they are now. The cut of the traits is kept until `shown` is reset."""
+        if self.shown is None:
+            self.shown = shown(self.state.traits)
+        return snapshot(self.id, self.state, self.shown, bound)
+
+
+@dataclass(slots=True)
+class People:
+    """The customers of a batch, and whom each reference in it leads to.
+
+    `guessed` are new references whose rows are there already, leading (version 1) to whom they will most likely belong;
+    `rebound` are those that the batch has bound to somebody.
+    """
+
+    by_id: dict[UUID, Person] = field(default_factory=dict)
+    by_ref: dict[str, UUID] = field(default_factory=dict)
+    guessed: dict[str, UUID] = field(default_factory=dict)
+    rebound: set[str] = field(default_factory=set)
+
+    def holder(self, ref: str | None) -> Person | None:
+        """Whom a reference leads to; None when it is new."""
+        id = None if ref is None else self.by_ref.get(ref)
+        return None if id is None else self.by_id[id]
+
+    def lead(self, ref: str, person: Person, version: int) -> Binding:
+        """Let a reference lead to `person` from `version` on."""
+        person.state.identifiers[ref] = version
+        self.by_ref[ref] = person.id
+        self.rebound.add(ref)
+        kind, _, value = ref.partition(":")
+        return Binding(kind, value, version)
+
+    def binding(self, ref: str) -> tuple[UUID, int]:
+        """Whom a bound reference leads to, and since which version."""
+        person = self.by_id[self.by_ref[ref]]
+        return person.id, person.state.identifiers[ref]
+
+    def as_guessed(self, ref: str) -> bool:
+        """Whether a reference's row says already what is true now."""
+        return self.binding(ref) == (self.guessed.get(ref), 1)
+
+
+class Match(NamedTuple):
+    """Whose an event is, and what it changes about who is who.
+
+    `binds` are references that from now on lead to `customer`; `absorbs` a customer who is merged into them. `refused`
+    names the limit that forbade a change.
+    """
+
+    customer: UUID
+    creates: bool = False
+    claims: bool = False
+    binds: tuple[str, ...] = ()
+    absorbs: UUID | None = None
+    refused: str = ""
+
+
+def newcomer(record: UUID) -> UUID:
+    """The id of the customer that a record makes: the same on every replay."""
+    return derived("customer", str(record))
+
+
+def match(people: People, user: str | None, device: str | None, record: UUID) -> Match:
+    """The rules, for one user and one device of a record (at least one of them given). Changes nothing."""
+    of_user, of_device = people.holder(user), people.holder(device)
+    if user is None:
+        return Match(of_device.id) if of_device else Match(newcomer(record), creates=True, binds=_given(device))
+    if of_user is None:
+        return _of_new_user(user, device, of_device, record)
+    if device is None or of_device is of_user:
+        return Match(of_user.id)
+    if of_device is None or of_device.state.user is not None:
+        return Match(of_user.id, binds=(device,)) if _room(of_user, 1) else Match(of_user.id, refused="identifiers")
+    if not _room(of_user, len(of_device.state.identifiers)):
+        return Match(of_user.id, refused="identifiers")
+    if len(of_user.state.merged) + len(of_device.state.merged) + 1 > MERGES:
+        return Match(of_user.id, refused="merges")
+    return Match(of_user.id, absorbs=of_device.id)
+
+
+def _of_new_user(user: str, device: str | None, of_device: Person | None, record: UUID) -> Match:
+    if of_device is None or of_device.state.user is not None:
+        return Match(newcomer(record), creates=True, binds=(user, *_given(device)))
+    if _room(of_device, 1):
+        return Match(of_device.id, claims=True, binds=(user,))
+    return Match(newcomer(record), creates=True, binds=(user,), refused="identifiers")
+
+
+def _room(person: Person, more: int) -> bool:
+    return len(person.state.identifiers) + more <= IDENTIFIERS
+
+
+def _given(ref: str | None) -> tuple[str, ...]:
+    return () if ref is None else (ref,)

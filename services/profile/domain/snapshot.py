@@ -1,0 +1,87 @@
+"""The customer as every journal record carries them: `libs.common.records.Snapshot`, written without decoding a trait."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from libs.common.money import major
+from libs.common.records import Binding
+from services.profile.domain.state import Customer, Trait, moment
+
+#: The traits in a snapshot may be this many bytes as JSON.
+LARGEST = 8 * 1024
+#: At most so many traits that were left out are named, the largest first; `MORE` then says that there are others.
+NAMED = 100
+LONGEST_NAME = 200
+MORE = "…"
+
+
+class Shown(NamedTuple):
+    """The traits as a snapshot shows them, and the names of those that it leaves out."""
+
+    traits: dict[str, msgspec.Raw]
+    cut: list[str]
+
+
+class _Written(msgspec.Struct, omit_defaults=True):
+    """Field for field `records.Snapshot`; decimals, and traits as the JSON text they were sent as."""
+
+    id: str
+    traits: dict[str, msgspec.Raw]
+    traits_cut: list[str]
+    orders: int
+    revenue: dict[str, Decimal]
+    first_seen: datetime | None
+    last_seen: datetime | None
+    bound: Sequence[Binding]
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def size(name: str, trait: Trait) -> int:
+    """Bytes that a trait takes in JSON (quotes, colon and comma included)."""
+    return len(name.encode()) + len(trait.text) + 4
+
+
+def shown(traits: dict[str, Trait]) -> Shown:
+    """The traits that fit, nulls left out. The largest are cut first; of two of one size the later in the alphabet."""
+    held = {name: trait for name, trait in traits.items() if trait.text != b"null"}
+    sizes = {name: size(name, trait) for name, trait in held.items()}
+    total = sum(sizes.values())
+    cut: list[str] = []
+    if total > LARGEST:
+        for name in sorted(held, key=lambda name: (sizes[name], name), reverse=True):
+            if total <= LARGEST:
+                break
+            total -= sizes[name]
+            cut.append(name)
+    left_out = set(cut)
+    named = [name for name in cut if len(name) <= LONGEST_NAME][:NAMED]
+    if len(named) < len(cut):
+        named.append(MORE)
+    return Shown({name: trait.value for name, trait in held.items() if name not in left_out}, named)
+
+
+def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] = ()) -> bytes:
+    """The snapshot of a customer as bytes; `bound` are the identifiers that the record leads to them."""
+    written = _Written(
+        id=str(id),
+        traits=shown.traits,
+        traits_cut=shown.cut,
+        orders=state.completed,
+        revenue=revenue(state),
+        first_seen=None if state.first is None else moment(state.first),
+        last_seen=None if state.last is None else moment(state.last),
+        bound=list(bound),
+    )
+    return _encoder.encode(written)
+
+
+def revenue(state: Customer) -> dict[str, Decimal]:
+    """Net revenue in major units by currency."""
+    return {currency: major(minor, currency) for currency, minor in state.revenue.items()}

@@ -1,0 +1,92 @@
+"""One customer as profile knows them: identifiers, traits, orders. Plain data; the rules are in `evolve`.
+
+Times are microseconds since 1970 UTC, amounts integer minor units. A trait's value is kept as the very JSON text that
+was sent.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+#: A customer's traits may be this many bytes as JSON; beyond it the largest are refused.
+TRAITS = 64 * 1024
+#: A profile may be merged with so many others, and be led to by so many identifiers (Segment's limits).
+MERGES = 100
+IDENTIFIERS = 1_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(time: datetime) -> int:
+    """Microseconds since 1970, exact."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def moment(micros: int) -> datetime:
+    """The time that `micros` stands for, in UTC."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+class Trait(msgspec.Struct, array_like=True, frozen=True):
+    """A value as JSON text, and when the customer was said to have it. `null` says that they have it no longer."""
+
+    at: int
+    value: msgspec.Raw
+
+    @property
+    def text(self) -> bytes:
+        return bytes(self.value)
+
+
+class Order(msgspec.Struct, array_like=True):
+    """An order, its refunds, or both. `at` is None while a refund waits for its order; `minor` when no amount was said.
+
+    `refunded` sums partial refunds by currency; `whole` says that one was of the whole order.
+    """
+
+    at: int | None = None
+    minor: int | None = None
+    currency: str = ""
+    refunded: dict[str, int] = {}
+    whole: bool = False
+
+    @property
+    def net(self) -> int:
+        """What is left after refunds, in minor units of `currency`; a refund in another currency takes nothing off."""
+        paid = self.minor or 0
+        back = paid if self.whole else self.refunded.get(self.currency, 0)
+        return paid - max(0, min(back, paid))
+
+
+class Customer(msgspec.Struct, omit_defaults=True):
+    """The state of a customer. `orders` and `revenue` of the snapshot are kept beside the orders they are the sums of.
+
+    `identifiers` are references (`user:ann`, `anon:a1`) with the version of each binding; `merged` the ids of all
+    customers who went into this one, at any depth; `facts` how many facts profile has decided on them.
+    """
+
+    identifiers: dict[str, int] = {}
+    user: str | None = None
+    traits: dict[str, Trait] = {}
+    orders: dict[str, Order] = {}
+    completed: int = 0
+    revenue: dict[str, int] = {}
+    first: int | None = None
+    last: int | None = None
+    merged: list[str] = []
+    facts: int = 0
+
+
+_decoder = msgspec.json.Decoder(Customer)
+_encoder = msgspec.json.Encoder()
+
+
+def decode(value: bytes) -> Customer:
+    """A stored state; that of a customer of whom nothing is known when empty."""
+    return _decoder.decode(value) if value else Customer()
+
+
+def encode(state: Customer) -> bytes:
+    """A state as it is stored."""
+    return _encoder.encode(state)

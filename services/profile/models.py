@@ -1,0 +1,73 @@
+"""Profile's tables, in the schema `profile`."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
+
+from libs.common.fold.tables import fold_tables
+
+metadata = MetaData(schema="profile")
+
+FOLD = fold_tables(metadata)
+
+#: A customer's state as one JSON value, and beside it what is listed. `version` counts the writes.
+customers = Table(
+    "customers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("state", LargeBinary, nullable=False, server_default=""),
+    Column("version", BigInteger, nullable=False, server_default="0"),
+    Column("went_into", Uuid),  # set once the customer has left, by a merge
+    Column("user_id", Text),
+    Column("orders", BigInteger, nullable=False, server_default="0"),
+    Column("first_seen", DateTime(timezone=True)),
+    Column("last_seen", DateTime(timezone=True)),
+    postgresql_with={"fillfactor": 70},
+)
+
+#: Whom an identifier leads to: always a customer who is still there. Changed only by who holds that customer's lock.
+identifiers = Table(
+    "identifiers",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("customer", Uuid, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("kind", "value"),
+)
+Index("identifiers_by_value", identifiers.c.value, postgresql_ops={"value": "text_pattern_ops"})
+
+#: Which records each partition of the events has brought, by the week (its Monday) in which they were received. One
+#: table a week, made when it is needed and dropped after five.
+seen = Table(
+    "seen",
+    metadata,
+    Column("partition", SmallInteger, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("week", Date, nullable=False),
+    PrimaryKeyConstraint("partition", "id", "week"),
+    postgresql_partition_by="LIST (week)",
+)
+
+#: Exact counts, one row for each partition so that partitions do not wait for each other; summed when read.
+counters = Table(
+    "counters",
+    metadata,
+    Column("partition", SmallInteger, nullable=False),
+    Column("counter", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    PrimaryKeyConstraint("partition", "counter", "source"),
+    postgresql_with={"fillfactor": 50},
+)

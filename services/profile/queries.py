@@ -1,0 +1,141 @@
+"""Profile's SQL for routes: plain reads, without locks."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db import Tx
+from libs.common.errors import Invalid
+from libs.common.events import TYPES, event_name
+from libs.common.log.tables import relation
+from libs.common.money import exponent, major
+from libs.common.records import decode as decode_record
+from libs.common.records import display_name
+from libs.common.topics import JOURNAL
+from services.profile.domain import state
+from services.profile.domain.state import Customer, moment
+
+_TIMELINE = f"""
+SELECT found.* FROM unnest($1::text[]) AS wanted(key) CROSS JOIN LATERAL (
+  SELECT time, partition, "offset", value FROM {relation(JOURNAL)} AS journal
+  WHERE journal.key = wanted.key AND ($2::timestamptz IS NULL OR (time, partition, "offset") < ($2, $3::int, $4::bigint))
+  ORDER BY time DESC, partition DESC, "offset" DESC LIMIT $5
+) AS found ORDER BY time DESC, partition DESC, "offset" DESC LIMIT $5
+"""
+_PAGE = """
+SELECT id, state FROM profile.customers
+WHERE went_into IS NULL AND ($1::uuid IS NULL OR id > $1) ORDER BY id LIMIT $2
+"""
+_SEARCH = """
+SELECT id, state FROM profile.customers WHERE went_into IS NULL AND ($1::uuid IS NULL OR id > $1) AND id IN (
+  SELECT customer FROM profile.identifiers WHERE value LIKE $3 ESCAPE '\\'
+) ORDER BY id LIMIT $2
+"""
+_SUMMARY = "SELECT counter, sum(count)::bigint FROM profile.counters GROUP BY counter"
+_DUPLICATES = """
+SELECT source, sum(count)::bigint FROM profile.counters WHERE counter = 'duplicates' GROUP BY source ORDER BY source
+"""
+
+
+async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
+    """A customer who is there (`Customers.resolve` has found them)."""
+    row = await tx.fetchrow("SELECT id, state FROM profile.customers WHERE id = $1", id)
+    return _shown(row["id"], state.decode(row["state"])) if row else _shown(id, Customer())
+
+
+async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> dict[str, Any]:
+    """Customers by id; `search` keeps those with an identifier that begins so."""
+    if search:
+        pattern = "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in search) + "%"
+        rows = await tx.fetch(_SEARCH, cursor, limit + 1, pattern)
+    else:
+        rows = await tx.fetch(_PAGE, cursor, limit + 1)
+    items = [_shown(row["id"], state.decode(row["state"])) for row in rows[:limit]]
+    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
+
+
+async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
+    """What the journal holds of a customer and of all who went into them, the newest first."""
+    value = await tx.fetchval("SELECT state FROM profile.customers WHERE id = $1", id)
+    keys = [str(id), *(state.decode(value).merged if value else ())]
+    before = _read_cursor(cursor) if cursor else (None, None, None)
+    rows = await tx.fetch(_TIMELINE, keys, *before, limit + 1)
+    items = [_item(row["value"]) for row in rows[:limit]]
+    return {"items": items, "next": _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None}
+
+
+async def summary(tx: Tx) -> dict[str, Any]:
+    """Exact totals since the beginning."""
+    totals = {row[0]: row[1] for row in await tx.fetch(_SUMMARY)}
+    customers, identified = totals.get("customers", 0), totals.get("identified", 0)
+    return {
+        "customers": customers,
+        "identified": identified,
+        "anonymous": customers - identified,
+        **{name: totals.get(name, 0) for name in ("merges", "claims", "duplicates", "events", "skipped")},
+        "duplicates_by_source": {row[0]: row[1] for row in await tx.fetch(_DUPLICATES)},
+        "refused": {
+            name.removeprefix("refused:"): total
+            for name, total in sorted(totals.items())
+            if name.startswith("refused:")
+        },
+    }
+
+
+def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
+    return {
+        "id": str(id),
+        "user_id": customer.user,
+        "refs": sorted(customer.identifiers, key=lambda ref: (not ref.startswith("user:"), ref)),
+        "traits": {
+            name: msgspec.json.decode(trait.value)
+            for name, trait in sorted(customer.traits.items())
+            if trait.text != b"null"
+        },
+        "orders": customer.completed,
+        "revenue": {
+            currency: f"{major(minor, currency):.{exponent(currency)}f}"
+            for currency, minor in sorted(customer.revenue.items())
+        },
+        "first_seen": None if customer.first is None else moment(customer.first),
+        "last_seen": None if customer.last is None else moment(customer.last),
+        "merged_from": customer.merged,
+    }
+
+
+def _item(value: bytes) -> dict[str, Any]:
+    envelope = decode_record(value)
+    data = msgspec.json.decode(envelope.data)
+    data.pop("customer", None)
+    said = envelope.type in TYPES.values()
+    return {
+        "id": envelope.id,
+        "type": envelope.type,
+        "name": event_name(data.get("type", ""), data.get("event")) if said else display_name(envelope.type),
+        "time": envelope.time,
+        "received": envelope.recordedtime,
+        "source": envelope.source,
+        "cause": envelope.causationid,
+        "data": data,
+    }
+
+
+def _cursor(time: datetime, partition: int, offset: int) -> str:
+    text = f"{time.isoformat()}|{partition}|{offset}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, int, int]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        time, partition, offset = text.split("|")
+        place = datetime.fromisoformat(time), int(partition), int(offset)
+        if place[0].tzinfo is None or not (0 <= place[1] < 2**31 and 0 <= place[2] < 2**63):
+            raise ValueError("out of range")
+    except (ValueError, binascii.Error) as error:
+        raise Invalid("the cursor is none that was given out: take `next` of the page before as it is") from error
+    return place

@@ -1,0 +1,103 @@
+"""The tables of `profile.seen`, one a week: made ahead and when they are needed, dropped after five weeks."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+import asyncpg
+
+from libs.common.db import UNAVAILABLE, Tx
+from libs.common.errors import Unavailable
+from libs.common.fold.part import FoldPart
+from libs.common.service import Check
+from libs.common.telemetry import log
+from services.profile.store import week_of
+
+logger = log("weeks")
+
+WEEK = timedelta(weeks=1)
+KEPT = 5 * WEEK
+EVERY = 3600.0
+#: Any number, the same in all processes: weeks are made one at a time.
+LOCK = 7_262_101
+
+_EXISTING = """
+SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
+WHERE inhparent = 'profile.seen'::regclass
+"""
+
+
+def table_of(week: date) -> str:
+    """The name of a week's table, without its schema."""
+    return f"seen_{week:%Y_%m_%d}"
+
+
+async def ensure(tx: Tx, weeks: Iterable[date]) -> None:
+    """Make the tables of `weeks` that are missing. Does not commit, and keeps nobody from reading or writing others."""
+    existing = {row[0] for row in await tx.fetch(_EXISTING)}
+    if not (missing := [week for week in sorted(weeks) if table_of(week) not in existing]):
+        return
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    existing = {row[0] for row in await tx.fetch(_EXISTING)}
+    for week in missing:
+        if (name := table_of(week)) not in existing:
+            await tx.execute(f"CREATE TABLE profile.{name} (LIKE profile.seen INCLUDING ALL)")
+            await tx.execute(f"ALTER TABLE profile.seen ATTACH PARTITION profile.{name} FOR VALUES IN ('{week}')")
+
+
+async def drop(connection: Tx, before: date) -> list[str]:
+    """Drop the tables of weeks before that of `before`, each by itself, waiting for no reader. Not in a transaction."""
+    oldest = table_of(week_of(datetime(before.year, before.month, before.day, tzinfo=UTC)))
+    dropped = []
+    for name in sorted(row[0] for row in await connection.fetch(_EXISTING) if row[0] < oldest):
+        try:
+            await connection.execute(f"ALTER TABLE profile.seen DETACH PARTITION profile.{name} CONCURRENTLY")
+        except asyncpg.ObjectNotInPrerequisiteStateError:  # an earlier try was cut off half way
+            await connection.execute(f"ALTER TABLE profile.seen DETACH PARTITION profile.{name} FINALIZE")
+        await connection.execute(f"DROP TABLE profile.{name}")
+        dropped.append(name)
+    return dropped
+
+
+class Housekeeping:
+    """Keeps this week's and next week's table ready, and drops those that no retry can reach any more."""
+
+    name = "housekeeping"
+
+    def __init__(self, part: FoldPart) -> None:
+        self._part = part
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._keep(), name="housekeeping")
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def check(self) -> Check:
+        """Always well: a late round costs nothing but disk."""
+        return Check(True)
+
+    def died(self) -> str:
+        return "housekeeping has ended" if self._task and self._task.done() else ""
+
+    async def keep(self, now: datetime) -> list[str]:
+        """One round; the tables dropped. What has not been read yet counts from when it was appended."""
+        async with self._part.tx() as tx:
+            await ensure(tx, (week_of(now), week_of(now + WEEK)))
+        behind = max((lag.seconds for lag in (await self._part.fold.lag()).values()), default=0.0)
+        async with self._part.read() as connection:
+            return await drop(connection, (now - timedelta(seconds=behind) - KEPT).date())
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                if dropped := await self.keep(datetime.now(UTC)):
+                    logger.info("weeks dropped", tables=dropped)
+            except (*UNAVAILABLE, Unavailable) as error:
+                logger.warning("housekeeping put off", error=repr(error))
+            await asyncio.sleep(EVERY)
