@@ -1,0 +1,131 @@
+"""What the routes about customers and the ledger answer."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+
+class LotLeft(BaseModel):
+    """Points credited at once of which some remain."""
+
+    points: int
+    remaining: int
+    reversed: int
+    earned_at: datetime
+    rule: str | None = Field(description="null for an adjustment")
+    order_id: str | None
+
+
+class Points(BaseModel):
+    """`balance` is `available` less `debt`: points taken back after they were spent. `qualifying` decides the level."""
+
+    customer: UUID
+    available: int
+    debt: int
+    balance: int
+    qualifying: int
+    lots: list[LotLeft]
+
+
+class Line(BaseModel):
+    """A line of a statement. `balance` is the one after it, in the order of `effective_at`."""
+
+    transaction: UUID
+    kind: str
+    points: int
+    balance: int
+    rule: str | None
+    reason: str | None
+    order_id: str | None
+    cause: str
+    effective_at: datetime
+    inserted_at: datetime
+
+
+class Statement(BaseModel):
+    """A page of a statement, the latest first."""
+
+    items: list[Line]
+    next: UUID | None
+
+
+class BadgeHeld(BaseModel):
+    """A badge: how often it was earned, and how far the next one is (`count` of `needed`)."""
+
+    id: str
+    name: str
+    earned: int
+    earned_at: datetime | None
+    count: int
+    needed: int | None = Field(description="null when there is nothing more to earn")
+
+
+class Badges(BaseModel):
+    """All badges of the live programme, and those that were earned under earlier ones."""
+
+    items: list[BadgeHeld]
+    next: None = None
+
+
+class LevelName(BaseModel):
+    """A level, and the qualifying points that reach it."""
+
+    id: str
+    name: str
+    points: int | None
+
+
+class Standing(BaseModel):
+    """The level that was reached last, the next one, and the qualifying points that are missing for it."""
+
+    customer: UUID
+    qualifying: int
+    current: LevelName | None
+    next: LevelName | None
+    points_to_go: int | None
+
+
+class Adjusted(BaseModel):
+    """An adjustment as booked."""
+
+    transaction: UUID
+    customer: UUID
+    points: int
+    reason: str
+    balance: int
+    effective_at: datetime
+
+
+class Ledger(BaseModel):
+    """The sums over all customers. `sum` is that of all accounts and is zero: `customers` = -`system`."""
+
+    sum: int
+    balanced: bool
+    customers: int
+    system: int
+    accounts: dict[str, int]
+    issued: int
+    reversed: int
+    adjusted: int
+
+
+class Check(BaseModel):
+    """The totals beside the sums of all entries."""
+
+    balanced: bool
+    unbalanced_transactions: int
+    totals: dict[str, int]
+    entries: dict[str, int]
+
+
+class Summary(BaseModel):
+    """What the programme came to. Badges held by id, customers by level."""
+
+    points_issued: int
+    points_reversed: int
+    points_adjusted: int
+    balance: int
+    badges: dict[str, int]
+    levels: dict[str, int]
+    ledger_sum: int

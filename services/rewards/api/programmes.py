@@ -1,0 +1,94 @@
+"""Programmes: drafts, and which one is live."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+
+from libs.common.auth import Principal, require
+from libs.common.fold.part import FoldPart
+from services.rewards import queries
+from services.rewards.domain.programme import Badge, EarningRule, Level, Programme, refuse_faulty
+
+Reader = Annotated[Principal, Depends(require("rewards:read"))]
+Writer = Annotated[Principal, Depends(require("rewards:write"))]
+
+
+class ProgrammeVersion(BaseModel):
+    """One version of a programme. Only a draft can change; `live_version` is the one in force, if this programme is."""
+
+    id: UUID
+    version: int
+    status: Literal["draft", "live", "retired"]
+    live_version: int | None
+    name: str
+    earning: list[EarningRule]
+    levels: list[Level]
+    badges: list[Badge]
+    edited_by: str
+    edited_at: datetime
+    published_by: str | None
+    published_at: datetime | None
+
+
+class Programmes(BaseModel):
+    """A page of programmes, each in its newest version."""
+
+    items: list[ProgrammeVersion]
+    next: UUID | None
+
+
+def routes(part: FoldPart) -> APIRouter:
+    """Create, read, edit and publish programmes."""
+    router = APIRouter(prefix="/v1/programmes", tags=["programmes"])
+
+    @router.post("", status_code=201, summary="A new programme, as a draft")
+    async def create(programme: Programme, who: Writer) -> ProgrammeVersion:
+        refuse_faulty(programme)
+        async with part.tx() as tx:
+            return _shown(await queries.create(tx, programme, who.subject))
+
+    @router.get("", summary="The programmes, the newest first")
+    async def page(
+        _: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: UUID | None = None
+    ) -> Programmes:
+        async with part.read() as tx:
+            rows = await queries.page(tx, limit + 1, cursor)
+        return Programmes(
+            items=[_shown(row) for row in rows[:limit]], next=rows[limit - 1]["id"] if len(rows) > limit else None
+        )
+
+    @router.get("/{id}", summary="A programme, in its newest version or another")
+    async def read(
+        id: UUID, _: Reader, version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
+    ) -> ProgrammeVersion:
+        async with part.read() as tx:
+            return _shown(await queries.one(tx, id, version))
+
+    @router.put("/{id}", summary="Change the draft; a published version stays, and a new draft begins")
+    async def edit(id: UUID, programme: Programme, who: Writer) -> ProgrammeVersion:
+        refuse_faulty(programme)
+        async with part.tx() as tx:
+            return _shown(await queries.edit(tx, id, programme, who.subject))
+
+    @router.post("/{id}/publish", summary="Put the draft in force, for what is folded from now on")
+    async def publish(id: UUID, who: Writer) -> ProgrammeVersion:
+        """The programme that was live is retired. Every event falls under exactly one of the two."""
+        async with part.tx() as tx:
+            return _shown(await queries.publish(tx, id, who.subject))
+
+    return router
+
+
+def _shown(row: queries.Record) -> ProgrammeVersion:
+    programme = Programme.model_validate_json(row["content"])
+    return ProgrammeVersion(
+        **{name: row[name] for name in ("id", "version", "status", "live_version", "name", "edited_by", "edited_at")},
+        published_by=row["published_by"],
+        published_at=row["published_at"],
+        earning=programme.earning,
+        levels=programme.levels,
+        badges=programme.badges,
+    )

@@ -1,0 +1,19 @@
+"""Rewards, put together: settings → fold, routes."""
+
+from fastapi import FastAPI
+
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.part import FoldPart
+from libs.common.fold.routes import dead_letter_routes
+from libs.common.service import assemble
+from services.rewards.api import customers, ledger, programmes
+from services.rewards.decider import RewardsDecider
+from services.rewards.settings import Settings
+
+
+def create(settings: Settings) -> FastAPI:
+    """The service."""
+    handler = DeciderHandler("rewards", RewardsDecider(settings.partitions))
+    part = FoldPart("rewards", settings, handler)
+    routers = [programmes.routes(part), customers.routes(part, handler), ledger.routes(part), dead_letter_routes(part)]
+    return assemble("rewards", "Rapport rewards", settings, [part], routers, meter=part.meter)

@@ -1,0 +1,96 @@
+"""Rewards' tables: the fold's, the customers', programmes, the ledger's entries and what is summed from them."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+
+from libs.common.fold.tables import customer_tables, fold_tables
+
+metadata = MetaData(schema="rewards")
+
+FOLD = fold_tables(metadata)
+CUSTOMERS = customer_tables(metadata)
+
+#: One row a version. `content` is the programme as JSON; only a draft's may change.
+programmes = Table(
+    "programmes",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False),  # draft, live or retired
+    Column("name", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("rulebook", Integer),
+    Column("edited_by", Text, nullable=False),
+    Column("edited_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("published_by", Text),
+    Column("published_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("id", "version"),
+)
+Index("programmes_one_live", programmes.c.status, unique=True, postgresql_where=text("status = 'live'"))
+Index("programmes_one_draft", programmes.c.id, unique=True, postgresql_where=text("status = 'draft'"))
+
+#: The postings. `transaction` is the fact's id; `origin` the customer it was booked for, before any merge.
+entries = Table(
+    "entries",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("transaction", Uuid, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("points", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),  # credited, reversed or adjusted
+    Column("rule", Text),
+    Column("reason", Text),
+    Column("order_id", Text),
+    Column("cause", Text, nullable=False),
+    Column("origin", Uuid, nullable=False),
+    Column("partition", SmallInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),  # of the customer's facts
+    Column("effective_at", DateTime(timezone=True), nullable=False),
+    Column("inserted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("customer", "transaction", "account"),
+)
+
+#: The sum of all postings to an account. A row a partition, so that folds do not wait for each other; summed on read.
+totals = Table(
+    "totals",
+    metadata,
+    Column("partition", SmallInteger, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("points", BigInteger, nullable=False),
+    PrimaryKeyConstraint("partition", "account"),
+)
+
+#: The badges that a customer has (kind badge, and how many of each) and the level they are in (kind level).
+standings = Table(
+    "standings",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("item", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    PrimaryKeyConstraint("customer", "kind", "item"),
+)
+
+#: The sum of all standings, a row a partition.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("partition", SmallInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("item", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    PrimaryKeyConstraint("partition", "kind", "item"),
+)

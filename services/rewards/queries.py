@@ -1,0 +1,180 @@
+"""SQL for the routes: programmes, statements, the ledger's sums. Each takes the caller's transaction or connection."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db import Tx
+from libs.common.errors import Conflict, NotFound
+from libs.common.fold import rulebooks
+from libs.common.fold.customers import Customers
+from libs.common.ids import fresh
+from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, ISSUANCE, REVERSED
+from services.rewards.domain.programme import Programme
+from services.rewards.domain.state import Account
+
+Record = Mapping[str, Any]
+_LIVE = "(SELECT version FROM rewards.programmes live WHERE live.id = p.id AND status = 'live') AS live_version"
+
+
+# -- programmes ---------------------------------------------------------------------------------------------------------
+async def create(tx: Tx, programme: Programme, by: str) -> Record:
+    """A new programme: version 1, a draft."""
+    return await _insert(tx, fresh(), 1, programme, by)
+
+
+async def edit(tx: Tx, id: UUID, programme: Programme, by: str) -> Record:
+    """Change the draft; where the newest version is published, it stays as it is and a new draft begins."""
+    newest = await tx.fetchrow(
+        "SELECT version, status FROM rewards.programmes WHERE id = $1 ORDER BY version DESC LIMIT 1 FOR UPDATE", id
+    )
+    if newest is None:
+        raise _unknown(id, None)
+    if newest["status"] != "draft":
+        return await _insert(tx, id, newest["version"] + 1, programme, by)
+    await tx.execute(
+        "UPDATE rewards.programmes SET name = $3, content = $4, edited_by = $5, edited_at = now()"
+        " WHERE id = $1 AND version = $2",
+        id,
+        newest["version"],
+        programme.name,
+        programme.model_dump_json(),
+        by,
+    )
+    return await one(tx, id, newest["version"])
+
+
+async def _insert(tx: Tx, id: UUID, version: int, programme: Programme, by: str) -> Record:
+    await tx.execute(
+        "INSERT INTO rewards.programmes (id, version, status, name, content, edited_by)"
+        " VALUES ($1, $2, 'draft', $3, $4, $5)",
+        id,
+        version,
+        programme.name,
+        programme.model_dump_json(),
+        by,
+    )
+    return await one(tx, id, version)
+
+
+async def publish(tx: Tx, id: UUID, by: str) -> Record:
+    """Put the draft in force from the present position of every partition; the programme that was live is retired.
+
+    Published again without a draft, the live version is answered as it is. Raises NotFound, Conflict.
+    """
+    newest = await tx.fetchrow(
+        "SELECT version, status, content FROM rewards.programmes WHERE id = $1 ORDER BY version DESC LIMIT 1 FOR UPDATE",
+        id,
+    )
+    if newest is None:
+        raise _unknown(id, None)
+    version: int = newest["version"]
+    if newest["status"] == "live":
+        return await one(tx, id, version)
+    if newest["status"] == "retired":
+        raise Conflict(f"version {version} of the programme is retired: PUT it again, which makes a draft to publish")
+    book = {"programme": str(id), "version": version, "content": msgspec.Raw(newest["content"].encode())}
+    number = await rulebooks.publish(tx, "rewards", msgspec.json.encode(book), by)
+    await tx.execute("UPDATE rewards.programmes SET status = 'retired' WHERE status = 'live'")
+    await tx.execute(
+        "UPDATE rewards.programmes SET status = 'live', rulebook = $3, published_by = $4, published_at = now()"
+        " WHERE id = $1 AND version = $2",
+        id,
+        version,
+        number,
+        by,
+    )
+    return await one(tx, id, version)
+
+
+async def one(tx: Tx, id: UUID, version: int | None) -> Record:
+    """A version of a programme, by default the newest. Raises NotFound."""
+    row = await tx.fetchrow(
+        f"SELECT p.*, {_LIVE} FROM rewards.programmes p WHERE id = $1 AND ($2::int IS NULL OR version = $2)"
+        " ORDER BY version DESC LIMIT 1",
+        id,
+        version,
+    )
+    if row is None:
+        raise _unknown(id, version)
+    return dict(row)
+
+
+async def page(tx: Tx, limit: int, cursor: UUID | None) -> list[Record]:
+    """The newest version of each programme, the newest programme first."""
+    rows = await tx.fetch(
+        f"SELECT DISTINCT ON (id) p.*, {_LIVE} FROM rewards.programmes p WHERE $2::uuid IS NULL OR id < $2"
+        " ORDER BY id DESC, version DESC LIMIT $1",
+        limit,
+        cursor,
+    )
+    return [dict(row) for row in rows]
+
+
+async def live(tx: Tx) -> Programme | None:
+    """The programme in force."""
+    content = await tx.fetchval("SELECT content FROM rewards.programmes WHERE status = 'live'")
+    return None if content is None else Programme.model_validate_json(content)
+
+
+def _unknown(id: UUID, version: int | None) -> NotFound:
+    return NotFound(f"there is no programme {id}" if version is None else f"programme {id} has no version {version}")
+
+
+# -- customers ----------------------------------------------------------------------------------------------------------
+async def account(tx: Tx, customers: Customers[Account], ref: str) -> tuple[UUID, Account]:
+    """The customer that `ref` leads to, and their account. Raises NotFound when nothing has been received about them."""
+    customer = await customers.resolve(tx, ref)
+    state = await customers.state(tx, customer)
+    if state is None:
+        raise NotFound(f"no customer {ref} is known to rewards: nothing has been received about them")
+    return customer, state
+
+
+async def statement(tx: Tx, customer: UUID, limit: int, cursor: UUID | None) -> list[Record]:
+    """What was booked on a customer, the latest first, each with the balance after it; from the entries alone.
+
+    `cursor` is the transaction after which to go on.
+    """
+    rows = await tx.fetch(
+        "WITH booked AS (SELECT *, sum(points) OVER (ORDER BY effective_at, sequence, transaction)::bigint AS balance"
+        " FROM rewards.entries WHERE customer = $1 AND account = $4)"
+        " SELECT * FROM booked WHERE $3::uuid IS NULL OR (effective_at, sequence, transaction) <"
+        " (SELECT effective_at, sequence, transaction FROM booked WHERE transaction = $3)"
+        " ORDER BY effective_at DESC, sequence DESC, transaction DESC LIMIT $2",
+        customer,
+        limit,
+        cursor,
+        AVAILABLE,
+    )
+    return [dict(row) for row in rows]
+
+
+# -- the whole ------------------------------------------------------------------------------------------------------------
+async def ledger(tx: Tx) -> dict[str, int]:
+    """The sum of each account over all customers, from the totals."""
+    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED), 0)
+    rows = await tx.fetch("SELECT account, sum(points)::bigint FROM rewards.totals GROUP BY account")
+    return sums | {row[0]: row[1] for row in rows}
+
+
+async def booked(tx: Tx) -> tuple[dict[str, int], int]:
+    """The sum of each account from the entries themselves, and how many transactions do not sum to zero. Reads all."""
+    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED), 0)
+    rows = await tx.fetch("SELECT account, sum(points)::bigint FROM rewards.entries GROUP BY account")
+    unbalanced: int = await tx.fetchval(
+        "SELECT count(*) FROM (SELECT 1 FROM rewards.entries GROUP BY customer, transaction HAVING sum(points) <> 0) t"
+    )
+    return sums | {row[0]: row[1] for row in rows}, unbalanced
+
+
+async def tallies(tx: Tx) -> dict[str, dict[str, int]]:
+    """How many badges of each id are held, and how many customers are in each level."""
+    found: dict[str, dict[str, int]] = {"badge": {}, "level": {}}
+    rows = await tx.fetch("SELECT kind, item, sum(count)::bigint FROM rewards.tallies GROUP BY 1, 2 ORDER BY 1, 2")
+    for kind, item, count in rows:
+        if count:
+            found[kind][item] = count
+    return found
