@@ -105,7 +105,7 @@ def normalise(sent: Sent, raw: bytes | msgspec.Raw, delivery: Delivery) -> Norma
     _require_ids(event)
     if sent.messageId is None or not event.messageId:
         warnings.append("no messageId that can be used: one was made, so a retry of this event would count twice")
-    elif event.messageId != str(sent.messageId):
+    elif isinstance(sent.messageId, str) and event.messageId != sent.messageId:
         warnings.append("messageId is too long: its hash is used")
     return Normalised(event, _time(sent, delivery, warnings), warnings)
 

@@ -1,0 +1,240 @@
+"""Every bad input gets a clear answer that says what to do, and nothing else is lost."""
+
+import gzip
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from tests.integration.ingest.conftest import ADMIN, Ingest, Source, add_source, token, until
+
+GOOD = {"type": "track", "event": "Product Viewed", "userId": "ann", "messageId": "good"}
+DEEP = b'{"type":"track","event":"X","userId":"ann","messageId":"deep","properties":{"a":%b%b}}'
+BAD: list[tuple[bytes, str]] = [
+    (b'{"type":"track","event":"X"}', "userId or an anonymousId"),
+    (b'{"type":"track","event":"X","userId":"null","anonymousId":"0000"}', "userId or an anonymousId"),
+    (b'{"type":"track","userId":"ann"}', "event"),
+    (b'{"type":"track","event":7,"userId":"ann"}', "event"),
+    (b'{"type":"purchase","userId":"ann"}', "track, identify, page, screen, group, alias"),
+    (b'{"userId":"ann"}', "type is missing"),
+    (b'{"type":"group","userId":"ann"}', "groupId"),
+    (b'{"type":"alias","userId":"ann"}', "previousId"),
+    (b'{"type":"track","event":"X","userId":"a\\u0000b"}', "NUL"),
+    (b'{"type":"track","event":"X","userId":"ann","messageId":"a\\u0000b"}', "NUL"),
+    (b'{"type":"track","event":"X","userId":{"id":1}}', "userId must be a string"),
+    (b'{"type":"track","event":"X","userId":true}', "userId must be a string"),
+    (b'{"type":"track","event":"X","userId":"%b"}' % (b"a" * 300), "256"),
+    (b'{"type":"track","event":"X","userId":"ann","properties":[1]}', "properties must be a JSON object"),
+    (b'{"type":"identify","userId":"ann","traits":"rich"}', "traits must be a JSON object"),
+    (b'{"type":"track","event":"X","userId":"ann","properties":{"a":"%b"}}' % (b"a" * 33_000), "32,768"),
+    (DEEP % (b"[" * 50, b"]" * 50), "32 levels"),
+    (DEEP % (b"[" * 5_000, b"]" * 5_000), "32 levels"),
+    (b'{"type":"track","event":"X","userId":"ann","properties":{"a":NaN}}', "valid JSON"),
+    (b'{"type":"track","event":"X","userId":"ann","properties":{"a":1e999}}', "range"),
+    (b'{"type":"track","event":"X","userId":"ann","properties":{"a":%b}}' % (b"9" * 400), "too large"),
+    (b'{"type":"track","event":"X","userId":"\\ud800"}', "valid JSON"),
+    (b'{"type":"track","event":"X","userId":"\xff"}', "valid JSON"),
+    (b'"track"', "JSON object"),
+    (b"17", "JSON object"),
+]
+
+
+async def test_bad_events_are_refused_alone(source: Source) -> None:
+    good = msgspec.json.encode(GOOD)
+    body = b'{"batch":[' + b",".join(good + b"," + bad for bad, _ in BAD) + b"]}"
+    answer = await source.post("/v1/batch", body)
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [result["status"] for result in results] == ["ok", "rejected"] * len(BAD)
+    for (bad, reason), result in zip(BAD, results[1::2], strict=True):
+        assert reason in result["reason"], bad[:100]
+    assert len(await source.records()) == len(BAD)
+
+
+@pytest.mark.parametrize(("bad", "reason"), BAD[:8])
+async def test_a_bad_event_alone(source: Source, bad: bytes, reason: str) -> None:
+    answer = await source.post("/v1/batch", b'{"batch":[%b]}' % bad)
+    assert answer.status_code == 200
+    assert reason in answer.json()["results"][0]["reason"]
+    assert await source.records() == []
+
+
+async def test_a_single_event_that_is_too_deep(source: Source) -> None:
+    for depth in (50, 5_000):
+        answer = await source.post("/v1/track", DEEP % (b"[" * depth, b"]" * depth))
+        assert answer.status_code == 200
+        assert "32 levels" in answer.json()["results"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("/v1/track", b"nonsense", "not a JSON object"),
+        ("/v1/track", b"", "not a JSON object"),
+        ("/v1/track", b"[1]", "object"),
+        ("/v1/batch", b'{"batch":[{"type":"track"', "not a JSON object"),
+        ("/v1/batch", b'{"batch":7}', "array"),
+        ("/v1/batch", b"{}", "a batch needs `batch`"),
+        ("/v1/batch", b'{"batch":[%b]}' % b",".join([b"{}"] * 2_501), "2,500"),
+        ("/v1/track", b"\x1f\x8bnonsense", "gzip"),
+        ("/v1/track", gzip.compress(b'{"event":"X"}')[:-9], "gzip"),
+        ("/v1/track", b" " * 4_200_000, "4,194,304 bytes"),
+        ("/v1/track", gzip.compress(b" " * 100_000_000), "4,194,304 bytes"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_a_body_that_cannot_be_taken(source: Source, path: str, body: bytes, says: str) -> None:
+    answer = await source.post(path, body)
+    problem = answer.json()
+    assert answer.status_code == 400
+    assert says in problem["detail"]
+    assert problem["success"] is False
+    assert await source.records() == []
+    good = await source.post("/v1/track", GOOD)
+    assert good.status_code == 200
+
+
+async def test_an_encoding_that_is_not_taken(source: Source) -> None:
+    answer = await source.post("/v1/track", GOOD, headers={"content-encoding": "br"})
+    assert answer.status_code == 400
+    assert "gzip" in answer.json()["detail"]
+
+
+def _track(**members: Any) -> dict[str, Any]:
+    return {**GOOD, **members}
+
+
+@pytest.mark.parametrize(
+    ("stated", "reason"),
+    [
+        ("0001-01-01T00:00:00Z", "1970"),
+        ("9999-12-31T23:59:59Z", "future"),
+        ((datetime.now(UTC) + timedelta(days=3)).isoformat(), "future"),
+        ("yesterday", "ISO 8601"),
+        (1e300, "ISO 8601"),
+        (-5_000_000_000, "1970"),
+        ({"now": True}, "ISO 8601"),
+    ],
+)
+async def test_absurd_times_become_the_time_of_receipt(source: Source, stated: object, reason: str) -> None:
+    answer = await source.post("/v1/track", _track(timestamp=stated))
+    (result,) = answer.json()["results"]
+    assert result["status"] == "warning"
+    assert reason in result["reason"]
+    (record,) = await source.records()
+    assert record.time == record.recordedtime
+
+
+@pytest.mark.parametrize(
+    ("members", "status", "reason"),
+    [
+        ({"messageId": "m" * 101}, "warning", "too long"),
+        ({"messageId": None}, "warning", "no messageId"),
+        ({"messageId": {"a": 1}}, "warning", "no messageId"),
+        ({"messageId": 42}, "ok", ""),
+        ({"userId": None, "anonymousId": 17}, "ok", ""),
+        ({"userId": "NULL", "anonymousId": "a1"}, "warning", "identifies nobody"),
+        ({"context": "web"}, "warning", "context"),
+        ({"sentAt": "now"}, "warning", "sentAt"),
+        ({"event": "Order Completed", "properties": {"revenue": "a lot"}}, "warning", "dead letters"),
+        ({"event": "Order Completed", "properties": {"revenue": "NaN"}}, "warning", "dead letters"),
+        ({"event": "Order Completed", "properties": {"revenue": "29.33"}}, "ok", ""),
+        ({"event": "Order Completed", "properties": {"order_id": "1"}}, "warning", "no revenue"),
+        ({"event": "Order Refunded", "properties": {"order_id": "1"}}, "ok", ""),
+    ],
+)
+async def test_what_is_stored_with_a_warning(source: Source, members: dict[str, Any], status: str, reason: str) -> None:
+    answer = await source.post("/v1/track", _track(**members))
+    (result,) = answer.json()["results"]
+    assert result["status"] == status, result
+    assert reason in result.get("reason", "")
+    (event,) = await source.events()
+    assert event["messageId"] == result["messageId"]
+    assert len(event["messageId"]) <= 100
+
+
+async def test_nul_and_long_numbers_become_what_can_be_stored(source: Source) -> None:
+    body = (
+        b'{"event":"X","userId":7,"messageId":"m","properties":{"a\\u0000":"b\\u0000c","n":123456789012345678901234}}'
+    )
+    assert (await source.post("/v1/track", body)).json()["results"][0]["status"] == "ok"
+    (event,) = await source.events()
+    assert event["properties"] == {"a": "bc", "n": 1.2345678901234568e23}
+    assert event["userId"] == "7"
+
+
+async def test_a_shared_context_cannot_blow_up_a_batch(source: Source) -> None:
+    batch = {"batch": [GOOD] * 1_000, "context": {"a": "x" * 30_000}}
+    answer = await source.post("/v1/batch", batch)
+    assert answer.status_code == 400
+    assert "context" in answer.json()["detail"]
+
+
+async def test_rejected_events_are_listed_with_their_reason(source: Source, client: httpx.AsyncClient) -> None:
+    await source.post("/v1/batch", {"batch": [GOOD, {**GOOD, "event": "", "messageId": "bad", "x": "y" * 9_000}]})
+    await source.post("/v1/track", b"nonsense")
+
+    async def listed() -> bool:
+        page = await client.get("/v1/rejected", params={"source": source.name}, headers=ADMIN)
+        return len(page.json()["items"]) == 2
+
+    await until(listed)
+    page = await client.get("/v1/rejected", params={"source": source.name, "limit": 1}, headers=ADMIN)
+    (broken,) = page.json()["items"]
+    assert "not a JSON object" in broken["reason"]
+    assert broken["body"] == "nonsense"
+    rest: dict[str, str | int] = {"source": source.name, "limit": 1, "cursor": page.json()["next"]}
+    (bad,) = (await client.get("/v1/rejected", params=rest, headers=ADMIN)).json()["items"]
+    assert (bad["type"], bad["message_id"]) == ("track", "bad")
+    assert len(bad["body"]) == 4_096
+    assert bad["size"] > 9_000
+    unknown = await client.get("/v1/rejected", params={"source": "nobody"}, headers=ADMIN)
+    assert unknown.status_code == 404
+
+
+async def test_a_flood_of_rejected_events_is_only_counted(source: Source, client: httpx.AsyncClient) -> None:
+    answer = await source.post("/v1/batch", {"batch": [{"type": "track"}] * 500 + [GOOD]})
+    assert [result["status"] for result in answer.json()["results"]][-1] == "ok"
+    page: dict[str, Any] = {}
+
+    async def written() -> bool:
+        nonlocal page
+        parameters: dict[str, str | int] = {"source": source.name, "limit": 200}
+        page = (await client.get("/v1/rejected", params=parameters, headers=ADMIN)).json()
+        return bool(page["items"])
+
+    await until(written)
+    assert len(page["items"]) == 60
+    assert page["only_counted"] == 440
+    assert len(await source.records()) == 1
+
+
+async def test_a_token_without_the_scope(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/sources", json={"name": "shop"}, headers=token("sources:read"))
+    assert answer.status_code == 403
+    assert "sources:write" in answer.json()["detail"]
+    assert (await client.get("/v1/rejected")).status_code == 401
+    assert (await client.get("/v1/rejected", headers=token("operate"))).status_code == 403
+
+
+async def test_a_key_is_no_token_and_a_token_is_no_key(source: Source, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/sources", headers={"authorization": f"Bearer {source.key}"})).status_code == 401
+    answer = await client.post("/v1/track", json=GOOD, headers=ADMIN)
+    assert answer.status_code == 401
+    assert re.search("rk_", answer.json()["detail"])
+
+
+async def test_names_currencies_and_origins_of_sources(ingest: Ingest, client: httpx.AsyncClient) -> None:
+    for body in (
+        {"name": "Shop Web"},
+        {"name": "a" * 65},
+        {"name": "shop", "default_currency": "euro"},
+        {"name": "shop", "allowed_origins": ["https://shop.example/path"]},
+    ):
+        answer = await client.post("/v1/sources", json=body, headers=ADMIN)
+        assert answer.status_code == 422, answer.text
+    source = await add_source(ingest)
+    assert (await client.post("/v1/sources", json={"name": source.name}, headers=ADMIN)).status_code == 409

@@ -1,0 +1,157 @@
+"""Bodies: any bytes give events or one of the named outcomes, in bounded time and memory."""
+
+import gzip
+import json
+import zlib
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from libs.common import records
+from libs.common.errors import Malformed
+from libs.common.events import Kind
+from services.ingest.domain import body, limits
+from services.ingest.intake import Intake, take_in
+from services.ingest.queries import Grant
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+GRANT = Grant(UUID(int=1), "shop", "USD", None, None)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+MEMBERS = (
+    "type messageId event userId anonymousId groupId previousId name category properties traits context"
+    " timestamp originalTimestamp sentAt"
+).split()
+odd_ids = st.sampled_from(["", "0", "null", "-1", "a\0b", "a" * 300, 7, 7.5, True, None])
+events = st.fixed_dictionaries(
+    {},
+    optional={
+        **{member: json_values for member in MEMBERS},
+        "type": st.sampled_from(["track", "identify", "alias", "buy"]),
+        "event": st.sampled_from(["Order Completed", "X", "", None, 1]),
+        "userId": odd_ids | st.text(max_size=10),
+        "anonymousId": odd_ids | st.text(max_size=10),
+        "properties": st.dictionaries(st.sampled_from(["revenue", "products", "total"]), json_values) | json_values,
+    },
+)
+kinds = st.sampled_from([None, "track", "identify", "page", "screen", "group", "alias"])
+
+
+def _taken(raw: bytes, kind: Kind | None) -> Intake | None:
+    """What the door makes of a body; None when it refuses it as a whole."""
+    try:
+        envelope = body.batch(raw) if kind is None else body.single(raw)
+        return take_in(envelope, kind, GRANT, NOW, None)
+    except Malformed:
+        return None
+
+
+def _check(intake: Intake) -> None:
+    """Every event has its answer, and every record can be read by every service."""
+    rejected = [verdict for verdict in intake.verdicts if verdict.status == "rejected"]
+    assert len(intake.records) + len(rejected) == len(intake.verdicts)
+    assert len(rejected) == len(intake.refused)
+    assert all(verdict.reason for verdict in rejected)
+    msgspec.json.encode(intake.verdicts)
+    for record in intake.records:
+        assert record.key
+        assert "\0" not in record.key
+        assert len(record.value) < records.LARGEST
+        envelope = records.decode(record.value)
+        data: dict[str, Any] = msgspec.json.decode(envelope.data)
+        assert b"\\u0000" not in record.value or "\0" not in str(data)
+        assert data["messageId"]
+        assert envelope.time == record.time
+        json.loads(records.spliced(record.value, b"{}"))
+
+
+@given(st.binary(max_size=200), kinds)
+@example(b'{"batch":[{"a":"\\', None)
+@example(b'{"batch":[\xff]}', None)
+@example(b'{"batch":[,,]}', None)
+@example(b'{"batch":[{"type":"track","event":"X","userId":"\\udc00"}]}', None)
+def test_any_bytes(raw: bytes, kind: Kind | None) -> None:
+    intake = _taken(raw, kind)
+    if intake is not None:
+        _check(intake)
+
+
+@given(events, kinds)
+def test_any_event(event: dict[str, Any], kind: Kind | None) -> None:
+    raw = json.dumps({"batch": [event]} if kind is None else event).encode()
+    intake = _taken(raw, kind)
+    assert intake is not None
+    assert len(intake.verdicts) == 1
+    _check(intake)
+
+
+@given(st.lists(events, max_size=5), st.data())
+def test_a_damaged_batch(batch: list[dict[str, Any]], data: st.DataObject) -> None:
+    raw = bytearray(json.dumps({"sentAt": "now", "batch": batch, "context": {}}).encode())
+    place = data.draw(st.integers(0, len(raw) - 1))
+    raw[place : place + 1] = data.draw(st.binary(max_size=3))
+    intake = _taken(bytes(raw), None)
+    if intake is not None:
+        _check(intake)
+
+
+@given(st.lists(events, min_size=1, max_size=5), st.sampled_from(["NaN", "[" * 3_000 + "]" * 3_000, "01", '"\\x"']))
+def test_one_broken_event_among_others(batch: list[dict[str, Any]], broken: str) -> None:
+    texts = [json.dumps(event) for event in batch]
+    alone = _taken(f'{{"batch":[{",".join(texts)}]}}'.encode(), None)
+    mixed = _taken(f'{{"batch":[{",".join([*texts, broken])}],"sentAt":null}}'.encode(), None)
+    assert alone is not None
+    assert mixed is not None
+    assert [verdict.status for verdict in mixed.verdicts] == [*(v.status for v in alone.verdicts), "rejected"]
+
+
+@given(st.binary(max_size=300))
+def test_gzip_or_not(raw: bytes) -> None:
+    if not raw.startswith((b"\x1f\x8b", b"\xef\xbb\xbf")):
+        assert limits.plain(raw) == raw
+        assert limits.plain(gzip.compress(raw)) == raw
+        assert limits.plain(gzip.compress(raw[:100]) + gzip.compress(raw[100:])) == raw
+    with pytest.raises(Malformed, match="gzip"):
+        limits.plain(b"\x1f\x8b" + raw)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(300)) + packer.flush()
+    with pytest.raises(limits.Oversized):
+        limits.plain(bomb)
+    with pytest.raises(Malformed, match="members"):
+        limits.plain(gzip.compress(b"") * 100_000)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"batch":[' + b"[1," * 170_000,
+        b'{"batch":["' + b'\\"' * 250_000,
+        b'{"batch":[' + b'"' * 500_000,
+        b'{"' + b"\\" * 500_000,
+        b"{" * 500_000,
+        b'{"batch":[[' + b"," * 500_000,
+    ],
+)
+@pytest.mark.timeout(20)
+def test_hostile_bodies_cost_linear_time(raw: bytes) -> None:
+    with pytest.raises(Malformed):
+        body.batch(raw)
+
+
+def test_the_batch_is_found_by_its_place_not_its_name() -> None:
+    raw = b'{"x":{"batch":[1]},"y":"batch","batch" : [{"a":NaN},{"b":"],{"}],"writeKey":"k"}'
+    envelope = body.batch(raw)
+    assert [bytes(event) for event in envelope.events] == [b'{"a":NaN}', b'{"b":"],{"}']
+    assert envelope.writeKey == "k"
