@@ -99,7 +99,7 @@ def spawn(
 
     Call it from a thread that lives as long as the child should: Linux sends `at_our_end` when that thread is gone.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     rotate(log)
     launcher = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(at_our_end)), str(account)]
     with log.open("ab") as output:
@@ -112,7 +112,7 @@ def spawn(
             cwd=cwd,
             start_new_session=True,
         )
-    pid_file.parent.mkdir(parents=True, exist_ok=True)
+    pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     pid_file.write_text(json.dumps({"pid": process.pid, "started": time.time(), "argv": list(argv)}))
     return Child(process, pid_file)
 

@@ -130,7 +130,7 @@ class Kafka:
             self._jars = jars(cache(), self._say, self._cancelled)
             self._folder.mkdir(mode=0o700, exist_ok=True)
             (self._folder / "log4j2.properties").write_text(LOG4J)
-            self._write(self._properties, self._data)
+            self._write(self._properties, self._data.name)
             if not self._data.exists():
                 self._format()
         except BaseException:
@@ -185,17 +185,18 @@ class Kafka:
             [str(self._java), *options, "-XX:+UseSerialGC", log4j, "-cp", class_path, *words],
             pid_file=self._home / "run" / f"{name}.json",
             log=self.log,
-            env={name: value for name, value in os.environ.items() if name != "CLASSPATH"},
+            env={**{name: value for name, value in os.environ.items() if name != "CLASSPATH"}, "LC_ALL": "C.UTF-8"},
+            cwd=self._folder,
         )
 
-    def _write(self, file: Path, data: Path) -> None:
+    def _write(self, file: Path, data: str) -> None:
         broker, controller = f"127.0.0.1:{self._port}", f"127.0.0.1:{self._controller_port}"
         settings = {
             **SETTINGS,
             "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{broker}",
             "controller.quorum.voters": f"1@{controller}",
-            "log.dirs": str(data),
+            "log.dirs": data,  # below the working folder: no path that Java or a list could misread
         }
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
@@ -204,7 +205,7 @@ class Kafka:
         new = self._folder / "data.new"
         shutil.rmtree(new, ignore_errors=True)
         properties = self._folder / "format.properties"
-        self._write(properties, new)
+        self._write(properties, new.name)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         words = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
         status = self._spawn(["-Xmx128m", "-XX:TieredStopAtLevel=1"], words, "kafka-format").wait(120)

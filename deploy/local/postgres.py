@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -21,6 +22,7 @@ from deploy.local.owner import Owner
 MAJOR = 18
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 100  # sun_path is 104 bytes on macOS, 108 on Linux, with the final zero
+PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
 SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": "256MB",
@@ -174,7 +176,7 @@ class Postgres:
 
     def _url(self, role: str, database: str) -> str:
         password = quote(self._roles[role], safe="")
-        return f"postgresql://{role}:{password}@/{quote(database, safe='')}?host={quote(str(self._sockets), safe='/')}"
+        return f"postgresql://{role}:{password}@/{quote(database, safe='')}?host={self._sockets}"
 
     @property
     def _pid_file(self) -> Path:
@@ -245,9 +247,10 @@ class Postgres:
         new.rename(self._data)
 
     def _socket_folder(self) -> Path:
-        """Ours alone (0700); under /tmp, and remembered, where the path would be too long for a socket's address."""
+        """Ours alone (0700); under /tmp, and remembered, where the path is too long for a socket's address, or has characters
+        that mean something in a list of hosts or a URL."""
         folder = self._folder / "socket"
-        if len(os.fsencode(folder / SOCKET)) > SOCKET_PATH_BYTES:
+        if len(os.fsencode(folder / SOCKET)) > SOCKET_PATH_BYTES or not PLAIN.fullmatch(str(folder)):
             folder = self._short_folder()
         folder.mkdir(mode=0o700, exist_ok=True)
         self._give(folder)

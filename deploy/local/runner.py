@@ -11,17 +11,23 @@ from deploy.local.supervisor import Supervisor
 
 
 def run(log: Log) -> int:
-    """The whole platform, until a signal. Raises LocalError."""
-    return run_until_signalled(_run(log))
+    """The whole platform, until a signal asks for its end: that is success. Raises LocalError."""
+    return ended(run_until_signalled(_run(log)))
 
 
 def kafka() -> int:
-    """Kafka alone, until a signal. Raises LocalError."""
-    return run_until_signalled(_kafka())
+    """Kafka alone, until a signal asks for its end: that is success. Raises LocalError."""
+    return ended(run_until_signalled(_kafka()))
+
+
+def ended(code: int) -> int:
+    """0 for the end that a person asked for."""
+    return 0 if code > 128 else code
 
 
 async def _run(log: Log) -> int:
     place = Place.load()
+    say(f"Starting Rapport with its data in {place.home} ...")
     async with Platform(home=place.home, port_base=place.port_base, log=log, say=say) as platform:
         say(welcome(platform))
         try:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +40,9 @@ class Supervisor:
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}
         self._returns: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(
+            64, "supervisor"
+        )  # one for every wait that can be left behind, and for every stop
 
     async def start(self, parts: Sequence[Part]) -> None:
         """Start a layer, its parts at once, and wait until all are ready. Raises LocalError; the caller then calls `stop`."""
@@ -47,7 +51,7 @@ class Supervisor:
         for part in parts:
             part.launch()
             self._launched[part.name] = time.monotonic()
-        await together(*(asyncio.to_thread(part.wait_ready) for part in parts))
+        await together(*(self._wait(part.wait_ready) for part in parts))
 
     async def watch(self) -> None:
         """Start again what dies, with growing delays; runs until cancelled."""
@@ -62,7 +66,7 @@ class Supervisor:
             for task in self._returns:
                 task.cancel()
             while self._layers:
-                await asyncio.gather(*(asyncio.to_thread(part.stop) for part in self._layers[-1]))
+                await asyncio.gather(*(self._wait(part.stop) for part in self._layers[-1]))
                 self._layers.pop()
         except asyncio.CancelledError:
             parts = self._parts()
@@ -73,12 +77,15 @@ class Supervisor:
             self._layers.clear()
             raise
 
+    async def _wait(self, blocking: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, blocking)
+
     def _parts(self) -> list[Part]:
         return [part for layer in self._layers for part in layer]
 
     async def _prepare(self, part: Part) -> None:
         """A cancelled preparation is waited for: what it has taken must be given back by `stop`."""
-        work = asyncio.ensure_future(asyncio.to_thread(part.prepare))
+        work = asyncio.ensure_future(self._wait(part.prepare))
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -108,7 +115,7 @@ class Supervisor:
 
     async def _tell_return(self, part: Part) -> None:
         try:
-            await asyncio.to_thread(part.wait_ready)
+            await self._wait(part.wait_ready)
         except StartFailed as error:
             self._say(str(error))
         else:

@@ -1,6 +1,8 @@
 """Homes for local parts, and processes that own them."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from deploy.local.service import ROOT
@@ -46,6 +49,12 @@ def owner() -> Iterator[Callable[..., tuple[subprocess.Popen[str], int]]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+def freeze(pid: int) -> None:
+    """SIGSTOP, and wait until it has: it will not notice the end of its owner, as on a system that tells it nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED))
 
 
 def eventually(condition: Callable[[], bool], within: float = 20) -> bool:

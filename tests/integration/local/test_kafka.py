@@ -20,7 +20,7 @@ from deploy.local.kafka_jars import download, jars
 @pytest.fixture
 def broker(home: Path) -> Iterator[Kafka]:
     base = ports.free_base()
-    made = Kafka(home, base, base + 1)
+    made = Kafka(home / "odd, ü path", base, base + 1)
     yield made
     made.stop()
 
@@ -57,7 +57,7 @@ async def test_keeps_records_through_a_sigkill_and_a_restart(
     await admin.close()
     assert await produce(bootstrap, b"one") == 0
     with pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"):
-        Kafka(home, 1, 2).start()
+        Kafka(home / "odd, ü path", 1, 2).start()
 
     broker.kill()
     assert broker.exit_status() == -signal.SIGKILL

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from deploy.local import child
 from deploy.local.errors import AlreadyRunning, LocalError
 from deploy.local.postgres import Postgres
+from tests.integration.local.conftest import freeze
 
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
 
@@ -91,7 +92,7 @@ async def test_comes_back_after_a_crash_with_what_was_committed(postgres: Postgr
 
 async def test_a_killed_owners_server_is_ended_by_the_next_owner(postgres: Postgres, home: Path, owner: Start) -> None:
     process, left = owner("postgres", str(home))
-    os.kill(left, signal.SIGSTOP)  # it cannot hear that its owner is gone: as on a system that tells it nothing
+    freeze(left)
     process.kill()
     process.wait()
     assert child.exists(left)
@@ -111,14 +112,19 @@ def test_a_pid_file_that_names_another_program_does_not_block(postgres: Postgres
     assert postgres.pid
 
 
-async def test_a_path_too_long_for_a_socket_gets_a_private_short_one(home: Path) -> None:
-    server = Postgres(home / ("long-" * 20), fsync=False)
+@pytest.mark.parametrize("name", ["long-" * 20, "odd, ü & “quoted”"])
+async def test_a_path_that_cannot_be_a_sockets_gets_a_private_short_one(home: Path, name: str) -> None:
+    server = Postgres(home / name, fsync=False)
     dsn = server.start()
     try:
         folder = socket_folder(dsn)
         assert len(os.fsencode(folder)) < 60
         assert mode(folder) == 0o700
         assert await value(dsn, "SELECT 1") == 1
+        server.kill()
+        server.launch()
+        server.wait_ready()
+        assert server.dsn("rapport") == dsn
     finally:
         server.stop()
     assert not folder.exists()

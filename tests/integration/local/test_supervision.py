@@ -12,7 +12,7 @@ import pytest
 from deploy.local import child, ports
 from deploy.local.errors import StartFailed
 from deploy.local.supervisor import Supervisor
-from tests.integration.local.conftest import eventually
+from tests.integration.local.conftest import eventually, freeze
 from tests.integration.local.owner_process import stand_in
 
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
@@ -83,7 +83,7 @@ async def test_cancelling_the_stop_kills_what_is_left(said: list[str], home: Pat
 
 def test_a_killed_owners_part_is_ended_by_the_next_owner(home: Path, port: int, owner: Start) -> None:
     process, left = owner("service", str(home), str(port))
-    os.kill(left, signal.SIGSTOP)
+    freeze(left)
     process.kill()
     process.wait()
     note = home / "run" / "stand-in.json"
