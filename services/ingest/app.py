@@ -26,8 +26,8 @@ def create(settings: Settings) -> FastAPI:
     parts: list[Component] = [postgres]
     storing: log.Log = log.PostgresLog(postgres)
     if settings.log == "kafka":
-        storing = log.kafka(settings)
-        parts.append(storing)
+        storing = kafka = log.KafkaLog(settings)
+        parts.append(kafka)
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)

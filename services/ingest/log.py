@@ -6,10 +6,14 @@ from typing import Protocol
 from libs.common.db import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing, append
+from libs.common.log.kafka import Producer, check_topics, ensure_topics
 from libs.common.postgres import Postgres
 from libs.common.service import Check
-from libs.common.settings import Settings
+from libs.common.telemetry import log
 from libs.common.topics import EVENTS
+from services.ingest.settings import Settings
+
+logger = log("events")
 
 
 class Log(Protocol):
@@ -17,16 +21,6 @@ class Log(Protocol):
     same, and a retry has the same record ids), anything else when the records themselves are refused."""
 
     async def append(self, records: Sequence[Outgoing]) -> None: ...
-
-
-class Producer(Protocol):
-    """What is used of `libs.common.log.kafka.Producer`."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def send(self, topic: str, records: Sequence[Outgoing]) -> None: ...
 
 
 class PostgresLog:
@@ -43,32 +37,38 @@ class PostgresLog:
         except UNAVAILABLE as error:
             if is_data_error(error):
                 raise
-            raise Unavailable(f"the log cannot be written just now: {type(error).__name__}") from error
+            raise _away(error) from error
 
 
 class KafkaLog:
-    """Sends through the idempotent producer: acknowledged by the brokers, all of them, or Unavailable."""
+    """Sends through the idempotent producer: acknowledged by the brokers, all of the records, or Unavailable."""
 
     name = "kafka"
 
-    def __init__(self, producer: Producer) -> None:
-        self._producer = producer
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer = Producer(settings, settings.append_deadline)
 
     async def start(self) -> None:
+        """Make the topic if it is missing, and connect. Raises Unavailable."""
+        await ensure_topics(self._settings, [EVENTS])
         await self._producer.start()
 
     async def stop(self) -> None:
         await self._producer.stop()
 
     async def check(self) -> Check:
-        return Check(True, "the producer is connected")
+        await check_topics(self._settings, [EVENTS])
+        return Check(True, "the brokers answer")
 
     async def append(self, records: Sequence[Outgoing]) -> None:
-        await self._producer.send(EVENTS, records)
+        try:
+            await self._producer.send(EVENTS, records)
+        except Unavailable as error:
+            raise _away(error) from error
 
 
-def kafka(settings: Settings) -> KafkaLog:
-    """Kafka as the log. (Its client is only imported where it is used.)"""
-    from libs.common.log.kafka import Producer as KafkaProducer
-
-    return KafkaLog(KafkaProducer(settings))
+def _away(error: Exception) -> Unavailable:
+    """What clients are told; the log lines say more."""
+    logger.warning("events cannot be stored", error=f"{type(error).__name__}: {error}")
+    return Unavailable("the log cannot be written just now: send the events again", retry_after=1)
