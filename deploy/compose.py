@@ -1,0 +1,39 @@
+"""The secrets that docker-compose.yml reads: `python -m deploy.compose` makes those that are missing.
+
+Two database passwords and the key pair of the tokens. Their folder is the owner's alone (0700); the files that a container
+mounts can be read by any account (0644), because the processes in it run as other accounts than the folder's owner. The
+private key (0600) is mounted nowhere: `rapport token` signs with it.
+"""
+
+import secrets
+from pathlib import Path
+
+from deploy.local import tokens
+
+HOME = Path(__file__).parents[1] / ".rapport" / "compose"
+PASSWORDS = ("database-password", "database-superuser-password")
+READABLE = 0o644
+
+
+def make_secrets(home: Path) -> Path:
+    """Make what is missing in `home/secrets` and return that folder; what is there stays as it is."""
+    tokens.make_keys(home)
+    folder = tokens.private_key_file(home).parent
+    folder.chmod(0o700)
+    for name in PASSWORDS:
+        if not (folder / name).exists():
+            tokens.write_private(folder / name, secrets.token_urlsafe(24))
+        (folder / name).chmod(READABLE)
+    tokens.public_key_file(home).chmod(READABLE)
+    return folder
+
+
+def main() -> None:
+    """Make them, and say what comes next."""
+    print(f"The secrets are in {make_secrets(HOME)}.")
+    print("Next:     docker compose up --wait")
+    print("A token:  RAPPORT_HOME=.rapport/compose .venv/bin/rapport token --role operator")
+
+
+if __name__ == "__main__":
+    main()
