@@ -1,14 +1,14 @@
 """Commands: a REST call that changes a customer is a batch of one without a position, on the same path."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Database
+from libs.common.db import Database, Tx
 from libs.common.errors import Conflict
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler, command_cause
@@ -79,3 +79,31 @@ class Commands(Generic[S, R]):
                 raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
             await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
         return msgspec.json.decode(result)
+
+    async def run_many(
+        self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], *, key: str, at: datetime, traceparent: str | None = None
+    ) -> list[Applied[S]]:
+        """Decide and apply one command each for many customers, in the transaction given; those who have left are
+        passed over.
+
+        Ids derive from `key` and the customer, so that a repetition gives the facts that it gave; that it isn't repeated
+        after its commit is the caller's to see to, by a mark in the same transaction. Call it last before the commit, as
+        it locks the heads of the log. Does not commit. An error of `decide` leaves nothing behind.
+        """
+        service, handler = self._fold.service, self._handler
+        rows = await handler.customers.load(tx, bodies)
+        there = [rows[id] for id in sorted(bodies) if rows[id].went_into is None]
+        lanes = [partition_of(str(row.id), self._fold.partitions) for row in there]
+        stored = {lane: await self._fold.positions.load(tx, Where(JOURNAL, lane)) for lane in sorted(set(lanes))}
+        rules = {each.rulebook: await handler.decider.rules(tx, each.rulebook) for each in stored.values()}
+        applied: list[Applied[S]] = []
+        for row, lane in zip(there, lanes, strict=True):
+            body, position, rulebook = bodies[row.id], stored[lane].position.next, stored[lane].rulebook
+            id = str(derived(service, "command", key, str(row.id)))
+            cause = command_cause(handler.decider.source, type(body).__name__, id, at, body, traceparent)
+            applied.append(handler.decided(row, cause, rules[rulebook], f"{lane}/{position}/{rulebook}"))
+        await handler.customers.save(tx, there)
+        await handler.decider.project(tx, applied)
+        outgoing = [record for each in applied for record in handler.outgoing(each)]
+        await append(tx, self._fold.writes, outgoing, self._fold.partitions)
+        return applied
