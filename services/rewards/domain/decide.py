@@ -17,22 +17,27 @@ from services.rewards.domain.state import Account, Order, Refund
 
 
 class Decision(list[Fact]):
-    """The facts that follow, and what was found on the way that is no news: which badges the cause counted for."""
+    """The facts that follow, and what was found on the way that is no news: which badges the cause `counted` for, and
+    the terms of those `awarded`."""
 
     def __init__(self, account: Account) -> None:
         super().__init__()
         self.account = account
         self.balance = account.balance
         self.qualifying = account.qualifying
+        self.moved = False
         self.counted: list[Badge] = []
+        self.awarded: dict[str, Badge] = {}
 
     def credit(self, rule: str, points: int, order: str | None) -> None:
+        self.moved = True
         self.balance += points
         self.qualifying += points
         self.append(PointsCredited(points=points, balance=self.balance, rule=rule, order_id=order))
 
     def take_back(self, order: str, by_rule: Mapping[str, int]) -> None:
         for rule, points in by_rule.items():
+            self.moved = True
             self.balance -= points
             self.qualifying -= points
             self.append(PointsReversed(points=points, balance=self.balance, rule=rule, order_id=order))
@@ -57,7 +62,7 @@ def decide(account: Account, cause: Cause, rules: Rules) -> list[Fact]:
             decision.append(_adjusted(account, adjust))
         case Merged():
             _settle(decision, rules)
-    if decision.qualifying != account.qualifying or (isinstance(cause.body, Merged) and account.lots):
+    if decision.moved or (isinstance(cause.body, Merged) and account.lots):
         change = levels.change(rules.levels, account.level, decision.qualifying)
         decision.extend([change] if change else [])
     return decision
@@ -115,7 +120,8 @@ def _change_badges(decision: Decision, changes: Mapping[str, int], rules: Rules)
         count, have = progress.count + change, progress.earned
         rule = rules.badge_by_id.get(id)
         name = rule.badge.name if rule else id
-        for occurrence in range(have + 1, (rule.awards(count) if rule else 0) + 1):
+        for occurrence in range(have + 1, rule.awards(count) + 1) if rule else ():
+            decision.awarded[id] = rule.badge
             decision.append(BadgeEarned(badge=id, name=name, count=count, occurrence=occurrence))
         if change <= 0:
             for occurrence in range(have, progress.kept(count), -1):

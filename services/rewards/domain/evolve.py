@@ -29,8 +29,9 @@ def evolve(account: Account, cause: Cause, facts: list[Fact]) -> None:
                 _void(account, order)
     if isinstance(facts, Decision):
         for badge in facts.counted:
+            account.badges.setdefault(badge.id, Progress()).count += 1
+        for badge in facts.awarded.values():
             progress = account.badges.setdefault(badge.id, Progress())
-            progress.count += 1
             progress.every, progress.repeatable = badge.count, badge.repeatable
     for fact in facts:
         _apply(account, fact, cause.time)

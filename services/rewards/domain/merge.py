@@ -27,7 +27,9 @@ def _absorb_badges(survivor: Account, other: Account, doubled: set[str]) -> None
     for id, theirs in other.badges.items():
         ours = survivor.badges.get(id)
         if ours is None:
-            ours = survivor.badges[id] = Progress(every=theirs.every, repeatable=theirs.repeatable)
+            ours = survivor.badges[id] = Progress()
+        if not ours.earned:
+            ours.every, ours.repeatable = theirs.every, theirs.repeatable
         ours.count += theirs.count
         ours.earned = ours.earned + theirs.earned if ours.repeatable else max(ours.earned, theirs.earned)
         dates = [date for date in (ours.earned_at, theirs.earned_at) if date is not None]

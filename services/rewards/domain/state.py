@@ -59,7 +59,7 @@ class Order(msgspec.Struct, array_like=True):
 
 
 class Progress(msgspec.Struct, array_like=True):
-    """How far a customer is with a badge: what was counted, how often it was earned, and under which terms (`every`)."""
+    """How far a customer is with a badge: what was counted, how often it was earned, and on which terms."""
 
     count: int = 0
     earned: int = 0
@@ -68,7 +68,7 @@ class Progress(msgspec.Struct, array_like=True):
     earned_at: datetime | None = None
 
     def kept(self, count: int) -> int:
-        """How many awards `count` is worth by the terms under which it was counted."""
+        """How many awards `count` is worth on the terms on which it was earned."""
         return awards(count, self.every, self.repeatable)
 
 

@@ -1,0 +1,150 @@
+"""Histories of one customer, told to the domain as the fold tells them."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from libs.common.facts import PointsAdjusted, PointsCredited, PointsReversed
+from libs.common.fold.decider import Cause, Merged
+from libs.common.records import Fact, Snapshot, decode, encode, spliced
+from services.rewards.domain import causes, ledger, merge
+from services.rewards.domain.decide import decide
+from services.rewards.domain.evolve import evolve
+from services.rewards.domain.programme import Programme, refuse_faulty
+from services.rewards.domain.rules import Rules, compiled
+from services.rewards.domain.state import Account
+
+DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def programme(**parts: Any) -> Rules:
+    """A programme that would be accepted, compiled."""
+    written = Programme.model_validate({"name": "Club", **parts})
+    refuse_faulty(written)
+    return compiled(written)
+
+
+PER_UNIT = {"id": "per-unit", "earn": {"per": 1, "points": 2, "of": "revenue"}}
+CLUB = programme(
+    earning=[PER_UNIT, {"id": "each", "earn": {"points": 7}}],
+    levels=[
+        {"id": "start", "name": "Start", "points": 0},
+        {"id": "silver", "name": "Silver", "points": 100},
+        {"id": "gold", "name": "Gold", "points": 300},
+    ],
+    badges=[
+        {"id": "first", "name": "First", "count": 1},
+        {"id": "third", "name": "Third", "count": 3},
+        {"id": "pairs", "name": "Pairs", "count": 2, "repeatable": True},
+    ],
+)
+
+
+@dataclass
+class Customer:
+    """A customer's account and every fact decided on it."""
+
+    rules: Rules = field(default=CLUB, repr=False)
+    account: Account = field(default_factory=Account)
+    facts: list[Fact] = field(default_factory=list)
+    told: int = 0
+
+    def tell(self, cause: Cause) -> list[Fact]:
+        """One cause, as the fold applies it: `decide` must change nothing, and the state must survive its storage."""
+        before = msgspec.json.encode(self.account)
+        decided = decide(self.account, cause, self.rules)
+        assert msgspec.json.encode(self.account) == before
+        assert msgspec.json.decode(before, type=Account) == self.account
+        evolve(self.account, cause, decided)
+        self.facts += decided
+        self.check()
+        return decided
+
+    def absorb(self, other: "Customer") -> list[Fact]:
+        """A merge: the other's state, then what follows from it."""
+        merge.absorb(self.account, other.account)
+        self.facts = [*other.facts, *self.facts]
+        self.told = len(self.facts)
+        return self.tell(cause("merged", Merged(UUID(int=1)), type="customer.merged.v1"))
+
+    def check(self) -> None:
+        """What holds at any moment."""
+        account = self.account
+        assert account.balance == sum(lot.remaining for lot in account.lots) - account.debt
+        assert account.debt >= 0
+        assert not account.debt or not any(lot.remaining for lot in account.lots)
+        assert all(0 <= lot.remaining <= lot.points - lot.reversed and lot.reversed >= 0 for lot in account.lots)
+        assert account.qualifying == sum(lot.points - lot.reversed for lot in account.lots if lot.rule is not None)
+        assert all(progress.count >= 0 for progress in account.badges.values())
+        booked = [ledger.transaction(fact) for fact in self.facts]
+        assert all(sum(posting.points for posting in each.postings) == 0 for each in booked if each)
+        postings = [posting for each in booked if each for posting in each.postings]
+        assert account.balance == sum(each.points for each in postings if each.account == ledger.AVAILABLE)
+        ids = [(fact.TYPE, fact.effect) for fact in self.facts[self.told :]]
+        assert len(ids) == len(set(ids))
+        self.told = len(self.facts)
+
+    def points(self) -> list[tuple[str, int]]:
+        """What was credited, reversed and adjusted, in order."""
+        return [
+            (type(fact).__name__, fact.points)
+            for fact in self.facts
+            if isinstance(fact, PointsCredited | PointsReversed | PointsAdjusted)
+        ]
+
+    def standing(self) -> dict[str, Any]:
+        """What must not depend on the order of arrival."""
+        account = self.account
+        return {
+            "balance": account.balance,
+            "qualifying": account.qualifying,
+            "level": account.level,
+            "badges": {id: (each.count, each.earned) for id, each in account.badges.items() if each.count},
+            "lots": sorted((lot.points, lot.remaining, lot.reversed, lot.rule, lot.order) for lot in account.lots),
+        }
+
+
+def cause(id: str, body: Any, *, time: datetime = DAY, type: str = "track.v1", own: bool = False) -> Cause:
+    return Cause(id, type, "/rewards" if own else "/apps/shop", time, time, 0, own, None, body)
+
+
+def heard(
+    id: str,
+    data: dict[str, Any],
+    *,
+    type: str = "track.v1",
+    time: datetime = DAY,
+    customer: Snapshot | None = None,
+    own: bool = False,
+) -> Cause:
+    """A record of the journal, as the service reads it."""
+    source = "/rewards" if own else "/apps/shop"
+    raw = encode(id=id, source=source, type=type, time=time, recordedtime=time, data=data)
+    envelope = decode(spliced(raw, msgspec.json.encode(customer or Snapshot(id="c"))))
+    return cause(id, causes.read(envelope), time=time, type=type, own=own)
+
+
+def event(
+    name: str, id: str = "e1", *, time: datetime = DAY, customer: Snapshot | None = None, **properties: Any
+) -> Cause:
+    data = {"type": "track", "messageId": id, "event": name, "properties": properties, "currency": "USD"}
+    return heard(id, data, time=time, customer=customer)
+
+
+def order(
+    id: str, revenue: float | str | None = None, *, record: str | None = None, day: int = 0, **more: Any
+) -> Cause:
+    properties = {"order_id": id, **more} | ({} if revenue is None else {"revenue": revenue})
+    return event("Order Completed", record or f"o-{id}", time=DAY + timedelta(days=day), **properties)
+
+
+def refund(id: str, amount: float | str | None = None, *, record: str = "", **more: Any) -> Cause:
+    properties = {"order_id": id, **more} | ({} if amount is None else {"revenue": amount})
+    return event("Order Refunded", f"r-{id}-{record}", **properties)
+
+
+def adjust(points: int, id: str = "adjust", reason: str = "kindness") -> Cause:
+    return cause(id, causes.Adjust(points, reason), type="Adjust")
