@@ -30,12 +30,16 @@ VALUE_BOUNDS = (1.0, 3.0)
 
 
 class Score(NamedTuple):
-    """One customer's figures on a day; `cltv` in major units of the currency that spend was fitted in."""
+    """One customer's figures on a day; `cltv` in major units of the currency that spend was fitted in.
+
+    `worth` is the `cltv` that they would have if they were known to be still alive: what is at stake.
+    """
 
     risk: float
     risk_band: Band
     cltv: float
     value_band: Band
+    worth: float
     alive: float
     expected_purchases: float
 
@@ -47,6 +51,7 @@ class Scores(NamedTuple):
     risk_band: NDArray[np.int64]
     cltv: Array
     value_band: NDArray[np.int64]
+    worth: Array
     alive: Array
     expected_purchases: Array
 
@@ -72,14 +77,16 @@ class Scoring:
         steps, each at its middle; the finite counterpart of Fader & Hardie's DERT. It is revenue: no margin is taken.
         FitImpossible when q ≤ 1.
         """
-        x, t_x, T, m = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in (x, t_x, T, m)))
+        return np.asarray(self.purchases.alive(x, t_x, T) * self.worth(x, T, m))
+
+    def worth(self, x: ArrayLike, T: ArrayLike, m: ArrayLike) -> Array:
+        """The `cltv` of a customer who is known to be alive at T. FitImpossible when q ≤ 1."""
+        x, T, m = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in (x, T, m)))
         counts, of_count = np.unique(x, return_inverse=True)
         ages, of_age = np.unique(T, return_inverse=True)
         pairs, of_pair = np.unique(of_count.ravel() * len(ages) + of_age.ravel(), return_inverse=True)
         each = self._discounted_purchases(counts[pairs // len(ages)], ages[pairs % len(ages)])
-        return np.asarray(
-            self.spend.expected_spend(x, m) * self.purchases.alive(x, t_x, T) * each[of_pair].reshape(x.shape)
-        )
+        return np.asarray(self.spend.expected_spend(x, m) * each[of_pair].reshape(x.shape))
 
     def _discounted_purchases(self, x: Array, T: Array) -> Array:
         """Of customers alive, which depends on (x, T) only: each pair is evaluated once."""
@@ -94,13 +101,15 @@ class Scoring:
     def scores(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, m: ArrayLike) -> Scores:
         """The figures of many customers, arrays of one length."""
         risk = self.purchases.risk(self.horizon_weeks, x, t_x, T)
-        cltv = self.cltv(x, t_x, T, m)
+        alive, worth = self.purchases.alive(x, t_x, T), self.worth(x, T, m)
+        cltv = alive * worth
         return Scores(
             risk=risk,
             risk_band=np.digitize(risk, RISK_BOUNDS),
             cltv=cltv,
             value_band=np.digitize(cltv, np.multiply(VALUE_BOUNDS, self.new_customer_value)),
-            alive=self.purchases.alive(x, t_x, T),
+            worth=worth,
+            alive=alive,
             expected_purchases=self.purchases.expected(self.horizon_weeks, x, t_x, T),
         )
 
@@ -112,6 +121,7 @@ class Scoring:
             risk_band=BANDS[one.risk_band[0]],
             cltv=float(one.cltv[0]),
             value_band=BANDS[one.value_band[0]],
+            worth=float(one.worth[0]),
             alive=float(one.alive[0]),
             expected_purchases=float(one.expected_purchases[0]),
         )

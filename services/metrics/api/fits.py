@@ -1,0 +1,133 @@
+"""`/v1/fits`: fit the models, list fits, compare one with what happened after it."""
+
+import asyncio
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, Field
+
+from libs.common.auth import Principal, require
+from libs.common.errors import Invalid
+from libs.common.fold.part import FoldPart
+from services.metrics import fits, inputs
+from services.metrics.domain import histogram
+from services.metrics.domain.scores import ANNUAL_DISCOUNT, HORIZON_WEEKS, VALUE_WEEKS
+from services.metrics.fits import Stored
+from services.metrics.scorer import Scorer
+from services.metrics.settings import Settings
+
+Reader = Annotated[Principal, Depends(require("metrics:read"))]
+Writer = Annotated[Principal, Depends(require("metrics:write"))]
+
+#: Seconds that a request waits for all customers to be scored; then it answers with `status: scoring`.
+PATIENCE = 60.0
+
+
+class Question(BaseModel):
+    """What to fit."""
+
+    as_of: date | None = Field(default=None, description="the last day to look at; yesterday by default")
+    currency: str | None = Field(
+        default=None, pattern="^[A-Z]{3}$", description="in which spend is counted; the workspace's by default"
+    )
+
+
+def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
+    router = APIRouter(prefix="/v1/fits", tags=["fits"])
+    zone = ZoneInfo(settings.workspace_timezone)
+
+    def today() -> date:
+        return datetime.now(zone).date()
+
+    @router.post("", status_code=201, summary="Fit BG/NBD and Gamma-Gamma as of a day, and score every customer")
+    async def make(response: Response, writer: Writer, asked: Question | None = None) -> dict[str, Any]:
+        """The same day on unchanged purchases is the same fit, and changes nothing.
+
+        Weeks from the first purchase to `as_of` are T; purchases after `as_of` are unknown to the fit. Customers are
+        scored by it unless a fit as of a later day has scored them, or it isn't in the workspace's currency: then it is
+        a look back. Waits up to a minute for the scores. 409 when the purchases don't determine the models.
+        """
+        asked = asked or Question()
+        as_of = asked.as_of or today() - timedelta(days=1)
+        if as_of > today():
+            raise Invalid(f"as_of {as_of} lies in the future: give {today()} or an earlier day.")
+        currency = asked.currency or settings.default_currency
+        fit = await fits.make(part, as_of, currency, scoring=settings.default_currency, by=writer.subject)
+        if fit.status == fits.SCORING:
+            await asyncio.wait([scorer.begin(fit.id)], timeout=PATIENCE)
+        response.headers["location"] = f"/v1/fits/{fit.id}"
+        async with part.read() as tx:
+            return shown(await fits.get(tx, fit.id))
+
+    @router.get("", summary="The fits, newest first")
+    async def page(
+        _: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Annotated[int | None, Query(ge=1)] = None
+    ) -> dict[str, Any]:
+        async with part.read() as tx:
+            found = await fits.page(tx, limit + 1, cursor)
+        more = str(found[limit - 1].number) if len(found) > limit else None
+        return {"items": [shown(fit) for fit in found[:limit]], "next": more}
+
+    @router.get("/{id}", summary="One fit")
+    async def read(id: UUID, _: Reader) -> dict[str, Any]:
+        async with part.read() as tx:
+            return shown(await fits.get(tx, id))
+
+    @router.get("/{id}/holdout", summary="What it predicted beside what happened")
+    async def holdout(
+        id: UUID, _: Reader, until: Annotated[date, Query(description="the last day to compare")]
+    ) -> dict[str, Any]:
+        """Purchase days after the fit's `as_of`, up to and including `until`, of the customers who had bought by
+        `as_of`: the sum of E[Y(t) | x, t_x, T] over them, and how many there were. Both from what is known today."""
+        async with part.read() as tx:
+            fit = await fits.get(tx, id)
+            if until <= fit.as_of:
+                raise Invalid(f"until {until} is not after {fit.as_of}, the day of the fit: give a later day.")
+            if until > today():
+                raise Invalid(f"until {until} lies in the future: give {today()} or an earlier day.")
+            cells = await inputs.cells(tx, fit.as_of)
+            actual = await inputs.holdout(tx, fit.as_of, until)
+        weeks = (until - fit.as_of).days / 7
+        rows = histogram.rows(cells, fit.as_of)
+        expected = await asyncio.to_thread(fit.scoring.purchases.expected, weeks, rows.x, rows.t_x, rows.T)
+        return {
+            "fit": str(fit.id),
+            "as_of": fit.as_of,
+            "until": until,
+            "weeks": round(weeks, 3),
+            "customers": int(rows.n.sum()),
+            "predicted": round(float(rows.n @ expected), 1),
+            "actual": actual,
+        }
+
+    return router
+
+
+def shown(fit: Stored) -> dict[str, Any]:
+    """A fit as REST says it: each model's parameters beside their standard errors, log-likelihood and customers."""
+    models = {
+        name: {**model["parameters"], **{key: value for key, value in model.items() if key != "parameters"}}
+        for name, model in fit.models.items()
+    }
+    return {
+        "id": str(fit.id),
+        "as_of": fit.as_of,
+        "currency": fit.currency,
+        "status": fit.status,
+        "customers": fit.customers,
+        "repeat_customers": fit.repeat_customers,
+        **models,
+        "horizon": {
+            "risk_weeks": HORIZON_WEEKS,
+            "value_weeks": VALUE_WEEKS,
+            "annual_discount": ANNUAL_DISCOUNT,
+        },
+        "scored": fit.scored,
+        "changed": fit.changed,
+        "asked_by": fit.asked_by,
+        "created_at": fit.created_at,
+        "done_at": fit.done_at,
+    }

@@ -1,0 +1,118 @@
+"""`/v1/scores` and `/v1/customers/{ref}/score`: who may leave, what they are worth, and why we think so."""
+
+import base64
+import binascii
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import asyncpg
+from fastapi import APIRouter, Depends, Query
+
+from libs.common.auth import Principal, require
+from libs.common.db import Tx
+from libs.common.errors import Invalid, NotFound
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.part import FoldPart
+from services.metrics import fits, queries
+from services.metrics.domain.scores import RISK_BOUNDS, Scoring
+from services.metrics.domain.state import Customer
+from services.metrics.queries import Order
+
+Reader = Annotated[Principal, Depends(require("metrics:read"))]
+Band = Literal["low", "medium", "high"]
+
+#: Who is at risk: an order in the next 39 weeks is less likely than not, but not so unlikely that they are lost already.
+AT_RISK = (RISK_BOUNDS[0], 0.95)
+ANYONE = (0.0, 1.0)
+
+
+def routes(part: FoldPart, handler: DeciderHandler[Customer, None]) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["scores"])
+
+    @router.get("/scores", summary="Customers by value or risk")
+    async def page(
+        _: Reader,
+        order: Annotated[Order | None, Query(description="cltv by default; worth with at_risk")] = None,
+        at_risk: Annotated[bool, Query(description="only those with a risk from 0.5 to 0.95")] = False,
+        risk_band: Band | None = None,
+        value_band: Band | None = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        """The highest first. `risk` is the chance of no order in the next 39 weeks; `cltv` the expected, discounted
+        spend of the next 12 months; `worth` what `cltv` would be if we knew that the customer had not left. So
+        `at_risk=true` lists whom it pays most to win back: those for whom an order is less likely than not, but not
+        beyond hope (over 95 %), and of these first who would be worth most."""
+        by: Order = order or ("worth" if at_risk else "cltv")
+        after = _read_cursor(cursor, by) if cursor else None
+        async with part.read() as tx:
+            found = await queries.scores(
+                tx,
+                by,
+                limit + 1,
+                risks=AT_RISK if at_risk else ANYONE,
+                risk_band=risk_band,
+                value_band=value_band,
+                after=after,
+            )
+            items = await shown(tx, found[:limit])
+        return {"items": items, "next": _cursor(found[limit - 1], by) if len(found) > limit else None}
+
+    @router.get("/customers/{ref}/score", summary="One customer's risk and value, and why")
+    async def read(ref: str, _: Reader) -> dict[str, Any]:
+        async with part.read() as tx:
+            customer = await handler.customers.resolve(tx, ref)
+            if (found := await queries.score(tx, customer)) is not None:
+                return (await shown(tx, [found]))[0]
+            if not await queries.has_bought(tx, customer):
+                raise NotFound(f"{ref} has no score: no order of theirs is known, and only those who bought have one.")
+            if not await fits.page(tx, 1, None):
+                raise NotFound(f"{ref} has no score yet: nothing was ever fitted. POST /v1/fits scores everyone.")
+            raise NotFound(f"{ref} has no score yet: they first bought after the last fit's day. POST /v1/fits anew.")
+
+    return router
+
+
+async def shown(tx: Tx, rows: Sequence[asyncpg.Record]) -> list[dict[str, Any]]:
+    """Scores as REST says them, each with identifiers and an explanation."""
+    refs = await queries.refs(tx, [row["customer"] for row in rows])
+    scoring = {id: (await fits.get(tx, id)).scoring for id in {row["fit"] for row in rows}}
+    return [_item(row, refs[row["customer"]], scoring[row["fit"]]) for row in rows]
+
+
+def _item(row: asyncpg.Record, refs: list[str], scoring: Scoring) -> dict[str, Any]:
+    silent, span = (row["as_of"] - row["last"]).days, (row["last"] - row["first"]).days
+    return {
+        "customer": str(row["customer"]),
+        "refs": refs,
+        "risk": round(row["risk"], 4),
+        "risk_band": row["risk_band"],
+        "cltv": round(row["cltv"], 2),
+        "value_band": row["value_band"],
+        "worth": round(row["worth"], 2),
+        "currency": row["currency"],
+        "expected_purchases": round(row["expected_purchases"], 3),
+        "purchase_days": row["x"] + 1,
+        "first_purchase": row["first"],
+        "last_purchase": row["last"],
+        "fit": str(row["fit"]),
+        "as_of": row["as_of"],
+        "explanation": scoring.explain(row["x"], span / 7, (span + silent) / 7),
+    }
+
+
+def _cursor(row: asyncpg.Record, by: Order) -> str:
+    return base64.urlsafe_b64encode(f"{by} {row[by].hex()} {row['customer']}".encode()).decode()
+
+
+def _read_cursor(cursor: str, by: Order) -> tuple[float, UUID]:
+    try:
+        order, value, customer = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        after = float.fromhex(value), UUID(customer)
+    except (ValueError, binascii.Error, OverflowError) as error:
+        raise Invalid("The cursor is none of ours: give the `next` of the page before, unchanged.") from error
+    if order != by or not math.isfinite(after[0]):
+        raise Invalid(f"The cursor belongs to a list in order of {order}: ask with the same order as the page before.")
+    return after

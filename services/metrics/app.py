@@ -1,0 +1,26 @@
+"""Metrics, put together: settings → database, fold, scorer, routes."""
+
+from fastapi import FastAPI
+
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.part import FoldPart
+from libs.common.fold.routes import dead_letter_routes
+from libs.common.service import assemble
+from services.metrics.api import fits, kpis, scores
+from services.metrics.decider import Metrics
+from services.metrics.scorer import Scorer
+from services.metrics.settings import Settings
+
+
+def create(settings: Settings) -> FastAPI:
+    """The service."""
+    handler = DeciderHandler("metrics", Metrics(settings))
+    part = FoldPart("metrics", settings, handler)
+    scorer = Scorer(part, handler)
+    routers = [
+        fits.routes(part, scorer, settings),
+        scores.routes(part, handler),
+        kpis.routes(part, settings),
+        dead_letter_routes(part),
+    ]
+    return assemble("metrics", "Rapport metrics", settings, [part, scorer], routers, meter=part.meter)

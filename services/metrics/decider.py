@@ -1,0 +1,100 @@
+"""Metrics as a decider: what it reads of a record, and the pure functions of `domain/`."""
+
+from collections.abc import Callable
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from libs.common import orders
+from libs.common.db import Tx
+from libs.common.events import TYPES
+from libs.common.fold.decider import Applied, Cause
+from libs.common.log.partition import partition_of
+from libs.common.records import Envelope, Fact
+from services.metrics import store
+from services.metrics.domain.causes import Active, Cancelled, Ordered, Refunded
+from services.metrics.domain.decide import decide
+from services.metrics.domain.evolve import evolve
+from services.metrics.domain.state import Customer, absorb
+from services.metrics.settings import Settings
+
+CANCELLED = "Order Cancelled"
+_CLIENT = frozenset(TYPES.values())
+
+
+class _Named(msgspec.Struct):
+    event: str | None = None
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+class Metrics:
+    """Orders, refunds, cancellations and marks of activity from the journal; scores from fits, as commands."""
+
+    source = "/metrics"
+    state = Customer
+
+    def __init__(self, settings: Settings) -> None:
+        self._zone = ZoneInfo(settings.workspace_timezone)
+        self._partitions = settings.partitions
+
+    def read(self, envelope: Envelope) -> Ordered | Refunded | Cancelled | Active | None:
+        """None for facts. Raises ValueError or DecodeError for an order whose amount or currency is none."""
+        if envelope.type not in _CLIENT:
+            return None
+        day = envelope.time.astimezone(self._zone).date()
+        event = _named.decode(envelope.data).event if envelope.type == "track.v1" else None
+        read = _ORDERS.get(event or "")
+        return Active(day) if read is None else read(envelope, day)
+
+    def decide(self, state: Customer, cause: Cause, rules: None) -> list[Fact]:
+        return decide(state, cause, rules)
+
+    def evolve(self, state: Customer, cause: Cause, facts: list[Fact]) -> None:
+        evolve(state, cause, facts)
+
+    def absorb(self, survivor: Customer, other: Customer) -> None:
+        absorb(survivor, other)
+
+    async def rules(self, tx: Tx, rulebook: int) -> None:
+        """None: what counts as a purchase is not configurable."""
+
+    async def project(self, tx: Tx, applied: list[Applied[Customer]]) -> None:
+        """Write purchases, activity and scores of the batch's customers, and what they change in the shared totals."""
+        if applied:
+            # All customers of a batch of the journal lie in one partition; scores, which don't, move no shared row.
+            partition = partition_of(str(applied[0].customer), self._partitions)
+            await store.project(tx, applied, partition)
+
+
+def _ordered(envelope: Envelope, day: date) -> Ordered:
+    event = orders.decode_order(envelope.data)
+    money = event.money
+    currency = _currency(money.currency if money else event.currency)
+    return Ordered(event.order, day, money.minor if money else 0, currency)
+
+
+def _refunded(envelope: Envelope, day: date) -> Refunded:
+    event = orders.decode_order(envelope.data)
+    money = event.money
+    currency = _currency(money.currency if money else event.currency)
+    return Refunded(event.order, envelope.id, day, money.minor if money else None, currency)
+
+
+def _cancelled(envelope: Envelope, day: date) -> Cancelled:
+    return Cancelled(orders.decode_order(envelope.data).order, day)
+
+
+def _currency(code: str) -> str:
+    if len(code) == 3 and code.isascii() and code.isalpha():
+        return code.upper()
+    raise ValueError(f"{code[:20]!r} is no currency: give its ISO 4217 code, such as USD")
+
+
+_ORDERS: dict[str, Callable[[Envelope, date], Ordered | Refunded | Cancelled]] = {
+    orders.COMPLETED: _ordered,
+    orders.REFUNDED: _refunded,
+    CANCELLED: _cancelled,
+}

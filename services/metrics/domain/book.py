@@ -1,0 +1,75 @@
+"""A customer's purchases as rows by day and currency, and how totals over customers move when these rows do."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date
+from typing import NamedTuple
+
+from services.metrics.domain.histogram import Cell
+from services.metrics.domain.purchases import Purchases
+
+
+class Key(NamedTuple):
+    """A day and a currency."""
+
+    day: date
+    currency: str
+
+
+class Line(NamedTuple):
+    """Orders, what is left of them after refunds, and what was refunded, in minor units."""
+
+    orders: int
+    net: int
+    refunded: int
+
+    def plus(self, other: "Line") -> "Line":
+        return Line(self.orders + other.orders, self.net + other.net, self.refunded + other.refunded)
+
+    def minus(self, other: "Line") -> "Line":
+        return Line(self.orders - other.orders, self.net - other.net, self.refunded - other.refunded)
+
+
+NOTHING = Line(0, 0, 0)
+
+#: The rows of one customer.
+Book = dict[Key, Line]
+
+
+def book(purchases: Purchases) -> Book:
+    """The rows of a customer: the orders that count, refunds on the day of their order."""
+    found: Book = {}
+    for order, bought in purchases.counted():
+        key, net = Key(date.fromordinal(bought.day), bought.currency), purchases.net(order)
+        found[key] = found.get(key, NOTHING).plus(Line(1, net, max(bought.minor, 0) - net))
+    return found
+
+
+def cell(rows: Iterable[Key]) -> Cell | None:
+    """Where a customer with these rows stands in the histogram."""
+    days = {key.day for key in rows}
+    return Cell(len(days) - 1, (max(days) - min(days)).days, min(days)) if days else None
+
+
+class Moves(NamedTuple):
+    """What changes in the totals over all customers."""
+
+    days: dict[Key, Line]
+    cells: Counter[Cell]
+
+
+def moves(changes: Iterable[tuple[Book, Book]]) -> Moves:
+    """The changes of the totals, when customers' rows go from (before) to (after). What cancels out is left out."""
+    days: dict[Key, Line] = {}
+    cells: Counter[Cell] = Counter()
+    for before, after in changes:
+        for key in before.keys() | after.keys():
+            change = after.get(key, NOTHING).minus(before.get(key, NOTHING))
+            days[key] = days.get(key, NOTHING).plus(change)
+        for where, change_of_n in ((cell(before), -1), (cell(after), 1)):
+            if where is not None:
+                cells[where] += change_of_n
+    return Moves(
+        {key: line for key, line in days.items() if line != NOTHING},
+        Counter({where: n for where, n in cells.items() if n}),
+    )

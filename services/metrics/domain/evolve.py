@@ -1,0 +1,21 @@
+"""How a customer's state changes."""
+
+from libs.common.fold.decider import Cause
+from libs.common.records import Fact
+from services.metrics.domain.causes import Cancelled, Ordered, Refunded, Scored
+from services.metrics.domain.decide import holds
+from services.metrics.domain.state import Customer, forget_score_without_purchase
+
+
+def evolve(customer: Customer, cause: Cause, facts: list[Fact]) -> None:
+    """Change `customer` for the cause. Total; told twice or in another order, purchases come out the same."""
+    match cause.body:
+        case Ordered(order, day, minor, currency):
+            customer.purchases.complete(order, day, minor, currency)
+        case Refunded(order, refund, _, minor, currency):
+            customer.purchases.refund(order, refund, minor, currency)
+        case Cancelled(order):
+            customer.purchases.cancel(order)
+            forget_score_without_purchase(customer)
+        case Scored() as new if holds(customer, new):
+            customer.score = new

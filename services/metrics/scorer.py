@@ -1,0 +1,133 @@
+"""Scoring: after a fit every customer gets their risk, value and bands, in batches, as commands on the fold's path.
+
+A batch is one transaction: the fit's mark moves on (compare-and-set), the customers' states and rows are written, the
+facts of those who changed band are appended. So a crash leaves whole batches, and the next start goes on at the mark.
+"""
+
+import asyncio
+from uuid import UUID
+
+import numpy as np
+
+from libs.common.db import UNAVAILABLE
+from libs.common.failpoints import failpoint
+from libs.common.fold.commands import Commands
+from libs.common.fold.failures import Backoff
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.part import FoldPart
+from libs.common.money import exponent
+from libs.common.service import Check
+from libs.common.telemetry import log
+from services.metrics import fits, inputs
+from services.metrics.domain.causes import Scored
+from services.metrics.domain.scores import BANDS
+from services.metrics.domain.state import Customer
+from services.metrics.fits import Stored
+from services.metrics.inputs import Buyer
+
+logger = log("scorer")
+
+BATCH = 500
+
+
+class Scorer:
+    """Scores customers by fits, each fit by one task; goes on with what a crash left when it starts."""
+
+    name = "scorer"
+
+    def __init__(self, part: FoldPart, handler: DeciderHandler[Customer, None]) -> None:
+        self._part = part
+        self._handler = handler
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    async def start(self) -> None:
+        async with self._part.read() as tx:
+            for fit in await fits.unfinished(tx):
+                self.begin(fit)
+
+    async def stop(self) -> None:
+        """Drain: finish the batches begun; the rest is for the next start."""
+        self._stopping = True
+        if tasks := list(self._tasks.values()):
+            _, late = await asyncio.wait(tasks, timeout=5)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def check(self) -> Check:
+        """Always well: what holds scoring up is the database, and the fold says so."""
+        return Check(True, f"scoring by {len(self._tasks)} fits" if self._tasks else "")
+
+    def begin(self, fit: UUID) -> "asyncio.Task[None]":
+        """Score all customers by a fit, in the background; the task that does it, new or running already."""
+        if (task := self._tasks.get(fit)) is None:
+            task = self._tasks[fit] = asyncio.create_task(self._score(fit), name=f"scoring {fit}")
+            task.add_done_callback(lambda _: self._tasks.pop(fit, None))
+        return task
+
+    async def _score(self, id: UUID) -> None:
+        backoff = Backoff()
+        while not self._stopping:
+            try:
+                while await self._batch(id) and not self._stopping:
+                    backoff.reset()
+                return
+            except UNAVAILABLE as error:
+                logger.warning("scoring paused", fit=str(id), error=repr(error))
+                await asyncio.sleep(backoff.pause())
+            except Exception as error:  # the next start tries again; the fit stays visibly unfinished
+                logger.error("scoring failed", fit=str(id), exc_info=error)
+                return
+
+    async def _batch(self, id: UUID) -> bool:
+        """Score the next customers; whether there may be more."""
+        async with self._part.read() as tx:
+            fit = await fits.get(tx, id)
+            if fit.status == fits.DONE:
+                return False
+            found = await inputs.buyers(tx, fit.as_of, fit.currency, fit.reached, BATCH)
+        bodies = await asyncio.to_thread(scored, fit, found)
+        commands = Commands(self._part.fold, self._handler)
+        async with self._part.tx() as tx:
+            if not await fits.advance(tx, fit, found[-1].customer if found else None, len(found)):
+                return True  # another process has scored these
+            if bodies:
+                applied = await commands.run_many(tx, bodies, key=f"fit {fit.id}", at=fit.created_at)
+                await fits.count_changes(tx, fit.id, sum(bool(each.facts) for each in applied))
+            failpoint("scorer.appended")
+        failpoint("scorer.committed")
+        return bool(found)
+
+
+def scored(fit: Stored, buyers: list[Buyer]) -> dict[UUID, Scored]:
+    """What a fit says of these customers. CPU work: call it in a thread.
+
+    The mean spend is over all repeat days, in the fit's currency: what a purchase day of theirs brings in it.
+    """
+    if not buyers:
+        return {}
+    today = fit.as_of.toordinal()
+    x, first, last, total = np.array(
+        [(each.x, each.first.toordinal(), each.last.toordinal(), each.total) for each in buyers], dtype=np.float64
+    ).T
+    mean = total / np.maximum(x, 1) / 10 ** exponent(fit.currency)
+    figures = fit.scoring.scores(x, (last - first) / 7, (today - first) / 7, mean)
+    return {
+        each.customer: Scored(
+            fit=str(fit.id),
+            fit_number=fit.number,
+            as_of=fit.as_of,
+            currency=fit.currency,
+            risk=round(float(figures.risk[i]), 6),
+            risk_band=BANDS[figures.risk_band[i]],
+            cltv=round(float(figures.cltv[i]), 4),
+            value_band=BANDS[figures.value_band[i]],
+            worth=round(float(figures.worth[i]), 4),
+            expected_purchases=round(float(figures.expected_purchases[i]), 6),
+            x=each.x,
+            first=each.first,
+            last=each.last,
+        )
+        for i, each in enumerate(buyers)
+    }
