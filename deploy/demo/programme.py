@@ -12,7 +12,7 @@ def programme(first: date) -> dict[str, Any]:
     """Points per dollar, levels by points, badges by orders; in force from before the first order."""
     return {
         "name": NAME,
-        "rules": [
+        "earning": [
             {
                 "id": "per-dollar",
                 "on": "Order Completed",

@@ -10,7 +10,7 @@ from tests.support import eventually
 
 PROGRAMME = {
     "name": "End to end",
-    "rules": [{"id": "per-dollar", "on": "Order Completed", "earn": {"points": 1, "per": 1, "of": "revenue"}}],
+    "earning": [{"id": "per-dollar", "on": "Order Completed", "earn": {"points": 1, "per": 1, "of": "revenue"}}],
     "levels": [{"id": "silver", "name": "Silver", "points": 100}],
     "badges": [{"id": "first", "name": "First order", "on": "Order Completed", "count": 1}],
 }
