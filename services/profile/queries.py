@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.db import Tx
-from libs.common.errors import Invalid
+from libs.common.errors import Invalid, NotFound
 from libs.common.events import TYPES, event_name
 from libs.common.log.tables import relation
 from libs.common.money import exponent, major
@@ -42,9 +42,8 @@ SELECT source, sum(count)::bigint FROM profile.counters WHERE counter = 'duplica
 
 
 async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
-    """A customer who is there (`Customers.resolve` has found them)."""
-    row = await tx.fetchrow("SELECT id, state FROM profile.customers WHERE id = $1", id)
-    return _shown(row["id"], state.decode(row["state"])) if row else _shown(id, Customer())
+    """One customer. Raises NotFound."""
+    return _shown(id, await _state(tx, id))
 
 
 async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> dict[str, Any]:
@@ -59,9 +58,8 @@ async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> d
 
 
 async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
-    """What the journal holds of a customer and of all who went into them, the newest first."""
-    value = await tx.fetchval("SELECT state FROM profile.customers WHERE id = $1", id)
-    keys = [str(id), *(state.decode(value).merged if value else ())]
+    """What the journal holds of a customer and of all who went into them, the newest first. Raises NotFound."""
+    keys = [str(id), *(await _state(tx, id)).merged]
     before = _read_cursor(cursor) if cursor else (None, None, None)
     rows = await tx.fetch(_TIMELINE, keys, *before, limit + 1)
     items = [_item(row["value"]) for row in rows[:limit]]
@@ -84,6 +82,13 @@ async def summary(tx: Tx) -> dict[str, Any]:
             if name.startswith("refused:")
         },
     }
+
+
+async def _state(tx: Tx, id: UUID) -> Customer:
+    value = await tx.fetchval("SELECT state FROM profile.customers WHERE id = $1", id)
+    if value is None:
+        raise NotFound(f"there is no customer {id}")
+    return state.decode(value)
 
 
 def _shown(id: UUID, customer: Customer) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""Profile's rules on customers in memory: what the store does, without a database."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from libs.common.fold.work import Work
+from libs.common.ids import derived
+from libs.common.log.reader import Record, Where
+from libs.common.records import encode
+from libs.common.topics import EVENTS
+from services.profile.batch import Batch
+from services.profile.domain import state
+from services.profile.domain.identity import People, Person
+from services.profile.domain.state import Customer
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def said(message: str, kind: str = "track", minute: int = 0, **data: Any) -> bytes:
+    """An event as ingest writes it, `minute` after noon."""
+    at = NOON + timedelta(minutes=minute)
+    body = {"type": kind, "messageId": message, **({"event": "Clicked"} if kind == "track" else {}), **data}
+    id = str(derived("/apps/test", message, kind, body.get("event", "")))
+    return encode(id=id, source="/apps/test", type=f"{kind}.v1", time=at, recordedtime=at, data=body)
+
+
+class World:
+    """Customers, and the journal that came of what was said. States are stored and read again after each batch."""
+
+    def __init__(self) -> None:
+        self.people = People()
+        self.seen: set[object] = set()
+        self.journal: list[tuple[str, dict[str, Any]]] = []
+        self.counts: dict[str, int] = {}
+
+    def tell(self, *values: bytes) -> None:
+        """One batch."""
+        records = [Record(EVENTS, 0, place, "key", value, NOON, place) for place, value in enumerate(values)]
+        batch = Batch(Work(Where(EVENTS, 0), records, 0, 0))
+        unseen = set(batch.received) - self.seen
+        self.seen |= unseen
+        batch.keep(set(unseen))
+        batch.apply(self.people, ())
+        self.journal += [(record.key, msgspec.json.decode(record.value)) for record in batch.outgoing]
+        for (counter, _), count in batch.counts.items():
+            self.counts[counter] = self.counts.get(counter, 0) + count
+        for person in self.people.by_id.values():
+            person.state, person.shown = state.decode(state.encode(person.state)), None
+
+    def tell_all(self, values: Iterable[bytes]) -> "World":
+        for value in values:
+            self.tell(value)
+        return self
+
+    @property
+    def living(self) -> list[Person]:
+        return [person for person in self.people.by_id.values() if person.went_into is None]
+
+    def of(self, ref: str) -> Customer:
+        person = self.people.holder(ref)
+        assert person is not None
+        return person.state
