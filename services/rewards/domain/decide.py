@@ -118,11 +118,12 @@ def _change_badges(decision: Decision, changes: Mapping[str, int], rules: Rules)
     for id, change in changes.items():
         progress = decision.account.progress(id)
         count, have = progress.count + change, progress.earned
-        rule = rules.badge_by_id.get(id)
-        name = rule.badge.name if rule else id
-        for occurrence in range(have + 1, rule.awards(count) + 1) if rule else ():
-            decision.awarded[id] = rule.badge
-            decision.append(BadgeEarned(badge=id, name=name, count=count, occurrence=occurrence))
+        name = id
+        if (rule := rules.badge_by_id.get(id)) is not None:
+            name = rule.badge.name
+            for occurrence in range(have + 1, rule.awards(count) + 1):
+                decision.awarded[id] = rule.badge
+                decision.append(BadgeEarned(badge=id, name=name, count=count, occurrence=occurrence))
         if change <= 0:
             for occurrence in range(have, progress.kept(count), -1):
                 decision.append(BadgeRevoked(badge=id, name=name, occurrence=occurrence))

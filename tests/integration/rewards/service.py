@@ -79,7 +79,7 @@ class Rewards:
             "SELECT sum(heads.next - positions.next) FROM log.heads JOIN rewards.positions USING (topic, partition)"
             " WHERE reader = 'fold'"
         )
-        return behind == 0
+        return bool(behind == 0)
 
     async def facts(self) -> list[dict[str, Any]]:
         """What rewards has written into its log."""
