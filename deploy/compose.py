@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from deploy.local import tokens
+from deploy.local.files import write_private
 
 HOME = Path(__file__).parents[1] / ".rapport" / "compose"
 PASSWORDS = ("database-password", "database-superuser-password")
@@ -22,7 +23,7 @@ def make_secrets(home: Path) -> Path:
     folder.chmod(0o700)
     for name in PASSWORDS:
         if not (folder / name).exists():
-            tokens.write_private(folder / name, secrets.token_urlsafe(24))
+            write_private(folder / name, secrets.token_urlsafe(24))
         (folder / name).chmod(READABLE)
     tokens.public_key_file(home).chmod(READABLE)
     return folder
