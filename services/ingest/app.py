@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from libs.common.service import Component, assemble
 from libs.common.telemetry import Meter
 from services.ingest import log
 from services.ingest.api import events, rejected, sources
 from services.ingest.api import settings as sdk_settings
+from services.ingest.api.raw import Direct
 from services.ingest.commit import GroupCommit
 from services.ingest.door import Door
 from services.ingest.keystore import KeyStore
@@ -32,16 +34,19 @@ def create(settings: Settings) -> FastAPI:
     rejections = Rejections(postgres, settings.rejected_per_minute)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
     door = Door(keys, commit, rejections, Memory(settings.memory_limit))
-    return assemble(
+    hot = events.routes(door)
+    app = assemble(
         "ingest",
         "Rapport ingest",
         settings,
         [*parts, keys, rejections, commit],
-        [events.routes(door), sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],
+        [hot, sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],
         meter=meter,
         body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
         problem_members=for_sdks,
     )
+    app.user_middleware.append(Middleware(Direct, router=hot))  # at the end: inside of what every service has
+    return app
 
 
 def for_sdks(problem: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ _BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
 
 def identifier(name: str, value: object) -> str | None:
     """The identifier, None when there is none (null, empty or blocked). Raises Rejection on what cannot be one."""
+    if value is None:
+        return None
     text = _text(name, value)
     if text is None or _BLOCKED.fullmatch(text):
         return None

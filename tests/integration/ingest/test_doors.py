@@ -172,3 +172,11 @@ async def test_the_openapi_page_describes_the_event_routes(client: httpx.AsyncCl
         assert "results" in str(operation["responses"]["200"])
         assert operation["security"]
     assert "/v1/t" not in paths
+
+
+async def test_event_routes_are_measured_and_named(source: Source, client: httpx.AsyncClient) -> None:
+    answer = await source.post("/v1/track", TRACK, headers={"x-request-id": "mine"})
+    assert answer.headers["x-request-id"] == "mine"
+    metrics = (await client.get("/metrics")).text
+    assert 'rapport_http_requests_total{method="POST",route="/v1/track",status="2xx"}' in metrics
+    assert (await client.get("/v1/track")).status_code == 405
