@@ -26,7 +26,9 @@ async def test_the_loop_by_hand(platform: Platform, tmp_path: Path) -> None:
     assert shutil.which("curl"), "the README's commands need curl"
     before, after = snippets()[:-1], snippets()[-1]
     assert len(before) == 4
-    again = f"for try in $(seq 100); do out=$({{\n{after}}}); case $out in *'Thank you for your order of $79.9!'*) break;; esac; sleep 0.1; done; echo \"$out\""
+    seen = "*'Thank you for your order of $79.9!'*"
+    ask = f"out=$({{\n{after}}}); case $out in {seen}) break;; esac; sleep 0.1"
+    again = f'for try in $(seq 100); do {ask}; done; echo "$out"'
     script = placed("\n".join(["set -e", *before, again]), platform)
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=tmp_path
