@@ -53,7 +53,7 @@ class Statement(BaseModel):
 class BadgeHeld(BaseModel):
     """A badge: how often it was earned, and how far the next one is (`count` of `needed`)."""
 
-    id: str
+    badge: str
     name: str
     earned: int
     earned_at: datetime | None
@@ -81,7 +81,7 @@ class Standing(BaseModel):
 
     customer: UUID
     qualifying: int
-    current: LevelName | None
+    level: LevelName | None
     next: LevelName | None
     points_to_go: int | None
 

@@ -140,7 +140,7 @@ def _badges(account: Account, programme: Programme | None) -> list[answers.Badge
             listed.append((id, id, progress, None))
     return [
         answers.BadgeHeld(
-            id=id,
+            badge=id,
             name=name,
             earned=progress.earned,
             earned_at=progress.earned_at if progress.earned else None,
@@ -163,7 +163,7 @@ def _standing(customer: UUID, account: Account, programme: Programme | None) -> 
     return answers.Standing(
         customer=customer,
         qualifying=account.qualifying,
-        current=current,
+        level=current,
         next=answers.LevelName(id=following.id, name=following.name, points=following.points) if following else None,
         points_to_go=following.points - account.qualifying if following else None,
     )

@@ -62,7 +62,7 @@ async def test_a_customer_without_points_has_zero(rewards: Rewards) -> None:
     assert (await rewards.get(f"customers/{ANN}/points"))["balance"] == 0
     assert (await rewards.get(f"customers/{ANN}/statement"))["items"] == []
     assert (await rewards.get(f"customers/{ANN}/badges"))["items"] == []
-    assert (await rewards.get(f"customers/{ANN}/level"))["current"] is None
+    assert (await rewards.get(f"customers/{ANN}/level"))["level"] is None
 
 
 async def test_a_statement_is_paged_without_gap_or_double(rewards: Rewards) -> None:
