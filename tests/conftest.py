@@ -1,14 +1,18 @@
 """One real PostgreSQL (and one real Kafka) a session; a fresh database and topic prefix a test."""
 
+import os
 import shutil
+import socket
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
 
+from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
 from libs.common.auth import generate_keys
 from libs.common.db import Database
@@ -53,3 +57,55 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     connected = await Database.connect(settings, "test")
     yield connected
     await connected.close()
+
+
+@pytest.fixture(scope="session")
+def own_kafka() -> Iterator[Kafka]:
+    """Apache Kafka from pip's Java and the jars: a broker that a test may kill, if it brings it back."""
+    home = Path(tempfile.mkdtemp(prefix="rapport-tests-"))
+    broker = Kafka(home, free_port(), free_port())
+    broker.start()
+    yield broker
+    broker.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
+    """`host:port` of Apache Kafka: in a container where a Docker engine answers, else from the jars."""
+    if not docker_answers():
+        broker: Kafka = request.getfixturevalue("own_kafka")
+        yield broker.bootstrap
+        return
+    from testcontainers.community.kafka import KafkaContainer
+
+    with KafkaContainer("confluentinc/cp-kafka:7.9.0").with_kraft() as container:
+        yield container.get_bootstrap_server()
+
+
+@pytest.fixture
+def kafka_settings(settings: Settings, kafka_bootstrap: str) -> Settings:
+    """Settings of a fresh database, with the log read from Kafka under a topic prefix of its own."""
+    prefix = f"{uuid.uuid4().hex}."
+    return settings.model_copy(update={"log": "kafka", "kafka_bootstrap": kafka_bootstrap, "topic_prefix": prefix})
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def docker_answers() -> bool:
+    """Whether a Docker engine listens where its clients look for it."""
+    address = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+    try:
+        if address.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(address.path)
+        else:
+            socket.create_connection((address.hostname, address.port or 2375), timeout=1).close()
+    except OSError:
+        return False
+    return True

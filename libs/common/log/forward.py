@@ -119,7 +119,8 @@ class Forwarder:
             except (Unavailable, FenceLost, *UNAVAILABLE) as error:
                 pause = backoff.pause()
                 logger.warning("forwarding paused", where=str(where), error=repr(error), pause=round(pause, 2))
-                await asyncio.sleep(pause)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _forward(self, where: Where, position: Position, records: list[Record]) -> Position:
         epoch = str(position.epoch).encode()

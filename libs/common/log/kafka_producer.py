@@ -94,8 +94,9 @@ class Producer:
             async with asyncio.timeout(self._deadline), asyncio.TaskGroup() as group:
                 for lane, places in lanes.items():
                     group.create_task(self._send_lane(topic, lane, places, records, headers))
-        except BaseExceptionGroup as errors:
-            raise self._unavailable(errors.exceptions[0]) from errors
+        except ExceptionGroup as errors:
+            error = errors.exceptions[0]
+            raise (self._unavailable(error) if isinstance(error, AWAY) else error) from errors
         except TimeoutError as error:
             raise self._unavailable(error) from error
         finally:
@@ -177,7 +178,7 @@ def _filled(
     while place is not None:
         record = records[place]
         taken = batch.append(
-            timestamp=now, key=record.key.encode(), value=record.value, headers=headers[place] if headers else []
+            timestamp=now, key=record.key.encode(), value=record.value, headers=list(headers[place]) if headers else []
         )
         if taken is None:
             break

@@ -167,15 +167,7 @@ class KafkaReader(Reader):
         return self._consumer
 
     async def _seek(self, consumer: Any, lane: Lane, position: Position) -> None:
-        """Go to the place before the hint, to see whether it is right, or to the beginning."""
-        if position.hint:
-            consumer.seek(lane.partition, position.hint - 1)
-            lane.aim(position, position.hint - 1, Proof.HINT)
-        else:
-            await self._seek_beginning(consumer, lane, position)
-        consumer.resume(lane.partition)
-
-    async def _seek_beginning(self, consumer: Any, lane: Lane, position: Position) -> None:
+        """Go to the place before the hint, to see whether it is right, or else to the beginning."""
         lane.proof = Proof.NONE
         try:
             async with asyncio.timeout(ANSWER):
@@ -186,10 +178,15 @@ class KafkaReader(Reader):
         older = 0
         if beginning == end and self._fallback:  # nothing here to compare with, but it may have had records
             older = (await (await self._older_reader()).lag({lane.where: position}))[lane.where].records
-        if self._consumer is consumer:
-            consumer.seek(lane.partition, beginning)
+        if self._consumer is not consumer:
+            return
+        if position.hint is not None and beginning < position.hint <= end:
+            lane.aim(position, position.hint - 1, Proof.HINT)
+        else:
             lane.aim(position, beginning, Proof.READING if older else Proof.BEGINNING)
             lane.older_until = position.next + older
+        consumer.seek(lane.partition, lane.native)
+        consumer.resume(lane.partition)
 
     async def _fill(self, consumer: Any, lane: Lane, limit: int, wait: float) -> None:
         """Put records into the lane, if some come within `wait` seconds."""
@@ -208,11 +205,11 @@ class KafkaReader(Reader):
                 if gap := lane.take(messages):
                     logger.error("gap in the log", where=str(lane.where), expected=gap.expected, found=gap.found)
             except OffsetOutOfRangeError:
-                await self._seek_beginning(consumer, lane, position)
+                await self._seek(consumer, lane, position)
                 return
             except Elsewhere as elsewhere:
                 if lane.proof is Proof.HINT:
-                    await self._seek_beginning(consumer, lane, position)
+                    await self._seek(consumer, lane, position)
                 else:
                     self._begin_at(consumer, lane, elsewhere.first)
                 return
