@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from libs.common import migrate
 from libs.common.db import Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.dead_letters import DeadLetters
@@ -14,15 +13,14 @@ from libs.common.fold.loop import Fold
 from libs.common.fold.work import Handler
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Reader
+from libs.common.postgres import Postgres
 from libs.common.service import Check, ReaderLag
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter, log
-from libs.common.topics import read_by, written_by
+from libs.common.topics import EVENTS, read_by, written_by
 
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
-
-T = TypeVar("T")
 
 logger = log("fold")
 GAUGES_EVERY = 5.0
@@ -38,7 +36,7 @@ class FoldPart:
         self.settings = settings
         self.handler = handler
         self.meter = Meter(service)
-        self._database: Database | None = None
+        self._postgres = Postgres(settings, service, self.meter)
         self._fold: Fold | None = None
         self._forwarder: Forwarder | None = None
         self._stack = AsyncExitStack()
@@ -46,12 +44,9 @@ class FoldPart:
     async def start(self) -> None:
         """Open everything in order. Raises Unavailable (and closes what was opened) when a part of it is away."""
         async with AsyncExitStack() as stack:
-            database = await Database.connect(self.settings, self.service)
-            stack.push_async_callback(database.close)
-            async with database.connection() as connection:
-                await migrate.refuse_outdated(connection, "log")
-                await migrate.refuse_outdated(connection, self.service)
-                await migrate.refuse_other_partitions(connection, self.settings.partitions)
+            await self._postgres.start()
+            stack.push_async_callback(self._postgres.stop)
+            database = self._postgres.database
             reader = await self._reader(database, stack)
             (writes,) = written_by(self.service)
             fold = Fold(self.service, database, reader, self.handler, read_by(self.service), writes)
@@ -59,9 +54,7 @@ class FoldPart:
             stack.push_async_callback(fold.stop)
             gauges = asyncio.create_task(self._show(fold), name="fold gauges")
             stack.push_async_callback(_cancelled, gauges)
-            self._database, self._fold, self._stack = database, fold, stack.pop_all()
-            pool = database.pool
-            self.meter.watch_pool(pool.get_size, pool.get_idle_size, pool.get_max_size())
+            self._fold, self._stack = fold, stack.pop_all()
 
     async def stop(self) -> None:
         """Drain the fold, then close the rest."""
@@ -69,7 +62,7 @@ class FoldPart:
 
     async def check(self) -> Check:
         """Whether the database answers and nothing is missing from the log; with every reader's lag."""
-        await self.database.ping()
+        await self._postgres.check()
         lags = await self.fold.lag()
         topics = read_by(self.service)
         readers = [
@@ -100,11 +93,13 @@ class FoldPart:
 
     @property
     def database(self) -> Database:
-        return _started(self._database)
+        return self._postgres.database
 
     @property
     def fold(self) -> Fold:
-        return _started(self._fold)
+        if self._fold is None:
+            raise Unavailable("the service is starting: its database or log is not there yet")
+        return self._fold
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -134,7 +129,8 @@ class FoldPart:
             self._forwarder = Forwarder(database, self.settings, self.service, writes)
             await self._forwarder.start()
             stack.push_async_callback(self._forwarder.stop)
-            reader = KafkaReader(self.settings, topics, self.service, fallback=PostgresReader(database, topics))
+            forwarded = [topic for topic in topics if topic != EVENTS]  # ingest writes to Kafka only
+            reader = KafkaReader(self.settings, topics, PostgresReader(database, forwarded), name=self.service)
         await reader.start()
         stack.push_async_callback(reader.stop)
         return reader
@@ -154,12 +150,6 @@ class FoldPart:
             except Exception as error:  # readiness says so too; the gauges keep what was last known
                 logger.warning("lag cannot be measured", error=repr(error))
             await asyncio.sleep(GAUGES_EVERY)
-
-
-def _started(part: T | None) -> T:
-    if part is None:
-        raise Unavailable("the service is starting: its database or log is not there yet")
-    return part
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:
