@@ -97,9 +97,7 @@ def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
         "user_id": customer.user,
         "refs": sorted(customer.identifiers, key=lambda ref: (not ref.startswith("user:"), ref)),
         "traits": {
-            name: msgspec.json.decode(trait.value)
-            for name, trait in sorted(customer.traits.items())
-            if trait.text != b"null"
+            name: msgspec.json.decode(trait.value) for name, trait in sorted(customer.traits.items()) if not trait.gone
         },
         "orders": customer.completed,
         "revenue": {

@@ -45,26 +45,26 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 def size(name: str, trait: Trait) -> int:
     """Bytes that a trait takes in JSON (quotes, colon and comma included)."""
-    return len(name.encode()) + len(trait.text) + 4
+    return (len(name) if name.isascii() else len(name.encode())) + len(trait.value) + 4
 
 
 def shown(traits: dict[str, Trait]) -> Shown:
     """The traits that fit, nulls left out. The largest are cut first; of two of one size the later in the alphabet."""
-    held = {name: trait for name, trait in traits.items() if trait.text != b"null"}
-    sizes = {name: size(name, trait) for name, trait in held.items()}
-    total = sum(sizes.values())
+    held = {name: trait.value for name, trait in traits.items() if not trait.gone}
+    total = sum([size(name, traits[name]) for name in held])
+    if total <= LARGEST:
+        return Shown(held, [])
     cut: list[str] = []
-    if total > LARGEST:
-        for name in sorted(held, key=lambda name: (sizes[name], name), reverse=True):
-            if total <= LARGEST:
-                break
-            total -= sizes[name]
-            cut.append(name)
-    left_out = set(cut)
+    for name in sorted(held, key=lambda name: (size(name, traits[name]), name), reverse=True):
+        if total <= LARGEST:
+            break
+        total -= size(name, traits[name])
+        cut.append(name)
+        del held[name]
     named = [name for name in cut if len(name) <= LONGEST_NAME][:NAMED]
     if len(named) < len(cut):
         named.append(MORE)
-    return Shown({name: trait.value for name, trait in held.items() if name not in left_out}, named)
+    return Shown(held, named)
 
 
 def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] = ()) -> bytes:

@@ -38,6 +38,11 @@ class Trait(msgspec.Struct, array_like=True, frozen=True):
     def text(self) -> bytes:
         return bytes(self.value)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the trait was taken away."""
+        return len(self.value) == 4 and bytes(self.value) == b"null"
+
 
 class Order(msgspec.Struct, array_like=True):
     """An order, its refunds, or both. `at` is None while a refund waits for its order; `minor` when no amount was said.

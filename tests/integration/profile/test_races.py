@@ -11,9 +11,15 @@ from libs.common.db import Database
 from libs.common.fold.failures import Backoff, is_poison
 from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing
+from libs.common.log.reader import Record, Where
+from libs.common.topics import REWARDS
 from services.profile import queries
+from services.profile.domain.identity import People, Person
+from services.profile.domain.state import Customer
 from services.profile.handler import Profile
+from services.profile.store import Contended, save
 from tests.integration.profile.said import apply, both, said, work
+from tests.integration.profile.test_facts import badge
 from tests.support import eventually
 
 
@@ -188,3 +194,39 @@ async def _until_somebody_waits(database: Database) -> None:
             return bool(await tx.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
     await eventually(somebody)
+
+
+async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> None:
+    """It is journalled before `left` on the key of who left, or else on the survivor's."""
+    profile = Profile()
+    for number in range(10):
+        device, user = f"a{number}", f"u{number}"
+        made = [said("page", device=device, message=f"p{number}"), said(user=user, message=f"q{number}")]
+        anonymous = (await apply(database, profile, work(0, made)))[0].key
+        fact = badge(anonymous, number)
+        facts = Work(
+            Where(REWARDS, 0), [Record(REWARDS, 0, number, fact.key, fact.value, fact.time, number)], 0, number
+        )
+        await both(
+            insistent(database, profile, work(0, [said("identify", user, device, message=f"r{number}")])),
+            insistent(database, Profile(), facts),
+        )
+    async with database.connection() as tx:
+        rows = await tx.fetch('SELECT key, value FROM log."profile.journal" ORDER BY partition, "offset"')
+    left: set[str] = set()
+    for row in rows:
+        assert row["key"] not in left
+        if b'"type":"customer.left.v1"' in row["value"]:
+            left.add(row["key"])
+    assert len(left) == 10
+    assert sum(b'"type":"badge.earned.v1"' in row["value"] for row in rows) == 10
+
+
+async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(database: Database) -> None:
+    profile = Profile()
+    (made,) = await apply(database, profile, work(0, [said(user="u", message="m1")]))
+    async with database.transaction() as tx:
+        stale = Person(UUID(made.key), Customer(), version=7, touched=True)
+        with pytest.raises(Contended, match="of 1 customers"):
+            await save(tx, People(by_id={stale.id: stale}))
+    assert not is_poison(Contended())

@@ -19,7 +19,10 @@ def snapshot(world: World) -> Snapshot:
 
 
 def test_it_is_the_snapshot_that_others_read() -> None:
-    order: dict[str, Any] = {"event": "Order Completed", "properties": {"order_id": 1, "revenue": 29.33, "currency": "EUR"}}
+    order: dict[str, Any] = {
+        "event": "Order Completed",
+        "properties": {"order_id": 1, "revenue": 29.33, "currency": "EUR"},
+    }
     world = World().tell_all(
         [said("m1", "identify", userId="u", traits={"a": [1.50, "é"]}), said("m2", userId="u", **order)]
     )
@@ -62,6 +65,6 @@ def test_no_traits_make_a_snapshot_large(count: int, length: int) -> None:
     assert len(msgspec.json.encode(shown.traits)) <= LARGEST + 2
     assert len(msgspec.json.encode(shown)) <= LARGEST + 10_000
     assert len(shown.traits_cut) <= NAMED + 1
-    assert (MORE in shown.traits_cut) == (len(traits) - len(shown.traits) > len(shown.traits_cut))
+    assert (MORE in shown.traits_cut) == (len(traits) - len(shown.traits) > NAMED)
     assert len(msgspec.json.encode(record)) < LARGEST_RECORD
     assert sum(len(name) + len(trait.text) for name, trait in world.of("user:u").traits.items()) <= TRAITS

@@ -31,6 +31,7 @@ class World:
     """Customers, and the journal that came of what was said. States are stored and read again after each batch."""
 
     def __init__(self) -> None:
+        self.next = 0
         self.people = People()
         self.seen: set[object] = set()
         self.journal: list[tuple[str, dict[str, Any]]] = []
@@ -38,7 +39,9 @@ class World:
 
     def tell(self, *values: bytes) -> None:
         """One batch."""
-        records = [Record(EVENTS, 0, place, "key", value, NOON, place) for place, value in enumerate(values)]
+        offsets = range(self.next, self.next + len(values))
+        self.next = offsets.stop
+        records = [Record(EVENTS, 0, at, "key", value, NOON, at) for at, value in zip(offsets, values, strict=True)]
         batch = Batch(Work(Where(EVENTS, 0), records, 0, 0))
         unseen = set(batch.received) - self.seen
         self.seen |= unseen
