@@ -63,6 +63,12 @@ def test_only_what_compose_knows_is_said() -> None:
         assert all(isinstance(value, str) for value in container["environment"].values()), name
 
 
+def test_nothing_else_keeps_state() -> None:
+    assert CONTAINERS.keys() == {"postgres", "kafka", *OURS}
+    assert {name for name, container in CONTAINERS.items() if "volumes" in container} == {"postgres", "kafka"}
+    assert all(CONTAINERS[name]["read_only"] for name in OURS)
+
+
 def test_images_come_without_a_registry_and_with_a_version() -> None:
     bases = [words for name, words in instructions() if name == "FROM"]
     for image in (*bases, *(container["image"] for container in CONTAINERS.values())):
