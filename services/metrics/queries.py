@@ -10,6 +10,7 @@ import asyncpg
 
 from libs.common.db import Tx
 from libs.common.money import exponent, major
+from services.metrics import inputs
 
 Order = Literal["cltv", "risk", "worth"]
 
@@ -37,18 +38,19 @@ class Totals(NamedTuple):
         return {code: average(self.revenue[code], orders, code) for code, orders in self.orders_in.items()}
 
 
-async def totals(tx: Tx) -> Totals:
-    """The totals at this moment."""
+async def totals(tx: Tx, until: date | None = None) -> Totals:
+    """The totals at this moment, of all orders or of those up to and including the day `until`."""
     sums = await tx.fetch(
         "SELECT currency, sum(orders)::bigint, sum(net_minor)::bigint, sum(refunded_minor)::bigint FROM metrics.days"
-        " GROUP BY currency HAVING sum(orders) > 0 ORDER BY currency"
+        " WHERE $1::date IS NULL OR day <= $1 GROUP BY currency HAVING sum(orders) > 0 ORDER BY currency",
+        until,
     )
     ((first, last),) = await tx.fetch(
-        "SELECT min(day), max(day) FROM (SELECT day FROM metrics.days GROUP BY day HAVING sum(orders) > 0) AS d"
+        "SELECT min(day), max(day) FROM (SELECT day FROM metrics.days WHERE $1::date IS NULL OR day <= $1"
+        " GROUP BY day HAVING sum(orders) > 0) AS d",
+        until,
     )
-    ((customers, repeaters),) = await tx.fetch(
-        "SELECT coalesce(sum(n), 0)::bigint, coalesce(sum(n) FILTER (WHERE x > 0), 0)::bigint FROM metrics.histogram"
-    )
+    customers, repeaters = await _buyers(tx, until)
     return Totals(
         orders=sum(row[1] for row in sums),
         orders_in={row[0]: row[1] for row in sums},
@@ -59,6 +61,17 @@ async def totals(tx: Tx) -> Totals:
         first_day=first,
         last_day=last,
     )
+
+
+async def _buyers(tx: Tx, until: date | None) -> tuple[int, int]:
+    """Customers who bought, and who did so on more than one day."""
+    if until is not None:
+        cells = await inputs.cells(tx, until)
+        return sum(cells.values()), sum(n for cell, n in cells.items() if cell.x)
+    ((customers, repeaters),) = await tx.fetch(
+        "SELECT coalesce(sum(n), 0)::bigint, coalesce(sum(n) FILTER (WHERE x > 0), 0)::bigint FROM metrics.histogram"
+    )
+    return customers, repeaters
 
 
 async def active_on(tx: Tx, day: date) -> int:

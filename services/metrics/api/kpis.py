@@ -45,11 +45,13 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
     stream = KpiStream(part, settings)
 
     @router.get("/metrics/summary", summary="Orders, revenue, AOV and repeat rate in all")
-    async def summary(_: Reader) -> dict[str, Any]:
-        """Exact, over all orders received. Revenue is net of refunds; `repeat_rate` is the share of customers with
+    async def summary(
+        _: Reader, until: Annotated[date | None, Query(description="leave out orders of later days")] = None
+    ) -> dict[str, Any]:
+        """Exact, over all orders received (those up to the day `until`). Revenue is net of refunds; `repeat_rate` is the share of customers with
         orders who ordered on more than one day; the days are the first and the last with an order."""
         async with part.read() as tx:
-            totals = await queries.totals(tx)
+            totals = await queries.totals(tx, until)
         return {**queries.jsonable(totals), "timezone": zone.key}
 
     @router.get("/kpis/stream", summary="The totals as server-sent events", response_class=StreamingResponse)
