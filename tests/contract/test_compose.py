@@ -235,7 +235,7 @@ def test_the_services_run_on_what_the_file_gives_them(running: Running) -> None:
     with httpx.Client(headers={"authorization": f"Bearer {marketer}"}, timeout=30) as http:
         rewards = services["rewards"].url
         rule = {"id": "per-dollar", "on": "Order Completed", "earn": {"points": 1, "per": 1, "of": "revenue"}}
-        draft = http.post(f"{rewards}/v1/programmes", json={"name": "Composed", "rules": [rule]}).raise_for_status()
+        draft = http.post(f"{rewards}/v1/programmes", json={"name": "Composed", "earning": [rule]}).raise_for_status()
         http.post(f"{rewards}/v1/programmes/{draft.json()['id']}/publish").raise_for_status()
         order = {"userId": "ann", "event": "Order Completed", "properties": {"order_id": "1", "revenue": 29.33}}
         sent = httpx.post(f"{services['ingest'].url}/v1/track", json=order, auth=(write_key, ""))
