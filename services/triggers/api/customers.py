@@ -1,0 +1,147 @@
+"""A customer's inbox, and whether they want messages."""
+
+import base64
+import binascii
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query
+from pydantic import BaseModel
+
+from libs.common.auth import Principal, require
+from libs.common.errors import Invalid
+from libs.common.fold.commands import Commands
+from libs.common.fold.decider import Applied
+from libs.common.fold.part import FoldPart
+from libs.common.ids import fresh
+from libs.common.telemetry import current_request
+from services.triggers import queries
+from services.triggers.decider import TriggersHandler
+from services.triggers.domain.causes import Resume, See, Stop
+from services.triggers.domain.state import Recipient
+
+Reader = Annotated[Principal, Depends(require("customers:read"))]
+Writer = Annotated[Principal, Depends(require("hooks:write"))]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Message(BaseModel):
+    """A message in an inbox. `occurred_at` is when the event happened that it follows from."""
+
+    id: UUID
+    hook: UUID
+    hook_name: str
+    title: str | None
+    text: str
+    event: str
+    occurred_at: datetime
+    sent_at: datetime
+    seen_at: datetime | None
+
+
+class Inbox(BaseModel):
+    """A page of an inbox, the newest first."""
+
+    items: list[Message]
+    next: str | None
+
+
+class Receiving(BaseModel):
+    """Whether a customer gets messages; `off` since when they opted out."""
+
+    customer: UUID
+    messages: Literal["on", "off"]
+    off_since: datetime | None
+
+
+class Sums(Receiving):
+    """The same, with how many messages there are in which state."""
+
+    counts: dict[str, int]
+
+
+def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
+    """Read an inbox, mark a message as seen, opt out and in."""
+    router = APIRouter(prefix="/v1/customers/{ref}", tags=["customers"])
+
+    async def command(customer: UUID, body: See | Stop | Resume, key: str) -> Any:
+        request = current_request()
+        commands: Commands[Recipient, Any] = Commands(part.fold, handler)
+        return await commands.run(
+            customer,
+            body,
+            key=key,
+            at=datetime.now(UTC),
+            answer=_receiving,
+            traceparent=None if request is None else request.traceparent,
+        )
+
+    @router.get("/inbox", summary="The customer's messages, the newest first")
+    async def inbox(
+        ref: str, _: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: str | None = None
+    ) -> Inbox:
+        before = None if cursor is None else _place(cursor)
+        async with part.read() as tx:
+            customer = await handler.customers.resolve(tx, ref)
+            rows = await queries.inbox(tx, customer, limit + 1, before)
+        items = [Message(**row) for row in rows[:limit]]
+        return Inbox(items=items, next=_cursor(items[-1]) if len(rows) > limit else None)
+
+    @router.post("/inbox/{message}/seen", summary="The customer has opened a message; the first time counts")
+    async def seen(ref: str, message: UUID, _: Writer) -> Message:
+        async with part.read() as tx:
+            customer = await handler.customers.resolve(tx, ref)
+            found = await queries.message(tx, customer, message)
+        if found["seen_at"] is None:
+            await command(customer, See(str(message), str(found["hook"])), f"seen/{message}")
+        async with part.read() as tx:
+            customer = await handler.customers.resolve(tx, ref)
+            return Message(**await queries.message(tx, customer, message))
+
+    @router.get("/messages", summary="Whether the customer wants messages, and how many they got")
+    async def messages(ref: str, _: Reader) -> Sums:
+        async with part.read() as tx:
+            customer = await handler.customers.resolve(tx, ref)
+            state = await handler.customers.state(tx, customer) or Recipient()
+            counts = await queries.messages(tx, customer)
+        return Sums(**_shown(customer, state), counts=counts)
+
+    @router.post("/messages/off", summary="The customer opts out: nothing is sent to them any more")
+    async def off(ref: str, who: Writer, key: Key = None) -> Receiving:
+        """Messages that are queued are withheld too. Again changes nothing."""
+        async with part.read() as tx:
+            customer = await handler.customers.resolve(tx, ref)
+        return Receiving(**await command(customer, Stop(who.subject), f"off/{key or fresh()}"))
+
+    @router.post("/messages/on", summary="The customer wants messages again")
+    async def on(ref: str, who: Writer, key: Key = None) -> Receiving:
+        async with part.read() as tx:
+            customer = await handler.customers.resolve(tx, ref)
+        return Receiving(**await command(customer, Resume(who.subject), f"on/{key or fresh()}"))
+
+    return router
+
+
+def _receiving(applied: Applied[Recipient]) -> dict[str, Any]:
+    return _shown(applied.customer, applied.state)
+
+
+def _shown(customer: UUID, state: Recipient) -> dict[str, Any]:
+    off = state.off_since
+    return {"customer": customer, "messages": "on" if off is None else "off", "off_since": off}
+
+
+def _cursor(message: Message) -> str:
+    microseconds = (message.sent_at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(struct.pack(">q16s", microseconds, message.id.bytes)).decode()
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        microseconds, id = struct.unpack(">q16s", base64.urlsafe_b64decode(cursor))
+        return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id)
+    except (binascii.Error, struct.error, ValueError, OverflowError) as error:
+        raise Invalid("The cursor is none of ours: give `next` of the page before, as it was.") from error

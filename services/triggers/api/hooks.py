@@ -1,0 +1,155 @@
+"""Hooks: drafts, versions, which are live; and the workspace's limit."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from libs.common.auth import Principal, require
+from libs.common.db import Tx
+from libs.common.fold.part import FoldPart
+from services.triggers import hooks, vocabulary
+from services.triggers.delivery.addresses import Addresses
+from services.triggers.domain.faults import refuse_faulty
+from services.triggers.domain.hook import Hook
+from services.triggers.domain.vocabulary import warnings
+
+Reader = Annotated[Principal, Depends(require("hooks:read"))]
+Writer = Annotated[Principal, Depends(require("hooks:write"))]
+
+
+class ShownHook(Hook):
+    """A hook in its newest version. `live_version` is the one in force, or the one that was when it was paused."""
+
+    id: UUID
+    version: int
+    status: Literal["draft", "live", "paused"]
+    live_version: int | None
+    paused_reason: str | None
+    paused_at: datetime | None
+    created_at: datetime
+    edited_by: str
+    edited_at: datetime
+    published_by: str | None
+    published_at: datetime | None
+
+
+class SavedHook(ShownHook):
+    """`warnings` name what the hook waits for and nobody has sent. `secret` signs its webhooks, and is shown this once."""
+
+    warnings: list[str]
+    secret: str | None
+
+
+class Version(BaseModel):
+    """One version of a hook; it never changes."""
+
+    version: int
+    edited_by: str
+    edited_at: datetime
+    published_by: str | None
+    published_at: datetime | None
+    hook: Hook
+
+
+class HookWithVersions(ShownHook):
+    versions: list[Version]
+
+
+class Hooks(BaseModel):
+    """A page of hooks, each in its newest version."""
+
+    items: list[ShownHook]
+    next: UUID | None
+
+
+class Messages(BaseModel):
+    """What holds for all hooks: how many messages a customer gets at most in one of their days; null is any number."""
+
+    daily_cap: Annotated[int | None, Field(ge=0, le=10_000)]
+
+
+def routes(part: FoldPart, addresses: Addresses) -> APIRouter:
+    """Create, read, edit, publish, pause and resume hooks."""
+    router = APIRouter(prefix="/v1", tags=["hooks"])
+
+    @router.post("/hooks", status_code=201, summary="A new hook, as a draft")
+    async def create(hook: Hook, who: Writer) -> SavedHook:
+        refuse_faulty(hook, addresses.allowed)
+        async with part.tx() as tx:
+            id, secret = await hooks.create(tx, hook, who.subject)
+            return await _saved(tx, id, secret)
+
+    @router.get("/hooks", summary="The hooks, the oldest first")
+    async def page(_: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: UUID | None = None) -> Hooks:
+        async with part.read() as tx:
+            rows = await hooks.page(tx, limit + 1, cursor)
+        items = [shown(row) for row in rows[:limit]]
+        return Hooks(items=items, next=items[-1].id if len(rows) > limit else None)
+
+    @router.get("/hooks/{id}", summary="A hook with all its versions")
+    async def read(id: UUID, _: Reader) -> HookWithVersions:
+        async with part.read() as tx:
+            row = await hooks.one(tx, id)
+            versions = [
+                Version(
+                    **{name: each[name] for name in Version.model_fields if name != "hook"},
+                    hook=Hook.model_validate_json(each["content"]),
+                )
+                for each in await hooks.versions(tx, id)
+            ]
+        return HookWithVersions(**shown(row).model_dump(), versions=versions)
+
+    @router.put("/hooks/{id}", summary="Edit a hook: a new version, as a draft; the live one stays in force")
+    async def edit(id: UUID, hook: Hook, who: Writer) -> SavedHook:
+        refuse_faulty(hook, addresses.allowed)
+        async with part.tx() as tx:
+            secret = await hooks.edit(tx, id, hook, who.subject)
+            return await _saved(tx, id, secret)
+
+    @router.post("/hooks/{id}/publish", summary="Put the newest version in force, for what is folded from now on")
+    async def publish(id: UUID, who: Writer) -> ShownHook:
+        """Every event falls under exactly one version."""
+        async with part.tx() as tx:
+            await hooks.publish(tx, id, who.subject)
+            return shown(await hooks.one(tx, id))
+
+    @router.post("/hooks/{id}/pause", summary="Stop a hook and withhold its queued messages, within a second")
+    async def pause(id: UUID, who: Writer) -> ShownHook:
+        async with part.tx() as tx:
+            await hooks.pause(tx, id, who.subject, f"paused by {who.subject}")
+            return shown(await hooks.one(tx, id))
+
+    @router.post("/hooks/{id}/resume", summary="Put a paused hook in force again, in the version that was live")
+    async def resume(id: UUID, who: Writer) -> ShownHook:
+        async with part.tx() as tx:
+            await hooks.resume(tx, id, who.subject)
+            return shown(await hooks.one(tx, id))
+
+    @router.get("/workspace/messages", summary="The limit on all messages of a customer's day")
+    async def limit(_: Reader) -> Messages:
+        async with part.read() as tx:
+            return Messages(daily_cap=await hooks.daily_cap(tx))
+
+    @router.put("/workspace/messages", summary="Set the limit on all messages of a customer's day")
+    async def set_limit(messages: Messages, who: Writer) -> Messages:
+        async with part.tx() as tx:
+            await hooks.set_daily_cap(tx, messages.daily_cap, who.subject)
+        return messages
+
+    return router
+
+
+async def _saved(tx: Tx, id: UUID, secret: str | None) -> SavedHook:
+    saved = shown(await hooks.one(tx, id))
+    event = saved.trigger.event
+    said = warnings(saved, await vocabulary.names(tx), await vocabulary.properties(tx, event))
+    return SavedHook(**saved.model_dump(), warnings=said, secret=secret)
+
+
+def shown(row: hooks.Row) -> ShownHook:
+    """A hook's row as it is answered."""
+    names = ShownHook.model_fields.keys() - Hook.model_fields.keys()
+    return ShownHook(**Hook.model_validate_json(row["content"]).model_dump(), **{name: row[name] for name in names})

@@ -1,0 +1,143 @@
+"""Why a hook did or did not send, and what a draft would do."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from libs.common.auth import Principal, require
+from libs.common.db import Tx
+from libs.common.errors import Invalid
+from libs.common.fold.decider import Cause
+from libs.common.fold.part import FoldPart
+from services.triggers import hooks, queries
+from services.triggers.decider import TriggersHandler
+from services.triggers.domain.causes import Happened
+from services.triggers.domain.explain import Explanation, Record, explain
+from services.triggers.domain.rules import CompiledHook, Rules, compiled
+from services.triggers.domain.state import Recipient
+from services.triggers.why import NO_EVENT, happened, in_force, why
+
+Reader = Annotated[Principal, Depends(require("hooks:read"))]
+Version = Annotated[int | None, Field(ge=1, le=2**31 - 1)]
+
+
+class Answer(BaseModel):
+    """`verdict` for machines, `sentence` for people, `details` for both."""
+
+    customer: str | None
+    hook: UUID
+    verdict: str = Field(examples=["sent"])
+    sentence: str
+    details: dict[str, Any]
+
+
+class Sample(BaseModel):
+    """An event as it might happen. `time` is when (now, unless it is given)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    properties: dict[str, Any] = Field(default={}, examples=[{"revenue": 60}])
+    traits: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    time: AwareDatetime | None = None
+
+
+class Trial(BaseModel):
+    """On what to try a hook: a customer's last event of that name, or a sample; or a sample as this customer's.
+
+    `traits` are those of a sample customer. `version` is the newest, unless it is given.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    customer: str | None = Field(default=None, examples=["user:ann"])
+    event: Sample | None = None
+    traits: dict[str, Any] | None = None
+    version: Version = None
+
+
+class Tried(Answer):
+    """What the hook would do. `condition` has each comparison with the values it met; `text` is what would be sent."""
+
+    version: int
+    condition: dict[str, Any] | None
+    title: str | None
+    text: str | None
+
+
+def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
+    """Ask why, and try."""
+    router = APIRouter(prefix="/v1/hooks/{id}", tags=["hooks"])
+
+    @router.get("/why", summary="Why did, or didn't, a customer get this hook's message?")
+    async def ask(
+        id: UUID,
+        customer: Annotated[str, Query(min_length=1, max_length=600, examples=["user:ann"])],
+        _: Reader,
+        version: Annotated[Version, Query()] = None,
+    ) -> Answer:
+        """Always answers, in one sentence, about the customer's last event of the hook's name."""
+        explanation = await why(part, handler, id, customer, version)
+        return Answer(customer=customer, hook=id, **_parts(explanation))
+
+    @router.post("/test", summary="Try a hook on a sample or on a customer's last event; nothing is sent or changed")
+    async def test(id: UUID, trial: Trial, _: Reader) -> Tried:
+        if trial.customer is None and trial.event is None:
+            raise Invalid("Give a customer, whose last event is taken, or an event as a sample; or both.")
+        if trial.customer is not None and trial.traits is not None:
+            raise Invalid("The traits are the customer's own: leave them out, or leave out the customer.")
+        async with part.read() as tx:
+            version = trial.version or (await hooks.one(tx, id))["version"]
+            hook = compiled(str(id), version, await hooks.content(tx, id, version))
+            explanation = await _tried(tx, part, handler, hook, trial)
+        details = dict(explanation.details)
+        return Tried(
+            customer=trial.customer,
+            hook=id,
+            version=version,
+            condition=details.pop("condition", None),
+            title=details.pop("title", None),
+            text=details.pop("text", None),
+            **_parts(Explanation(explanation.verdict, explanation.sentence, details)),
+        )
+
+    return router
+
+
+async def _tried(tx: Tx, part: FoldPart, handler: TriggersHandler, hook: CompiledHook, trial: Trial) -> Explanation:
+    event = hook.hook.trigger.event
+    if trial.customer is None:
+        rules = Rules(handler.decider.zone, await hooks.daily_cap(tx))
+        return explain(
+            hook,
+            _sample(event, trial.event or Sample(), {"id": "sample", "traits": trial.traits or {}}, rules),
+            Recipient(),
+        )
+    customer = await handler.customers.resolve(tx, trial.customer)
+    rules = await in_force(tx, part, handler.decider, customer)
+    state = await handler.customers.state(tx, customer) or Recipient()
+    last = await queries.last_event(tx, customer, event if trial.event is None else None)
+    if trial.event is not None:
+        snapshot = {"id": str(customer)} if last is None else msgspec.json.decode(last["data"])["customer"]
+        return explain(hook, _sample(event, trial.event, snapshot, rules), state)
+    if last is None:
+        said = f"No {event} of this customer was ever seen: give an event as a sample to try the hook on."
+        return Explanation(NO_EVENT, said)
+    return explain(hook, happened(last, rules), state)
+
+
+def _sample(name: str, sample: Sample, snapshot: dict[str, Any], rules: Rules) -> Record:
+    """The sample as if it had just been received."""
+    now = datetime.now(UTC)
+    said = {"properties": sample.properties, "traits": sample.traits, "context": sample.context}
+    body = Happened(name, "track", msgspec.Raw(msgspec.json.encode({**said, "customer": snapshot})))
+    cause = Cause("sample", "track.v1", "/apps/sample", sample.time or now, now, 0, False, None, body)
+    return Record(body, cause, rules)
+
+
+def _parts(explanation: Explanation) -> dict[str, Any]:
+    return {"verdict": explanation.verdict, "sentence": explanation.sentence, "details": explanation.details}

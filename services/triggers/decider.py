@@ -1,0 +1,83 @@
+"""Triggers as a decider of the fold: the domain's functions, the compiled hooks of each rulebook, the projection."""
+
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from libs.common.db import Tx
+from libs.common.errors import Invalid, Unavailable
+from libs.common.fold import rulebooks
+from libs.common.fold.decider import Applied, Cause
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.work import Outcome, Work
+from libs.common.records import Envelope, Fact
+from services.triggers import store
+from services.triggers.domain import causes, state
+from services.triggers.domain.decide import decide
+from services.triggers.domain.evolve import evolve
+from services.triggers.domain.rules import Rulebook, Rules, rules
+from services.triggers.domain.state import Recipient
+from services.triggers.vocabulary import Vocabulary
+
+_KEPT = 16  # rulebooks: a replay meets them one after the other
+
+
+class TriggersDecider:
+    """What the fold calls. `zone` is the workspace's."""
+
+    source = "/triggers"
+    state = Recipient
+
+    def __init__(self, partitions: int, zone: ZoneInfo) -> None:
+        self.vocabulary = Vocabulary(partitions)
+        self.zone = zone
+        self._rules: dict[int, Rules] = {}
+
+    def read(self, envelope: Envelope) -> causes.Happened | None:
+        return causes.read(envelope)
+
+    def decide(self, state: Recipient, cause: Cause, rules: Rules) -> list[Fact]:
+        return decide(state, cause, rules)
+
+    def evolve(self, state: Recipient, cause: Cause, facts: list[Fact]) -> None:
+        evolve(state, cause, facts)
+
+    def absorb(self, survivor: Recipient, other: Recipient) -> None:
+        state.absorb(survivor, other)
+
+    async def rules(self, tx: Tx, rulebook: int) -> Rules:
+        """The live hooks of a rulebook, compiled once. Raises Unavailable when this release cannot compile them."""
+        if rulebook not in self._rules:
+            content = await rulebooks.content(tx, "triggers", rulebook)
+            book = Rulebook(None, []) if content is None else msgspec.json.decode(content, type=Rulebook)
+            if len(self._rules) > _KEPT:
+                self._rules = {}
+            try:
+                self._rules[rulebook] = rules(book, self.zone)
+            except (Invalid, ValueError) as error:
+                raise Unavailable(f"rulebook {rulebook} holds a hook that this release cannot read: {error}") from error
+        return self._rules[rulebook]
+
+    async def project(self, tx: Tx, applied: list[Applied[Recipient]]) -> None:
+        await store.project(tx, applied)
+        await self.vocabulary.learn(tx, applied)
+
+
+class TriggersHandler(DeciderHandler[Recipient, Rules]):
+    """The fold's handler, which tells the vocabulary, and whoever delivers, when a batch has been committed."""
+
+    decider: TriggersDecider
+
+    def __init__(self, partitions: int, zone: ZoneInfo) -> None:
+        super().__init__("triggers", TriggersDecider(partitions, zone))
+        self.on_decided: Callable[[], None] = lambda: None
+
+    async def apply(self, tx: Tx, work: Work) -> Outcome:
+        vocabulary, partition = self.decider.vocabulary, work.where.partition
+        vocabulary.begin(partition)
+        outcome = await super().apply(tx, work)
+        outcome.committed.append(lambda: vocabulary.committed(partition))
+        if outcome.outgoing:
+            outcome.committed.append(lambda: self.on_decided())
+        return outcome

@@ -1,0 +1,1 @@
+"""Getting messages to people: leased rows, the inbox, webhooks."""

@@ -1,0 +1,54 @@
+"""Where webhooks may go: to public addresses, resolved once and connected to as they were checked."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from services.triggers.settings import Network
+
+_NAT64 = ip_network("64:ff9b::/96")
+Address = IPv4Address | IPv6Address
+
+
+class Refused(Exception):
+    """The host leads to an address that nothing may be sent to. Trying again would not be safer."""
+
+
+class Addresses:
+    """Resolves hosts; refuses all that is not public, but for the networks in `also` (development, an own network)."""
+
+    def __init__(self, also: Sequence[Network]) -> None:
+        self._also = also
+
+    def allowed(self, address: Address) -> bool:
+        """Whether an address is public, however it is written; an IPv4 address inside an IPv6 one counts as itself."""
+        inner = embedded(address)
+        if any(inner.version == network.version and inner in network for network in self._also):
+            return True
+        return inner.is_global and not inner.is_multicast and not inner.is_reserved
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, IPv4 first. Raises Refused when one of them is not allowed, OSError for no host."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(ip_address(str(each[4][0]).partition("%")[0]) for each in found))
+        for address in addresses:
+            if not self.allowed(address):
+                raise Refused(f"{host} leads to {address}, which is no public address")
+        return [str(address) for address in sorted(addresses, key=lambda address: address.version)]
+
+
+def embedded(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for (mapped, compatible, 6to4, Teredo, NAT64), else the address."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address

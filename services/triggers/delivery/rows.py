@@ -1,0 +1,172 @@
+"""Message rows that workers lease, and what became of them, recorded with its fact in one transaction."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from libs.common import bulk
+from libs.common.db import Tx
+from libs.common.facts import MessageQueued
+from libs.common.fold.customers import Row as Account
+from libs.common.fold.decider import Applied, Cause
+from libs.common.fold.loop import Fold
+from libs.common.ids import derived
+from libs.common.log.append import append
+from libs.common.log.partition import partition_of
+from libs.common.log.reader import Where
+from libs.common.topics import JOURNAL
+from services.triggers.decider import TriggersHandler
+from services.triggers.domain.causes import Settled
+from services.triggers.domain.state import Recipient
+from services.triggers.models import deliveries
+
+Row = Mapping[str, Any]
+
+
+class Verdict(NamedTuple):
+    """What became of a message: a reason (for machines) if it was withheld, and a detail for people."""
+
+    state: Literal["sent", "failed", "withheld"]
+    reason: str | None = None
+    detail: str | None = None
+
+
+SENT = Verdict("sent")
+
+# The endpoints with queued messages, each found by one step along the index however many messages it has.
+_ENDPOINTS = """
+WITH RECURSIVE each(endpoint) AS (
+  (SELECT endpoint FROM triggers.deliveries WHERE state = 'queued' ORDER BY endpoint LIMIT 1)
+  UNION ALL
+  SELECT (SELECT d.endpoint FROM triggers.deliveries d
+          WHERE d.state = 'queued' AND d.endpoint > each.endpoint ORDER BY d.endpoint LIMIT 1)
+  FROM each WHERE each.endpoint IS NOT NULL
+) SELECT endpoint FROM each WHERE endpoint <> 'inbox'
+"""
+_LEASE = """
+UPDATE triggers.deliveries AS d
+SET lease = $1, next_at = clock_timestamp() + $2::interval, attempts = d.attempts + 1
+FROM (
+  SELECT q.customer, q.id FROM triggers.deliveries AS q WHERE q.state = 'queued' AND {which}
+  LIMIT $3 FOR UPDATE SKIP LOCKED
+) AS due JOIN triggers.deliveries AS r USING (customer, id) JOIN triggers.hooks AS h ON h.id = r.hook
+WHERE d.customer = due.customer AND d.id = due.id
+RETURNING d.*, h.secret, h.status
+"""
+_DUE = _LEASE.format(which="q.endpoint = $4 AND q.next_at <= clock_timestamp() ORDER BY q.next_at")
+_PAUSED = _LEASE.format(which="q.lease IS NULL AND q.hook IN (SELECT id FROM triggers.hooks WHERE status = 'paused')")
+_OURS = """
+SELECT * FROM triggers.deliveries
+WHERE customer = ANY($1::uuid[]) AND id = ANY($2::uuid[]) AND state = 'queued' AND lease = $3
+ORDER BY customer, id FOR UPDATE
+"""
+_SETTLE = f"""
+UPDATE triggers.deliveries AS d SET state = n.state, reason = n.reason, detail = n.detail, settled_at = $6, lease = NULL
+FROM {bulk.unnest(deliveries, ("customer", "id", "state", "reason", "detail"))} AS n(customer, id, state, reason, detail)
+WHERE d.customer = n.customer AND d.id = n.id
+"""
+_AGAIN = """
+UPDATE triggers.deliveries SET next_at = clock_timestamp() + $4::interval, lease = NULL, detail = $5
+WHERE customer = ANY($1::uuid[]) AND id = $2 AND lease = $3 AND state = 'queued'
+"""
+
+
+async def endpoints(tx: Tx) -> list[str]:
+    """Where queued webhooks go to."""
+    return [row["endpoint"] for row in await tx.fetch(_ENDPOINTS)]
+
+
+async def lease(tx: Tx, owner: UUID, endpoint: str, limit: int, length: timedelta) -> list[Row]:
+    """Take up to `limit` messages that are due, those that wait longest first; they are due again after `length`."""
+    rows: list[Row] = await tx.fetch(_DUE, owner, length, limit, endpoint)
+    return rows
+
+
+async def lease_paused(tx: Tx, owner: UUID, limit: int, length: timedelta) -> list[Row]:
+    """Take queued messages of paused hooks that nobody is sending at this moment."""
+    rows: list[Row] = await tx.fetch(_PAUSED, owner, length, limit)
+    return rows
+
+
+async def again(tx: Tx, handler: TriggersHandler, owner: UUID, row: Row, pause: timedelta, error: str) -> None:
+    """Give a message back, to be tried again after `pause`."""
+    customers = [row["customer"], await handler.customers.survivor(tx, row["customer"])]
+    await tx.execute(_AGAIN, customers, row["id"], owner, pause, error)
+
+
+async def settle(
+    tx: Tx,
+    fold: Fold,
+    handler: TriggersHandler,
+    owner: UUID,
+    leased: Sequence[Row],
+    judge: Callable[[Row, Iterable[Recipient]], Verdict],
+) -> int:
+    """Record what became of leased messages: the rows and the facts, in the transaction given; how many it were.
+
+    `judge` is given each row and the locked states of its customer (two while a merge is under way). Rows whose lease
+    was lost are left alone. Customers are locked before their rows, as the fold does.
+    """
+    accounts = await handler.customers.load(tx, {row["customer"] for row in leased})
+    while further := {row.went_into for row in accounts.values() if row.went_into} - accounts.keys():
+        accounts |= await handler.customers.load(tx, further)
+    rows = await tx.fetch(_OURS, list(accounts), [row["id"] for row in leased], owner)
+    if not rows:
+        return 0
+    status = {row["id"]: row for row in leased}
+    now = datetime.now(UTC)
+    places = await _places(tx, fold, {_survivor(accounts, row["customer"]).id for row in rows})
+    rules = await handler.decider.rules(tx, next(iter(places.values())).rulebook)
+    settled: list[tuple[object, ...]] = []
+    applied: list[Applied[Recipient]] = []
+    for row in sorted(rows, key=lambda row: (row["occurred_at"], row["id"])):
+        account = _survivor(accounts, row["customer"])
+        verdict = judge(
+            status[row["id"]], {id(each): each.state for each in (accounts[row["customer"]], account)}.values()
+        )
+        settled.append((row["customer"], row["id"], *verdict))
+        place = places[account.id]
+        applied.append(handler.decided(account, _cause(row, verdict, now), rules, f"{place.at}/{place.rulebook}"))
+    await handler.customers.save(tx, accounts.values())
+    await tx.execute(_SETTLE, *bulk.transposed(settled), now)
+    await append(tx, fold.writes, [record for each in applied for record in handler.outgoing(each)], fold.partitions)
+    return len(rows)
+
+
+class _Place(NamedTuple):
+    at: str
+    rulebook: int
+
+
+async def _places(tx: Tx, fold: Fold, customers: Iterable[UUID]) -> dict[UUID, _Place]:
+    """Where in the journal the locked customers stand: what their facts are stamped with."""
+    partitions = {customer: partition_of(str(customer), fold.partitions) for customer in customers}
+    stored = {
+        partition: await fold.positions.load(tx, Where(JOURNAL, partition)) for partition in set(partitions.values())
+    }
+    return {
+        customer: _Place(f"{partition}/{stored[partition].position.next}", stored[partition].rulebook)
+        for customer, partition in partitions.items()
+    }
+
+
+def _survivor(accounts: Mapping[UUID, Account[Recipient]], customer: UUID) -> Account[Recipient]:
+    account = accounts[customer]
+    while account.went_into is not None:
+        account = accounts[account.went_into]
+    return account
+
+
+def _cause(row: Row, verdict: Verdict, now: datetime) -> Cause:
+    """Follows from the fact that queued the message: its id and depth are kept, so that chains of hooks end."""
+    body = Settled(
+        str(row["id"]),
+        str(row["hook"]),
+        row["version"],
+        row["channel"],
+        verdict.state,
+        verdict.reason or verdict.detail or "",
+    )
+    queued = str(derived(row["cause"], MessageQueued.TYPE, str(row["hook"])))
+    return Cause(queued, "Settled", "/triggers", now, now, row["depth"], False, row["traceparent"], body)

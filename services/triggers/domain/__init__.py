@@ -1,0 +1,1 @@
+"""The rules of messages: pure, no clock, no I/O."""

@@ -1,0 +1,79 @@
+"""Why a hook does what it does with a record: one function, asked by `why` and by `test`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from libs.common.cel import Operand
+from libs.common.fold.decider import Cause
+from services.triggers.domain.causes import Happened
+from services.triggers.domain.decide import withheld
+from services.triggers.domain.rules import CompiledHook, Rules
+from services.triggers.domain.state import Recipient
+
+WOULD_SEND = "would_send"
+WITHHELD = "withheld"
+CONDITION_FALSE = "condition_false"
+PROPERTY_ABSENT = "property_absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A verdict: a word for machines, a sentence for people, and what it rests on."""
+
+    verdict: str
+    sentence: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record, real or a sample, under the rules in force."""
+
+    happened: Happened
+    cause: Cause
+    rules: Rules
+
+
+def explain(hook: CompiledHook, record: Record, recipient: Recipient) -> Explanation:
+    """What `hook` makes of a record for somebody who is as `recipient`: pure, nothing is sent or changed."""
+    happened, cause = record.happened, record.cause
+    what = f"{happened.name} of {cause.time:%Y-%m-%d %H:%M:%S} UTC"
+    details: dict[str, Any] = {
+        "event": {"id": cause.id, "name": happened.name, "time": cause.time.isoformat()},
+        "condition": condition(hook, happened, cause),
+    }
+    outcome = hook.matches(happened, cause)
+    if not outcome.matched:
+        why = details["condition"]["explanation"]
+        verdict = CONDITION_FALSE if outcome.absent is None else PROPERTY_ABSENT
+        return Explanation(verdict, f"The {what} did not match: the condition was {why}.", details)
+    text = hook.render(happened, cause)
+    details |= {"title": text.title, "text": text.text}
+    why_not = withheld(hook, recipient, happened, cause, record.rules)
+    if why_not is not None:
+        details |= {"reason": why_not.reason, "rule": why_not.detail}
+        return Explanation(WITHHELD, f"The {what} matched, but the message is withheld: {why_not.detail}.", details)
+    return Explanation(WOULD_SEND, f"The {what} matched, and nothing withholds the message.", details)
+
+
+def condition(hook: CompiledHook, happened: Happened, cause: Cause) -> dict[str, Any]:
+    """The condition, whether it held, why, and each comparison in it with the values that it met."""
+    if hook.condition is None:
+        return {"source": None, "matched": True, "explanation": "true: the hook has no condition", "operands": []}
+    variables = happened.variables(cause)
+    return {
+        "source": hook.condition.source,
+        "matched": hook.matches(happened, cause).matched,
+        "explanation": hook.condition.explain(*variables),
+        "operands": [_shown(operand) for operand in hook.condition.operands(*variables)],
+    }
+
+
+def _shown(operand: Operand) -> dict[str, Any]:
+    return {
+        "comparison": operand.text,
+        "held": operand.value,
+        "values": dict(operand.values),
+        "absent": list(operand.absent),
+        "error": operand.error,
+    }

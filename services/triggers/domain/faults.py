@@ -1,0 +1,61 @@
+"""What is checked before a hook is kept: its condition and texts compile, its webhook may go where it says."""
+
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from libs.common.cel import ConditionError, compile_condition
+from libs.common.errors import Invalid
+from libs.common.liquid import TemplateError, compile_template
+from services.triggers.domain.hook import Hook
+
+ROOTS = ("event", "customer")
+
+
+class Fault(NamedTuple):
+    """What is wrong with a hook: in which part of it, and where in that part."""
+
+    at: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+
+    def sentence(self) -> str:
+        place = "" if self.line is None else f" at line {self.line}"
+        place += "" if self.column is None else f", column {self.column}"
+        return f"{self.at}{place}: {self.message}"
+
+
+def refuse_faulty(hook: Hook, allowed: Callable[[IPv4Address | IPv6Address], bool]) -> None:
+    """Raises Invalid that names every fault, each with the hook's part (`at`), line and column."""
+    if faults := list(_faults(hook, allowed)):
+        raise Invalid(
+            f"The hook cannot be kept: {'; '.join(fault.sentence() for fault in faults)}.",
+            errors=[{name: value for name, value in fault._asdict().items() if value is not None} for fault in faults],
+        )
+
+
+def _faults(hook: Hook, allowed: Callable[[IPv4Address | IPv6Address], bool]) -> Iterator[Fault]:
+    if hook.trigger.when is not None:
+        try:
+            compile_condition(hook.trigger.when)
+        except ConditionError as error:
+            yield Fault("trigger.when", error.message, error.line, error.column)
+    for at, source in (("action.title", hook.action.title), ("action.text", hook.action.text)):
+        if source is not None:
+            yield from _template(at, source)
+    if (address := hook.action.address) is not None and not allowed(address):
+        yield Fault("action.url", f"{address} is no public address, so nothing is sent there")
+
+
+def _template(at: str, source: str) -> Iterator[Fault]:
+    try:
+        template = compile_template(source)
+    except TemplateError as error:
+        yield Fault(at, error.message, error.line, error.column)
+        return
+    for path in sorted(template.variables):
+        if path.partition(".")[0] not in ROOTS:
+            offset = max(0, source.find(path))
+            line, column = source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+            yield Fault(at, f"{path} is unknown: a text may use event.… and customer.…", line, column)

@@ -1,0 +1,122 @@
+"""The hook: what marketers write, as trigger, action, reward and investment."""
+
+import ipaddress
+import re
+from datetime import timedelta
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from libs.common.cel import MAX_LENGTH
+from libs.common.facts import Channel
+from libs.common.liquid import MAX_SOURCE
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+LONGEST = timedelta(days=366)
+
+
+def duration(text: str) -> timedelta:
+    """`90s`, `15m`, `1h`, `30d` or `2w`. Raises ValueError for anything else, and outside of 1 s to 366 d."""
+    match = re.fullmatch(r"(\d{1,8})([smhdw])", text, re.ASCII)
+    given = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
+    if not timedelta(0) < given <= LONGEST:
+        raise ValueError("a duration is a number and s, m, h, d or w, from 1s to 366d: 90s, 1h, 30d")
+    return given
+
+
+def _checked(text: str) -> str:
+    duration(text)
+    return text
+
+
+def _web_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"this is no address: {error}") from error
+    if parts.scheme not in ("https", "http") or not host or re.search(r"[\s\x00-\x1f\\]", url) or not url.isascii():
+        raise ValueError("a webhook goes to an address such as https://shop.example/hooks (ASCII, no spaces)")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("leave user and password out of the address: webhooks are signed instead")
+    return url
+
+
+Duration = Annotated[str, AfterValidator(_checked), Field(examples=["30d"])]
+WebAddress = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
+Template = Annotated[str, Field(min_length=1, max_length=MAX_SOURCE, description="Liquid over `event` and `customer`")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Trigger(_Strict):
+    """What must happen: an event or a fact under the name that marketers know, and a condition on it."""
+
+    event: str = Field(min_length=1, max_length=256, examples=["Order Completed"])
+    when: str | None = Field(
+        default=None,
+        max_length=MAX_LENGTH,
+        description="CEL over `event` and `customer`; without one, always",
+        examples=["event.properties.revenue > 50"],
+    )
+
+
+class Action(_Strict):
+    """The message, and how it reaches people: in their inbox, or as a signed webhook to `url`."""
+
+    channel: Channel
+    title: Template | None = None
+    text: Template
+    url: WebAddress | None = None
+
+    @model_validator(mode="after")
+    def _address_for_webhooks_only(self) -> Self:
+        if (self.channel == "webhook") != (self.url is not None):
+            raise ValueError("a webhook needs a url" if self.url is None else "only a webhook has a url")
+        return self
+
+    @property
+    def endpoint(self) -> str:
+        """What shares a limit of concurrent deliveries: `inbox`, or scheme, host and port."""
+        if self.url is None:
+            return "inbox"
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+    @property
+    def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """The IP address that the url names, if it names one instead of a host."""
+        try:
+            return ipaddress.ip_address(urlsplit(self.url or "").hostname or "")
+        except ValueError:
+            return None
+
+
+class Cap(_Strict):
+    """At most `count` messages of the hook to a customer in any `period`, by when the events happened."""
+
+    count: int = Field(ge=1, le=100)
+    period: Duration
+
+
+class Limits(_Strict):
+    """When a match sends nothing: the cap is reached, or the event reached us later than `freshness` after it happened
+    (unless `history` is accepted)."""
+
+    cap: Cap | None = None
+    freshness: Duration = "1h"
+    history: bool = False
+
+
+class Hook(_Strict):
+    """A hook: trigger, action, (variable) reward and investment, after the Hook model; and its limits."""
+
+    name: str = Field(min_length=1, max_length=120, examples=["Thank you for a big order"])
+    trigger: Trigger
+    action: Action
+    reward: dict[str, JsonValue] | None = None
+    investment: dict[str, JsonValue] | None = None
+    limits: Limits = Limits()

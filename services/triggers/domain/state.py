@@ -1,0 +1,63 @@
+"""What triggers remembers of a customer to decide by: opted out or not, and when messages were sent to them."""
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+
+import msgspec
+
+#: Days of which the number of messages is kept, the newest.
+DAYS = 60
+#: Times of messages kept for each hook, the newest; more where its cap counts further.
+TIMES = 50
+
+
+class Recipient(msgspec.Struct, omit_defaults=True):
+    """A customer as somebody who gets messages.
+
+    `off_since` is when they opted out. `sent` holds for each hook when the events happened whose messages were queued, in
+    milliseconds since 1970, sorted. `days` counts all hooks' messages by the customer's local day.
+    """
+
+    off_since: datetime | None = None
+    sent: dict[str, list[int]] = {}
+    days: dict[str, int] = {}
+
+
+def milliseconds(time: datetime) -> int:
+    """Since 1970, rounded down."""
+    return int(time.timestamp() * 1000)
+
+
+def reached(sent: Iterable[int], time: int, count: int, period: timedelta) -> bool:
+    """Whether one more message at `time` would make more than `count` within some span shorter than `period`.
+
+    Looks to both sides, as events may come late: whatever order they come in, no span ever holds more.
+    """
+    length = int(period.total_seconds() * 1000)
+    times = sorted([*sent, time])
+    return any(
+        last - first < length and first <= time <= last for first, last in zip(times, times[count:], strict=False)
+    )
+
+
+def note(recipient: Recipient, hook: str, time: datetime, day: date, kept: int) -> None:
+    """Count a message of `hook` for an event at `time`, which is on the customer's `day`."""
+    times = sorted([*recipient.sent.get(hook, ()), milliseconds(time)])
+    recipient.sent[hook] = times[-max(kept, TIMES) :]
+    recipient.days[day.isoformat()] = recipient.days.get(day.isoformat(), 0) + 1
+    recipient.days = _newest(recipient.days)
+
+
+def absorb(survivor: Recipient, other: Recipient) -> None:
+    """Two customers were one: their messages add up, and whoever opted out stays so. Total."""
+    for hook, times in other.sent.items():
+        survivor.sent[hook] = sorted([*survivor.sent.get(hook, ()), *times])
+    for day, count in other.days.items():
+        survivor.days[day] = survivor.days.get(day, 0) + count
+    survivor.days = _newest(survivor.days)
+    stops = [since for since in (survivor.off_since, other.off_since) if since is not None]
+    survivor.off_since = min(stops, default=None)
+
+
+def _newest(days: dict[str, int]) -> dict[str, int]:
+    return days if len(days) <= DAYS else {day: days[day] for day in sorted(days)[-DAYS:]}

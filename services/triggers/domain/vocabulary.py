@@ -1,0 +1,62 @@
+"""Which names and properties events have had, and what a hook uses that none had."""
+
+from collections.abc import Iterator, Mapping, Set
+from datetime import timedelta
+from difflib import get_close_matches
+
+from libs.common.cel import compile_condition
+from libs.common.liquid import compile_template
+from services.triggers.domain.causes import FACT_NAMES
+from services.triggers.domain.hook import Hook
+
+SEEN_WITHIN = timedelta(days=30)
+DEEPEST = 3
+#: Longer names and paths are not remembered.
+LONGEST = 256
+#: Paths remembered for each event name (in a partition, by a process); others are not looked at.
+MOST_PATHS = 300
+
+_PROPERTIES = "event.properties."
+
+
+def paths(properties: Mapping[str, object], before: str = "", depth: int = 1) -> Iterator[str]:
+    """The dotted paths of an event's properties, objects inside them too."""
+    for name, value in properties.items():
+        path = f"{before}{name}"
+        if len(path) > LONGEST:
+            continue
+        yield path
+        if isinstance(value, dict) and depth < DEEPEST:
+            yield from paths(value, f"{path}.", depth + 1)
+
+
+def used(hook: Hook) -> set[str]:
+    """The paths below `event.properties` that the hook's condition and texts use."""
+    found = set(compile_condition(hook.trigger.when).paths) if hook.trigger.when else set()
+    for source in filter(None, (hook.action.title, hook.action.text)):
+        found |= compile_template(source).variables
+    return {path.removeprefix(_PROPERTIES) for path in found if path.startswith(_PROPERTIES)}
+
+
+def warnings(hook: Hook, names: Set[str], properties: Set[str]) -> list[str]:
+    """Sentences about what the hook waits for and nobody has sent lately.
+
+    `names` are the events of the last 30 days, `properties` the paths of the hook's own.
+    """
+    event = hook.trigger.event
+    if event in FACT_NAMES:
+        properties = set(FACT_NAMES[event])
+    elif event not in names:
+        return [f"No event named {event!r} was seen in the last 30 days{_nearest(event, names | FACT_NAMES.keys())}."]
+    known = {path.partition("[")[0] for path in properties}
+    return [
+        f"No {event} of the last 30 days had the property {path!r}{_nearest(path, known)}."
+        for path in sorted(used(hook))
+        if path.partition("[")[0] not in known and path.count(".") < DEEPEST
+    ]
+
+
+def _nearest(wanted: str, known: Set[str]) -> str:
+    lowered = {name.lower(): name for name in sorted(known)}
+    near = get_close_matches(wanted.lower(), lowered, 1)
+    return f": did you mean {lowered[near[0]]!r}?" if near else ""

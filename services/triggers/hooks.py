@@ -1,0 +1,201 @@
+"""Hooks as rows: drafts, versions, publication. Each function takes the caller's transaction and does not commit."""
+
+import base64
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db import Tx
+from libs.common.errors import Conflict, NotFound
+from libs.common.fold import rulebooks
+from libs.common.ids import fresh
+from services.triggers.domain.hook import Hook
+from services.triggers.domain.rules import Live, Rulebook
+
+Row = Mapping[str, Any]
+
+_HOOK = (
+    "SELECT h.*, v.content, v.edited_by, v.edited_at, live.published_at, live.published_by, first.published_at AS first_at"
+    " FROM triggers.hooks h JOIN triggers.hook_versions v ON v.hook = h.id AND v.version = h.version"
+    " LEFT JOIN triggers.hook_versions live ON live.hook = h.id AND live.version = h.live_version"
+    " LEFT JOIN LATERAL (SELECT min(published_at) AS published_at FROM triggers.hook_versions"
+    " WHERE hook = h.id) first ON true"
+)
+
+
+async def page(tx: Tx, limit: int, cursor: UUID | None) -> list[Row]:
+    """Hooks in their newest version, the oldest hook first."""
+    rows: list[Row] = await tx.fetch(
+        f"{_HOOK} WHERE $2::uuid IS NULL OR h.id > $2 ORDER BY h.id LIMIT $1", limit, cursor
+    )
+    return rows
+
+
+async def one(tx: Tx, id: UUID) -> Row:
+    """A hook in its newest version. Raises NotFound."""
+    row: Row | None = await tx.fetchrow(f"{_HOOK} WHERE h.id = $1", id)
+    if row is None:
+        raise NotFound(f"There is no hook {id}: GET /v1/hooks lists them.")
+    return row
+
+
+async def versions(tx: Tx, id: UUID) -> list[Row]:
+    """All versions of a hook, the newest first."""
+    rows: list[Row] = await tx.fetch("SELECT * FROM triggers.hook_versions WHERE hook = $1 ORDER BY version DESC", id)
+    return rows
+
+
+async def content(tx: Tx, id: UUID, version: int) -> Hook:
+    """One version of a hook. Raises NotFound."""
+    found = await tx.fetchval(
+        "SELECT content FROM triggers.hook_versions WHERE hook = $1 AND version = $2", id, version
+    )
+    if found is None:
+        raise NotFound(f"The hook {id} has no version {version}.")
+    return Hook.model_validate_json(found)
+
+
+async def create(tx: Tx, hook: Hook, by: str) -> tuple[UUID, str | None]:
+    """A draft; its id, and the secret that signs its webhooks, if it sends any. Raises Conflict when the name is taken."""
+    id, secret = fresh(), _secret() if hook.action.channel == "webhook" else None
+    status = await tx.execute(
+        "INSERT INTO triggers.hooks (id, name, status, version, secret) VALUES ($1, $2, 'draft', 1, $3)"
+        " ON CONFLICT (name) DO NOTHING",
+        id,
+        hook.name,
+        secret,
+    )
+    _refuse_taken(status, hook.name)
+    await _add_version(tx, id, 1, hook, by)
+    return id, secret
+
+
+async def edit(tx: Tx, id: UUID, hook: Hook, by: str) -> str | None:
+    """A new version, a draft; none when nothing is different from the newest. Gives a secret if one was made."""
+    row = await _locked(tx, id)
+    if await content(tx, id, row["version"]) == hook:
+        return None
+    taken = await tx.fetchval("SELECT true FROM triggers.hooks WHERE name = $1 AND id <> $2", hook.name, id)
+    _refuse_taken("INSERT 0 0" if taken else "", hook.name)
+    secret = _secret() if hook.action.channel == "webhook" and row["secret"] is None else None
+    version = row["version"] + 1
+    await _add_version(tx, id, version, hook, by)
+    await tx.execute(
+        "UPDATE triggers.hooks SET name = $2, version = $3, secret = coalesce(secret, $4) WHERE id = $1",
+        id,
+        hook.name,
+        version,
+        secret,
+    )
+    return secret
+
+
+async def publish(tx: Tx, id: UUID, by: str) -> None:
+    """Put the newest version in force. Nothing changes when it is already."""
+    await _lock_workspace(tx)
+    row = await _locked(tx, id)
+    if row["status"] == "live" and row["live_version"] == row["version"]:
+        return
+    await _set(tx, id, "live", row["version"], None)
+    await _put_in_force(tx, by, id)
+    await tx.execute(
+        "UPDATE triggers.hook_versions SET published_at = clock_timestamp(), published_by = $3"
+        " WHERE hook = $1 AND version = $2 AND published_at IS NULL",
+        id,
+        row["version"],
+        by,
+    )
+
+
+async def pause(tx: Tx, id: UUID, by: str, reason: str) -> None:
+    """Take a live hook out of force; its queued messages are withheld. Nothing changes when it is paused already."""
+    await _lock_workspace(tx)
+    row = await _locked(tx, id)
+    if row["status"] == "draft":
+        raise Conflict("The hook was never published, so there is nothing to pause.")
+    if row["status"] == "live":
+        await _set(tx, id, "paused", row["live_version"], reason)
+        await _put_in_force(tx, by)
+
+
+async def resume(tx: Tx, id: UUID, by: str) -> None:
+    """Put the version that was live before the pause in force again."""
+    await _lock_workspace(tx)
+    row = await _locked(tx, id)
+    if row["status"] == "draft":
+        raise Conflict("The hook was never published: POST …/publish puts it in force.")
+    if row["status"] == "paused":
+        await _set(tx, id, "live", row["live_version"], None)
+        await _put_in_force(tx, by, id)
+
+
+async def daily_cap(tx: Tx) -> int | None:
+    """How many messages a customer gets a day from all hooks together; None is any number."""
+    found: int | None = await tx.fetchval("SELECT daily_cap FROM triggers.workspace")
+    return found
+
+
+async def set_daily_cap(tx: Tx, cap: int | None, by: str) -> None:
+    """Change the workspace's cap, for what is folded from now on. The same again changes nothing."""
+    await _lock_workspace(tx)
+    if await daily_cap(tx) != cap:
+        await tx.execute("UPDATE triggers.workspace SET daily_cap = $1", cap)
+        await _put_in_force(tx, by)
+
+
+async def _lock_workspace(tx: Tx) -> None:
+    await tx.execute("SELECT 1 FROM triggers.workspace FOR UPDATE")
+
+
+async def _locked(tx: Tx, id: UUID) -> Row:
+    row: Row | None = await tx.fetchrow("SELECT * FROM triggers.hooks WHERE id = $1 FOR UPDATE", id)
+    if row is None:
+        raise NotFound(f"There is no hook {id}: GET /v1/hooks lists them.")
+    return row
+
+
+async def _set(tx: Tx, id: UUID, status: str, live_version: int, reason: str | None) -> None:
+    await tx.execute(
+        "UPDATE triggers.hooks SET status = $2, live_version = $3, paused_reason = $4,"
+        " paused_at = CASE WHEN $2 = 'paused' THEN clock_timestamp() END WHERE id = $1",
+        id,
+        status,
+        live_version,
+        reason,
+    )
+
+
+async def _put_in_force(tx: Tx, by: str, new: UUID | None = None) -> None:
+    """All live hooks, as they stand in this transaction, become the next rulebook; the hook `new` is so from now on."""
+    rows = await tx.fetch(
+        "SELECT h.id, v.version, v.content FROM triggers.hooks h"
+        " JOIN triggers.hook_versions v ON v.hook = h.id AND v.version = h.live_version"
+        " WHERE h.status = 'live' ORDER BY h.id"
+    )
+    live = [Live(str(row["id"]), row["version"], msgspec.Raw(row["content"].encode())) for row in rows]
+    await rulebooks.publish(tx, "triggers", msgspec.json.encode(Rulebook(await daily_cap(tx), live)), by)
+    # behind the lock of the positions: whatever is folded under this rulebook sees a later clock
+    await tx.execute("UPDATE triggers.hooks SET in_force_at = clock_timestamp() WHERE id = $1", new)
+
+
+async def _add_version(tx: Tx, id: UUID, version: int, hook: Hook, by: str) -> None:
+    await tx.execute(
+        "INSERT INTO triggers.hook_versions (hook, version, content, edited_by) VALUES ($1, $2, $3, $4)",
+        id,
+        version,
+        hook.model_dump_json(),
+        by,
+    )
+
+
+def _refuse_taken(status: str, name: str) -> None:
+    if status == "INSERT 0 0":
+        raise Conflict(f"There is a hook named {name!r} already: names tell hooks apart in reports.")
+
+
+def _secret() -> str:
+    """A Standard Webhooks secret: 24 random bytes."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"

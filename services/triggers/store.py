@@ -1,0 +1,100 @@
+"""What triggers writes beside the customers' states: message rows, last events, what was seen. In the caller's
+transaction, in a few statements for any number of causes."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from libs.common import bulk
+from libs.common.db import Tx
+from libs.common.facts import MessageQueued, MessageWithheld
+from libs.common.fold.decider import Applied, Merged
+from services.triggers.domain.causes import Happened, See
+from services.triggers.domain.decide import message_id
+from services.triggers.domain.state import Recipient
+from services.triggers.domain.vocabulary import LONGEST
+from services.triggers.models import deliveries
+
+_MESSAGE = ("customer", "id", "hook", "version", "channel", "endpoint", "state", "reason", "detail", "title", "text",
+            "event", "cause", "depth", "traceparent", "occurred_at", "settled_at")  # fmt: skip
+_LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "folded_at", "data")
+_MOVED = ", ".join(column.name for column in deliveries.c if column.name != "customer")
+
+# A merged customer's rows become the survivor's: deleted and inserted, as an update of the first column of the key is
+# not possible where tables are distributed by it.
+_MOVE_MESSAGES = f"""
+WITH moved AS (DELETE FROM triggers.deliveries WHERE customer = $1 RETURNING *)
+INSERT INTO triggers.deliveries (customer, {_MOVED}) SELECT $2, {_MOVED} FROM moved ON CONFLICT DO NOTHING
+"""
+_REPLACE = """ON CONFLICT (customer, name) DO UPDATE SET record = excluded.record, type = excluded.type,
+ source = excluded.source, depth = excluded.depth, occurred_at = excluded.occurred_at,
+ received_at = excluded.received_at, folded_at = excluded.folded_at, data = excluded.data"""
+# The clock is read inside the transaction, behind the fence: whoever publishes waits for it, so that comparing it with
+# the time of publication tells under which version a record was folded.
+_KEEP_LAST = f"""
+INSERT INTO triggers.last_events ({", ".join(_LAST)})
+SELECT customer, name, record, type, source, depth, occurred_at, received_at, clock_timestamp(), data
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::timestamptz[],
+  $8::timestamptz[], $9::bytea[]) AS n(customer, name, record, type, source, depth, occurred_at, received_at, data)
+{_REPLACE}
+"""
+_MOVE_EVENTS = f"""
+WITH moved AS (DELETE FROM triggers.last_events WHERE customer = $1 RETURNING *)
+INSERT INTO triggers.last_events ({", ".join(_LAST)})
+SELECT $2, {", ".join(_LAST[1:])} FROM moved {_REPLACE} WHERE last_events.folded_at <= excluded.folded_at
+"""
+_SEE = """
+UPDATE triggers.deliveries AS d SET seen_at = n.seen_at
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS n(customer, id, seen_at)
+WHERE d.customer = n.customer AND d.id = n.id AND d.seen_at IS NULL
+"""
+
+
+async def project(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
+    """Write what is queried, for all causes of a batch, in their order. Does not commit."""
+    await _decisions(tx, applied)
+    await _last_events(tx, applied)
+    seen = [(each.customer, UUID(each.cause.body.message), each.cause.time)
+            for each in applied if isinstance(each.cause.body, See)]  # fmt: skip
+    if seen:
+        await tx.execute(_SEE, *bulk.transposed(seen))
+    for each in applied:
+        if isinstance(each.cause.body, Merged):
+            await tx.execute(_MOVE_MESSAGES, each.cause.body.other, each.customer)
+            await tx.execute(_MOVE_EVENTS, each.cause.body.other, each.customer)
+
+
+async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
+    """A row for each message queued or withheld. One that is there already stays: nothing is ever sent twice."""
+    rows: list[tuple[object, ...]] = []
+    for each in applied:
+        happened, cause = each.cause.body, each.cause
+        if not isinstance(happened, Happened):
+            continue
+        for stamped in each.facts:
+            fact = stamped.fact
+            if not isinstance(fact, MessageQueued | MessageWithheld):
+                continue
+            made = happened.made[fact.hook]
+            channel = "inbox" if made.endpoint == "inbox" else "webhook"
+            rows.append((each.customer, UUID(message_id(cause.id, fact.hook)), UUID(fact.hook), fact.version, channel,
+                         made.endpoint, *_state(fact), made.detail,
+                         made.title, made.text, happened.name, cause.id, cause.depth + 1, cause.traceparent, cause.time,
+                         None if isinstance(fact, MessageQueued) else cause.received))  # fmt: skip
+    if rows:
+        await tx.execute(bulk.insert(deliveries, _MESSAGE, "ON CONFLICT DO NOTHING"), *bulk.transposed(rows))
+
+
+def _state(fact: MessageQueued | MessageWithheld) -> tuple[str, str | None]:
+    return ("queued", None) if isinstance(fact, MessageQueued) else ("withheld", fact.reason)
+
+
+async def _last_events(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
+    """The last record of each name; of those folded in one batch, the last in the journal's order."""
+    last: dict[tuple[UUID, str], tuple[object, ...]] = {}
+    for each in applied:
+        happened, cause = each.cause.body, each.cause
+        if isinstance(happened, Happened):
+            last[each.customer, happened.name[:LONGEST]] = (cause.id, cause.type, cause.source, cause.depth, cause.time,
+                                                            cause.received, bytes(happened.data))  # fmt: skip
+    if last:
+        await tx.execute(_KEEP_LAST, *bulk.transposed([(*key, *last[key]) for key in sorted(last)]))

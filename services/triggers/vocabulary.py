@@ -1,0 +1,76 @@
+"""Which event names and properties were seen, in a small table that is written only when there is something new."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+from libs.common import bulk
+from libs.common.db import Tx
+from libs.common.fold.decider import Applied
+from libs.common.log.partition import partition_of
+from services.triggers import models
+from services.triggers.domain import vocabulary
+from services.triggers.domain.causes import Happened
+from services.triggers.domain.state import Recipient
+
+_UPSERT = bulk.insert(
+    models.vocabulary,
+    ("partition", "name", "path", "seen_at"),
+    "ON CONFLICT (partition, name, path) DO UPDATE SET seen_at = greatest(vocabulary.seen_at, excluded.seen_at)",
+)
+_SINCE = "SELECT DISTINCT path FROM triggers.vocabulary WHERE name = $1 AND seen_at > $2"
+_NAMES = "SELECT DISTINCT name FROM triggers.vocabulary WHERE path = '' AND seen_at > $1"
+
+
+class Vocabulary:
+    """Knows what is in the table, to the day. What a transaction writes counts as known once it is committed."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._known: dict[tuple[int, str], dict[str, date]] = {}
+        self._written: dict[int, list[tuple[int, str, str, date]]] = {}
+
+    async def learn(self, tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
+        """Write the names and property paths that are new today. Does not commit."""
+        new: dict[tuple[int, str, str], date] = {}
+        for each in applied:
+            happened, cause = each.cause.body, each.cause
+            if not isinstance(happened, Happened) or not happened.of_app or len(happened.name) > vocabulary.LONGEST:
+                continue
+            partition, today = partition_of(str(each.customer), self._partitions), cause.received.date()
+            known = self._known.get((partition, happened.name), {})
+            event, _ = happened.variables(cause)
+            for path in ("", *vocabulary.paths(event["properties"])):
+                seen = known.get(path)
+                if seen is None and len(known) >= vocabulary.MOST_PATHS:
+                    continue
+                if seen is None or seen < today:
+                    new[partition, happened.name, path] = today
+        if not new:
+            return
+        rows = [
+            (*key, datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)) for key, day in sorted(new.items())
+        ]
+        await tx.execute(_UPSERT, *bulk.transposed(rows))
+        for key, day in new.items():
+            self._written.setdefault(key[0], []).append((*key, day))
+
+    def begin(self, partition: int) -> None:
+        """A batch begins: what the one before wrote and did not commit is not known."""
+        self._written.pop(partition, None)
+
+    def committed(self, partition: int) -> None:
+        """What the partition's batch wrote is in the table now."""
+        for _, name, path, day in self._written.pop(partition, ()):
+            self._known.setdefault((partition, name), {})[path] = day
+
+
+async def names(tx: Tx) -> set[str]:
+    """The event names of the last 30 days."""
+    rows = await tx.fetch(_NAMES, datetime.now(UTC) - vocabulary.SEEN_WITHIN)
+    return {row["name"] for row in rows}
+
+
+async def properties(tx: Tx, event: str) -> set[str]:
+    """The property paths that an event has had in the last 30 days."""
+    rows = await tx.fetch(_SINCE, event, datetime.now(UTC) - vocabulary.SEEN_WITHIN)
+    return {row["path"] for row in rows if row["path"]}

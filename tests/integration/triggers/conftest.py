@@ -1,0 +1,21 @@
+"""The triggers service of a test."""
+
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+
+import pytest
+
+from libs.common.settings import Settings
+from services.triggers.settings import Settings as TriggersSettings
+from tests.integration.triggers.service import Triggers, serving
+
+
+@pytest.fixture
+def triggers_settings(settings: Settings) -> TriggersSettings:
+    return TriggersSettings(**settings.model_dump(), webhook_allow=(ip_network("127.0.0.0/8"),), webhook_seconds=2)
+
+
+@pytest.fixture
+async def triggers(triggers_settings: TriggersSettings) -> AsyncIterator[Triggers]:
+    async with serving(triggers_settings) as service:
+        yield service
