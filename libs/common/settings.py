@@ -4,8 +4,9 @@ import ssl
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -46,6 +47,19 @@ class Settings(BaseSettings):
         default=0, ge=0, description="from SIGTERM, when /readyz says so, to the port's closing"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("workspace_timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            return ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{name!r} is no time zone: give an IANA name such as Europe/Berlin") from error
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The workspace's time zone: its days are the business's days."""
+        return ZoneInfo(self.workspace_timezone)
 
     @model_validator(mode="after")
     def _read_secret_files(self) -> Self:

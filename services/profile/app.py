@@ -13,7 +13,7 @@ from services.profile.weeks import Housekeeping
 
 def create(settings: Settings) -> FastAPI:
     """The service, composed."""
-    handler = Profile()
+    handler = Profile(settings.zone)
     part = FoldPart("profile", settings, handler)
     handler.measure(part.meter.registry)
     routers = [customer_routes(part), dead_letter_routes(part)]

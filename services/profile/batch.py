@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime, tzinfo
 from uuid import UUID
 
 from libs.common.fold.work import Work
@@ -16,16 +16,18 @@ from services.profile.domain.identity import Match, People, match
 class Batch:
     """The events of a batch in their order, and what they have led to so far.
 
-    `counts` (by counter and source) are what the batch adds to the counters. Reading raises on a record that is bad.
+    `counts` (by day, counter and source) are what the batch adds to the counters; days are those of `zone`, by when
+    things happened. Reading raises on a record that is bad.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, zone: tzinfo) -> None:
+        self._zone = zone
         self.outgoing: list[Outgoing] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: Counter[tuple[date, str, str]] = Counter()
         self.heard: list[tuple[str, Heard]] = []
         for record in work.records:
             if (event := events.read(record.value)) is None:
-                self.counts["skipped", ""] += 1
+                self._count(record.appended_at, "skipped")
             else:
                 self.heard.append((f"{work.where.partition}/{record.offset}/{work.rulebook}", event))
 
@@ -42,7 +44,7 @@ class Batch:
                 unseen.discard(event.id)
                 kept.append((place, event))
             else:
-                self.counts["duplicates", event.source] += 1
+                self._count(event.at, "duplicates", source=event.source)
         self.heard = kept
 
     @property
@@ -53,14 +55,14 @@ class Batch:
         """All events. `users` are the references among the aliases' previous ids that are other customers' userIds."""
         identified = set(users)
         for place, event in self.heard:
-            self.counts["refused:users", ""] += event.renamed in identified
+            self._count(event.at, "refused:users", event.renamed in identified)
             self._apply(people, event, place)
 
     def _apply(self, people: People, event: Heard, place: str) -> None:
         bound: list[Binding] = []
         for user, device in decide.pairs(event):
             matched = match(people, user, device, event.id)
-            self._count(matched, user)
+            self._count_match(event, matched, user)
             if matched.absorbs is None:
                 bound += evolve.settle(people, matched)
             else:
@@ -68,7 +70,7 @@ class Batch:
         person = people.by_id[matched.customer]
         evolve.hear(person, event)
         self._journal(person.id, event.value, person.snapshot(bound), event)
-        self.counts["events", ""] += 1
+        self._count(event.at, "events")
 
     def _merge(self, people: People, event: Heard, matched: Match, place: str) -> None:
         """`left` before `merged`, each with its customer as they are then; before anything later, on either key."""
@@ -82,11 +84,14 @@ class Batch:
     def _journal(self, customer: UUID, record: bytes, snapshot: bytes, event: Heard) -> None:
         self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), event.at))
 
-    def _count(self, matched: Match, user: str | None) -> None:
-        counts = self.counts
-        counts["customers", ""] += matched.creates - (matched.absorbs is not None)
-        counts["identified", ""] += matched.claims or (matched.creates and user is not None)
-        counts["claims", ""] += matched.claims
-        counts["merges", ""] += matched.absorbs is not None
+    def _count_match(self, event: Heard, matched: Match, user: str | None) -> None:
+        self._count(event.at, "customers", matched.creates - (matched.absorbs is not None))
+        self._count(event.at, "identified", matched.claims or (matched.creates and user is not None))
+        self._count(event.at, "claims", matched.claims)
+        self._count(event.at, "merges", matched.absorbs is not None)
         if matched.refused:
-            counts[f"refused:{matched.refused}", ""] += 1
+            self._count(event.at, f"refused:{matched.refused}")
+
+    def _count(self, at: datetime, counter: str, by: int = 1, source: str = "") -> None:
+        if by:
+            self.counts[at.astimezone(self._zone).date(), counter, source] += by

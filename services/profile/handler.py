@@ -1,6 +1,6 @@
 """Profile's part of the fold: events and facts in, the journal out."""
 
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from uuid import UUID
 
 import asyncpg
@@ -21,7 +21,8 @@ from services.profile.domain.events import require_splice
 class Profile:
     """Binds each record to its customer, and journals it with the customer as they then are."""
 
-    def __init__(self) -> None:
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
         self._weeks: set[date] = set()
         self._duplicates: prometheus_client.Counter | None = None
 
@@ -50,7 +51,7 @@ class Profile:
 
     async def _events(self, tx: Tx, work: Work) -> Outcome:
         """Drop duplicates, find or make the customers, apply in order, save."""
-        batch = Batch(work)
+        batch = Batch(work, self._zone)
         received = batch.received
         spanned = {store.week_of(time) for time in received.values()}
         if not spanned <= self._weeks:
@@ -73,6 +74,6 @@ class Profile:
     def _committed(self, batch: Batch, spanned: set[date]) -> None:
         self._weeks |= spanned
         if self._duplicates is not None:
-            for (counter, source), count in batch.counts.items():
+            for (_, counter, source), count in batch.counts.items():
                 if counter == "duplicates":
                     self._duplicates.labels(source).inc(count)

@@ -60,14 +60,16 @@ seen = Table(
     postgresql_partition_by="LIST (week)",
 )
 
-#: Exact counts, one row for each partition so that partitions do not wait for each other; summed when read.
+#: Exact counts by the day (of the workspace's zone) on which it happened; one row for each partition, so that partitions
+#: do not wait for each other; summed when read.
 counters = Table(
     "counters",
     metadata,
     Column("partition", SmallInteger, nullable=False),
+    Column("day", Date, nullable=False),
     Column("counter", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("count", BigInteger, nullable=False),
-    PrimaryKeyConstraint("partition", "counter", "source"),
+    PrimaryKeyConstraint("partition", "day", "counter", "source"),
     postgresql_with={"fillfactor": 50},
 )

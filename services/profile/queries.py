@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,9 +35,12 @@ SELECT id, state FROM profile.customers WHERE went_into IS NULL AND ($1::uuid IS
   SELECT customer FROM profile.identifiers WHERE value LIKE $3 ESCAPE '\\'
 ) ORDER BY id LIMIT $2
 """
-_SUMMARY = "SELECT counter, sum(count)::bigint FROM profile.counters GROUP BY counter"
+_SUMMARY = """
+SELECT counter, sum(count)::bigint FROM profile.counters WHERE $1::date IS NULL OR day <= $1 GROUP BY counter
+"""
 _DUPLICATES = """
-SELECT source, sum(count)::bigint FROM profile.counters WHERE counter = 'duplicates' GROUP BY source ORDER BY source
+SELECT source, sum(count)::bigint FROM profile.counters
+WHERE counter = 'duplicates' AND ($1::date IS NULL OR day <= $1) GROUP BY source ORDER BY source
 """
 
 
@@ -66,16 +69,16 @@ async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str
     return {"items": items, "next": _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None}
 
 
-async def summary(tx: Tx) -> dict[str, Any]:
-    """Exact totals since the beginning."""
-    totals = {row[0]: row[1] for row in await tx.fetch(_SUMMARY)}
+async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
+    """Exact totals of all that happened, or of what did up to and including the day `until`."""
+    totals = {row[0]: row[1] for row in await tx.fetch(_SUMMARY, until)}
     customers, identified = totals.get("customers", 0), totals.get("identified", 0)
     return {
         "customers": customers,
         "identified": identified,
         "anonymous": customers - identified,
         **{name: totals.get(name, 0) for name in ("merges", "claims", "duplicates", "events", "skipped")},
-        "duplicates_by_source": {row[0]: row[1] for row in await tx.fetch(_DUPLICATES)},
+        "duplicates_by_source": {row[0]: row[1] for row in await tx.fetch(_DUPLICATES, until)},
         "refused": {
             name.removeprefix("refused:"): total
             for name, total in sorted(totals.items())

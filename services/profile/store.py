@@ -66,8 +66,8 @@ _SAVE = bulk.insert(
 )
 _COUNT = bulk.insert(
     models.counters,
-    ("partition", "counter", "source", "count"),
-    "ON CONFLICT (partition, counter, source) DO UPDATE SET count = counters.count + excluded.count",
+    ("partition", "day", "counter", "source", "count"),
+    "ON CONFLICT (partition, day, counter, source) DO UPDATE SET count = counters.count + excluded.count",
 )
 
 
@@ -206,8 +206,8 @@ def _row(person: Person) -> tuple[object, ...]:
     )
 
 
-async def count(tx: Tx, partition: int, counts: Mapping[tuple[str, str], int]) -> None:
-    """Add to the counters (by name and source) of a partition."""
+async def count(tx: Tx, partition: int, counts: Mapping[tuple[date, str, str], int]) -> None:
+    """Add to the counters (by day, name and source) of a partition."""
     rows = [(partition, *key, counts[key]) for key in sorted(counts) if counts[key]]
     if rows:
         await tx.execute(_COUNT, *bulk.transposed(rows))

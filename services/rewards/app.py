@@ -13,7 +13,7 @@ from services.rewards.settings import Settings
 
 def create(settings: Settings) -> FastAPI:
     """The service."""
-    handler = DeciderHandler("rewards", RewardsDecider(settings.partitions))
+    handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
     part = FoldPart("rewards", settings, handler)
     routers = [programmes.routes(part), customers.routes(part, handler), ledger.routes(part), dead_letter_routes(part)]
     return assemble("rewards", "Rapport rewards", settings, [part], routers, meter=part.meter)

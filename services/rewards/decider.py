@@ -1,5 +1,7 @@
 """Rewards as a decider of the fold: the domain's functions, the compiled programme of each rulebook, the projection."""
 
+from zoneinfo import ZoneInfo
+
 import msgspec
 
 from libs.common.db import Tx
@@ -32,8 +34,9 @@ class RewardsDecider:
     source = "/rewards"
     state = Account
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, zone: ZoneInfo) -> None:
         self._partitions = partitions
+        self._zone = zone
         self._rules: dict[int, Rules] = {0: Rules()}
 
     def read(self, envelope: Envelope) -> causes.Happened | None:
@@ -61,4 +64,4 @@ class RewardsDecider:
         return self._rules[rulebook]
 
     async def project(self, tx: Tx, applied: list[Applied[Account]]) -> None:
-        await store.project(tx, applied, self._partitions)
+        await store.project(tx, applied, self._partitions, self._zone)

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Column,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -63,14 +64,16 @@ entries = Table(
     PrimaryKeyConstraint("customer", "transaction", "account"),
 )
 
-#: The sum of all postings to an account. A row a partition, so that folds do not wait for each other; summed on read.
+#: The sum of the postings to an account on a day (of the workspace's zone, by when things happened). A row a partition,
+#: so that folds do not wait for each other; summed on read.
 totals = Table(
     "totals",
     metadata,
     Column("partition", SmallInteger, nullable=False),
+    Column("day", Date, nullable=False),
     Column("account", Text, nullable=False),
     Column("points", BigInteger, nullable=False),
-    PrimaryKeyConstraint("partition", "account"),
+    PrimaryKeyConstraint("partition", "day", "account"),
 )
 
 #: The badges that a customer has (kind badge, and how many of each) and the level they are in (kind level).
@@ -84,13 +87,14 @@ standings = Table(
     PrimaryKeyConstraint("customer", "kind", "item"),
 )
 
-#: The sum of all standings, a row a partition.
+#: By how much the sum of all standings changed on a day: a row a partition.
 tallies = Table(
     "tallies",
     metadata,
     Column("partition", SmallInteger, nullable=False),
+    Column("day", Date, nullable=False),
     Column("kind", Text, nullable=False),
     Column("item", Text, nullable=False),
     Column("count", BigInteger, nullable=False),
-    PrimaryKeyConstraint("partition", "kind", "item"),
+    PrimaryKeyConstraint("partition", "day", "kind", "item"),
 )

@@ -1,6 +1,7 @@
 """SQL for the routes: programmes, statements, the ledger's sums. Each takes the caller's transaction or connection."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -153,10 +154,13 @@ async def statement(tx: Tx, customer: UUID, limit: int, cursor: UUID | None) -> 
 
 
 # -- the whole ------------------------------------------------------------------------------------------------------------
-async def ledger(tx: Tx) -> dict[str, int]:
-    """The sum of each account over all customers, from the totals."""
+async def ledger(tx: Tx, until: date | None = None) -> dict[str, int]:
+    """The sum of each account over all customers, of all that happened up to and including the day `until`."""
     sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED), 0)
-    rows = await tx.fetch("SELECT account, sum(points)::bigint FROM rewards.totals GROUP BY account")
+    rows = await tx.fetch(
+        "SELECT account, sum(points)::bigint FROM rewards.totals WHERE $1::date IS NULL OR day <= $1 GROUP BY account",
+        until,
+    )
     return sums | {row[0]: row[1] for row in rows}
 
 
@@ -170,10 +174,14 @@ async def booked(tx: Tx) -> tuple[dict[str, int], int]:
     return sums | {row[0]: row[1] for row in rows}, unbalanced
 
 
-async def tallies(tx: Tx) -> dict[str, dict[str, int]]:
-    """How many badges of each id are held, and how many customers are in each level."""
+async def tallies(tx: Tx, until: date | None = None) -> dict[str, dict[str, int]]:
+    """How many badges of each id were held, and how many customers were in each level, at the end of the day `until`."""
     found: dict[str, dict[str, int]] = {"badge": {}, "level": {}}
-    rows = await tx.fetch("SELECT kind, item, sum(count)::bigint FROM rewards.tallies GROUP BY 1, 2 ORDER BY 1, 2")
+    rows = await tx.fetch(
+        "SELECT kind, item, sum(count)::bigint FROM rewards.tallies WHERE $1::date IS NULL OR day <= $1"
+        " GROUP BY 1, 2 ORDER BY 1, 2",
+        until,
+    )
     for kind, item, count in rows:
         if count:
             found[kind][item] = count

@@ -1,5 +1,6 @@
 """Customers over REST: look up, timeline, list, totals."""
 
+from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -29,9 +30,13 @@ def customer_routes(part: FoldPart) -> APIRouter:
             return await queries.page(tx, limit, cursor, q)
 
     @router.get("/summary", summary="How many customers, merges, claims, events and dropped duplicates")
-    async def summary() -> dict[str, Any]:
+    async def summary(
+        until: Annotated[
+            date | None, Query(description="as it was at the end of this day of the workspace's zone")
+        ] = None,
+    ) -> dict[str, Any]:
         async with part.read() as tx:
-            return await queries.summary(tx)
+            return await queries.summary(tx, until)
 
     @router.get("/{ref}", summary="One customer: traits, orders, revenue, identifiers")
     async def customer(ref: str) -> dict[str, Any]:

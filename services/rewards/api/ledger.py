@@ -1,8 +1,9 @@
 """The ledger as a whole, and what the programme came to."""
 
+from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from libs.common.auth import Principal, require
 from libs.common.fold.part import FoldPart
@@ -11,6 +12,7 @@ from services.rewards.api import answers
 from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, ISSUANCE, REVERSED
 
 Reader = Annotated[Principal, Depends(require("rewards:read"))]
+Until = Annotated[date | None, Query(description="as it was at the end of this day of the workspace's zone")]
 
 
 def routes(part: FoldPart) -> APIRouter:
@@ -48,11 +50,11 @@ def routes(part: FoldPart) -> APIRouter:
         )
 
     @router.get("/rewards/summary", summary="Points, badges and levels over all customers")
-    async def summary(_: Reader) -> answers.Summary:
+    async def summary(_: Reader, until: Until = None) -> answers.Summary:
         async with part.database.transaction() as tx:
             await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            sums = await queries.ledger(tx)
-            tallies = await queries.tallies(tx)
+            sums = await queries.ledger(tx, until)
+            tallies = await queries.tallies(tx, until)
         return answers.Summary(
             points_issued=-sums[ISSUANCE],
             points_reversed=sums[REVERSED],

@@ -74,7 +74,7 @@ def lane(key: str) -> int:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[FoldPart]:
     """Profile's fold, started."""
-    part = FoldPart("profile", settings, Profile())
+    part = FoldPart("profile", settings, Profile(UTC))
     await part.start()
     try:
         yield part

@@ -1,6 +1,6 @@
 """A record counts once: within a batch, across batches, restarts and weeks; and a dead-lettered one not at all."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import msgspec
 import pytest
@@ -42,7 +42,7 @@ async def test_one_messageid_for_an_order_and_its_refund_is_two_events(settings:
 
 
 async def test_a_retry_four_weeks_later_is_a_duplicate(database: Database) -> None:
-    profile = Profile()
+    profile = Profile(UTC)
     for week in range(5):
         late = said(user="u1", message="m1", received=NOON + timedelta(weeks=week))
         outgoing = await apply(database, profile, work(3, [late]))

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from datetime import UTC
 from uuid import UUID
 
 import pytest
@@ -54,7 +55,7 @@ async def living(database: Database) -> list[dict[str, object]]:
 
 
 async def test_two_partitions_race_on_a_new_user(database: Database) -> None:
-    profiles = [Profile(), Profile()]
+    profiles = [Profile(UTC), Profile(UTC)]
     for number in range(10):
         await both(
             *(
@@ -73,7 +74,7 @@ async def test_two_partitions_race_on_a_new_user(database: Database) -> None:
 
 async def test_the_loser_of_a_race_waits_and_reads_the_winners(database: Database) -> None:
     """The winner's transaction is held open until the loser stands before its identifier."""
-    first, second = Profile(), Profile()
+    first, second = Profile(UTC), Profile(UTC)
     async with database.transaction() as tx:
         won = await first.apply(tx, work(0, [said("identify", "u", "a1", message="m1")]))
         losing = asyncio.create_task(apply(database, second, work(1, [said("identify", "u", "a2", message="m2")])))
@@ -86,7 +87,7 @@ async def test_the_loser_of_a_race_waits_and_reads_the_winners(database: Databas
 @pytest.mark.parametrize("chained", [False, True])
 async def test_a_merge_is_seen_by_who_waited_for_it(database: Database, chained: bool) -> None:
     """While u merges with a, b's event with a (or with u) waits, and ends at the survivor."""
-    profile = Profile()
+    profile = Profile(UTC)
     told = [
         said("page", device="a", message="m1"),
         said(user="u", message="m2"),
@@ -96,7 +97,7 @@ async def test_a_merge_is_seen_by_who_waited_for_it(database: Database, chained:
     async with database.transaction() as tx:
         await profile.apply(tx, work(0, [said("identify", "u", "a", message="m4")]))
         late = said("identify", "u", "b", message="m5") if chained else said("page", device="a", message="m5")
-        waiting = asyncio.create_task(insistent(database, Profile(), work(1, [late])))
+        waiting = asyncio.create_task(insistent(database, Profile(UTC), work(1, [late])))
         await _until_somebody_waits(database)
     journalled = await waiting
     survivor = (await holders(database))["user:u"]
@@ -115,7 +116,7 @@ async def test_crossing_merges_and_chains_end_as_one_after_the_other_would(datab
         for turn in range(6):
             events = [_any(random_, devices, owners, f"{lane}-{turn}-{place}") for place in range(8)]
             batches.append(work(lane, events, turn * 8))
-    profiles = [Profile() for _ in range(8)]
+    profiles = [Profile(UTC) for _ in range(8)]
 
     async def partition(lane: int) -> list[Outgoing]:
         written: list[Outgoing] = []
@@ -145,7 +146,7 @@ async def test_a_stale_look_up_is_made_again_behind_the_lock(database: Database)
     """Many rounds in which a device's event races the merge that takes it away."""
     for number in range(10):
         device, user = f"a{number}", f"u{number}"
-        one, two = Profile(), Profile()
+        one, two = Profile(UTC), Profile(UTC)
         await apply(
             database,
             one,
@@ -198,7 +199,7 @@ async def _until_somebody_waits(database: Database) -> None:
 
 async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> None:
     """It is journalled before `left` on the key of who left, or else on the survivor's."""
-    profile = Profile()
+    profile = Profile(UTC)
     for number in range(10):
         device, user = f"a{number}", f"u{number}"
         made = [said("page", device=device, message=f"p{number}"), said(user=user, message=f"q{number}")]
@@ -209,7 +210,7 @@ async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> Non
         )
         await both(
             insistent(database, profile, work(0, [said("identify", user, device, message=f"r{number}")])),
-            insistent(database, Profile(), facts),
+            insistent(database, Profile(UTC), facts),
         )
     async with database.connection() as tx:
         rows = await tx.fetch('SELECT key, value FROM log."profile.journal" ORDER BY partition, "offset"')
@@ -223,7 +224,7 @@ async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> Non
 
 
 async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(database: Database) -> None:
-    profile = Profile()
+    profile = Profile(UTC)
     (made,) = await apply(database, profile, work(0, [said(user="u", message="m1")]))
     async with database.transaction() as tx:
         stale = Person(UUID(made.key), Customer(), version=7, touched=True)

@@ -1,5 +1,6 @@
 """Profile's rules on customers in memory: what the store does, without a database."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,21 +36,21 @@ class World:
         self.people = People()
         self.seen: set[object] = set()
         self.journal: list[tuple[str, dict[str, Any]]] = []
-        self.counts: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
 
     def tell(self, *values: bytes) -> None:
         """One batch."""
         offsets = range(self.next, self.next + len(values))
         self.next = offsets.stop
         records = [Record(EVENTS, 0, at, "key", value, NOON, at) for at, value in zip(offsets, values, strict=True)]
-        batch = Batch(Work(Where(EVENTS, 0), records, 0, 0))
+        batch = Batch(Work(Where(EVENTS, 0), records, 0, 0), UTC)
         unseen = set(batch.received) - self.seen
         self.seen |= unseen
         batch.keep(set(unseen))
         batch.apply(self.people, ())
         self.journal += [(record.key, msgspec.json.decode(record.value)) for record in batch.outgoing]
-        for (counter, _), count in batch.counts.items():
-            self.counts[counter] = self.counts.get(counter, 0) + count
+        for (_, counter, _), count in batch.counts.items():
+            self.counts[counter] += count
         for person in self.people.by_id.values():
             person.state, person.shown = state.decode(state.encode(person.state)), None
 

@@ -50,10 +50,11 @@ def upgrade() -> None:
     op.create_table(
         "counters",
         sa.Column("partition", sa.SmallInteger, nullable=False),
+        sa.Column("day", sa.Date, nullable=False),
         sa.Column("counter", sa.Text, nullable=False),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("count", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("partition", "counter", "source"),
+        sa.PrimaryKeyConstraint("partition", "day", "counter", "source"),
         schema="profile",
         postgresql_with={"fillfactor": 50},
     )

@@ -146,9 +146,10 @@ def ledger() -> None:
     op.create_table(
         "totals",
         sa.Column("partition", sa.SmallInteger, nullable=False),
+        sa.Column("day", sa.Date, nullable=False),
         sa.Column("account", sa.Text, nullable=False),
         sa.Column("points", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("partition", "account"),
+        sa.PrimaryKeyConstraint("partition", "day", "account"),
         schema="rewards",
     )
     op.create_table(
@@ -163,9 +164,10 @@ def ledger() -> None:
     op.create_table(
         "tallies",
         sa.Column("partition", sa.SmallInteger, nullable=False),
+        sa.Column("day", sa.Date, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("item", sa.Text, nullable=False),
         sa.Column("count", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("partition", "kind", "item"),
+        sa.PrimaryKeyConstraint("partition", "day", "kind", "item"),
         schema="rewards",
     )

@@ -1,0 +1,113 @@
+"""Standings: the badges and levels that customers have, and by how much their sums changed on each day."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import date
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from libs.common import bulk
+from libs.common.db import Tx
+from libs.common.facts import BadgeEarned, BadgeRevoked, LevelReached
+from libs.common.fold.decider import Applied, Merged
+from libs.common.log.partition import partition_of
+from services.rewards.domain.state import Account
+from services.rewards.models import standings, tallies
+
+_KEY = ("customer", "kind", "item")
+Item = tuple[str, str]
+
+
+async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zone: ZoneInfo) -> None:
+    """Write the standings of the customers to whom something happened to them, and the days' tallies. Does not commit."""
+    now = dict(_concerned(applied))
+    if not now:
+        return
+    rows = await tx.fetch("SELECT * FROM rewards.standings WHERE customer = ANY($1::uuid[])", list(now))
+    old: dict[UUID, Counter[Item]] = {customer: Counter() for customer in now}
+    for row in rows:
+        old[row["customer"]][row["kind"], row["item"]] = row["count"]
+    new = {customer: _standing(account) for customer, account in now.items()}
+    await _write(tx, old, new)
+    changes: Counter[tuple[int, date, str, str]] = Counter()
+    for customer, day, item, change in _changes(applied, old, new, zone):
+        changes[partition_of(str(customer), partitions), day, *item] += change
+    if rows_changed := [(*key, changes[key]) for key in sorted(changes) if changes[key]]:
+        add = "ON CONFLICT (partition, day, kind, item) DO UPDATE SET count = tallies.count + excluded.count"
+        columns = ("partition", "day", "kind", "item", "count")
+        await tx.execute(bulk.insert(tallies, columns, add), *bulk.transposed(rows_changed))
+
+
+def _concerned(applied: Sequence[Applied[Account]]) -> Iterator[tuple[UUID, Account]]:
+    """Whose standing may have changed, with their state after the batch; who went into another has none."""
+    for each in applied:
+        if isinstance(each.cause.body, Merged):
+            yield each.cause.body.other, Account()
+            yield each.customer, each.state
+        elif any(isinstance(stamped.fact, BadgeEarned | BadgeRevoked | LevelReached) for stamped in each.facts):
+            yield each.customer, each.state
+
+
+def _changes(
+    applied: Sequence[Applied[Account]],
+    old: dict[UUID, Counter[Item]],
+    new: dict[UUID, Counter[Item]],
+    zone: ZoneInfo,
+) -> Iterator[tuple[UUID, date, Item, int]]:
+    """What changed on which day: what the facts say, and at a merge what was taken over or fell together."""
+    standing = {customer: Counter(items) for customer, items in old.items()}
+    last: dict[UUID, date] = {}
+    for each in applied:
+        day = each.cause.time.astimezone(zone).date()
+        if isinstance(each.cause.body, Merged) and each.cause.body.other in new:
+            last[each.cause.body.other] = day
+        if each.customer not in new:
+            continue
+        last[each.customer] = day
+        held = standing[each.customer]
+        for stamped in each.facts:
+            for item, change in _said(stamped.fact, held):
+                held[item] += change
+                yield each.customer, day, item, change
+    for customer, items in new.items():
+        held = standing[customer]
+        for item in sorted(items.keys() | held.keys()):
+            if change := items[item] - held[item]:
+                yield customer, last[customer], item, change
+
+
+def _said(fact: object, held: Counter[Item]) -> Iterator[tuple[Item, int]]:
+    match fact:
+        case BadgeEarned():
+            yield ("badge", fact.badge), 1
+        case BadgeRevoked():
+            yield ("badge", fact.badge), -1
+        case LevelReached():
+            yield from [(item, -count) for item, count in list(held.items()) if item[0] == "level" and count]
+            if fact.level:
+                yield ("level", fact.level), 1
+
+
+async def _write(tx: Tx, old: dict[UUID, Counter[Item]], new: dict[UUID, Counter[Item]]) -> None:
+    changed = sorted(
+        (customer, *item)
+        for customer in new
+        for item in new[customer].keys() | old[customer].keys()
+        if new[customer][item] != old[customer][item]
+    )
+    if gone := [key for key in changed if not new[key[0]][key[1], key[2]]]:
+        matching = bulk.unnest(standings, _KEY)
+        await tx.execute(
+            f"DELETE FROM rewards.standings WHERE (customer, kind, item) IN (SELECT * FROM {matching})",
+            *bulk.transposed(gone),
+        )
+    if kept := [(*key, new[key[0]][key[1], key[2]]) for key in changed if new[key[0]][key[1], key[2]]]:
+        replace = "ON CONFLICT (customer, kind, item) DO UPDATE SET count = excluded.count"
+        await tx.execute(bulk.insert(standings, (*_KEY, "count"), replace), *bulk.transposed(kept))
+
+
+def _standing(account: Account) -> Counter[Item]:
+    standing = Counter({("badge", badge): held.earned for badge, held in account.badges.items() if held.earned})
+    if account.level is not None:
+        standing["level", account.level] = 1
+    return standing
