@@ -1,0 +1,81 @@
+"""What the documents name is there: files, tests, routes, limits."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from deploy.local.ports import SERVICES
+from deploy.local.service import ROOT
+from libs.common import migrate
+from libs.common.auth import SCOPES
+from services.ingest.app import create as ingest
+from services.ingest.domain import limits
+from services.metrics.app import create as metrics
+from services.profile.app import create as profile
+from services.rewards.app import create as rewards
+from services.triggers.app import create as triggers
+
+CREATE = {"ingest": ingest, "profile": profile, "rewards": rewards, "triggers": triggers, "metrics": metrics}
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(path for name in SERVICES for path in (ROOT / "services" / name).glob("README.md")),
+    ]
+)
+DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)(?:#[^)\s]*)?\)")
+TEST = re.compile(r"`(tests/[\w/.-]+)(?:::(\w+))?`")
+ROUTE = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/v1/[^`?\s]*)`")
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def paths() -> set[tuple[str, str]]:
+    """Every route of the five services, short forms included: (method, path), parameters without their names."""
+    found = set()
+    for name, create in CREATE.items():
+        app: FastAPI = create(migrate.service_settings(name))  # type: ignore[operator]
+        for path, operations in app.openapi()["paths"].items():
+            found |= {(method.upper(), re.sub(r"{\w+}", "{}", path)) for method in operations}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for path, test in TEST.findall(page.read_text()):
+        assert (ROOT / path).exists(), path
+        assert not test or re.search(rf"def {test}\b", (ROOT / path).read_text()), test
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=named)
+def test_a_decision_has_its_parts_and_is_listed(page: Path) -> None:
+    text = page.read_text()
+    assert all(part in text for part in ("**Context.**", "**Decision.**", "**Kept by**"))
+    assert len(text.splitlines()) <= 60
+    assert page.name in (page.parent / "README.md").read_text()
+
+
+def test_the_routes_of_the_api_guide_exist() -> None:
+    known = paths()
+    guide = (ROOT / "docs/api-guide.md").read_text()
+    routes = {(method, re.sub(r"{\w+}", "{}", path)) for method, path in ROUTE.findall(guide)}
+    assert len(routes) > 40
+    assert routes <= known, routes - known
+
+
+def test_the_api_guide_knows_every_scope_and_limit() -> None:
+    guide = (ROOT / "docs/api-guide.md").read_text()
+    assert all(f"`{scope}`" in guide for scope in SCOPES)
+    for limit in (limits.BODY, limits.EVENT, limits.EVENTS, limits.ID, limits.MESSAGE_ID):
+        assert f"{limit:,}" in guide, limit
