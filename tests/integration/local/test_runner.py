@@ -50,12 +50,18 @@ class Runner:
     def part(self, name: str) -> int:
         return int(json.loads((self.home / "run" / f"{name}.json").read_text())["pid"])
 
-    def status(self, name: str) -> int:
-        url = f"http://127.0.0.1:{ports.service_ports(self.base)[name]}/readyz"
-        try:
-            return httpx.get(url, timeout=5, trust_env=False).status_code
-        except httpx.TransportError:
-            return 0
+    def not_ready(self) -> dict[str, str]:
+        """The services that are not ready, with what they answer."""
+        answers = {}
+        for name, port in ports.service_ports(self.base).items():
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/readyz?verbose=1", timeout=5, trust_env=False)
+            except httpx.TransportError as error:
+                answers[name] = repr(error)
+            else:
+                if answer.status_code != 200:
+                    answers[name] = answer.text
+        return answers
 
 
 def left_running(home: Path) -> list[str]:
@@ -95,7 +101,7 @@ def test_a_crash_a_restart_and_a_stop(runner: Runner, home: Path) -> None:
 
     os.kill(runner.part("postgres"), signal.SIGKILL)
     assert eventually(lambda: "postgres is back." in runner.said, 60), runner.said
-    assert eventually(lambda: all(runner.status(name) == 200 for name in ports.SERVICES), 60), runner.said
+    assert eventually(lambda: not runner.not_ready(), 60), (runner.not_ready(), runner.said)
 
     os.kill(runner.part("metrics"), signal.SIGKILL)
     runner.process.send_signal(signal.SIGINT)
