@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from libs.common.auth import Principal, require
@@ -43,7 +43,9 @@ def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
         return datetime.now(zone).date()
 
     @router.post("", status_code=201, summary="Fit BG/NBD and Gamma-Gamma as of a day, and score every customer")
-    async def make(response: Response, writer: Writer, asked: Question | None = None) -> dict[str, Any]:
+    async def make(
+        request: Request, response: Response, writer: Writer, asked: Question | None = None
+    ) -> dict[str, Any]:
         """The same day on unchanged purchases is the same fit, and changes nothing.
 
         Weeks from the first purchase to `as_of` are T; purchases after `as_of` are unknown to the fit. Customers are
@@ -57,7 +59,9 @@ def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
         currency = asked.currency or settings.default_currency
         fit = await fits.make(part, as_of, currency, scoring=settings.default_currency, by=writer.subject)
         if fit.status == fits.SCORING:
-            await asyncio.wait([scorer.begin(fit.id)], timeout=PATIENCE)
+            draining = asyncio.create_task(request.app.state.lifecycle.draining.wait())
+            await asyncio.wait([scorer.begin(fit.id), draining], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            draining.cancel()
         response.headers["location"] = f"/v1/fits/{fit.id}"
         async with part.read() as tx:
             return shown(await fits.get(tx, fit.id))

@@ -48,8 +48,9 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
     async def summary(
         _: Reader, until: Annotated[date | None, Query(description="leave out orders of later days")] = None
     ) -> dict[str, Any]:
-        """Exact, over all orders received (those up to the day `until`). Revenue is net of refunds; `repeat_rate` is the share of customers with
-        orders who ordered on more than one day; the days are the first and the last with an order."""
+        """Exact, over all orders received (those up to the day `until`). Revenue is net of refunds; `repeat_rate` is the
+        share of customers with orders who ordered on more than one day; the days are the first and the last with an
+        order."""
         async with part.read() as tx:
             totals = await queries.totals(tx, until)
         return {**queries.jsonable(totals), "timezone": zone.key}
