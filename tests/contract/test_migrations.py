@@ -1,0 +1,37 @@
+"""Every history of migrations makes exactly the tables that the code speaks of."""
+
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from libs.common.log import tables as log
+from libs.common.settings import Settings
+from services.ingest import models as ingest
+from services.metrics import models as metrics
+from services.profile import models as profile
+from services.rewards import models as rewards
+from services.triggers import models as triggers
+
+METADATA = [module.metadata for module in (log, ingest, profile, rewards, triggers, metrics)]
+
+
+@pytest.mark.parametrize("metadata", METADATA, ids=lambda metadata: metadata.schema)
+async def test_the_migrations_make_the_tables_of_the_models(settings: Settings, metadata: MetaData) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        options = {
+            "include_schemas": True,
+            "include_name": lambda name, kind, _: kind != "schema" or name == metadata.schema,
+            "version_table_schema": metadata.schema,
+            "compare_server_default": True,
+        }
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+    engine = create_async_engine(settings.dsn.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.connect() as connection:
+        found = await connection.run_sync(differences)
+    await engine.dispose()
+    assert found == []
