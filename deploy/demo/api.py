@@ -1,6 +1,6 @@
 """The public API, as the demo uses it: REST with the development tokens."""
 
-import asyncio
+import time
 from typing import Any
 
 import httpx
@@ -8,6 +8,8 @@ import httpx
 from deploy.local.errors import LocalError
 from deploy.local.platform import Platform
 
+#: A service may be not ready for so many seconds in a row before it is a fault.
+PATIENCE = 60.0
 WITH_LAG = ("profile", "rewards", "triggers", "metrics")
 
 
@@ -18,6 +20,7 @@ class Api:
         self._urls = platform.urls
         self._tokens = platform.tokens
         self._http = httpx.AsyncClient(timeout=120)
+        self._unready_since: float | None = None
 
     async def __aenter__(self) -> "Api":
         return self
@@ -34,14 +37,18 @@ class Api:
     async def put(self, service: str, path: str, body: Any, role: str = "marketer") -> Any:
         return await self._call("PUT", service, path, role, json=body)
 
-    async def lag(self) -> int:
-        """Records that some reader has still to read, forwarders included, and messages not delivered yet."""
-        reports = await asyncio.gather(*(self._http.get(f"{self._urls[name]}/readyz") for name in WITH_LAG))
-        bodies = [report.json() for report in reports]
-        for body in bodies:
-            if body["status"] != "ready":
-                raise LocalError(f"{body['service']} is not ready: {body['detail']}")
-        return sum(int(body["lag"]["records"]) for body in bodies)
+    async def lag(self) -> int | None:
+        """Records that some reader has still to read, forwarders included; None while a service is too busy to say."""
+        bodies = [(await self._http.get(f"{self._urls[name]}/readyz")).json() for name in WITH_LAG]
+        late = [body for body in bodies if body["status"] != "ready"]
+        if not late:
+            self._unready_since = None
+            return sum(int(body["lag"]["records"]) for body in bodies)
+        now = time.monotonic()
+        self._unready_since = self._unready_since or now
+        if now - self._unready_since > PATIENCE:
+            raise LocalError(f"{late[0]['service']} is not ready: {late[0]['detail']}")
+        return None
 
     async def _call(self, method: str, service: str, path: str, role: str, **arguments: Any) -> Any:
         headers = {"authorization": f"Bearer {self._tokens[role]}"}

@@ -118,10 +118,12 @@ class Demo:
         """Wait until every reader's lag, forwarders included, is zero on two successive readings."""
         most, quiet = 0, 0
         while quiet < 2:
-            lag = await self._api.lag() + int((await self._api.get("triggers", "/v1/triggers/summary"))["queued"])
-            most = max(most, lag)
+            lag = await self._api.lag()
+            if lag is not None:
+                lag += int((await self._api.get("triggers", "/v1/triggers/summary"))["queued"])
+                most = max(most, lag)
+                tell(lag, most)
             quiet = quiet + 1 if lag == 0 else 0
-            tell(lag, most)
             await asyncio.sleep(0.2)
 
     async def _fit(self, as_of: date) -> dict[str, Any]:

@@ -35,7 +35,7 @@ async def test_the_loop_by_hand(platform: Platform, tmp_path: Path) -> None:
     )
     out, errors = await asyncio.wait_for(process.communicate(), 60)
     said = out.decode()
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, said + errors.decode()
     assert '"available":79' in said, said
     assert "Thank you for your order of $79.9!" in said, said
     assert '"verdict":"sent"' in said, said

@@ -26,7 +26,12 @@ SELECT "offset", key, value, appended_at FROM (
         WHERE partition = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT $3) AS rows
 ) AS sized WHERE before < $4 ORDER BY "offset"
 """
-_OLDEST = 'SELECT appended_at FROM {relation} WHERE partition = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT 1'
+_OLDEST = """
+SELECT at.partition, (
+  SELECT appended_at FROM {relation} AS record
+  WHERE record.partition = at.partition AND "offset" >= at.next ORDER BY "offset" LIMIT 1
+) FROM unnest($1::smallint[], $2::bigint[]) AS at(partition, next)
+"""
 
 QUICKEST = 0.002
 SLOWEST = 0.04
@@ -90,16 +95,19 @@ class PostgresReader(Reader):
 
     async def lag(self, positions: Mapping[Where, Position]) -> dict[Where, Lag]:
         await self._poll()
-        lags = {}
-        for where, position in positions.items():
-            behind = max(0, self._heads.get(where, 0) - position.next)
-            seconds = 0.0
-            if behind:
-                query = _OLDEST.format(relation=relation(where.topic))
-                oldest = await self._reading.fetchval(query, where.partition, position.next)
-                seconds = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
-            lags[where] = Lag(behind, max(0.0, seconds))
-        return lags
+        behind = {where: max(0, self._heads.get(where, 0) - position.next) for where, position in positions.items()}
+        oldest: dict[Where, datetime] = {}
+        for topic in {where.topic for where, records in behind.items() if records}:
+            late = [where for where, records in behind.items() if records and where.topic == topic]
+            rows = await self._reading.fetch(
+                _OLDEST.format(relation=relation(topic)),
+                [where.partition for where in late],
+                [positions[where].next for where in late],
+            )
+            oldest |= {Where(topic, row[0]): row[1] for row in rows if row[1] is not None}
+        now = datetime.now(UTC)
+        ages = {where: max(0.0, (now - appended).total_seconds()) for where, appended in oldest.items()}
+        return {where: Lag(records, ages.get(where, 0.0)) for where, records in behind.items()}
 
     @property
     def gaps(self) -> Mapping[Where, Gap]:
