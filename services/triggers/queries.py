@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from libs.common.db import Tx
 from libs.common.errors import NotFound
+from libs.common.fold.customers import Customers
+from services.triggers.domain.state import Recipient
 
 Row = Mapping[str, Any]
 
@@ -46,6 +48,15 @@ async def messages(tx: Tx, customer: UUID) -> dict[str, int]:
         "SELECT state, count(*) AS messages FROM triggers.deliveries WHERE customer = $1 GROUP BY state", customer
     )
     return {"queued": 0, "sent": 0, "failed": 0, "withheld": 0} | {row["state"]: row["messages"] for row in rows}
+
+
+async def customer(tx: Tx, customers: Customers[Recipient], ref: str) -> tuple[UUID, Recipient]:
+    """Whom `ref` leads to, and as whom messages see them. Raises NotFound, also for an id that nobody has; Invalid."""
+    found = await customers.resolve(tx, ref)
+    state = await customers.state(tx, found)
+    if state is None:
+        raise NotFound(f"no customer {ref} is known to triggers: nothing has been received about them")
+    return found, state
 
 
 async def last_event(tx: Tx, customer: UUID, name: str | None) -> Row | None:

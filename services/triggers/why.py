@@ -24,7 +24,6 @@ from services.triggers.domain import causes
 from services.triggers.domain.decide import OPTED_OUT
 from services.triggers.domain.explain import CONDITION_FALSE, PROPERTY_ABSENT, Explanation, Record, explain
 from services.triggers.domain.rules import Rules, compiled
-from services.triggers.domain.state import Recipient
 
 PATIENCE = 1.0
 """Seconds that a question waits for the fold to read what had been written when it was asked."""
@@ -57,7 +56,7 @@ async def _answer(
 ) -> Explanation:
     name, live = row["name"], row["live_version"]
     try:
-        customer = await handler.customers.resolve(tx, ref)
+        customer, state = await queries.customer(tx, handler.customers, ref)
     except (NotFound, Invalid) as unknown:
         return Explanation(UNKNOWN_CUSTOMER, f"Nobody can be told about: {unknown.detail}.".replace("..", "."))
     if live is None:
@@ -84,7 +83,6 @@ async def _answer(
         details = {"last_seen": last["occurred_at"], "in_force_at": row["in_force_at"], "live_version": live}
         return Explanation(ANOTHER_VERSION, f"{said} {_at(row['in_force_at'])}, and none came since{earlier}.", details)
     record = happened(last, await in_force(tx, part, handler.decider, customer))
-    state = await handler.customers.state(tx, customer) or Recipient()
     answer = explain(compiled(str(row["id"]), live, hook), record, state)
     if record.cause.depth >= DEEPEST and answer.verdict not in _OPEN:
         said = f"The last {event} lies {record.cause.depth} facts below an event, and rules that start each other end there."
@@ -167,7 +165,7 @@ async def _caught_up(part: FoldPart, handler: TriggersHandler, ref: str) -> Lag 
     """Wait until the fold has read what had been written; the lag that remains when it does not get there."""
     try:
         async with part.read() as tx:
-            customer = await handler.customers.resolve(tx, ref)
+            customer, _ = await queries.customer(tx, handler.customers, ref)
         wheres = [Where(JOURNAL, partition_of(str(customer), part.fold.partitions))]
     except (NotFound, Invalid):
         wheres = part.fold.wheres

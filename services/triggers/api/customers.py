@@ -85,7 +85,7 @@ def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
     ) -> Inbox:
         before = None if cursor is None else _place(cursor)
         async with part.read() as tx:
-            customer = await handler.customers.resolve(tx, ref)
+            customer = (await queries.customer(tx, handler.customers, ref))[0]
             rows = await queries.inbox(tx, customer, limit + 1, before)
         items = [Message(**row) for row in rows[:limit]]
         return Inbox(items=items, next=_cursor(items[-1]) if len(rows) > limit else None)
@@ -93,19 +93,18 @@ def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
     @router.post("/inbox/{message}/seen", summary="The customer has opened a message; the first time counts")
     async def seen(ref: str, message: UUID, _: Writer) -> Message:
         async with part.read() as tx:
-            customer = await handler.customers.resolve(tx, ref)
+            customer = (await queries.customer(tx, handler.customers, ref))[0]
             found = await queries.message(tx, customer, message)
         if found["seen_at"] is None:
             await command(customer, See(str(message), str(found["hook"])), f"seen/{message}")
         async with part.read() as tx:
-            customer = await handler.customers.resolve(tx, ref)
+            customer = (await queries.customer(tx, handler.customers, ref))[0]
             return Message(**await queries.message(tx, customer, message))
 
     @router.get("/messages", summary="Whether the customer wants messages, and how many they got")
     async def messages(ref: str, _: Reader) -> Sums:
         async with part.read() as tx:
-            customer = await handler.customers.resolve(tx, ref)
-            state = await handler.customers.state(tx, customer) or Recipient()
+            customer, state = await queries.customer(tx, handler.customers, ref)
             counts = await queries.messages(tx, customer)
         return Sums(**_shown(customer, state), counts=counts)
 
@@ -113,13 +112,13 @@ def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
     async def off(ref: str, who: Writer, key: Key = None) -> Receiving:
         """Messages that are queued are withheld too. Again changes nothing."""
         async with part.read() as tx:
-            customer = await handler.customers.resolve(tx, ref)
+            customer = (await queries.customer(tx, handler.customers, ref))[0]
         return Receiving(**await command(customer, Stop(who.subject), f"off/{key or fresh()}"))
 
     @router.post("/messages/on", summary="The customer wants messages again")
     async def on(ref: str, who: Writer, key: Key = None) -> Receiving:
         async with part.read() as tx:
-            customer = await handler.customers.resolve(tx, ref)
+            customer = (await queries.customer(tx, handler.customers, ref))[0]
         return Receiving(**await command(customer, Resume(who.subject), f"on/{key or fresh()}"))
 
     return router

@@ -117,9 +117,8 @@ async def _tried(tx: Tx, part: FoldPart, handler: TriggersHandler, hook: Compile
             _sample(event, trial.event or Sample(), {"id": "sample", "traits": trial.traits or {}}, rules),
             Recipient(),
         )
-    customer = await handler.customers.resolve(tx, trial.customer)
+    customer, state = await queries.customer(tx, handler.customers, trial.customer)
     rules = await in_force(tx, part, handler.decider, customer)
-    state = await handler.customers.state(tx, customer) or Recipient()
     last = await queries.last_event(tx, customer, event if trial.event is None else None)
     if trial.event is not None:
         snapshot = {"id": str(customer)} if last is None else msgspec.json.decode(last["data"])["customer"]

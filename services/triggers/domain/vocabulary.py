@@ -47,10 +47,10 @@ def warnings(hook: Hook, names: Set[str], properties: Set[str]) -> list[str]:
     if event in FACT_NAMES:
         properties = set(FACT_NAMES[event])
     elif event not in names:
-        return [f"No event named {event!r} was seen in the last 30 days{_nearest(event, names | FACT_NAMES.keys())}."]
+        return [f"No event named {event!r} was seen in the last 30 days{_nearest(event, names | FACT_NAMES.keys())}"]
     known = {path.partition("[")[0] for path in properties}
     return [
-        f"No {event} of the last 30 days had the property {path!r}{_nearest(path, known)}."
+        f"No {event} of the last 30 days had the property {path!r}{_nearest(path, known)}"
         for path in sorted(used(hook))
         if path.partition("[")[0] not in known and path.count(".") < DEEPEST
     ]
@@ -59,4 +59,4 @@ def warnings(hook: Hook, names: Set[str], properties: Set[str]) -> list[str]:
 def _nearest(wanted: str, known: Set[str]) -> str:
     lowered = {name.lower(): name for name in sorted(known)}
     near = get_close_matches(wanted.lower(), lowered, 1)
-    return f": did you mean {lowered[near[0]]!r}?" if near else ""
+    return f": did you mean {lowered[near[0]]!r}?" if near else "."

@@ -1,0 +1,141 @@
+"""Which messages follow, and which are withheld."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from libs.common.facts import MessageQueued, MessagesResumed, MessagesStopped, MessageWithheld
+from libs.common.fold.decider import Cause
+from libs.common.records import Fact
+from services.triggers.domain.causes import Happened, Resume, Stop
+from services.triggers.domain.decide import decide
+from services.triggers.domain.evolve import evolve
+from services.triggers.domain.rules import Rules
+from services.triggers.domain.state import Recipient
+from tests.unit.triggers.examples import NOON, hook, ordered, rules
+
+DAY = timedelta(days=1)
+
+
+def step(recipient: Recipient, cause: Cause, rules: Rules) -> list[Fact]:
+    facts = decide(recipient, cause, rules)
+    evolve(recipient, cause, facts)
+    return facts
+
+
+def outcome(recipient: Recipient, cause: Cause, rules: Rules) -> list[str]:
+    """`queued`, or why withheld, of each hook that matched."""
+    said = []
+    for fact in step(recipient, cause, rules):
+        assert isinstance(fact, MessageQueued | MessageWithheld)
+        said.append("queued" if isinstance(fact, MessageQueued) else fact.reason)
+    return said
+
+
+def command(body: Stop | Resume) -> Cause:
+    return Cause("c", type(body).__name__, "/triggers", NOON, NOON, 0, False, None, body)
+
+
+def test_a_match_queues_one_message_with_an_id_that_follows_from_the_record() -> None:
+    live = rules(hook())
+    (first,), (again,) = decide(Recipient(), ordered(), live), decide(Recipient(), ordered(), live)
+    assert isinstance(first, MessageQueued)
+    assert first == again
+    (other,) = decide(Recipient(), ordered(id="r2"), live)
+    assert isinstance(other, MessageQueued)
+    assert other.message != first.message
+
+
+@pytest.mark.parametrize(
+    ("when", "properties", "expected"),
+    [
+        ("event.properties.revenue > 50", {"revenue": 51}, ["queued"]),
+        ("event.properties.revenue > 50", {"revenue": 50.0}, []),
+        ("event.properties.revenue > 50", {}, []),
+        ("event.properties.revenue > 50", {"revenue": "n/a"}, []),
+        ("customer.traits.plan == 'gold'", {}, ["queued"]),
+        ("event.name == 'Order Completed' && event.type == 'track'", {}, ["queued"]),
+    ],
+)
+def test_a_condition_decides_and_one_that_fails_is_no_match(
+    when: str, properties: dict[str, Any], expected: list[str]
+) -> None:
+    live = rules(hook(trigger={"event": "Order Completed", "when": when}))
+    assert outcome(Recipient(), ordered(properties=properties, traits={"plan": "gold"}), live) == expected
+
+
+def test_who_opted_out_gets_nothing_until_they_opt_in() -> None:
+    recipient, live = Recipient(), rules(hook())
+    assert step(recipient, command(Stop("ann")), live) == [MessagesStopped(by="ann")]
+    assert step(recipient, command(Stop("ann")), live) == []
+    assert outcome(recipient, ordered(), live) == ["opted_out"]
+    assert step(recipient, command(Resume("ann")), live) == [MessagesResumed(by="ann")]
+    assert step(recipient, command(Resume("ann")), live) == []
+    assert outcome(recipient, ordered(), live) == ["queued"]
+
+
+def test_history_sends_only_where_the_hook_says_so() -> None:
+    live = rules(hook("fresh"), hook("day", limits={"freshness": "1d"}), hook("all", limits={"history": True}))
+    assert outcome(Recipient(), ordered(late=timedelta(hours=1)), live) == ["queued"] * 3
+    assert outcome(Recipient(), ordered(late=timedelta(hours=2)), live) == ["history", "queued", "queued"]
+    assert outcome(Recipient(), ordered(late=timedelta(days=400)), live) == ["history", "history", "queued"]
+    assert outcome(Recipient(), ordered(late=timedelta(hours=-2)), live) == ["queued"] * 3
+
+
+def test_a_cap_holds_in_a_rolling_period_by_when_the_events_happened() -> None:
+    recipient, live = Recipient(), rules(hook(limits={"cap": {"count": 2, "period": "30d"}, "history": True}))
+    days = [0, 10, 29, 30, 41, 45]
+    said = [outcome(recipient, ordered(NOON + day * DAY, id=str(day)), live) for day in days]
+    assert said == [["queued"], ["queued"], ["cap"], ["queued"], ["queued"], ["cap"]]
+
+
+def test_the_workspaces_cap_counts_all_hooks_in_the_customers_day() -> None:
+    live = rules(hook("a"), hook("b"), hook("c"), daily_cap=2)
+    recipient = Recipient()
+    assert outcome(recipient, ordered(), live) == ["queued", "queued", "workspace_cap"]
+    assert outcome(recipient, ordered(NOON + DAY / 2), live) == ["queued", "queued", "workspace_cap"]
+    assert outcome(recipient, ordered(NOON + DAY / 3), live) == ["workspace_cap"] * 3
+    assert outcome(Recipient(), ordered(), rules(hook(), daily_cap=0)) == ["workspace_cap"]
+
+
+@pytest.mark.parametrize(
+    ("traits", "context", "workspace", "day"),
+    [
+        ({"timezone": "Pacific/Kiritimati"}, {"timezone": "UTC"}, "UTC", "2026-03-02"),
+        ({}, {"timezone": "Pacific/Kiritimati"}, "UTC", "2026-03-02"),
+        ({}, {}, "Pacific/Kiritimati", "2026-03-02"),
+        ({}, {}, "UTC", "2026-03-01"),
+        ({"timezone": "Mars/Olympus"}, {"timezone": "../../etc/passwd"}, "UTC", "2026-03-01"),
+        ({"timezone": 7}, {"timezone": "America"}, "UTC", "2026-03-01"),
+        ({"timezone": "x" * 5000}, {"timezone": "a\0b"}, "UTC", "2026-03-01"),
+    ],
+)
+def test_a_customers_day(traits: dict[str, Any], context: dict[str, Any], workspace: str, day: str) -> None:
+    recipient = Recipient()
+    step(recipient, ordered(traits=traits, context=context), rules(hook(), zone=workspace))
+    assert recipient.days == {day: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "traits", "expected"),
+    [
+        ("Hello {{ customer.traits.first_name }},", {"first_name": "Ann"}, "Hello Ann,"),
+        ("Hello {{ customer.traits.first_name }},", {}, None),
+        ("Hello {{ customer.traits.first_name }},", {"first_name": "  "}, None),
+        ("Hello {{ customer.traits.first_name | default: 'friend' }},", {}, "Hello friend,"),
+    ],
+)
+def test_a_missing_variable_withholds_and_counts_for_no_cap(
+    text: str, traits: dict[str, Any], expected: str | None
+) -> None:
+    recipient, cause = Recipient(), ordered(traits=traits)
+    live = rules(hook(action={"channel": "inbox", "text": text}, limits={"cap": {"count": 1, "period": "1d"}}))
+    assert outcome(recipient, cause, live) == ["missing_variable" if expected is None else "queued"]
+    body = cause.body
+    assert isinstance(body, Happened)
+    made = body.made["h1"]
+    assert made.text == expected
+    if expected is None:
+        assert "customer.traits.first_name" in str(made.detail)
+        assert recipient == Recipient()
