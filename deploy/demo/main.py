@@ -86,18 +86,19 @@ class Demo:
         before = await self._taken()
         await self._act("accounts that exist already", list(accounts(self._orders, self._shift)))
         await self._act(f"39 weeks to {middle}", list(events(self._orders, self._shift, FIRST, CALIBRATION_END)))
+        await self._account_for(before)
         fit = await self._fit(middle)
         report["first"] = await self._report(f"What came of the first 39 weeks (to {middle})", middle)
         report["first"]["fit"] = _stable(fit)
         summary.show_fit(self._console, fit)
         rest = list(events(self._orders, self._shift, CALIBRATION_END + timedelta(days=1), LAST))
         await self._act(f"39 weeks to {last}", rest)
+        await self._account_for(before)
         report["holdout"] = await self._holdout(fit, last)
         report["second"] = await self._report(f"After 78 weeks (to {last})", last)
         report["second"]["fit"] = _stable(await self._fit(last))
         report["at_risk"] = await self._at_risk()
         (self._home / "summary.json").write_text(json.dumps(report, indent=2, sort_keys=True, default=str) + "\n")
-        await self._account_for(before)
 
     async def _act(self, title: str, what: list[Event]) -> None:
         with self._progress() as progress:
@@ -164,8 +165,8 @@ class Demo:
         events_after, duplicates_after = await self._taken()
         accepted, duplicates = events_after - before[0], duplicates_after - before[1]
         self._console.print(
-            f"This run sent {self._sent:,} events: {accepted + duplicates:,} accepted,"
-            f" {duplicates:,} of them dropped as duplicates of an earlier run."
+            f"This run has sent {self._sent:,} events: {accepted + duplicates:,} accepted, of which {duplicates:,} were"
+            " dropped as duplicates of an earlier run.\n"
         )
         if accepted + duplicates != self._sent:
             raise LocalError(f"{self._sent - accepted - duplicates} events were lost.")

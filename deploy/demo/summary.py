@@ -22,6 +22,8 @@ async def figures(api: Api, until: date) -> dict[str, Any]:
         api.get("triggers", "/v1/triggers/summary", until=day),
         api.get("metrics", "/v1/metrics/summary", "analyst", until=day),
     )
+    for of_this_run in ("duplicates", "duplicates_by_source"):  # a second run is nothing but duplicates
+        profile.pop(of_this_run)
     return {"as_of": day, "profile": profile, "rewards": rewards, "triggers": triggers, "metrics": metrics}
 
 
