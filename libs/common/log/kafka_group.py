@@ -20,9 +20,12 @@ PATIENCE = 5.0
 class GroupPositions:
     """Commits positions in the background, over a connection of its own, so that it never stands in a reader's way."""
 
-    def __init__(self, settings: Settings, group: str, partitions: Sequence[TopicPartition]) -> None:
+    def __init__(
+        self, settings: Settings, group: str, partitions: Sequence[TopicPartition], every: float = EVERY
+    ) -> None:
         self._settings = settings
         self._group = group
+        self._every = every
         self._partitions = list(partitions)
         self._noted: dict[TopicPartition, int] = {}
         self._consumer: Any = None
@@ -43,7 +46,7 @@ class GroupPositions:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(self._every)
             noted, self._noted = self._noted, {}
             if not noted:
                 continue

@@ -38,6 +38,8 @@ class Lane:
         self.native = 0
         self.older_until = 0
         self.gap: Gap | None = None
+        #: The record that was last missed, and then looked for from the beginning on.
+        self.searched: int | None = None
         #: When it was last asked for (time.monotonic).
         self.wanted = 0.0
 
@@ -77,14 +79,22 @@ class Lane:
         return self.next < self.older_until
 
     def take(self, messages: Sequence[Any]) -> Gap | None:
-        """Accept what Kafka gave; the gap, if one was met now. Raises Elsewhere when this turns out to be the wrong place."""
+        """Accept what Kafka gave; the gap, if one was met now.
+
+        Raises Elsewhere when this turns out to be the wrong place, and the first time that a record is missing: a topic
+        that was made anew has it before the place that we read.
+        """
         found = [_record(self.where, message) for message in messages]
         ahead = found[0].offset - self.next
         if (self.proof is Proof.HINT and ahead >= 0) or (self.proof is Proof.BEGINNING and ahead > 0):
             raise Elsewhere(found[0])
         self.proof = Proof.READING
         self.native = found[-1].native + 1
-        return self.accept(found)
+        gap = self.accept(found)
+        if gap and self.searched != gap.expected:
+            self.searched, self.gap = gap.expected, None
+            raise Elsewhere(found[-1])
+        return gap
 
     def accept(self, found: Sequence[Record]) -> Gap | None:
         """Accept the records that follow without a gap; the gap, if one was met now."""
@@ -100,7 +110,7 @@ class Lane:
 
 
 class Elsewhere(Exception):
-    """The first record found where we looked lies after the one that was to come."""
+    """What was found where we looked lies after the record that was to come."""
 
     def __init__(self, first: Record) -> None:
         super().__init__(f"{first.offset} was found")

@@ -25,8 +25,8 @@ from libs.common.settings import Settings
 
 logger = structlog.get_logger()
 
-#: Records taken at once: as far as a fetch may go over LARGEST_FETCH bytes.
-CHUNK = 32
+#: Records taken at once, first and then: as far as a fetch may go over LARGEST_FETCH bytes.
+FIRST, CHUNK = 4, 32
 #: A consumer that gets nothing for so long though there is something, or no answer at all, is made anew.
 PATIENCE = 15.0
 WATCH = 1.0
@@ -193,10 +193,11 @@ class KafkaReader(Reader):
         if lane.reads_older:
             await self._fill_older(lane, limit, wait)
             return
-        size = 0
+        size = taken = 0
         position = Position(0, lane.next)
         while len(lane.records) < limit and size < LARGEST_FETCH:
-            most = min(CHUNK, limit - len(lane.records))
+            room = max(1, (LARGEST_FETCH - size) * taken // size) if size else FIRST
+            most = min(room, CHUNK, limit - len(lane.records))
             try:
                 fetched = await consumer.getmany(lane.partition, timeout_ms=int(wait * 1000), max_records=most)
                 messages = fetched.get(lane.partition)
@@ -208,12 +209,13 @@ class KafkaReader(Reader):
                 await self._seek(consumer, lane, position)
                 return
             except Elsewhere as elsewhere:
-                if lane.proof is Proof.HINT:
-                    await self._seek(consumer, lane, position)
-                else:
+                if lane.proof is Proof.BEGINNING:
                     self._begin_at(consumer, lane, elsewhere.first)
+                else:
+                    await self._seek(consumer, lane, position)
                 return
             size += sum(len(message.value) for message in messages)
+            taken += len(messages)
             wait = 0
 
     def _begin_at(self, consumer: Any, lane: Lane, first: Record) -> None:
@@ -310,6 +312,10 @@ class KafkaReader(Reader):
     async def _watch(self, consumer: Any) -> None:
         """Give the consumer up when it gets nothing though there is something, or no answer; forget what is not wanted."""
         now = time.monotonic()
+        for topic in self._topics:
+            if not consumer.partitions_for_topic(kafka_name(self._settings, topic)):
+                self._drop(f"the topic {kafka_name(self._settings, topic)} is gone")
+                return
         waiting = []
         for lane in self._lanes.values():
             if lane.proof is not Proof.NONE and lane.unwanted(now - UNWANTED):

@@ -18,6 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common.db import Database
+from libs.common.errors import Unavailable
 from libs.common.fold.tables import fold_tables
 from libs.common.log.append import Outgoing, append
 from libs.common.log.forward import Forwarder
@@ -177,7 +178,10 @@ async def read(
     records: list[Record] = []
     while len(records) < count:
         assert time.monotonic() < deadline, f"{len(records)} of {count} records of {where} after {within} s"
-        batch = await reader.fetch(where, position, min(limit, count - len(records)), 0.5)
+        try:
+            batch = await reader.fetch(where, position, min(limit, count - len(records)), 0.5)
+        except Unavailable:
+            continue
         records += batch
         position = after(position, batch)
     assert [record.offset for record in records] == list(range(records[0].offset, records[0].offset + count))

@@ -1,0 +1,286 @@
+"""What only Kafka does: it forgets, it is written to directly, it dies and comes back."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.errors import KafkaError
+
+from deploy.local.kafka import Kafka
+from libs.common.db import Database
+from libs.common.errors import TooLarge, Unavailable
+from libs.common.log.append import Outgoing
+from libs.common.log.kafka import KafkaReader, Producer, ensure_topics
+from libs.common.log.kafka_group import GroupPositions
+from libs.common.log.postgres import PostgresReader
+from libs.common.log.reader import Gap, Reader, Where, after
+from libs.common.records import LARGEST
+from libs.common.settings import Settings
+from libs.common.topics import EVENTS, JOURNAL
+from tests.integration.log.conftest import Running, Start
+from tests.integration.log.logs import (
+    PARTITIONS,
+    START,
+    WHEN,
+    WHERES,
+    KafkaLog,
+    key_in,
+    numbered,
+    read,
+    values,
+)
+from tests.support import eventually
+
+WHERE = Where(JOURNAL, 2)
+KEY = key_in(2)
+
+
+@pytest.fixture
+async def admin(kafka_settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_bootstrap)
+    await client.start()
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def producer(kafka_settings: Settings, running: Running) -> Producer:
+    await ensure_topics(kafka_settings, [EVENTS])
+    return await running(Producer(kafka_settings))
+
+
+def partition_in_kafka(settings: Settings, where: Where) -> TopicPartition:
+    return TopicPartition(settings.topic_prefix + where.topic, where.partition)
+
+
+async def forget(log: KafkaLog, admin: AIOKafkaAdminClient, before: int) -> None:
+    """What retention does."""
+    await eventually(log.forwarded)
+    await admin.delete_records({partition_in_kafka(log.settings, WHERE): RecordsToDelete(before)})
+
+
+# -- forgetting -------------------------------------------------------------------------------------------------------
+async def test_what_kafka_no_longer_has_is_read_from_postgresql(
+    kafka_log: KafkaLog, admin: AIOKafkaAdminClient, database: Database, running: Running
+) -> None:
+    await kafka_log.append(numbered(KEY, range(60)))
+    reader = await running(KafkaReader(kafka_log.settings, [JOURNAL], PostgresReader(database, [JOURNAL])))
+    _, early = await read(reader, WHERE, 10)
+    await forget(kafka_log, admin, 40)
+    new = await running(KafkaReader(kafka_log.settings, [JOURNAL], PostgresReader(database, [JOURNAL])))
+    assert values((await read(new, WHERE, 60, limit=7))[0]) == list(range(60))
+    assert values((await read(new, WHERE, 50, early))[0]) == list(range(10, 60))
+    await forget(kafka_log, admin, 60)
+    records, end = await read(new, WHERE, 60)
+    assert values(records) == list(range(60))
+    await kafka_log.append(numbered(KEY, range(60, 70)))
+    assert values((await read(new, WHERE, 10, end))[0]) == list(range(60, 70))
+    assert values((await read(reader, WHERE, 60, early))[0]) == list(range(10, 70))
+    assert not new.gaps
+    assert not reader.gaps
+
+
+async def test_without_postgresql_what_kafka_no_longer_has_is_a_gap(
+    kafka_log: KafkaLog, admin: AIOKafkaAdminClient
+) -> None:
+    await kafka_log.append(numbered(KEY, range(30)))
+    await forget(kafka_log, admin, 20)
+    reader = await kafka_log.reader()
+    await expect_gap(reader, Gap(0, 20))
+    await kafka_log.set_back(WHERE.partition, 0)
+    assert values((await read(reader, WHERE, 30))[0]) == list(range(30))
+    assert not reader.gaps
+
+
+async def test_a_fallback_that_has_not_got_it_either_is_a_gap(
+    kafka_log: KafkaLog, admin: AIOKafkaAdminClient, database: Database, running: Running
+) -> None:
+    await kafka_log.append(numbered(KEY, range(30)))
+    await forget(kafka_log, admin, 20)
+    reader = await running(KafkaReader(kafka_log.settings, [JOURNAL], PostgresReader(database, [EVENTS])))
+    await expect_gap(reader, Gap(0, 20))
+
+
+async def expect_gap(reader: Reader, gap: Gap) -> None:
+    async def found() -> Gap | None:
+        assert await reader.fetch(WHERE, START, 500, 0.05) == []
+        return reader.gaps.get(WHERE)
+
+    assert await eventually(found) == gap
+
+
+async def test_a_topic_made_anew_is_read_on(kafka_log: KafkaLog, admin: AIOKafkaAdminClient) -> None:
+    await kafka_log.append(numbered(KEY, range(20)))
+    reader = await kafka_log.reader()
+    _, position = await read(reader, WHERE, 20)
+    await admin.delete_topics([kafka_log.settings.topic_prefix + JOURNAL])
+
+    async def made() -> bool:
+        try:
+            await ensure_topics(kafka_log.settings, [JOURNAL])
+        except Unavailable:  # it is still being deleted
+            return False
+        return True
+
+    await eventually(made)
+    await kafka_log.append(numbered(KEY, range(20, 40)))  # as many as were read: the new end is the old position
+    await eventually(kafka_log.forwarded)
+    await kafka_log.append(numbered(KEY, range(40, 50)))
+    for each in (reader, await kafka_log.reader()):
+        assert values((await read(each, WHERE, 30, position))[0]) == list(range(20, 50))
+        assert not each.gaps
+
+
+# -- written to directly ----------------------------------------------------------------------------------------------
+async def test_many_senders_keep_the_order_of_each_key(
+    producer: Producer, kafka_settings: Settings, running: Running
+) -> None:
+    keys = [key_in(partition) for partition in range(PARTITIONS)]
+    sending = [
+        producer.send(
+            EVENTS, [Outgoing(key, b"%d" % (turn * 20 + number), WHEN) for key in keys for number in range(20)]
+        )
+        for turn in range(30)
+    ]
+    await asyncio.gather(*sending)
+    reader = await running(KafkaReader(kafka_settings, [EVENTS]))
+    for partition in range(PARTITIONS):
+        records, end = await read(reader, Where(EVENTS, partition), 600)
+        assert values(records) == list(range(600))
+        assert end == (0, 600, 600)
+
+
+async def test_the_producer_refuses_what_is_too_large_and_sends_what_is_just_not(
+    producer: Producer, kafka_settings: Settings, running: Running
+) -> None:
+    key = key_in(0)
+    largest = [Outgoing(key, os.urandom(LARGEST), WHEN) for _ in range(3)]
+    with pytest.raises(TooLarge):
+        await producer.send(EVENTS, [*largest, Outgoing(key, b"x" * (LARGEST + 1), WHEN)])
+    await producer.send(EVENTS, largest)
+    reader = await running(KafkaReader(kafka_settings, [EVENTS]))
+    records, _ = await read(reader, Where(EVENTS, 0), 3)
+    assert [record.value for record in records] == [record.value for record in largest]
+
+
+async def test_positions_are_told_to_kafkas_own_tools(
+    producer: Producer, kafka_settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
+    partition = partition_in_kafka(kafka_settings, Where(EVENTS, 0))
+    group = GroupPositions(kafka_settings, f"rapport-{kafka_settings.topic_prefix}test", [partition], every=0.05)
+    group.start()
+
+    async def told() -> bool:
+        group.note(partition, 17)
+        try:
+            offsets = await admin.list_consumer_group_offsets(f"rapport-{kafka_settings.topic_prefix}test")
+        except KafkaError:  # the first group of a broker: it makes its topic for them
+            return False
+        return partition in offsets and offsets[partition].offset == 17
+
+    await eventually(told)
+    await group.stop()
+
+
+# -- dying ------------------------------------------------------------------------------------------------------------
+async def test_a_forwarder_killed_between_sending_and_recording_doubles_nothing(
+    kafka_settings: Settings, database: Database, child: Start, running: Running
+) -> None:
+    log = await running(KafkaLog(kafka_settings, database))
+    await log.forwarder.stop()
+    for where in WHERES:
+        await log.append(numbered(key_in(where.partition), range(30)))
+    killed = await child("forward", kafka_settings, "forwarder.sent=kill:3")
+    assert await asyncio.wait_for(killed.process.wait(), 20) == -signal.SIGKILL
+    log.forwarder = type(log.forwarder)(database, kafka_settings, "suite", JOURNAL)
+    await log.forwarder.start()
+    reader = await log.reader()
+    for where in WHERES:
+        await log.append(numbered(key_in(where.partition), range(30, 40)))
+        assert values((await read(reader, where, 40))[0]) == list(range(40))
+    assert not reader.gaps
+
+
+async def test_a_consumer_that_hangs_is_made_anew(kafka_log: KafkaLog, running: Running) -> None:
+    reader = await running(KafkaReader(kafka_log.settings, [JOURNAL], patience=0.5))
+    await kafka_log.append(numbered(KEY, range(5)))
+    _, position = await read(reader, WHERE, 5)
+    hanging = reader._consumer
+    hanging.pause(reader._lanes[WHERE].partition)  # it goes on to answer, but gives nothing
+    await kafka_log.append(numbered(KEY, range(5, 9)))
+    assert values((await read(reader, WHERE, 4, position))[0]) == [5, 6, 7, 8]
+    assert reader._consumer is not hanging
+
+
+async def test_a_broker_that_does_not_answer_is_unavailable_and_then_all_goes_on(
+    producer: Producer, kafka_settings: Settings, own_kafka: Kafka, running: Running
+) -> None:
+    settings = kafka_settings.model_copy(update={"kafka_bootstrap": own_kafka.bootstrap})
+    await ensure_topics(settings, [EVENTS])
+    impatient = await running(Producer(settings, deadline=1.0))
+    reader = await running(KafkaReader(settings, [EVENTS]))
+    await impatient.send(EVENTS, numbered(key_in(0), range(1)))
+    assert own_kafka.pid
+    os.kill(own_kafka.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable, match="did not acknowledge within 1 s"):
+            await impatient.send(EVENTS, numbered(key_in(0), range(100, 200)))
+        with pytest.raises(Unavailable):
+            await reader.lag({Where(EVENTS, 0): START})
+    finally:
+        os.kill(own_kafka.pid, signal.SIGCONT)
+    await eventually(lambda: sends(impatient, numbered(key_in(0), range(1, 2))))
+    records, position = await read(reader, Where(EVENTS, 0), 1)
+    while values(records)[-1] != 1:  # what was not acknowledged may have been written all the same
+        batch = await reader.fetch(Where(EVENTS, 0), position, 500, 0.5)
+        position = after(position, batch)
+        records += batch
+
+
+async def sends(producer: Producer, records: list[Outgoing]) -> bool:
+    try:
+        await producer.send(EVENTS, records)
+    except Unavailable:
+        return False
+    return True
+
+
+async def test_a_broker_killed_and_restarted_loses_nothing_and_nobody_is_restarted(
+    kafka_settings: Settings, database: Database, own_kafka: Kafka, running: Running
+) -> None:
+    settings = kafka_settings.model_copy(update={"kafka_bootstrap": own_kafka.bootstrap})
+    log = await running(KafkaLog(settings, database))
+    await ensure_topics(settings, [EVENTS])
+    producer = await running(Producer(settings, deadline=5.0))
+    reader, events = await log.reader(), await running(KafkaReader(settings, [EVENTS]))
+    await log.append(numbered(KEY, range(10)))
+    _, position = await read(reader, WHERE, 10)
+    acknowledged = [0]
+    await producer.send(EVENTS, numbered(KEY, range(1)))
+    own_kafka.kill()
+    own_kafka.launch()
+    starting = asyncio.create_task(asyncio.to_thread(own_kafka.wait_ready))
+    for number in range(1, 200):
+        await log.append(numbered(KEY, range(9 + number, 10 + number)))
+        if await sends(producer, numbered(KEY, range(number, number + 1))):
+            acknowledged.append(number)
+            if starting.done():
+                break
+    await starting
+    records, _ = await read(reader, WHERE, number, position)
+    assert values(records) == list(range(10, 10 + number))
+    written, _ = await read(events, Where(EVENTS, 2), len(acknowledged))
+    found = values(written)
+    position = START
+    while found[-1] != acknowledged[-1]:
+        batch = await events.fetch(Where(EVENTS, 2), after(position, written), 500, 0.5)
+        written += batch
+        found += values(batch)
+    assert found == sorted(found)
+    assert set(acknowledged) <= set(found)
+    assert len(set(found)) == len(found)
