@@ -141,6 +141,10 @@ def _decided(row: queries.Row, live: int) -> Explanation:
         case "failed":
             return Explanation("failed", f"The message for {what} could not be delivered: {row['detail']}.", details)
         case "queued":
+            if row["lease"] is not None:
+                return Explanation(
+                    "queued", f"The message for {what} is on its way to {where} at this moment.", details
+                )
             tried = f", and will be tried again at {_at(row['next_at'])}: {row['detail']}" if row["detail"] else ""
             return Explanation("queued", f"The message for {what} is queued for {where}{tried}.", details)
     sent = f"The message for {what} was sent to {where} at {_at(row['settled_at'])}"

@@ -1,0 +1,70 @@
+"""A receiver of webhooks on the loopback: real HTTP, answers as it is told, keeps what came."""
+
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
+
+
+class Receiver:
+    """`answers` are given one after the other, the last one for ever; an answer is a status, with headers if need be.
+    While `hanging` is set no answer is given."""
+
+    def __init__(self, *answers: int | tuple[int, dict[str, str]]) -> None:
+        self.answers = list(answers or (200,))
+        self.hanging = threading.Event()
+        self.go_on = threading.Event()
+        self.came: list[tuple[dict[str, str], bytes]] = []
+        self._lock = threading.Lock()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                status, headers = receiver._take({name.lower(): value for name, value in self.headers.items()}, body)
+                if receiver.hanging.is_set():
+                    receiver.go_on.wait(20)
+                    return
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> "Receiver":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go_on.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/hooks?shop=1"
+
+    @property
+    def ids(self) -> Counter[str]:
+        """How often each message came."""
+        with self._lock:
+            return Counter(headers["webhook-id"] for headers, _ in self.came)
+
+    def payload(self, place: int = 0) -> dict[str, Any]:
+        payload: dict[str, Any] = msgspec.json.decode(self.came[place][1])
+        return payload
+
+    def _take(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        with self._lock:
+            self.came.append((headers, body))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return answer if isinstance(answer, tuple) else (answer, {})
