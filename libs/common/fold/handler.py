@@ -33,7 +33,10 @@ class DeciderHandler(Generic[S, R]):
         self.suppressed = 0
 
     async def apply(self, tx: Tx, work: Work) -> Outcome:
-        """One batch, in the transaction given. Raises Waits at a merge whose other customer has not left yet."""
+        """One batch, in the transaction given, up to a merge whose other customer has not left yet.
+
+        Raises Waits when that is the first record.
+        """
         read = [self._read(record) for record in work.records]
         await self.customers.bind(tx, [bound for _, _, bindings in read for bound in bindings])
         ids = {UUID(record.key) for record, (_, body, _) in zip(work.records, read, strict=True) if body is not None}
@@ -43,7 +46,7 @@ class DeciderHandler(Generic[S, R]):
         rows = await self.customers.load(tx, ids)
         rules = await self.decider.rules(tx, work.rulebook)
         applied: list[Applied[S]] = []
-        outgoing: list[Outgoing] = []
+        outcome = Outcome(committed=[lambda: self.customers.known(rows)])
         for index, (record, (envelope, body, _)) in enumerate(zip(work.records, read, strict=True)):
             if body is None:
                 continue
@@ -53,17 +56,20 @@ class DeciderHandler(Generic[S, R]):
                 continue
             if isinstance(body, CustomerMerged):
                 other = rows[UUID(body.other)]
+                if other.went_into is None and index == 0:
+                    raise Waits(f"{other.id} has not left yet")
                 if other.went_into is None:
-                    raise Waits(index, f"{other.id} has not left yet")
+                    outcome.taken = index
+                    break
                 body = self._absorb(row, other)
             cause = self._cause(envelope, body)
             place = f"{work.where.partition}/{record.offset}"
             done = self.decided(row, cause, rules, f"{place}/{work.rulebook}")
             applied.append(done)
-            outgoing.extend(self.outgoing(done))
+            outcome.outgoing.extend(self.outgoing(done))
         await self.customers.save(tx, rows.values())
         await self.decider.project(tx, applied)
-        return Outcome(outgoing, [lambda: self.customers.known(rows)])
+        return outcome
 
     def decided(self, row: Row[S], cause: Cause, rules: R, place: str) -> Applied[S]:
         """Decide and evolve one cause on a locked row; `place` is where in the journal it happens."""

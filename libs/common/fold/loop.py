@@ -20,12 +20,14 @@ from libs.common.fold.watchdog import Watchdog
 from libs.common.fold.work import Handler, Waits, Work
 from libs.common.log.append import append
 from libs.common.log.ownership import HEARTBEAT, Ownership
-from libs.common.log.positions import Positions
+from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Lag, Position, Reader, Record, Where, after
 
 logger = structlog.get_logger()
 
 BATCH = 500
+#: A record that waits for another partition, perhaps of another process, is tried again after so many seconds.
+LONGEST_WAIT = 0.1
 #: Records that are never dead-lettered: leaving one out would leave a customer in two places.
 STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
 #: After so many deaths of the process on one position its first record is dead-lettered unread.
@@ -53,6 +55,7 @@ class Fold:
         self._tried: set[Where] = set()
         self._balancer: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._commit = asyncio.Event()  # set, and replaced, at the next commit of any partition
         self.watchdog = Watchdog(self)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -127,10 +130,6 @@ class Fold:
                         position = await self._first(where, position, deaths, records)
                     self.watchdog.advanced(where)
                     backoff.reset()
-            except Waits as waits:
-                self.watchdog.excused(where)
-                logger.debug("waiting for another partition", where=str(where), reason=str(waits))
-                await asyncio.sleep(min(backoff.pause(), 0.5))
             except Exception as error:
                 # Unavailability, or poison that must not be passed over: the position is read again after a pause.
                 self.watchdog.excused(where)
@@ -161,9 +160,8 @@ class Fold:
         try:
             return await self._transact(where, position, records)
         except Waits as waits:
-            if waits.index == 0:
-                raise
-            return await self._transact(where, position, records[: waits.index])
+            logger.debug("waiting for another partition", where=str(where), reason=str(waits))
+            return await self._wait(where, position, records[0])
         except Exception as error:
             if not is_poison(error):
                 raise
@@ -174,9 +172,9 @@ class Fold:
             try:
                 position = await self._transact(where, position, [record])
             except Waits:
-                if record is records[0]:
-                    raise
-                return position
+                position = await self._wait(where, position, record)
+                if position.next == record.offset:  # told to stop while it still waits
+                    return position
             except Exception as error:
                 if not is_poison(error) or _must_not_be_buried(record):
                     raise
@@ -184,18 +182,37 @@ class Fold:
                 position = after(position, [record])
         return position
 
+    async def _wait(self, where: Where, position: Position, record: Record) -> Position:
+        """Try a record again whenever another partition has moved, until it need not wait. That is not being stuck."""
+        while not self._stopping.is_set():
+            self.watchdog.excused(where)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_WAIT):
+                    await self._commit.wait()
+            with contextlib.suppress(Waits):
+                return await self._transact(where, position, [record])
+        return position
+
     async def _transact(self, where: Where, position: Position, records: list[Record]) -> Position:
+        if records[0].offset != position.next:
+            raise FenceLost(f"{where} stands at {position.next}, not at {records[0].offset}")
         moved = after(position, records)
         async with self.database.transaction() as tx:
             rulebook = await self.positions.advance(tx, where, position, moved)
             failpoint("fold.fenced")
             outcome = await self.handler.apply(tx, Work(where, records, rulebook, position.next))
             failpoint("fold.saved")
+            if outcome.taken is not None:
+                records = records[: outcome.taken]
+                whole, moved = moved, after(position, records)
+                await self.positions.advance(tx, where, whole, moved)
             await append(tx, self.writes, outcome.outgoing, self.partitions)
             failpoint("fold.appended")
         failpoint("fold.committed")
         for done in outcome.committed:
             done()
+        commit, self._commit = self._commit, asyncio.Event()
+        commit.set()
         self.folded += len(records)
         return moved
 

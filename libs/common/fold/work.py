@@ -21,10 +21,14 @@ class Work:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a batch led to: records for the service's own topic, and what to do once it is committed (fill caches)."""
+    """What a batch led to: records for the service's own topic, and what to do once it is committed (fill caches).
+
+    `taken` says how many records were taken, when the next one must wait; None: all of them.
+    """
 
     outgoing: list[Outgoing] = field(default_factory=list)
     committed: list[Callable[[], None]] = field(default_factory=list)
+    taken: int | None = None
 
 
 class Handler(Protocol):
@@ -34,8 +38,4 @@ class Handler(Protocol):
 
 
 class Waits(Exception):
-    """The record at `index` of the batch must wait for another partition (a merge for its `left`); earlier ones may go."""
-
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(reason)
-        self.index = index
+    """The first record of the batch must wait for another partition: a merge for the other customer's `left`."""
