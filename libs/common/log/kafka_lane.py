@@ -54,6 +54,11 @@ class Lane:
         self.native = native
         self.proof = proof
 
+    def forget(self) -> None:
+        """Free what is held; the place has to be sought again."""
+        self.records = []
+        self.proof = Proof.NONE
+
     def stands_at(self, position: Position) -> bool:
         """Drop the records that `position` has passed; whether what is here, and then what is read, follows it exactly."""
         first = self.records[0].offset if self.records else self.next
@@ -103,10 +108,14 @@ class Lane:
             self.records += accepted
             self.next = accepted[-1].offset + 1
             self.gap = None
-        if gap is None or self.gap is not None:
-            return None
-        self.gap = gap
-        return gap
+        return gap if gap and self.miss(gap.found) else None
+
+    def miss(self, found: int) -> bool:
+        """The next record is missing, `found` came instead; whether that is news."""
+        if self.gap is not None:
+            return False
+        self.gap = Gap(self.next, found)
+        return True
 
 
 class Elsewhere(Exception):

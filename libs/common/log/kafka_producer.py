@@ -17,7 +17,7 @@ from aiokafka.errors import ProducerClosed
 
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.append import Outgoing
-from libs.common.log.kafka_topics import AWAY, kafka_name
+from libs.common.log.kafka_topics import AWAY, RETRY_MS, kafka_name
 from libs.common.log.partition import partition_of
 from libs.common.records import LARGEST
 from libs.common.settings import Settings
@@ -144,6 +144,7 @@ class Producer:
             compression_type="zstd",
             max_batch_size=BATCH_BYTES,
             request_timeout_ms=15_000,
+            retry_backoff_ms=RETRY_MS,
             metadata_max_age_ms=2_000,
         )
         try:
@@ -200,5 +201,10 @@ async def _close(inner: Any) -> None:
     while sender is not None and not sender.done():  # it waits for requests that wait for a broker: not patient
         await asyncio.wait([sender], timeout=0.5)
         sender.cancel()
-    inner._message_accumulator.fail_all(ProducerClosed())
+    accumulator = inner._message_accumulator
+    batches = [*accumulator._pending_batches, *(batch for queue in accumulator._batches.values() for batch in queue)]
+    accumulator.fail_all(ProducerClosed())
+    for future in (future for batch in batches for future in (batch.future, batch._drain_waiter)):
+        if future.done() and not future.cancelled():
+            future.exception()  # seen: else it would be logged as never retrieved
     await inner.stop()

@@ -18,6 +18,8 @@ RETENTION_DAYS = 7
 #: A record of 900 KB with its key and headers.
 LARGEST_BATCH = 1_048_576
 TIMEOUT = 10.0
+#: Between an aiokafka client's own tries.
+RETRY_MS = 250
 _ALREADY_EXISTS = 36
 
 

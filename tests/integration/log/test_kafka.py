@@ -210,11 +210,11 @@ async def test_a_consumer_that_hangs_is_made_anew(kafka_log: KafkaLog, running: 
     reader = await running(KafkaReader(kafka_log.settings, [JOURNAL], patience=0.5))
     await kafka_log.append(numbered(KEY, range(5)))
     _, position = await read(reader, WHERE, 5)
-    hanging = reader._consumer
+    hanging = reader._connection.consumer
     hanging.pause(reader._lanes[WHERE].partition)  # it goes on to answer, but gives nothing
     await kafka_log.append(numbered(KEY, range(5, 9)))
     assert values((await read(reader, WHERE, 4, position))[0]) == [5, 6, 7, 8]
-    assert reader._consumer is not hanging
+    assert reader._connection.consumer is not hanging
 
 
 async def test_a_broker_that_does_not_answer_is_unavailable_and_then_all_goes_on(
