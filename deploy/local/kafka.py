@@ -161,6 +161,10 @@ class Kafka:
         """None while the broker runs (or was never launched)."""
         return self._child.exit_status() if self._child else None
 
+    def unwell(self) -> str:
+        """Nothing: Kafka ends when it cannot go on."""
+        return ""
+
     @property
     def pid(self) -> int | None:
         """Of the broker process, None when there is none."""

@@ -123,6 +123,10 @@ class Postgres:
         """None while the server runs (or was never launched)."""
         return self._child.exit_status() if self._child else None
 
+    def unwell(self) -> str:
+        """Nothing: PostgreSQL ends when it cannot go on."""
+        return ""
+
     @property
     def pid(self) -> int | None:
         """Of the server process, None when there is none."""

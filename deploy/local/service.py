@@ -73,13 +73,23 @@ class Service:
     def cancel(self) -> None:
         """Nothing in `prepare` takes long."""
 
+    def unwell(self) -> str:
+        """What /livez complains of (503: restart it); empty when it does not, or does not answer."""
+        status, text = self._get("/livez")
+        return text or "503" if status == 503 else ""
+
     def _ready(self) -> str:
+        status, text = self._get("/readyz")
+        return "200" if status == 200 else f"{status or ''} {text}".strip()
+
+    def _get(self, path: str) -> tuple[int, str]:
+        """Status and the start of the body; 0 and the error's name when there is no answer."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", path)
             answer = connection.getresponse()
-            return "200" if answer.status == 200 else f"{answer.status} {answer.read(500).decode('utf-8', 'replace')}"
+            return answer.status, answer.read(500).decode("utf-8", "replace")
         except (OSError, http.client.HTTPException) as error:
-            return type(error).__name__
+            return 0, type(error).__name__
         finally:
             connection.close()

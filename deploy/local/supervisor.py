@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from deploy.local.errors import LocalError, StartFailed
 
-FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a dead part is started again; doubled each time
+FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0  # seconds before a dead part is started again; doubled each time
 STEADY = 30.0  # a part that ran so many seconds had started well
+ASK_EVERY = 3.0  # seconds between two questions whether a part still lives; two bad answers in a row end it
 
 
 class Part(Protocol):
@@ -26,6 +27,7 @@ class Part(Protocol):
     def launch(self) -> None: ...
     def wait_ready(self, deadline: float = 60) -> None: ...
     def exit_status(self) -> int | None: ...
+    def unwell(self) -> str: ...
     def stop(self, deadline: float = 20) -> None: ...
     def kill(self) -> None: ...
 
@@ -54,11 +56,8 @@ class Supervisor:
         await together(*(self._wait(part.wait_ready) for part in parts))
 
     async def watch(self) -> None:
-        """Start again what dies, with growing delays; runs until cancelled."""
-        while True:
-            for part in self._parts():
-                self._look_at(part)
-            await asyncio.sleep(0.1)
+        """Start again what dies, and what says of itself that it cannot go on; with growing delays. Runs until cancelled."""
+        await together(self._watch_processes(), self._watch_answers())
 
     async def stop(self) -> None:
         """Stop the layers in reverse, each part with a deadline of its own. Cancelled, it kills what is left."""
@@ -76,6 +75,26 @@ class Supervisor:
                 part.stop()
             self._layers.clear()
             raise
+
+    async def _watch_processes(self) -> None:
+        while True:
+            for part in self._parts():
+                self._look_at(part)
+            await asyncio.sleep(0.1)
+
+    async def _watch_answers(self) -> None:
+        suspected: set[str] = set()
+        while True:
+            await asyncio.sleep(ASK_EVERY)
+            for part in self._parts():
+                complaint = "" if part.exit_status() is not None else await self._ask(part)
+                if complaint and part.name in suspected:
+                    self._say(f"{part.name} cannot go on: {complaint}. Ending it.")
+                    await self._wait(part.stop)
+                suspected = suspected | {part.name} if complaint else suspected - {part.name}
+
+    async def _ask(self, part: Part) -> str:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, part.unwell)
 
     async def _wait(self, blocking: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._threads, blocking)

@@ -1,6 +1,6 @@
 """A tiny program in a service's place: answers 200 to everything on the port given.
 
-stand_in.py PORT [deaf | broken]: deaf ignores SIGTERM, broken says why and ends.
+stand_in.py PORT [deaf | broken | stuck]: deaf ignores SIGTERM, broken says why and ends, stuck says of itself that it is dead.
 """
 
 import signal
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 class Ready(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200)
+        self.send_response(503 if "stuck" in sys.argv and self.path == "/livez" else 200)
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:

@@ -45,6 +45,19 @@ async def test_a_part_that_dies_is_started_again_and_it_says_so(
     assert part.pid not in (None, first)
 
 
+async def test_a_part_that_says_it_cannot_go_on_is_started_again(
+    supervisor: Supervisor, said: list[str], home: Path, port: int
+) -> None:
+    part = stand_in(home, port, "stuck")
+    await supervisor.start([part])
+    first = part.pid
+    watch = asyncio.create_task(supervisor.watch())
+    assert await asyncio.to_thread(eventually, lambda: "stand-in is back." in said)
+    watch.cancel()
+    assert said[0].startswith("stand-in cannot go on")
+    assert part.pid not in (None, first)
+
+
 async def test_a_part_that_cannot_start_shows_its_last_lines(supervisor: Supervisor, home: Path, port: int) -> None:
     with pytest.raises(StartFailed, match=r"broken ended with status 1.*\n.*wrong shape"):
         await supervisor.start(
