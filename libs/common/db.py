@@ -50,7 +50,7 @@ class Database:
                 timeout=5,
                 server_settings={"application_name": f"rapport-{name}", **TIMEOUTS, **PLANNING},
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except UNAVAILABLE as error:
             raise Unavailable(f"PostgreSQL cannot be reached ({_address(settings.dsn)}): {error}") from error
         database = cls(pool, settings)
         async with pool.acquire() as connection:
@@ -99,7 +99,8 @@ class Database:
 
 
 #: Exceptions that say "PostgreSQL is away or in the way", not "this record is bad". See `is_data_error`.
-UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+#: (asyncpg raises InternalClientError too, when a connection is terminated under a statement.)
+UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 def is_data_error(error: BaseException) -> bool:

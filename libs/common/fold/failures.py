@@ -7,18 +7,14 @@ else is unavailability: roll back, pause, try again, dead-letter nothing.
 import asyncio
 import random
 
-import asyncpg
-
-from libs.common.db import is_data_error
+from libs.common.db import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log.positions import FenceLost
 
 _AWAY = (
-    OSError,  # with it TimeoutError and ConnectionError
+    *UNAVAILABLE,  # with OSError: TimeoutError, ConnectionError
     EOFError,
     MemoryError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
     asyncio.CancelledError,
     Unavailable,  # Kafka's client errors come as this
     FenceLost,

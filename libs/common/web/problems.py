@@ -84,7 +84,7 @@ def translate(error: Exception, scope: Scope) -> RapportError:
             return _http(error, scope)
         case asyncpg.PostgresError():
             return _postgres(error)
-        case OSError() | TimeoutError() | asyncpg.InterfaceError():
+        case OSError() | TimeoutError() | asyncpg.InterfaceError() | asyncpg.InternalClientError():
             return errors.Unavailable("A part that this service needs does not answer just now: try again in a second.")
         case _:
             return Internal("Something went wrong here, not with you. Give the request_id to who runs this service.")
