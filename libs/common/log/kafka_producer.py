@@ -203,6 +203,9 @@ async def _close(inner: Any) -> None:
         sender.cancel()
     accumulator = inner._message_accumulator
     batches = [*accumulator._pending_batches, *(batch for queue in accumulator._batches.values() for batch in queue)]
+    accumulator._pending_batches.update(
+        batches
+    )  # each takes itself out when it fails, also one that was to be sent again
     accumulator.fail_all(ProducerClosed())
     for future in (future for batch in batches for future in (batch.future, batch._drain_waiter)):
         if future.done() and not future.cancelled():
