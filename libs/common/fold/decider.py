@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from libs.common.db import Tx
 from libs.common.records import Envelope, Fact
+
+if TYPE_CHECKING:  # domains import this module, and know no database
+    from libs.common.db import Tx
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -82,10 +84,10 @@ class Decider(Protocol[S, R]):
         """Take over the state of a customer who turned out to be the same person. Total."""
         ...
 
-    async def rules(self, tx: Tx, rulebook: int) -> R:
+    async def rules(self, tx: "Tx", rulebook: int) -> R:
         """The rules of a rulebook (cached: a rulebook never changes)."""
         ...
 
-    async def project(self, tx: Tx, applied: list[Applied[S]]) -> None:
+    async def project(self, tx: "Tx", applied: list[Applied[S]]) -> None:
         """Write the rows that are queried, for all causes of the batch, in their order. Does not commit."""
         ...
