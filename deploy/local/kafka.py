@@ -146,7 +146,7 @@ class Kafka:
         self._end_leftovers()
         self._child = self._spawn(["-Xms256m", "-Xmx512m"], ["kafka.Kafka", str(self._properties)], "kafka")
 
-    def wait_ready(self, deadline: float = 60) -> None:
+    def wait_ready(self, deadline: float = 120) -> None:
         """Wait until the broker answers and is registered. Raises StartFailed."""
         broker, until = self._child, time.monotonic() + deadline
         while broker is not None and not (self._listens() and blocking(answers(self.bootstrap))):

@@ -104,7 +104,7 @@ class Postgres:
             at_our_end=signal.SIGINT,
         )
 
-    def wait_ready(self, deadline: float = 60) -> None:
+    def wait_ready(self, deadline: float = 120) -> None:
         """Wait until connections are accepted (recovery after a crash included). Raises StartFailed."""
         server, until = self._child, time.monotonic() + deadline
         while server is not None and not self._accepts(server):

@@ -45,7 +45,7 @@ class Service:
         """Start the program (again)."""
         self._child = child.spawn(self._argv, pid_file=self._pid_file, log=self.log, env=self._env, cwd=ROOT)
 
-    def wait_ready(self, deadline: float = 60) -> None:
+    def wait_ready(self, deadline: float = 120) -> None:
         """Raises StartFailed when it ends before it is ready, or is not ready in time."""
         program, until, answer = self._child, time.monotonic() + deadline, "no answer"
         while program is not None and (answer := self._ready()) != "200":
