@@ -158,6 +158,8 @@ class Delivery:
                 customer = await self._handler.customers.survivor(tx, row["customer"])
                 states = [await self._handler.customers.state(tx, each) for each in {row["customer"], customer}]
             verdict = self._last_check(row, [state for state in states if state is not None])
+            if row["attempts"] > schedule.ATTEMPTS:  # each attempt ended with its process, or in an error of our own
+                verdict = Verdict("failed", None, f"{schedule.ATTEMPTS} attempts ended without an outcome")
             if verdict is not None:
                 await self._record(lambda: self._settle([row], lambda *_: verdict))
                 return

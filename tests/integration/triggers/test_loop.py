@@ -1,5 +1,7 @@
 """A hook from draft to inbox, and what can be asked about it."""
 
+import msgspec
+
 from deploy.demo.programme import HOOKS
 from tests.integration.triggers.service import ANN, BEN, HOOK, Triggers, event, known_as, order
 
@@ -52,7 +54,7 @@ async def test_a_badge_starts_a_hook(triggers: Triggers) -> None:
     badge = {"badge": "regular", "name": "Regular", "count": 5}
     record = event(ANN, "b")
     fact = record._replace(value=fact_value(record.value, "badge.earned.v1", "/rewards", badge))
-    await triggers.journal(fact, event(BEN, "forged", "Badge Earned", properties=badge))
+    await triggers.journal(fact, event(BEN, "forged", "Badge Earned", properties=badge), order(BEN, "o"))
     (message,) = (await triggers.get(f"customers/{ANN}/inbox"))["items"]
     assert message["text"] == "Regular!"
     assert (await triggers.get(f"customers/{BEN}/inbox"))["items"] == []
@@ -60,8 +62,6 @@ async def test_a_badge_starts_a_hook(triggers: Triggers) -> None:
 
 def fact_value(value: bytes, type: str, source: str, data: dict[str, object]) -> bytes:
     """The record as a fact of another service."""
-    import msgspec
-
     record = msgspec.json.decode(value)
     record |= {"type": type, "source": source, "data": {**data, "customer": record["data"]["customer"]}}
     return msgspec.json.encode(record)

@@ -35,22 +35,19 @@ async def test_an_inbox_is_paged_newest_first(triggers: Triggers) -> None:
     assert texts == [str(number) for number in reversed(range(7))]
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "said"),
-    [
+async def test_what_cannot_be_answered(triggers: Triggers) -> None:
+    await triggers.journal(order(ANN, "1"))
+    for path, status, said in (
         (f"customers/{BEN}/inbox", 404, "no customer"),
         ("customers/user:nobody/messages", 404, "no customer"),
         ("customers/bob/inbox", 422, "is no customer"),
         (f"customers/{ANN}/inbox?cursor=abc", 422, "The cursor is none of ours"),
         (f"customers/{ANN}/inbox?cursor=!!!", 422, "The cursor is none of ours"),
         (f"customers/{ANN}/inbox?limit=0", 422, "query.limit"),
-    ],
-)
-async def test_what_cannot_be_answered(triggers: Triggers, path: str, status: int, said: str) -> None:
-    await triggers.journal(order(ANN, "1"))
-    response = await triggers.client.get(f"/v1/{path}")
-    assert response.status_code == status
-    assert said in response.json()["detail"]
+    ):
+        response = await triggers.client.get(f"/v1/{path}")
+        assert response.status_code == status, path
+        assert said in response.json()["detail"]
 
 
 async def test_only_ones_own_messages_can_be_seen(triggers: Triggers) -> None:
@@ -106,6 +103,16 @@ async def test_history_and_caps_by_when_it_happened(triggers: Triggers) -> None:
     assert (until["sent"], until["withheld"]) == (2, {"history": 2})
     assert (await triggers.get("triggers/summary", until="9999-12-31"))["sent"] == 5
     assert await triggers.verdict(accepts) == "sent"
+
+
+async def test_freshness_is_asked_again_by_the_clock(triggers: Triggers) -> None:
+    """Received at once, but folded two hours later: the message comes too late, and the cause's time counts it."""
+    hook = await triggers.hook()
+    await triggers.journal(order(ANN, "1", time=datetime.now(UTC) - timedelta(hours=2)))
+    answer = await triggers.why(hook)
+    assert (answer["verdict"], answer["details"]["reason"]) == ("withheld", "history")
+    assert await triggers.types() == ["message.queued.v1", "message.withheld.v1"]
+    assert (await triggers.get(f"customers/{ANN}/inbox"))["items"] == []
 
 
 async def test_a_day_ends_where_the_workspace_is(triggers: Triggers) -> None:
