@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from libs.common.db import Tx
-from libs.common.errors import TooLarge
+from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import relation
 from libs.common.records import LARGEST
@@ -43,7 +43,7 @@ async def append(tx: Tx, topic: str, records: Sequence[Outgoing], partitions: in
     """Append `records`, in their order, each to the partition of its key.
 
     Call it last before the commit: it locks the heads of the partitions it writes until then. Does not commit. Raises
-    TooLarge when a record is over 900 KB, RuntimeError when the topic has not been set up for so many partitions.
+    TooLarge when a record is over 900 KB, Unavailable when the topic has not been set up for so many partitions.
     """
     if not records:
         return
@@ -67,4 +67,4 @@ async def append(tx: Tx, topic: str, records: Sequence[Outgoing], partitions: in
         [record.value for record in records],
     )
     if status != f"INSERT 0 {len(records)}":
-        raise RuntimeError(f"{topic} is not set up for {partitions} partitions: run `rapport migrate`")
+        raise Unavailable(f"{topic} is not set up for {partitions} partitions: run `rapport migrate`")

@@ -33,7 +33,7 @@ UNWANTED = 10.0
 class KafkaReader(Reader):
     """Reads topics from Kafka, and from `fallback` (the writing service's log) what Kafka no longer has.
 
-    `name` names the group to which positions are told, for tools that show lag. The fallback is started when it is needed.
+    `name` names the group to which positions are told, for tools that show lag. The fallback runs only while it is needed.
     """
 
     def __init__(
@@ -56,8 +56,10 @@ class KafkaReader(Reader):
         self._connection = Connection(settings, topics, partitions, self._waiting, self._lost, patience)
         self._group = GroupPositions(settings, f"rapport-{settings.topic_prefix}{name}", partitions)
         self._fallback = fallback
-        self._starting_fallback = asyncio.Lock()
+        self._fallback_turn = asyncio.Lock()
         self._fallback_runs = False
+        self._fallback_used = 0.0
+        self._resting: asyncio.Task[None] | None = None
         self._behind: dict[Where, tuple[int, float]] = {}
 
     async def start(self) -> None:
@@ -68,8 +70,10 @@ class KafkaReader(Reader):
     async def stop(self) -> None:
         await self._group.stop()
         await self._connection.stop()
-        if self._fallback and self._fallback_runs:
-            await self._fallback.stop()
+        if self._resting:
+            await self._resting
+        self._fallback_used = 0.0
+        await self._rest()
 
     # -- reading ------------------------------------------------------------------------------------------------------
     async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
@@ -167,11 +171,19 @@ class KafkaReader(Reader):
     async def _older_reader(self) -> PostgresReader:
         if self._fallback is None:
             raise RuntimeError("there is no fallback")
-        async with self._starting_fallback:
+        async with self._fallback_turn:
             if not self._fallback_runs:
                 await self._fallback.start()
                 self._fallback_runs = True
+        self._fallback_used = time.monotonic()
         return self._fallback
+
+    async def _rest(self) -> None:
+        """Stop the fallback, unless it was used lately: it polls."""
+        async with self._fallback_turn:
+            if self._fallback and self._fallback_runs and time.monotonic() - self._fallback_used > UNWANTED:
+                self._fallback_runs = False
+                await self._fallback.stop()
 
     def _tell_gap(self, lane: Lane) -> None:
         if lane.gap:
@@ -218,6 +230,8 @@ class KafkaReader(Reader):
     def _waiting(self, consumer: Any) -> dict[TopicPartition, int]:
         """Which partitions wait for records of Kafka, and where; those that nobody wants any more are forgotten."""
         waiting = {}
+        if self._fallback_runs and (self._resting is None or self._resting.done()):
+            self._resting = asyncio.create_task(self._rest(), name="fallback's rest")
         for lane in self._lanes.values():
             if lane.proof is Proof.NONE:
                 continue

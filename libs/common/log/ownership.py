@@ -9,6 +9,7 @@ import math
 import random
 import zlib
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import asyncpg
@@ -33,7 +34,8 @@ class Ownership:
     def __init__(self, database: Database, reader: str, wheres: Sequence[Where]) -> None:
         self._database = database
         self._reader = reader
-        self._wheres = sorted(wheres)
+        #: Shared topic by topic, as one topic may bring most of the work.
+        self._topics = [list(topic) for _, topic in groupby(sorted(wheres), key=lambda where: where.topic)]
         self._session: asyncpg.Connection[Any] | None = None
         self.owned: set[Where] = set()
         #: What lies over the fair share and should be given back.
@@ -47,25 +49,31 @@ class Ownership:
         try:
             session = self._session or await self._open()
             members = max(1, await session.fetchval(_MEMBERS, _unsigned(self._class("members"))))
-            share = math.ceil(len(self._wheres) / members)
-            for where in self._wheres:
-                if len(self.owned) >= share:
-                    break
-                if where not in self.owned and await session.fetchval(
-                    "SELECT pg_try_advisory_lock($1, $2)", self._class(where.topic), where.partition
-                ):
-                    self.owned.add(where)
-            self.surplus = sorted(self.owned)[share:]
+            self.surplus = []
+            for topic in self._topics:
+                share = math.ceil(len(topic) / members)
+                held = [where for where in topic if where in self.owned]
+                for where in topic:
+                    if len(held) < share and where not in self.owned and await self._take(session, where):
+                        held.append(where)
+                self.surplus += held[share:]
             return set(self.owned)
         except BaseException:
             self.forget()
             raise
 
     async def give_back(self, where: Where) -> None:
-        """Free a partition, after its last batch is done."""
-        self.owned.discard(where)
-        if self._session and not self._session.is_closed():
-            await self._session.execute("SELECT pg_advisory_unlock($1, $2)", self._class(where.topic), where.partition)
+        """Free a partition, after its last batch is done. Where that fails everything is lost, as in `balance`: a lock
+        that the session went on holding unknown to us would keep the partition from everyone."""
+        try:
+            self.owned.discard(where)
+            if self._session:
+                await self._session.execute(
+                    "SELECT pg_advisory_unlock($1, $2)", self._class(where.topic), where.partition
+                )
+        except BaseException:
+            self.forget()
+            raise
 
     def forget(self) -> None:
         """Drop the session, and with it all locks, without asking the server."""
@@ -82,13 +90,19 @@ class Ownership:
             await session.close(timeout=2)
 
     async def _open(self) -> "asyncpg.Connection[Any]":
-        session = await asyncio.wait_for(
+        self._session = await asyncio.wait_for(
             self._database.session(f"rapport-{self._reader}", idle_session_timeout=f"{IDLE_SESSION_MS}ms"), 5
         )
         member = random.SystemRandom().randrange(2**31)
-        await session.execute("SELECT pg_advisory_lock($1, $2)", self._class("members"), member)
-        self._session = session
-        return session
+        await self._session.execute("SELECT pg_advisory_lock($1, $2)", self._class("members"), member)
+        return self._session
+
+    async def _take(self, session: "asyncpg.Connection[Any]", where: Where) -> bool:
+        lock = "SELECT pg_try_advisory_lock($1, $2)"
+        if not await session.fetchval(lock, self._class(where.topic), where.partition):
+            return False
+        self.owned.add(where)
+        return True
 
     def _class(self, name: str) -> int:
         """A 32-bit lock class for a name, signed as PostgreSQL takes it."""

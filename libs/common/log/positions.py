@@ -40,11 +40,12 @@ class Positions:
             rulebook,
         )
 
-    async def load(self, tx: Tx, where: Where) -> Stored:
-        """The stored position. Raises LookupError when `ensure` has not made it."""
+    async def load(self, tx: Tx, where: Where, *, lock: bool = False) -> Stored:
+        """The stored position; locked, it stays so until the transaction ends. Raises LookupError when `ensure` has not
+        made it."""
         row = await tx.fetchrow(
             f"SELECT epoch, next, hint, rulebook, deaths FROM {self._table}"
-            " WHERE reader = $1 AND topic = $2 AND partition = $3",
+            f" WHERE reader = $1 AND topic = $2 AND partition = $3{' FOR UPDATE' if lock else ''}",
             self.reader,
             *where,
         )
@@ -77,11 +78,13 @@ class Positions:
             raise FenceLost(f"{self.schema} does not stand at {old.next} of {where} any more")
         return int(rulebook)
 
-    async def note_death(self, tx: Tx, where: Where, deaths: int) -> None:
-        """Remember how often a process may have died here: written before a first try, taken back by `advance`."""
+    async def note_death(self, tx: Tx, where: Where, more: int = 1) -> None:
+        """Count a death of the process before a try that it may die of; `advance` sets the count back to none, and
+        -1 takes one back, after an error that nobody died of."""
         await tx.execute(
-            f"UPDATE {self._table} SET deaths = $4 WHERE reader = $1 AND topic = $2 AND partition = $3",
+            f"UPDATE {self._table} SET deaths = greatest(deaths + $4, 0)"
+            " WHERE reader = $1 AND topic = $2 AND partition = $3",
             self.reader,
             *where,
-            deaths,
+            more,
         )

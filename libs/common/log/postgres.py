@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from libs.common.db import PLANNING, TIMEOUTS, UNAVAILABLE, Database
+from libs.common.db import PLANNING, TIMEOUTS, Database
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, contiguous
 from libs.common.log.tables import relation
 
@@ -84,6 +84,8 @@ class PostgresReader(Reader):
         )
         records = [Record(*where, row[0], row[1], row[2], row[3], row[0]) for row in rows]
         accepted, gap = contiguous(position, records)
+        if not records:  # the head is past it, but nothing is there
+            gap = Gap(position.next, self._heads[where])
         if gap is None:
             self._gaps.pop(where, None)
         elif self._gaps.get(where) != gap:
@@ -144,7 +146,7 @@ class PostgresReader(Reader):
         while True:
             try:
                 pause = QUICKEST if await self._poll() else min(pause * 1.3, SLOWEST)
-            except UNAVAILABLE as error:
+            except Exception as error:  # it must not end: without it everyone would wait for heads that don't move
                 if pause < 1:
                     logger.warning("the log cannot be read", error=repr(error))
                 pause = 1
