@@ -72,7 +72,7 @@ class KafkaReader(Reader):
         await self._connection.stop()
         if self._resting:
             await self._resting
-        self._fallback_used = 0.0
+        self._fallback_used = float("-inf")
         await self._rest()
 
     # -- reading ------------------------------------------------------------------------------------------------------
