@@ -16,7 +16,8 @@ from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
 from libs.common.auth import generate_keys
 from libs.common.db import Database
-from libs.common.migrate import SERVICES, migrate, scripts
+from libs.common.migrate import migrate
+from libs.common.schema import SERVICES, scripts
 from libs.common.settings import Settings
 
 KEYS = generate_keys()

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import signal
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from deploy.demo.sending import send
 from deploy.local.errors import LocalError
 from deploy.local.place import Place
 from deploy.local.platform import Platform
+from deploy.local.signals import run_until_signalled
 
 
 def main(argv: list[str]) -> int:
@@ -32,50 +32,32 @@ def main(argv: list[str]) -> int:
     place = Place.load()
     home = place.home / f"demo-{options.log}"
     console = Console(width=None if Console().is_terminal else 140)
-    asyncio.run(_run(console, home, place.port_base, options.log, options.keep))
+    return run_until_signalled(_run(console, home, place.port_base, options.log, options.keep))
+
+
+async def _run(console: Console, home: Path, port_base: int, log: Any, keep: bool) -> int:
+    console.print(f"Starting PostgreSQL{' and Apache Kafka' if log == 'kafka' else ''} and the five services …")
+    async with Platform(home=home, port_base=port_base, log=log, say=console.print) as platform, Api(platform) as api:
+        await Demo(console, platform, api, home, datetime.now(UTC).date()).play()
+        if keep:
+            console.print("Left running:")
+            for name, url in platform.urls.items():
+                console.print(f"  {name:<9} {url}/docs")
+            console.print(f"Tokens: {home / 'tokens.json'}. Ctrl-C stops everything.")
+            await asyncio.Event().wait()
     return 0
 
 
-async def _run(console: Console, home: Path, port_base: int, log: Any, keep: bool) -> None:
-    stop = asyncio.Event()
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        stop.set()
-        if task:
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end)
-    console.print(f"Starting PostgreSQL{' and Apache Kafka' if log == 'kafka' else ''} and the five services …")
-    with contextlib.suppress(asyncio.CancelledError):
-        async with (
-            Platform(home=home, port_base=port_base, log=log, say=console.print) as platform,
-            Api(platform) as api,
-        ):
-            await Demo(console, platform, api, home).play()
-            if keep:
-                console.print("Left running:")
-                for name, url in platform.urls.items():
-                    console.print(f"  {name:<9} {url}/docs")
-                console.print(f"Tokens: {home / 'tokens.json'}. Ctrl-C stops everything.")
-                await stop.wait()
-    if stop.is_set() and not keep:
-        raise KeyboardInterrupt
-
-
 class Demo:
-    """The two acts, on a running platform."""
+    """The two acts, on a running platform; `today` places the purchases in time at the first run."""
 
-    def __init__(self, console: Console, platform: Platform, api: Api, home: Path) -> None:
+    def __init__(self, console: Console, platform: Platform, api: Api, home: Path, today: date) -> None:
         self._console = console
         self._platform = platform
         self._api = api
         self._home = home
         self._orders = orders()
-        last = last_day(home, datetime.now(UTC).date())
-        self._shift: timedelta = last - LAST
+        self._shift: timedelta = last_day(home, today) - LAST
         self._sent = 0
 
     async def play(self) -> None:

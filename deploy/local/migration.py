@@ -10,7 +10,13 @@ from deploy.local import child
 from deploy.local.errors import StartFailed
 from deploy.local.service import ROOT
 
-SOURCES = ("libs/common/migrate.py", "libs/common/topics.py", "libs/common/log/migrations", "services/*/migrations")
+SOURCES = (
+    "libs/common/migrate.py",
+    "libs/common/schema.py",
+    "libs/common/topics.py",
+    "libs/common/log/migrations",
+    "services/*/migrations",
+)
 DONE = Path("postgres") / "migrated"  # beside the data that it speaks of: who removes one removes both
 
 

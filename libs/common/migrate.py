@@ -1,35 +1,26 @@
 """Migrations: one Alembic history for the log and one for each service, run as a step of their own.
 
 `python -m libs.common.migrate` migrates the databases of all services that the environment names, under an advisory
-lock: two of them at once wait for each other. A service itself only checks (`refuse_outdated`).
+lock: two of them at once wait for each other. A service itself only checks (`libs.common.schema`).
 """
 
 import asyncio
 import importlib
 import sys
-from pathlib import Path
 from typing import cast
 
-import asyncpg
 from alembic import command, context
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common.db import Tx
 from libs.common.errors import Unavailable
+from libs.common.schema import SERVICES, refuse_other_partitions, scripts
 from libs.common.settings import Settings
 from libs.common.topics import NAMES
 
-ROOT = Path(__file__).parents[2]
-SERVICES = ("ingest", "profile", "rewards", "triggers", "metrics")
 LOCK = 7_262_001  # any number, the same for all
-
-
-def scripts(history: str) -> Path:
-    """Where a history lies: `log` in libs, a service's beside its code."""
-    return ROOT / "libs/common/log/migrations" if history == "log" else ROOT / "services" / history / "migrations"
 
 
 def _config(history: str, connection: Connection | None = None) -> Config:
@@ -92,28 +83,6 @@ async def install(tx: Tx, partitions: int) -> None:
         list(NAMES),
         partitions,
     )
-
-
-async def refuse_other_partitions(tx: Tx, partitions: int) -> None:
-    """Raises Unavailable when the log has another number of partitions than the settings say."""
-    stored = await tx.fetchval("SELECT partitions FROM log.installation")
-    if stored != partitions:
-        raise Unavailable(
-            f"this database's log has {stored} partitions, RAPPORT_PARTITIONS says {partitions}: the number cannot be changed,"
-            f" set RAPPORT_PARTITIONS={stored}"
-        )
-
-
-async def refuse_outdated(tx: Tx, history: str) -> None:
-    """Raises Unavailable when the schema is not the one that this code was written for: run `rapport migrate`."""
-    wanted = ScriptDirectory.from_config(_config(history)).get_current_head()
-    try:
-        found = await tx.fetchval(f'SELECT version_num FROM "{history}".alembic_version')
-    except asyncpg.UndefinedTableError:
-        found = None
-    known = {script.revision for script in ScriptDirectory.from_config(_config(history)).walk_revisions()}
-    if found != wanted and (found is None or found in known):
-        raise Unavailable(f"the schema {history} is at {found}, this release needs {wanted}: run `rapport migrate`")
 
 
 def service_settings(service: str) -> Settings:

@@ -2,7 +2,7 @@
 
 from libs.common.db import Database
 from libs.common.errors import Unavailable
-from libs.common.migrate import refuse_other_partitions, refuse_outdated
+from libs.common.schema import refuse_other_partitions, refuse_outdated
 from libs.common.service import Check
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter

@@ -5,10 +5,13 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from libs.common import schema
 from libs.common.log import tables as log
+from libs.common.schema import SERVICES
 from libs.common.settings import Settings
 from services.ingest import models as ingest
 from services.metrics import models as metrics
@@ -35,3 +38,10 @@ async def test_the_migrations_make_the_tables_of_the_models(settings: Settings, 
         found = await connection.run_sync(differences)
     await engine.dispose()
     assert found == []
+
+
+@pytest.mark.parametrize("history", ["log", *SERVICES])
+def test_a_file_is_named_after_its_revision(history: str) -> None:
+    """Services know the newest revision by the files' names."""
+    scripts = ScriptDirectory(str(schema.scripts(history)))
+    assert tuple(reversed([script.revision for script in scripts.walk_revisions()])) == schema.revisions(history)
