@@ -104,8 +104,9 @@ UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceEr
 
 
 def is_data_error(error: BaseException) -> bool:
-    """Whether PostgreSQL refused the data itself: SQLSTATE class 22 (data exception) or 23 (constraint violation)."""
-    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in ("22", "23")
+    """Whether PostgreSQL refused the data itself: SQLSTATE class 22 (data exception), 23 (constraint violation) or 54
+    (program limit exceeded: a value too long for its index)."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in ("22", "23", "54")
 
 
 def _address(dsn: str) -> str:

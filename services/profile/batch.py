@@ -25,11 +25,11 @@ class Batch:
         self.outgoing: list[Outgoing] = []
         self.counts: Counter[tuple[date, str, str]] = Counter()
         self.heard: list[tuple[str, Heard]] = []
-        for record in work.records:
+        for index, record in enumerate(work.records):
             if (event := events.read(record.value)) is None:
                 self._count(record.appended_at, "skipped")
             else:
-                self.heard.append((f"{work.where.partition}/{record.offset}/{work.rulebook}", event))
+                self.heard.append((work.place(index), event))
 
     @property
     def received(self) -> dict[UUID, datetime]:

@@ -11,6 +11,7 @@ from libs.common import records
 from libs.common.db import Tx
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
+from libs.common.log.reader import Record
 from libs.common.records import spliced
 from libs.common.topics import EVENTS
 from services.profile import store, weeks
@@ -36,6 +37,9 @@ class Profile:
         """One batch, in the transaction given. Does not commit."""
         await store.by_index(tx)
         return await (self._events if work.where.topic == EVENTS else self._facts)(tx, work)
+
+    async def pass_over(self, tx: Tx, record: Record) -> None:
+        """Nothing: what profile could not take concerns nobody yet."""
 
     async def _facts(self, tx: Tx, work: Work) -> Outcome:
         """Facts change nothing here: they are journalled as news of the customer, or of whom that one went into."""

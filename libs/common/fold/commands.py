@@ -1,7 +1,8 @@
 """Commands: a REST call that changes a customer is a batch of one without a position, on the same path."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -10,6 +11,7 @@ import msgspec
 
 from libs.common.db import Database, Tx
 from libs.common.errors import Conflict
+from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler, command_cause
 from libs.common.fold.loop import Fold
@@ -48,10 +50,7 @@ class Commands(Generic[S, R]):
         """
         service, handler = self._fold.service, self._handler
         digest = hashlib.sha256(type(body).__name__.encode() + msgspec.json.encode(body)).digest()
-        async with self._database.transaction() as tx:
-            row = (await handler.customers.load(tx, [customer]))[customer]
-            while row.went_into:  # they left while we were on our way
-                row = (await handler.customers.load(tx, [row.went_into]))[row.went_into]
+        async with self._locked(customer) as (tx, row):
             known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
             if known:
                 if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
@@ -59,7 +58,7 @@ class Commands(Generic[S, R]):
                 return msgspec.json.decode(known["answer"])
             where = Where(JOURNAL, partition_of(str(row.id), self._fold.partitions))
             stored = await self._fold.positions.load(tx, where)
-            rules = await handler.decider.rules(tx, stored.rulebook)
+            rules = await handler.rules(tx, stored.rulebook)
             id = str(derived(service, "command", key))
             cause = command_cause(handler.decider.source, type(body).__name__, id, at, body, traceparent)
             place = f"{where.partition}/{stored.position.next}/{stored.rulebook}"
@@ -80,6 +79,19 @@ class Commands(Generic[S, R]):
             await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
         return msgspec.json.decode(result)
 
+    @asynccontextmanager
+    async def _locked(self, customer: UUID) -> AsyncIterator[tuple[Tx, Row[S]]]:
+        """A transaction that holds the row of whom `customer` went into, and no other: to wait for one row with another
+        in hand would be out of the order in which the fold locks."""
+        customers, id = self._handler.customers, customer
+        while True:
+            async with self._database.transaction() as tx:
+                id = await customers.survivor(tx, id)
+                row = (await customers.load(tx, [id]))[id]
+                if row.went_into is None:
+                    yield tx, row
+                    return
+
     async def run_many(
         self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], *, key: str, at: datetime, traceparent: str | None = None
     ) -> list[Applied[S]]:
@@ -95,7 +107,7 @@ class Commands(Generic[S, R]):
         there = [rows[id] for id in sorted(bodies) if rows[id].went_into is None]
         lanes = [partition_of(str(row.id), self._fold.partitions) for row in there]
         stored = {lane: await self._fold.positions.load(tx, Where(JOURNAL, lane)) for lane in sorted(set(lanes))}
-        rules = {each.rulebook: await handler.decider.rules(tx, each.rulebook) for each in stored.values()}
+        rules = {each.rulebook: await handler.rules(tx, each.rulebook) for each in stored.values()}
         applied: list[Applied[S]] = []
         for row, lane in zip(there, lanes, strict=True):
             body, position, rulebook = bodies[row.id], stored[lane].position.next, stored[lane].rulebook

@@ -128,11 +128,7 @@ class Customers(Generic[S]):
 
     async def survivor(self, tx: Tx, customer: UUID) -> UUID:
         """Whom `customer` went into by merges, at the end of the chain; themselves if they are still there."""
-        while True:
-            into = await tx.fetchval(f"SELECT went_into FROM {self._table} WHERE id = $1", customer)
-            if into is None:
-                return customer
-            customer = into
+        return await survivor(tx, self._service, customer)
 
     async def state(self, tx: Tx, customer: UUID) -> S | None:
         """A customer's state for reading, without a lock; None when there is no row yet."""
@@ -141,3 +137,10 @@ class Customers(Generic[S]):
 
     def _decode(self, value: bytes) -> S:
         return self._decoder.decode(value) if value else self._state()
+
+
+async def survivor(tx: Tx, service: str, customer: UUID) -> UUID:
+    """Whom `customer` went into by merges, as far as a service has heard."""
+    while into := await tx.fetchval(f'SELECT went_into FROM "{service}".customers WHERE id = $1', customer):
+        customer = into
+    return customer

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,16 +11,21 @@ from uuid import UUID
 import asyncpg
 
 from libs.common.db import Tx
-from libs.common.errors import Conflict, Invalid, NotFound
+from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
+from libs.common.fold.customers import survivor
+from libs.common.fold.failures import is_poison
 from libs.common.fold.work import Work
 from libs.common.ids import derived
 from libs.common.log.append import append
+from libs.common.log.partition import partition_of
 from libs.common.log.reader import Record, Where
+from libs.common.topics import JOURNAL
 
 if TYPE_CHECKING:
     from libs.common.fold.loop import Fold
 
 LONGEST_TRACE = 8_000
+UUID_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 async def bury(tx: Tx, service: str, record: Record, error: BaseException) -> None:
@@ -69,26 +75,30 @@ class DeadLetters:
     async def replay(self, id: UUID, by: str, mended: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Apply the record now, with the `data` given in place of its own if it was mended.
 
-        All or nothing: when it fails again it stays, and Conflict says why. Raises NotFound, Conflict when settled.
+        All or nothing: when it fails again it stays, and Conflict says why. Raises NotFound, Conflict when settled,
+        Unavailable (and what asyncpg raises) when something else than the record is in the way.
         """
         fold = self._fold
         async with fold.database.transaction() as tx:
             row = await self._claim(tx, id)
             value = _mended(row["value"], mended) if mended is not None else row["value"]
-            stored = await fold.positions.load(tx, Where(row["topic"], row["partition"]))
-            record = Record(
-                row["topic"], row["partition"], row["offset"], row["key"], value, row["died_at"], row["offset"]
-            )
-            work = Work(Where(row["topic"], row["partition"]), [record], stored.rulebook, stored.position.next)
+            where, key = await self._destination(tx, row)
+            stored = await fold.positions.load(tx, where, lock=True)  # it happens here, and between two batches
+            if key != (await self._destination(tx, row))[1]:
+                raise Unavailable("the customer of this record is being merged just now: try again")
+            record = Record(*where, row["offset"], key, value, row["died_at"], row["offset"])
+            work = Work(where, [record], stored.rulebook, stored.position.next)
             try:
                 async with tx.transaction():
                     outcome = await fold.handler.apply(tx, work)
                     await append(tx, fold.writes, outcome.outgoing, fold.partitions)
             except Exception as error:
+                if not is_poison(error):
+                    raise
                 raise Conflict(
                     f"the record fails again, with {type(error).__name__}: {error}. Mend its data, or discard it with a reason."
                 ) from error
-            await self._settle(tx, id, "replayed", "mended" if mended is not None else None, by, stored.position.next)
+            await self._settle(tx, id, "replayed", "mended" if mended is not None else None, by, work.place(0))
         for done in outcome.committed:
             done()
         return await self.read(id)
@@ -99,6 +109,13 @@ class DeadLetters:
             await self._claim(tx, id)
             await self._settle(tx, id, "discarded", reason, by, None)
         return await self.read(id)
+
+    async def _destination(self, tx: Tx, row: asyncpg.Record) -> tuple[Where, str]:
+        """The partition and key that the record has now: its customer may have been merged since it died."""
+        if row["topic"] != JOURNAL or not UUID_KEY.fullmatch(row["key"]):
+            return Where(row["topic"], row["partition"]), row["key"]
+        key = str(await survivor(tx, self._fold.service, UUID(row["key"])))
+        return Where(JOURNAL, partition_of(key, self._fold.partitions)), key
 
     async def waiting(self) -> list[UUID]:
         """The ids of all that wait, in the order of their records."""
@@ -116,7 +133,7 @@ class DeadLetters:
             raise Conflict(f"dead letter {id} was {row['outcome']} already, by {row['settled_by']}")
         return row
 
-    async def _settle(self, tx: Tx, id: UUID, outcome: str, reason: str | None, by: str, position: int | None) -> None:
+    async def _settle(self, tx: Tx, id: UUID, outcome: str, reason: str | None, by: str, place: str | None) -> None:
         await tx.execute(
             f"UPDATE {self._table} SET outcome = $2, reason = $3, settled_by = $4, settled_at = now(), stamp = $5"
             " WHERE id = $1",
@@ -124,7 +141,7 @@ class DeadLetters:
             outcome,
             reason,
             by,
-            None if position is None else str(position),
+            place,
         )
 
 
@@ -151,11 +168,12 @@ def _legible(value: bytes) -> Any:
 
 def _mended(value: bytes, data: Mapping[str, Any]) -> bytes:
     record = _legible(value)
-    if "specversion" not in record:
+    if not isinstance(record, dict) or "specversion" not in record:
         raise Invalid("the record is no CloudEvent, so its data cannot be replaced: discard it with a reason")
-    snapshot = record.get("data", {}).get("customer")
-    record["data"] = {**data, **({"customer": snapshot} if snapshot is not None else {})}
-    return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+    was = record.get("data")
+    kept = {"customer": was["customer"]} if isinstance(was, dict) and "customer" in was else {}
+    record["data"] = {**data, **kept}
+    return json.dumps(record, separators=(",", ":")).encode()
 
 
 def _storable(text: str) -> str:

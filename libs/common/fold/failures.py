@@ -1,7 +1,7 @@
 """Which failures are the record's own, and which say that something we need is away.
 
-*Poison* is an exception of our own code on a record, or PostgreSQL refusing its data (SQLSTATE 22 or 23). Everything
-else is unavailability: roll back, pause, try again, dead-letter nothing.
+*Poison* is an exception of our own code on a record, or PostgreSQL refusing its data (SQLSTATE 22, 23 or 54).
+Everything else is unavailability: roll back, pause, try again, dead-letter nothing.
 """
 
 import asyncio

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.db import UNAVAILABLE, Tx
+from libs.common.errors import Unavailable
 from libs.common.facts import CustomerLeft, CustomerMerged
 from libs.common.fold.customers import Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Cause, Decider, Merged, Stamped
@@ -44,7 +45,7 @@ class DeciderHandler(Generic[S, R]):
         if not ids:
             return Outcome()
         rows = await self.customers.load(tx, ids)
-        rules = await self.decider.rules(tx, work.rulebook)
+        rules = await self.rules(tx, work.rulebook)
         applied: list[Applied[S]] = []
         outcome = Outcome(committed=[lambda: self.customers.known(rows)])
         for index, (record, (envelope, body, _)) in enumerate(zip(work.records, read, strict=True)):
@@ -63,13 +64,29 @@ class DeciderHandler(Generic[S, R]):
                     break
                 body = self._absorb(row, other)
             cause = self._cause(envelope, body)
-            place = f"{work.where.partition}/{record.offset}"
-            done = self.decided(row, cause, rules, f"{place}/{work.rulebook}")
+            done = self.decided(row, cause, rules, work.place(index))
             applied.append(done)
             outcome.outgoing.extend(self.outgoing(done))
         await self.customers.save(tx, rows.values())
         await self.decider.project(tx, applied)
         return outcome
+
+    async def pass_over(self, tx: Tx, record: Record) -> None:
+        """Keep whom the record's identifiers lead to: no later record will say it again."""
+        try:
+            bindings = self._bindings(record, decode(record.value))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return  # it says nothing that can be read
+        await self.customers.bind(tx, bindings)
+
+    async def rules(self, tx: Tx, rulebook: int) -> R:
+        """The rules of a rulebook. Raises Unavailable where they cannot be had: that is no fault of a record's."""
+        try:
+            return await self.decider.rules(tx, rulebook)
+        except (Unavailable, *UNAVAILABLE):
+            raise
+        except Exception as error:
+            raise Unavailable(f"rulebook {rulebook} cannot be read by this release: {error}") from error
 
     def decided(self, row: Row[S], cause: Cause, rules: R, place: str) -> Applied[S]:
         """Decide and evolve one cause on a locked row; `place` is where in the journal it happens."""
@@ -117,15 +134,18 @@ class DeciderHandler(Generic[S, R]):
 
     def _read(self, record: Record) -> tuple[Envelope, object | None, list[tuple[Binding, UUID]]]:
         envelope = decode(record.value)
-        bindings: list[tuple[Binding, UUID]] = []
-        if b'"bound":[' in record.value:
-            customer = UUID(record.key)
-            bindings = [(binding, customer) for binding in _journalled.decode(envelope.data).customer.bound]
+        bindings = self._bindings(record, envelope)
         if envelope.type == CustomerLeft.TYPE:
             return envelope, _left.decode(envelope.data), bindings
         if envelope.type == CustomerMerged.TYPE:
             return envelope, _merged.decode(envelope.data), bindings
         return envelope, self.decider.read(envelope), bindings
+
+    def _bindings(self, record: Record, envelope: Envelope) -> list[tuple[Binding, UUID]]:
+        if b'"bound":[' not in record.value:
+            return []
+        customer = UUID(record.key)
+        return [(binding, customer) for binding in _journalled.decode(envelope.data).customer.bound]
 
     def _cause(self, envelope: Envelope, body: object) -> Cause:
         return Cause(

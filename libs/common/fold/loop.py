@@ -8,12 +8,13 @@ failed fence, a lost answer to COMMIT) the position is read again.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import structlog
 
 from libs.common.db import UNAVAILABLE, Database
 from libs.common.failpoints import failpoint
+from libs.common.fold import rulebooks
 from libs.common.fold.dead_letters import bury
 from libs.common.fold.failures import Backoff, is_poison
 from libs.common.fold.watchdog import Watchdog
@@ -28,6 +29,9 @@ logger = structlog.get_logger()
 BATCH = 500
 #: A record that waits for another partition, perhaps of another process, is tried again after so many seconds.
 LONGEST_WAIT = 0.1
+#: A partition is left at the end of the batch begun, or in the midst of it after so many seconds: well before the session
+#: that holds the locks has been idle for too long.
+PATIENCE = 1.5
 #: Records that are never dead-lettered: leaving one out would leave a customer in two places.
 STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
 #: After so many deaths of the process on one position its first record is dead-lettered unread.
@@ -53,6 +57,9 @@ class Fold:
         self.buried = 0
         self._tasks: dict[Where, asyncio.Task[None]] = {}
         self._tried: set[Where] = set()
+        self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
+        self._folding: set[Where] = set()
+        self._sizes: dict[Where, int] = {}
         self._balancer: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._commit = asyncio.Event()  # set, and replaced, at the next commit of any partition
@@ -61,8 +68,7 @@ class Fold:
     # -- life ---------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         async with self.database.transaction() as tx:
-            newest = await tx.fetchval(f'SELECT coalesce(max(number), 0) FROM "{self.service}".rulebooks')
-            await self.positions.ensure(tx, self.wheres, newest)
+            await self.positions.ensure(tx, self.wheres, await rulebooks.newest(tx, self.service))
         self._balancer = asyncio.create_task(self._balance(), name="fold balance")
         self.watchdog.start()
 
@@ -74,11 +80,7 @@ class Fold:
             self._balancer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._balancer
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks.values(), timeout=5)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._release(self.wheres, patience=5)
         with contextlib.suppress(*UNAVAILABLE):
             await self.ownership.close()
 
@@ -99,36 +101,48 @@ class Fold:
             try:
                 for where in await self.ownership.balance() - self._tasks.keys():
                     self._tasks[where] = asyncio.create_task(self._run(where), name=f"fold {where}")
-                for where in self.ownership.surplus:
-                    await self._release(where)
+                surplus = self.ownership.surplus
+                await self._release(surplus)
+                for where in surplus:
                     await self.ownership.give_back(where)
-            except UNAVAILABLE as error:
+            except Exception as error:  # whatever it is: the session is gone, and the next round opens another
                 logger.warning("partitions lost: the database is away", error=repr(error))
-                for where in list(self._tasks):
-                    await self._release(where)
+                await self._release(self.wheres)
             await asyncio.sleep(HEARTBEAT)
 
-    async def _release(self, where: Where) -> None:
-        if task := self._tasks.pop(where, None):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def _release(self, wheres: Iterable[Where], patience: float = PATIENCE) -> None:
+        """Leave partitions: those in a batch at its end, if that comes within `patience` seconds."""
+        leaving = {where: task for where in wheres if (task := self._tasks.pop(where, None))}
+        for where, task in leaving.items():
+            if where not in self._folding:
+                task.cancel()
+        if leaving:
+            _, late = await asyncio.wait(leaving.values(), timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*leaving.values(), return_exceptions=True)
+
+    def _is_left(self, where: Where) -> bool:
+        """Whether the running task is not to read its partition any more."""
+        return self._stopping.is_set() or self._tasks.get(where) is not asyncio.current_task()
 
     # -- one partition ------------------------------------------------------------------------------------------------
     async def _run(self, where: Where) -> None:
         backoff = Backoff()
-        while not self._stopping.is_set():
+        while not self._is_left(where):
             try:
                 position, deaths = await self._read_position(where)
-                while not self._stopping.is_set():
-                    records = await self.reader.fetch(where, position, BATCH, wait=1.0)
+                while not self._is_left(where):
+                    size = self._sizes.get(where, BATCH)
+                    records = await self.reader.fetch(where, position, size, wait=1.0)
                     if not records:
+                        if where in self.reader.gaps:  # an operator's to mend: a restart would not
+                            self.watchdog.excused(where)
                         continue
-                    if where in self._tried:
-                        position = await self._step(where, position, records)
-                    else:
-                        self._tried.add(where)
-                        position = await self._first(where, position, deaths, records)
-                    self.watchdog.advanced(where)
+                    # what does not come to its end, by being too much for one transaction, is tried again in halves
+                    self._sizes[where] = max(1, len(records) // 2)
+                    position = await self._fold(where, position, deaths, records)
+                    self._sizes[where] = min(2 * size, BATCH)
                     backoff.reset()
             except Exception as error:
                 # Unavailability, or poison that must not be passed over: the position is read again after a pause.
@@ -145,15 +159,51 @@ class Fold:
             stored = await self.positions.load(connection, where)
         return stored.position, stored.deaths
 
+    async def _fold(self, where: Where, position: Position, deaths: int, records: list[Record]) -> Position:
+        self._folding.add(where)
+        try:
+            if where in self._tried:
+                return await self._step(where, position, records)
+            self._tried.add(where)
+            return await self._first(where, position, deaths, records)
+        finally:
+            self._folding.discard(where)
+
     async def _first(self, where: Where, position: Position, deaths: int, records: list[Record]) -> Position:
-        """The first batch of a partition in this process. The try is counted before it is made, and `advance` takes the
-        count back: so a record on which the process dies again and again is found, and in the end buried unread."""
+        """The first batch of a partition in this process. The try is counted before it is made, and `advance` sets the
+        count back: so a record on which the process dies again and again is found, and in the end buried unread.
+
+        Once a process has died the first record is tried alone, and in one partition at a time: what another partition's
+        record does to the process is not to be counted against this one's.
+        """
+        first, rest = records[0], records[1:]
+        if not deaths:
+            async with self._counted(where):
+                return await self._step(where, position, records)
+        try:
+            async with self._suspects:
+                if deaths >= DEATHS and not _must_not_be_buried(first):
+                    error = RuntimeError(f"the process died {deaths} times on it")
+                    position = await self._bury(where, position, first, error)
+                else:
+                    async with self._counted(where):
+                        position = await self._alone(where, position, first)
+        except Waits:
+            return await self._wait(where, position, first)
+        return await self._one_by_one(where, position, rest)
+
+    @contextlib.asynccontextmanager
+    async def _counted(self, where: Where) -> AsyncIterator[None]:
+        """Count a death beforehand; an error is none, nor is being told to stop."""
         async with self.database.transaction() as tx:
-            await self.positions.note_death(tx, where, deaths + 1)
-        if deaths >= DEATHS and not _must_not_be_buried(records[0]):
-            await self._bury(where, position, records[0], RuntimeError(f"the process died {deaths} times on it"))
-            return after(position, records[:1])
-        return await (self._one_by_one if deaths else self._step)(where, position, records)
+            await self.positions.note_death(tx, where)
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(*UNAVAILABLE):
+                async with self.database.transaction() as tx:
+                    await self.positions.note_death(tx, where, -1)
+            raise
 
     async def _step(self, where: Where, position: Position, records: list[Record]) -> Position:
         """Fold a batch; where it is poisoned, one by one, and the bad ones into the dead letters."""
@@ -170,21 +220,30 @@ class Fold:
     async def _one_by_one(self, where: Where, position: Position, records: list[Record]) -> Position:
         for record in records:
             try:
-                position = await self._transact(where, position, [record])
+                position = await self._alone(where, position, record)
             except Waits:
                 position = await self._wait(where, position, record)
-                if position.next == record.offset:  # told to stop while it still waits
-                    return position
-            except Exception as error:
-                if not is_poison(error) or _must_not_be_buried(record):
-                    raise
-                await self._bury(where, position, record, error)
-                position = after(position, [record])
+            if self._is_left(where):
+                break
         return position
+
+    async def _alone(self, where: Where, position: Position, record: Record, *, again: bool = True) -> Position:
+        """One record in a transaction of its own. Where it is poison twice it goes into the dead letters."""
+        try:
+            return await self._transact(where, position, [record])
+        except Waits:
+            raise
+        except Exception as error:
+            if not is_poison(error) or _must_not_be_buried(record):
+                raise
+            poison = error
+        if again:
+            return await self._alone(where, position, record, again=False)
+        return await self._bury(where, position, record, poison)
 
     async def _wait(self, where: Where, position: Position, record: Record) -> Position:
         """Try a record again whenever another partition has moved, until it need not wait. That is not being stuck."""
-        while not self._stopping.is_set():
+        while not self._is_left(where):
             self.watchdog.excused(where)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LONGEST_WAIT):
@@ -214,16 +273,23 @@ class Fold:
         commit, self._commit = self._commit, asyncio.Event()
         commit.set()
         self.folded += len(records)
+        self.watchdog.advanced(where)
         return moved
 
-    async def _bury(self, where: Where, position: Position, record: Record, error: Exception) -> None:
+    async def _bury(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
         """Put a record into the dead letters, in the transaction that passes over it."""
+        moved = after(position, [record])
         async with self.database.transaction() as tx:
-            await self.positions.advance(tx, where, position, after(position, [record]))
+            await self.positions.advance(tx, where, position, moved)
+            await self.handler.pass_over(tx, record)
             await bury(tx, self.service, record, error)
         self.buried += 1
+        self.watchdog.advanced(where)
         logger.error("record dead-lettered", where=str(where), offset=record.offset, error=repr(error))
+        return moved
 
 
 def _must_not_be_buried(record: Record) -> bool:
-    return any(mark in record.value[:400] for mark in STOPPING)
+    """By the record's own type: its `data`, which comes last, may be a client's and say anything."""
+    envelope, _, _ = record.value.partition(b'"data":')
+    return any(mark in envelope for mark in STOPPING)

@@ -12,6 +12,7 @@ async def publish(tx: Tx, service: str, content: bytes, by: str) -> int:
 
     Waits for the batches now in flight. Does not commit.
     """
+    await newest(tx, service)
     await tx.execute(
         f"SELECT 1 FROM \"{service}\".positions WHERE reader = 'fold' ORDER BY topic, partition FOR UPDATE"
     )
@@ -27,6 +28,13 @@ async def publish(tx: Tx, service: str, content: bytes, by: str) -> int:
         number,
     )
     await tx.execute(f"UPDATE \"{service}\".positions SET rulebook = $1 WHERE reader = 'fold'", number)
+    return number
+
+
+async def newest(tx: Tx, service: str) -> int:
+    """The number of the newest rulebook, 0 when there is none; nobody publishes another until the transaction ends."""
+    await tx.execute(f'LOCK TABLE "{service}".rulebooks IN SHARE ROW EXCLUSIVE MODE')
+    number: int = await tx.fetchval(f'SELECT coalesce(max(number), 0) FROM "{service}".rulebooks')
     return number
 
 

@@ -16,8 +16,8 @@ from libs.common.log.reader import Lag, Where
 logger = structlog.get_logger()
 
 LONGEST = 60.0
-EVERY = 10.0
 EXIT = 70  # EX_SOFTWARE
+STDERR = 2
 
 
 class Watched(Protocol):
@@ -32,11 +32,16 @@ class Owner(Protocol):
 
 
 class Watchdog:
-    """Remembers when each partition last moved or had an excuse (its database away, waiting for a merge)."""
+    """Remembers when each partition last moved or had an excuse (its database away, waiting for a merge).
+
+    Looks six times in `longest` seconds. When it could not for so long, because the event loop is blocked, a thread of
+    Python's own ends the process.
+    """
 
     def __init__(self, watched: Watched, longest: float = LONGEST) -> None:
         self._watched = watched
         self._longest = longest
+        self._every = longest / 6
         self._moved: dict[Where, float] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -53,6 +58,7 @@ class Watchdog:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        faulthandler.cancel_dump_traceback_later()
 
     def stuck(self, lags: Mapping[Where, Lag], now: float) -> list[Where]:
         """The owned partitions that lag and have not moved for too long."""
@@ -66,9 +72,10 @@ class Watchdog:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(EVERY)
+            faulthandler.dump_traceback_later(self._longest, exit=True, file=STDERR)
+            await asyncio.sleep(self._every)
             try:
-                async with asyncio.timeout(EVERY):
+                async with asyncio.timeout(self._every):
                     lags = await self._watched.lag()
             except Exception as error:  # an unreadable lag is unavailability, which readiness reports
                 logger.warning("lag cannot be read", error=repr(error))

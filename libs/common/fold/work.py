@@ -18,6 +18,11 @@ class Work:
     rulebook: int
     position: int
 
+    def place(self, index: int) -> str:
+        """Where the record at `index` is applied: partition, position and rulebook, as a stamp says it. A dead letter's
+        is where it is replayed, not where it died."""
+        return f"{self.where.partition}/{self.position + index}/{self.rulebook}"
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -35,6 +40,10 @@ class Handler(Protocol):
     """A service's part of the fold: change the state for a batch, in the transaction given. Never commits."""
 
     async def apply(self, tx: Tx, work: Work) -> Outcome: ...
+
+    async def pass_over(self, tx: Tx, record: Record) -> None:
+        """`record` becomes a dead letter: keep what must not be missed even so, and raise nothing over what it holds."""
+        ...
 
 
 class Waits(Exception):

@@ -31,8 +31,10 @@ class Positions:
         """Make the rows that are missing, at the start of the log."""
         rows = sorted(wheres)
         await tx.execute(
+            # those that are there are left out beforehand: ON CONFLICT would wait for the batches in flight on them
             f"INSERT INTO {self._table} (reader, topic, partition, rulebook)"
             " SELECT $1, topic, partition, $4 FROM unnest($2::text[], $3::smallint[]) AS at(topic, partition)"
+            f" WHERE (topic, partition) NOT IN (SELECT topic, partition FROM {self._table} WHERE reader = $1)"
             " ON CONFLICT DO NOTHING",
             self.reader,
             [where.topic for where in rows],
