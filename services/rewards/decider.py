@@ -7,6 +7,7 @@ import msgspec
 from libs.common.db import Tx
 from libs.common.fold import rulebooks
 from libs.common.fold.decider import Applied, Cause
+from libs.common.news import Happened
 from libs.common.records import Envelope, Fact
 from services.rewards import store
 from services.rewards.domain import causes
@@ -39,7 +40,7 @@ class RewardsDecider:
         self._zone = zone
         self._rules: dict[int, Rules] = {0: Rules()}
 
-    def read(self, envelope: Envelope) -> causes.Happened | None:
+    def read(self, envelope: Envelope) -> Happened | None:
         return causes.read(envelope)
 
     def decide(self, state: Account, cause: Cause, rules: Rules) -> list[Fact]:

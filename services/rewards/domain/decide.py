@@ -7,9 +7,10 @@ import msgspec
 from libs.common.errors import Conflict
 from libs.common.facts import BadgeEarned, BadgeRevoked, PointsAdjusted, PointsCredited, PointsReversed
 from libs.common.fold.decider import Cause, Merged
+from libs.common.news import Happened
 from libs.common.records import Fact
 from services.rewards.domain import earning, levels
-from services.rewards.domain.causes import Adjust, Happened, OrderCompleted, OrderRefunded
+from services.rewards.domain.causes import Adjust, OrderCompleted, OrderRefunded
 from services.rewards.domain.programme import Badge
 from services.rewards.domain.refunds import due, share
 from services.rewards.domain.rules import Rules

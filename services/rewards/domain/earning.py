@@ -3,7 +3,8 @@
 from decimal import Decimal
 
 from libs.common.money import exponent
-from services.rewards.domain.causes import Happened, OrderCompleted
+from libs.common.news import Happened
+from services.rewards.domain.causes import OrderCompleted
 from services.rewards.domain.programme import Earn
 
 #: More points than this for one order is a mistake in the order or in the rule.

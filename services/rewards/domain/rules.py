@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from libs.common.cel import Condition, compile_condition
 from libs.common.fold.decider import Cause
-from services.rewards.domain.causes import Happened
+from libs.common.news import Happened
 from services.rewards.domain.programme import Badge, EarningRule, Level, Programme
 from services.rewards.domain.state import awards
 

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from libs.common.cel import compile_condition
 from libs.common.liquid import compile_template
-from services.triggers.domain.causes import FACT_NAMES
+from libs.common.news import FACT_NAMES
 from services.triggers.domain.hook import Hook
 
 SEEN_WITHIN = timedelta(days=30)
