@@ -28,6 +28,12 @@ METHODS = (
 )
 """Functions and how many arguments they take. Those that could make text or lists grow (`replace`, `map`, …) are left out,
 and `substring(start, end)`, which the library (0.1.3) refuses when `end` is the end of the text."""
+MEMBERS = {
+    "event": ("id", "name", "type", "source", "time", "received", "properties", "traits", "context"),
+    "customer": ("id", "traits", "orders", "revenue", "first_seen", "last_seen"),
+}
+"""What `event` and `customer` have: `libs.common.news` makes them."""
+_HOLDERS = {"event": "properties", "customer": "traits"}
 _TYPES = frozenset({"int", "double", "string", "bool", "list", "map", "null_type"})
 _BULK = {"in": 1, "==": 2, "!=": 2, "+": 1, "contains": 1, "size": 1, "indexOf": 1, "lastIndexOf": 1, "trim": 1, "lowerAscii": 1,
          "upperAscii": 1, "substring": 1, "charAt": 1, "matches": 20, "split": 50}  # fmt: skip
@@ -80,6 +86,16 @@ def read(source: str, root: Node) -> Reading:
     reader = _Reader(source)
     reader.visit(root, {"event": ("event",), "customer": ("customer",)}, 0)
     return reader.reading
+
+
+def unknown_member(path: Path) -> str | None:
+    """What is wrong with a path such as `event.propertes.revenue`, whose second name `event` never has; None if nothing."""
+    if len(path) < 2 or path[0] not in MEMBERS or path[1] in MEMBERS[str(path[0])]:
+        return None
+    root, name = str(path[0]), str(path[1])
+    near = get_close_matches(name, MEMBERS[root], 1, 0.75)
+    hint = f"did you mean {root}.{near[0]}?" if near else f"write {root}.{_HOLDERS[root]}.{name}"
+    return f"{root} has no {name}: {hint}"
 
 
 def required_event_names(node: Node) -> frozenset[str]:
@@ -141,6 +157,7 @@ class _Reader:
         self._count(node, loops)
         path = static_path(node, scope)
         if path is not None:
+            self._member(path, node)
             self.reading.reads.append(path)
             return
         match node:
@@ -154,6 +171,10 @@ class _Reader:
             case _:
                 for part in node.parts():
                     self.visit(part, scope, loops)
+
+    def _member(self, path: Path, node: Node) -> None:
+        if (wrong := unknown_member(path)) is not None:
+            raise self._error(wrong, node.start)
 
     def _name(self, node: Name, scope: Mapping[str, Path | None]) -> None:
         if node.name not in scope and node.name not in _TYPES:
@@ -193,6 +214,7 @@ class _Reader:
         path = static_path(node.arguments[0], scope)
         if path is None or not isinstance(node.arguments[0], Select):
             raise self._error("has(…) takes a path such as event.properties.coupon", node.arguments[0].start)
+        self._member(path, node.arguments[0])
         self.reading.tested.append(path)
         if len(path) > 2:
             self.reading.reads.append(path[:-1])

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from libs.common.cel import ConditionError, compile_condition
+from libs.common.cel_names import unknown_member
 from libs.common.errors import Invalid
 from libs.common.liquid import TemplateError, compile_template
 from services.triggers.domain.hook import Hook
@@ -45,7 +46,10 @@ def _faults(hook: Hook, allowed: Callable[[IPv4Address | IPv6Address], bool]) ->
         if source is not None:
             yield from _template(at, source)
     if (address := hook.action.address) is not None and not allowed(address):
-        yield Fault("action.url", f"{address} is no public address, so nothing is sent there")
+        said = (
+            f"{address} is no public address, so nothing is sent there unless RAPPORT_TRIGGERS_WEBHOOK_ALLOW names it"
+        )
+        yield Fault("action.url", said)
 
 
 def _template(at: str, source: str) -> Iterator[Fault]:
@@ -55,7 +59,10 @@ def _template(at: str, source: str) -> Iterator[Fault]:
         yield Fault(at, error.message, error.line, error.column)
         return
     for path in sorted(template.variables):
+        wrong = unknown_member(tuple(path.split(".")))
         if path.partition(".")[0] not in ROOTS:
+            wrong = f"{path} is unknown: a text may use event.… and customer.…"
+        if wrong is not None:
             offset = max(0, source.find(path))
             line, column = source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
-            yield Fault(at, f"{path} is unknown: a text may use event.… and customer.…", line, column)
+            yield Fault(at, wrong, line, column)

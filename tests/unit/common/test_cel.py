@@ -146,11 +146,11 @@ json_values = st.recursive(
 RULES = [
     compile_condition(source)
     for source in (
-        "event.properties.x * 2 > 100 && customer.x.y < 3",
-        "event.properties.x.exists(p, p.price > 1) || customer.x in [1, 'a']",
+        "event.properties.x * 2 > 100 && customer.traits.y < 3",
+        "event.properties.x.exists(p, p.price > 1) || customer.traits in [1, 'a']",
         "has(event.properties.x) && event.properties.x",
-        "!event.properties.x || event.properties.x.matches('a+') || event.properties.x[0] == customer.x",
-        "event.properties.x == customer.x",
+        "!event.properties.x || event.properties.x.matches('a+') || event.properties.x[0] == customer.traits",
+        "event.properties.x == customer.traits",
     )
 ]
 
@@ -158,10 +158,10 @@ RULES = [
 @given(x=json_values, y=json_values)
 def test_an_evaluation_never_raises(x: Any, y: Any) -> None:
     for condition in RULES:
-        outcome = condition.evaluate({"name": "A", "properties": {"x": x}}, {"x": y})
+        outcome = condition.evaluate({"name": "A", "properties": {"x": x}}, {"traits": y})
         assert isinstance(outcome.matched, bool)
         assert not (outcome.matched and (outcome.absent or outcome.error))
-        assert condition.explain({"name": "A", "properties": {"x": x}}, {"x": y}).startswith(
+        assert condition.explain({"name": "A", "properties": {"x": x}}, {"traits": y}).startswith(
             f"{outcome.matched} because".lower()
         )
 
@@ -249,11 +249,11 @@ def test_required_event_names(source: str, names: set[str]) -> None:
 
 def test_paths_read() -> None:
     condition = compile_condition(
-        "event.properties.revenue > 1 && has(customer.traits.plan) && 'vip' in customer.tags"
-        " && event.properties.products.exists(p, p.price > 1) && event.properties.products[0].sku == customer['city']"
+        "event.properties.revenue > 1 && has(customer.traits.plan) && 'vip' in customer.traits"
+        " && event.properties.products.exists(p, p.price > 1) && event.properties.products[0].sku == customer['traits'].city"
     )
     assert condition.paths == {
-        "event.properties.revenue", "customer.traits.plan", "customer.tags.vip", "event.properties.products", "customer.city",
+        "event.properties.revenue", "customer.traits.plan", "customer.traits.vip", "event.properties.products", "customer.traits.city",
     }  # fmt: skip
 
 

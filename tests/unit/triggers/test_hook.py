@@ -75,6 +75,13 @@ def test_shapes_that_are_refused(changes: dict[str, Any], said: str) -> None:
             1,
             "custmer.traits.name is unknown",
         ),
+        ({"action": {**INBOX, "text": "Hi {{ customer.name }}"}}, "action.text", 1, "write customer.traits.name"),
+        (
+            {"trigger": {"event": "Order Completed", "when": "event.propertes.revenue > 50"}},
+            "trigger.when",
+            1,
+            "did you mean event.properties?",
+        ),
     ],
 )
 def test_faults_name_their_part_and_place(changes: dict[str, Any], at: str, line: int, said: str) -> None:

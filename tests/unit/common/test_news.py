@@ -1,0 +1,18 @@
+"""What rules are told they may use of `event` and `customer` is what there is."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from libs.common.cel_names import MEMBERS
+from libs.common.fold.decider import Cause
+from libs.common.news import customer_variables, event_variables
+from libs.common.records import Snapshot
+
+
+def test_the_members_that_conditions_may_name_are_those_that_there_are() -> None:
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    cause = Cause("1", "track.v1", "/apps/shop", now, now, 0, False, None, msgspec.Raw(b"{}"))
+    said: dict[str, dict[str, object]] = {"properties": {}, "traits": {}, "context": {}}
+    assert set(MEMBERS["event"]) == event_variables("Order Completed", "track", cause, said).keys()
+    assert set(MEMBERS["customer"]) == customer_variables(Snapshot(id="1")).keys()
