@@ -177,7 +177,8 @@ def _sentence(service: str, error: ValueError | OSError) -> str:
         own = f"RAPPORT_{service.upper()}_{field}"
         variable = own if own in os.environ else f"RAPPORT_{field}"
         value = "" if field.endswith(("URL", "PASSWORD", "KEY", "SECRET")) else f" (it is {first['input']!r})"
-        return f"{variable} is wrong: {first['msg']}{value}" if field else first["msg"]
+        said = first["msg"].removeprefix("Value error, ")
+        return f"{variable} is wrong: {said}{value}" if field else said
     if isinstance(error, OSError) and error.filename is not None:
         named = [
             key for key, value in os.environ.items() if key.startswith("RAPPORT_") and value == str(error.filename)

@@ -97,10 +97,29 @@ def _validation(error: RequestValidationError) -> RapportError:
         return errors.Malformed(
             f"The body is not JSON: {first.get('ctx', {}).get('error', first['msg'])} at character {first['loc'][-1]}."
         )
-    listed = [{"at": _place(each["loc"]), "message": each["msg"]} for each in found]
+    listed = [{"at": _place(each["loc"]), "message": _said(each)} for each in found]
     sentence = "; ".join(f"{each['at']}: {each['message']}" for each in listed[:3])
     more = f"; and {len(listed) - 3} more, see errors" if len(listed) > 3 else ""
     return errors.Invalid(f"{sentence}{more}.", errors=listed)
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """What is wrong at one place, in words for who sent it; pydantic's own where they are plain."""
+    match error["type"], error["loc"]:
+        case "missing", ("body",):
+            return "there is none: send JSON"
+        case "missing", ("header", "Idempotency-Key"):
+            return "this header is missing: give a text of your own, and the same one whenever you send this again"
+        case "missing", _:
+            return "this is missing"
+        case "extra_forbidden", _:
+            return "nothing of this name is known here"
+        case "model_attributes_type" | "model_type" | "dict_type", _:
+            return "this must be a JSON object"
+        case "value_error", _:
+            return str(error["ctx"]["error"])
+        case _:
+            return str(error["msg"])
 
 
 def _place(location: tuple[str | int, ...]) -> str:

@@ -82,13 +82,25 @@ async def test_each_wrong_place_is_named(client: httpx.AsyncClient) -> None:
     assert "body.lines[1].points: Input should be greater than 0" in body["detail"]
 
 
+async def test_what_is_wrong_is_said_in_plain_words(client: httpx.AsyncClient) -> None:
+    body = problem(await post(client, '{"lines": [3]}'), 422)
+    assert body["detail"] == "body.name: this is missing; body.lines[0]: this must be a JSON object."
+    body = problem(await post(client, '{"name": "two words"}'), 422)
+    assert body["detail"] == "body.name: a name is one word."
+    response = await client.post("/v1/things/strict", json={"nme": "a"})
+    assert problem(response, 422)["detail"] == (
+        "header.Idempotency-Key: this header is missing: give a text of your own, and the same one whenever you send this"
+        " again; body.nme: nothing of this name is known here."
+    )
+
+
 @pytest.mark.parametrize("text", ["{", "", '{"name": }', "[1,", '{"name": "a"} x', "\xff"])
 async def test_what_is_no_json_is_refused(client: httpx.AsyncClient, text: str) -> None:
     response = await post(client, text.encode("latin-1"))
     if text:
         assert "is not JSON" in problem(response, 400)["detail"]
     else:
-        assert problem(response, 422)["errors"] == [{"at": "body", "message": "Field required"}]
+        assert problem(response, 422)["errors"] == [{"at": "body", "message": "there is none: send JSON"}]
 
 
 async def test_json_may_be_64_deep_and_no_deeper(client: httpx.AsyncClient) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import asyncpg
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from libs.common.auth import Principal, generate_keys, require
 from libs.common.errors import Conflict
@@ -28,6 +28,19 @@ class Thing(BaseModel):
     lines: list[Line] = []
     anything: Any = None
 
+    @field_validator("name")
+    @classmethod
+    def _one_word(cls, name: str) -> str:
+        if name == "two words":
+            raise ValueError("a name is one word")
+        return name
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = ""
+
 
 @router.get("/open")
 async def open_to_all() -> dict[str, str]:
@@ -42,6 +55,11 @@ async def mine(who: Annotated[Principal, Depends(require("customers:read", "rewa
 @router.post("")
 async def make(thing: Thing) -> Thing:
     return thing
+
+
+@router.post("/strict")
+async def strict(thing: Strict, key: Annotated[str, Header(alias="Idempotency-Key")]) -> str:
+    return f"{key}: {thing.name}"
 
 
 @router.post("/raw")
