@@ -58,6 +58,8 @@ class Verifier:
         """Whose token it is. Raises Unauthenticated, saying what is wrong with it."""
         if self.key is None:
             raise Unauthenticated("No token can be checked here: RAPPORT_JWT_PUBLIC_KEY is not set for this service.")
+        if token.startswith("rk_"):
+            raise Unauthenticated(f"This is a write key, which can send events and nothing else: {_HOW}.")
         try:
             claims = jwt.decode(
                 token,

@@ -53,6 +53,10 @@ def test_a_key_may_come_on_one_line_as_environment_files_have_it() -> None:
     assert verifier(PUBLIC.replace("\n", "\\n")).verify(signed()).subject == "ann"
 
 
+def test_a_write_key_is_told_what_it_is() -> None:
+    assert refusal("rk_BwTkoyJ9NTFWmoskYSVOAAix4gxx1PYAYsxHD2").startswith("This is a write key")
+
+
 def test_an_expired_token_is_told_when_it_expired_and_how_to_get_another() -> None:
     detail = refusal(mint(PRIVATE, "ann", ["operate"], -HOUR))
     assert "expired at 20" in detail
