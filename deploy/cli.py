@@ -73,13 +73,21 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def token(options: argparse.Namespace) -> int:
-    """Print one token."""
+    """Print one token. Raises LocalError for a scope that there is not, or a key that cannot sign."""
     from deploy.local import place, tokens
+    from libs.common.auth import SCOPES
 
+    if unknown := [scope for scope in (options.scope or "").split() if scope not in SCOPES]:
+        raise LocalError(f"There is no scope {' or '.join(unknown)}; the scopes are {', '.join(SCOPES)}.")
+    if options.ttl < 1:
+        raise LocalError(f"A token that is valid for {options.ttl} seconds is of no use: give a --ttl of 1 or more.")
     key = options.key
     if key is None:
         home = place.Place.load().home
-        tokens.make_keys(home)
+        place.make_home(home)
+        if tokens.make_keys(home):
+            said = f"Made a new key in {home}: only what runs with this RAPPORT_HOME will take the token."
+            print(said, file=sys.stderr)
         key = tokens.private_key_file(home)
     print(tokens.mint(key, options.scope or tokens.ROLES[options.role], options.sub, options.ttl))
     return 0

@@ -17,6 +17,7 @@ from deploy.local import child
 from deploy.local.errors import Missing, StartFailed
 from deploy.local.kafka_jars import cache, jars
 from deploy.local.owner import Owner
+from deploy.local.place import make_home
 from deploy.local.ports import refuse_taken
 from deploy.local.threads import blocking
 
@@ -113,7 +114,7 @@ class Kafka:
 
     def claim(self) -> None:
         """Take the data, end what a killed owner left running. Raises AlreadyRunning, PortTaken."""
-        self._home.mkdir(parents=True, exist_ok=True)
+        make_home(self._home)
         self._owner.acquire()
         try:
             self._end_leftovers()

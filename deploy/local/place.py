@@ -22,3 +22,16 @@ class Place:
         if not base.isdecimal() or not 1 <= int(base) <= 65_500:
             raise LocalError(f"RAPPORT_PORT_BASE is {base!r}: it must be a port number, such as 8001.")
         return cls(Path(os.environ.get("RAPPORT_HOME") or ".rapport").expanduser().resolve(), int(base))
+
+
+def make_home(home: Path) -> None:
+    """Make the folder, unless it is there. Raises LocalError when nothing can be written in it."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror
+    else:
+        if os.access(home, os.W_OK | os.X_OK):
+            return
+        why = "it may not be written to"
+    raise LocalError(f"The data cannot be kept in {home}: {why}. Set RAPPORT_HOME to another folder.")

@@ -13,6 +13,7 @@ from deploy.local import child, tokens
 from deploy.local.kafka import Kafka
 from deploy.local.migration import migrate
 from deploy.local.owner import Owner
+from deploy.local.place import make_home
 from deploy.local.ports import HOST, SERVICES, kafka_ports, refuse_taken, service_ports
 from deploy.local.postgres import Postgres
 from deploy.local.service import Service
@@ -60,7 +61,7 @@ class Platform:
         self.dsn = ""
 
     async def __aenter__(self) -> Self:
-        self.home.mkdir(parents=True, exist_ok=True)
+        make_home(self.home)
         self._owner = Owner(self.home, "runner").acquire()
         try:
             await self._start()

@@ -33,17 +33,19 @@ def public_key_file(home: Path) -> Path:
     return home / "secrets" / "jwt-public-key.pem"
 
 
-def make_keys(home: Path) -> None:
-    """Make the key pair, unless it is there."""
+def make_keys(home: Path) -> bool:
+    """Make the key pair, unless it is there; returns whether it was made."""
     private, public = private_key_file(home), public_key_file(home)
     private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not private.exists():
+    new = not private.exists()
+    if new:
         pem = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         write_private(private, pem.decode())
     key = serialization.load_pem_private_key(private.read_bytes(), None).public_key()
     public.write_bytes(key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return new
 
 
 def mint(private_key: Path, scope: str, subject: str, ttl: float = TTL) -> str:
@@ -60,9 +62,12 @@ def mint(private_key: Path, scope: str, subject: str, ttl: float = TTL) -> str:
     }
     try:
         pem = private_key.read_text()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise LocalError(f"The key that signs tokens cannot be read: {error}.") from error
-    return jwt.encode(claims, pem, algorithm="EdDSA")
+    try:
+        return jwt.encode(claims, pem, algorithm="EdDSA")
+    except (ValueError, TypeError, jwt.PyJWTError) as error:
+        raise LocalError(f"{private_key} holds no private key that signs tokens (Ed25519, in PEM form).") from error
 
 
 async def development_tokens(home: Path, ingest: str) -> dict[str, str]:

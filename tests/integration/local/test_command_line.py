@@ -70,6 +70,35 @@ def test_a_role_has_its_scopes_and_the_key_stays_the_same(home: Path) -> None:
         assert claims["scope"].split()[:3] == ["operate", "sources:read", "sources:write"]
 
 
+def test_a_token_that_nobody_would_take_is_not_made(home: Path) -> None:
+    for words, said in (
+        (("--scope", "rewards:wirte"), "There is no scope rewards:wirte; the scopes are customers:read"),
+        (("--role", "operator", "--ttl", "0"), "--ttl of 1 or more"),
+        (("--role", "operator", "--key", str(ROOT / "Makefile")), "holds no private key"),
+        (("--role", "operator", "--key", str(home / "none.pem")), "cannot be read"),
+    ):
+        ended = rapport(home, "token", *words)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert said in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_new_key_is_told_of(home: Path) -> None:
+    assert "Made a new key" in rapport(home, "token", "--role", "operator").stderr
+    assert rapport(home, "token", "--role", "operator").stderr == ""
+
+
+@pytest.mark.parametrize("words", [("run",), ("token", "--role", "operator")])
+def test_a_home_that_is_no_folder_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for home in (file, file / "inside"):
+        ended = rapport(home, *words, base=ports.free_base())
+        assert ended.returncode == 1
+        assert f"cannot be kept in {home}" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
 def test_a_private_file_is_private_from_its_first_byte(home: Path) -> None:
     home.mkdir()
     file = home / "tokens.json"
