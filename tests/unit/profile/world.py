@@ -43,7 +43,7 @@ class World:
         offsets = range(self.next, self.next + len(values))
         self.next = offsets.stop
         records = [Record(EVENTS, 0, at, "key", value, NOON, at) for at, value in zip(offsets, values, strict=True)]
-        batch = Batch(Work(Where(EVENTS, 0), records, 0, 0), UTC)
+        batch = Batch(Work(Where(EVENTS, 0), records, 0, offsets.start), UTC)
         unseen = set(batch.received) - self.seen
         self.seen |= unseen
         batch.keep(set(unseen))
