@@ -9,7 +9,8 @@ import tempfile
 import time
 import uuid
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,9 +59,11 @@ class Bench:
         hook = await self.api.post("triggers", "/v1/hooks", HOOK)
         await self.api.post("triggers", f"/v1/hooks/{hook['id']}/publish")
         await self.visible()
-        await self.singles()
         await self.caught_up()
-        await self.batches()
+        await self.end_to_end()
+        async with alone(self.platform) as (port, auth):
+            await self.singles(port, auth)
+            await self.batches(port, auth)
 
     async def caught_up(self) -> None:
         async def done() -> bool:
@@ -69,7 +72,7 @@ class Bench:
         await eventually(done, within=600)
         await eventually(done, within=600)
 
-    async def singles(self) -> None:
+    async def singles(self, port: int, auth: str) -> None:
         """Durable single events at 64 connections against the raw ASGI echo of the same bodies."""
         bodies = [json.dumps(order(number)).encode() for number in range(SINGLES)]
         echo_port = free_base()
@@ -80,32 +83,27 @@ class Bench:
         finally:
             echo.terminate()
             echo.wait()
-        ours = await drive(HOST, self.port, (request("/v1/track", body, self.auth) for body in bodies), 64)
-        ratio = ours.rate / bare.rate
-        self.rows.append(
-            ("ingest, single events/s, 64 connections", f"{ours.rate:,.0f}", f"echo {bare.rate:,.0f}", f"{ratio:.2f}")
-        )
+        ours = await drive(HOST, port, (request("/v1/track", body, auth) for body in bodies), 64)
+        self._row("ingest alone, single events/s, 64 connections", ours.rate, "raw ASGI echo", bare.rate)
 
-    async def batches(self) -> None:
-        """Batches of 100: ingest against COPY of the same bytes, then until all five have caught up."""
-        bodies = [json.dumps({"batch": [order(100 * n + i) for i in range(100)]}).encode() for n in range(BATCHES)]
+    async def batches(self, port: int, auth: str) -> None:
+        """Batches of 100, one process, against COPY of the same bytes from one connection."""
+        bodies = _bodies()
+        copied = await self._copied(bodies)
+        ours = await drive(HOST, port, (request("/v1/batch", body, auth) for body in bodies), 16)
+        self._row("ingest alone, batches of 100, events/s", ours.rate * 100, "COPY", copied)
+
+    async def end_to_end(self) -> None:
+        """Batches of 100 from the first POST until all five services have caught up."""
+        bodies = _bodies()
         copied = await self._copied(bodies)
         started = time.perf_counter()
-        ours = await drive(HOST, self.port, (request("/v1/batch", body, self.auth) for body in bodies), 16)
-        rate = ours.rate * 100
-        self.rows.append(
-            ("ingest, batches of 100, events/s", f"{rate:,.0f}", f"COPY {copied:,.0f}", f"{rate / copied:.2f}")
-        )
+        await drive(HOST, self.port, (request("/v1/batch", body, self.auth) for body in bodies), 16)
         await self.caught_up()
-        loop = BATCHES * 100 / (time.perf_counter() - started)
-        self.rows.append(
-            (
-                "all five end to end, batches of 100, events/s",
-                f"{loop:,.0f}",
-                f"COPY {copied:,.0f}",
-                f"{loop / copied:.3f}",
-            )
-        )
+        self._row("all five end to end, events/s", BATCHES * 100 / (time.perf_counter() - started), "COPY", copied)
+
+    def _row(self, measure: str, rate: float, limit: str, bare: float) -> None:
+        self.rows.append((measure, f"{rate:,.0f}", f"{limit} {bare:,.0f}", f"{rate / bare:.3f}"))
 
     async def visible(self) -> None:
         """From POST to points that GET shows, 100 single events a second."""
@@ -145,6 +143,36 @@ class Bench:
         seconds = time.perf_counter() - started
         await connection.close()
         return len(events) / seconds
+
+
+def _bodies() -> list[bytes]:
+    return [json.dumps({"batch": [order(100 * n + i) for i in range(100)]}).encode() for n in range(BATCHES)]
+
+
+@asynccontextmanager
+async def alone(platform: Platform) -> AsyncIterator[tuple[int, str]]:
+    """Ingest as one process on a database of its own, which nobody reads: its port, and how to authenticate."""
+    if platform.postgres is None:
+        raise RuntimeError("the platform is not running")
+    port = free_base()
+    dsn = await asyncio.to_thread(platform.postgres.create_database, "alone")
+    env = {**platform.environment("ingest"), "RAPPORT_DATABASE_URL": dsn, "RAPPORT_PORT": str(port)}
+    subprocess.run([sys.executable, "-m", "libs.common.migrate"], env=env, check=True, stdout=subprocess.DEVNULL)
+    ingest = subprocess.Popen([sys.executable, "-m", "services.ingest"], env=env, stdout=subprocess.DEVNULL)
+    try:
+        url = f"http://{HOST}:{port}"
+        token = {"authorization": f"Bearer {platform.tokens['operator']}"}
+        async with httpx.AsyncClient() as client:
+
+            async def ready() -> bool:
+                return await _listens(port) and (await client.get(f"{url}/readyz")).status_code == 200
+
+            await eventually(ready, within=60)
+            source = (await client.post(f"{url}/v1/sources", json={"name": "bench"}, headers=token)).json()
+        yield port, "Basic " + b64encode(f"{source['write_key']}:".encode()).decode()
+    finally:
+        ingest.terminate()
+        ingest.wait()
 
 
 async def _listens(port: int) -> bool:
