@@ -1,14 +1,9 @@
 """The fold on real PostgreSQL: exactly once inside, whatever dies."""
 
 import asyncio
-import os
 import signal
-import sys
 import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import msgspec
 import pytest
 
 from libs.common.db import Database
@@ -17,45 +12,11 @@ from libs.common.fold.dead_letters import DeadLetters
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL, REWARDS
-from tests.integration.fold.toy import Counted, Running, install
-from tests.support import eventually, journal_record
-
-ROOT = Path(__file__).parents[3]
-CUSTOMERS = [str(uuid.UUID(int=number, version=4)) for number in range(1, 13)]
-
-
-@pytest.fixture
-async def toy(settings: Settings, database: Database) -> Database:
-    await install(settings)
-    return database
-
-
-@pytest.fixture
-async def running(toy: Database) -> AsyncIterator[Running]:
-    async with Running(toy) as service:
-        yield service
-
-
-async def journal(database: Database, *records: Outgoing) -> None:
-    async with database.transaction() as tx:
-        await append(tx, JOURNAL, records, 8)
-
-
-def did(customer: str, id: str, **data: str) -> Outgoing:
-    return journal_record(customer, {"event": "Did", **data}, id=id)
-
-
-async def states(database: Database) -> dict[str, Counted]:
-    async with database.connection() as tx:
-        rows = await tx.fetch("SELECT id, state FROM toy.customers WHERE state <> ''")
-    return {str(row["id"]): msgspec.json.decode(row["state"], type=Counted) for row in rows}
-
-
-async def facts(database: Database) -> list[str]:
-    async with database.connection() as tx:
-        rows = await tx.fetch(f'SELECT value FROM log."{REWARDS}" ORDER BY partition, "offset"')
-    return [msgspec.json.decode(row["value"])["id"] for row in rows]
+from libs.common.topics import JOURNAL
+from tests.integration.fold.conftest import Start
+from tests.integration.fold.toy import Running
+from tests.integration.fold.world import CUSTOMERS, did, facts, journal, left, merged, seen, states
+from tests.support import eventually
 
 
 async def test_counts_each_record_once_in_order(running: Running) -> None:
@@ -72,19 +33,12 @@ async def test_a_merge_waits_until_the_other_has_left(running: Running) -> None:
     """`merged` may be read long before `left`, which lies in another partition behind a paused reader."""
     stays = CUSTOMERS[0]
     gone = next(other for other in CUSTOMERS if partition_of(other, 8) != partition_of(stays, 8))
-    merged = journal_record(stays, {"other": gone}, id="m", type="customer.merged.v1", source="/profile")
-    await journal(running.database, did(gone, "g1"), did(stays, "s1"), merged, did(stays, "s2"))
-    await eventually(lambda: _seen(running.database, stays, ["s1"]))
-    left = journal_record(gone, {"into": stays}, id="l", type="customer.left.v1", source="/profile")
-    await journal(running.database, did(gone, "g2"), left)
-    await eventually(lambda: _seen(running.database, stays, ["s1", "g1", "g2", "s2"]))
+    await journal(running.database, did(gone, "g1"), did(stays, "s1"), merged(stays, gone), did(stays, "s2"))
+    await eventually(lambda: seen(running.database, stays, ["s1"]))
+    await journal(running.database, did(gone, "g2"), left(gone, stays))
+    await eventually(lambda: seen(running.database, stays, ["s1", "g1", "g2", "s2"]))
     async with running.database.connection() as tx:
         assert str(await running.handler.customers.survivor(tx, uuid.UUID(gone))) == stays
-
-
-async def _seen(database: Database, customer: str, ids: list[str]) -> bool:
-    found = (await states(database)).get(customer)
-    return found is not None and found.seen == ids
 
 
 async def test_poison_goes_to_the_dead_letters_alone_and_can_be_mended(running: Running) -> None:
@@ -121,29 +75,13 @@ async def test_a_record_that_is_no_json_is_kept_readable(running: Running) -> No
     assert await letters.page(waiting=True, limit=10, cursor=None) == []
 
 
-async def _child(settings: Settings, failpoints: str = "") -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.integration.fold.toy",
-        settings.dsn,
-        cwd=ROOT,
-        env={**os.environ, "RAPPORT_FAILPOINTS": failpoints},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    assert (await process.stdout.readline()).startswith(b"running")
-    return process
-
-
 @pytest.mark.parametrize("point", ["fold.fenced", "fold.saved", "fold.appended", "fold.committed"])
-async def test_killed_at_each_step_of_the_transaction(settings: Settings, toy: Database, point: str) -> None:
+async def test_killed_at_each_step_of_the_transaction(toy: Database, child: Start, point: str) -> None:
     """Two processes die in mid-batch, a third goes on: every record is applied once, every fact there once."""
     for batch in range(9):
         await journal(toy, *(did(customer, f"{batch}-{customer}") for customer in CUSTOMERS))
     for count in (2, 3):
-        process = await _child(settings, f"{point}=kill:{count}")
+        process = await child(RAPPORT_FAILPOINTS=f"{point}=kill:{count}")
         assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
     async with Running(toy) as service:
         await eventually(service.caught_up)
@@ -152,9 +90,9 @@ async def test_killed_at_each_step_of_the_transaction(settings: Settings, toy: D
     assert len(made) == len(set(made)) == 3 * len(CUSTOMERS)
 
 
-async def test_a_frozen_owner_is_replaced_and_its_return_does_no_harm(settings: Settings, toy: Database) -> None:
+async def test_a_frozen_owner_is_replaced_and_its_return_does_no_harm(toy: Database, child: Start) -> None:
     await journal(toy, *(did(customer, f"0-{customer}") for customer in CUSTOMERS))
-    frozen = await _child(settings, "fold.saved=stop:4")
+    frozen = await child(RAPPORT_FAILPOINTS="fold.saved=stop:4")
     async with Running(toy) as service:
         await journal(toy, *(did(customer, f"1-{customer}") for customer in CUSTOMERS))
         await eventually(service.caught_up, within=30)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from libs.common.fold.decider import Applied, Cause, Merged
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.loop import Fold
 from libs.common.fold.tables import customer_tables, fold_tables
+from libs.common.fold.watchdog import Watchdog
 from libs.common.log.postgres import PostgresReader
 from libs.common.records import Envelope, Fact
 from libs.common.settings import Settings
@@ -36,20 +38,29 @@ class Counted(msgspec.Struct):
 
 
 class Did(msgspec.Struct):
+    """`fail` is the message of an error in `decide`, or the name of something worse (see Toy). `sql` runs in `project`."""
+
     event: str = ""
     fail: str = ""
+    sql: str = ""
 
 
 class Toy:
     source = "/toy"
     state = Counted
 
-    def read(self, envelope: Envelope) -> Did | None:
+    def read(self, envelope: Envelope, rules: int) -> Did | None:
         return msgspec.json.decode(envelope.data, type=Did) if envelope.type == "track.v1" else None
 
     def decide(self, state: Counted, cause: Cause, rules: int) -> list[Fact]:
-        if isinstance(cause.body, Did) and cause.body.fail:
-            raise ValueError(cause.body.fail)
+        match cause.body:
+            case Did(fail="die"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            case Did(fail="block"):
+                while True:
+                    pass
+            case Did(fail=fail) if fail not in ("", "hang"):
+                raise ValueError(fail)
         if isinstance(cause.body, Merged) or (state.count + 1) % 3:
             return []
         return [Third(count=state.count + 1)]
@@ -68,7 +79,12 @@ class Toy:
         return rulebook
 
     async def project(self, tx: Tx, applied: list[Applied[Counted]]) -> None:
-        return None
+        for each in applied:
+            match each.cause.body:
+                case Did(fail="hang"):
+                    await asyncio.Event().wait()
+                case Did(sql=sql) if sql:
+                    await tx.execute(sql)
 
 
 async def install(settings: Settings) -> None:
@@ -83,9 +99,9 @@ async def install(settings: Settings) -> None:
 class Running:
     """A toy service in this process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, decider: Toy | None = None) -> None:
         self.database = database
-        self.handler: DeciderHandler[Counted, int] = DeciderHandler("toy", Toy())
+        self.handler: DeciderHandler[Counted, int] = DeciderHandler("toy", decider or Toy())
         self.reader = PostgresReader(database, [JOURNAL])
         self.fold = Fold("toy", database, self.reader, self.handler, [JOURNAL], REWARDS)
 
@@ -105,7 +121,10 @@ class Running:
 async def main(dsn: str) -> None:
     """Run until killed: for tests that kill or freeze the process."""
     database = await Database.connect(Settings(database_url=SecretStr(dsn), pool_size=6), "toy")
-    async with Running(database):
+    running = Running(database)
+    if longest := os.environ.get("TOY_WATCHDOG"):
+        running.fold.watchdog = Watchdog(running.fold, longest=float(longest))
+    async with running:
         print("running", os.getpid(), flush=True)  # noqa: T201
         await asyncio.Event().wait()
 
