@@ -28,6 +28,13 @@ class Money(NamedTuple):
         return major(self.minor, self.currency)
 
 
+def currency_code(text: str) -> str:
+    """The ISO 4217 code in `text`, in capitals. Raises ValueError when it cannot be one."""
+    if len(text) == 3 and text.isascii() and text.isalpha():
+        return text.upper()
+    raise ValueError(f"{text[:20]!r} is no currency: give its ISO 4217 code, such as USD")
+
+
 def exponent(currency: str) -> int:
     """How many decimals the currency has (2 unless ISO 4217 says otherwise)."""
     return EXPONENTS.get(currency, 2)

@@ -1,7 +1,8 @@
 """Orders and refunds as Segment's e-commerce events say them, read alike by every service.
 
 The amount of an order is its `revenue`, else its `total`, else the sum of its products' price × quantity; that of a
-refund likewise, and a refund without any amount is of the whole order. Without a currency it is the source's default.
+refund likewise; a refund without any amount is of the whole order, and so is a cancellation, after which the order does
+not count any more. Without a currency it is the source's default.
 An order counts once per (customer, order id), else by its messageId.
 """
 
@@ -9,10 +10,11 @@ from decimal import Decimal
 
 import msgspec
 
-from libs.common.money import Money, minor
+from libs.common.money import Money, currency_code, minor
 
 COMPLETED = "Order Completed"
 REFUNDED = "Order Refunded"
+CANCELLED = "Order Cancelled"
 
 
 class Product(msgspec.Struct):
@@ -55,8 +57,8 @@ class OrderEvent(msgspec.Struct):
 
     @property
     def money(self) -> Money | None:
-        """The amount in minor units, or None when nothing says. Raises ValueError when it is not money."""
-        currency = (self.properties.currency or self.currency).upper()
+        """The amount in minor units, or None when nothing says. Raises ValueError when amount or currency is none."""
+        currency = currency_code(self.properties.currency or self.currency)
         amount = self.properties.amount()
         return None if amount is None else Money(minor(amount, currency), currency)
 

@@ -78,7 +78,7 @@ def _accept(
         traceparent=traceparent,
         data=event,
     )
-    if event.event in (orders.COMPLETED, orders.REFUNDED):
+    if event.event in (orders.COMPLETED, orders.REFUNDED, orders.CANCELLED):
         warnings += _doubts(event, value)
     intake.records.append(Outgoing(key(event), value, occurred_at))
     reason = "; ".join(warnings)
@@ -95,11 +95,15 @@ def _refuse(intake: Intake, sent: Sent, raw: msgspec.Raw | bytes, reason: str) -
 def _doubts(event: ClientEvent, value: bytes) -> list[str]:
     """A warning when other services will not be able to read the order's amount."""
     try:
-        amount = orders.decode_order(records.decode(value).data).money
+        order = orders.decode_order(records.decode(value).data)
+        amount = None if event.event == orders.CANCELLED else order.money
     except (ValueError, ArithmeticError) as error:
         return [f"the amount of this {event.event} cannot be read ({error}): it will wait among the dead letters"]
-    missing = amount is None and event.event == orders.COMPLETED
-    return ["no revenue, total or products: the order counts with no amount"] if missing else []
+    if event.event == orders.COMPLETED and amount is None:
+        return ["no revenue, total or products: the order counts with no amount"]
+    if amount is not None and amount.minor < 0 and event.event == orders.COMPLETED:
+        return ["the amount is below zero, and counts as zero: what was paid back is an Order Refunded"]
+    return []
 
 
 def _shared_context(envelope: Envelope) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from libs.common.errors import Malformed
-from services.ingest.domain.limits import DEPTH, EVENTS
+from services.ingest.domain.limits import DEPTH, EVENTS, without_halves
 
 _SALVAGED = 512 * 1024  # bytes; a larger broken body is refused as a whole, because cutting it takes time
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]|,', re.DOTALL)
@@ -39,13 +39,16 @@ def single(body: bytes) -> Envelope:
         key = _WRITE_KEY.search(body)
         envelope = Envelope(writeKey=key and key[1].decode(errors="replace"))
     except ValueError as error:
+        if (mended := without_halves(body)) != body:
+            return single(mended)
         raise malformed(error) from None
     envelope.sentAt, envelope.context, envelope.events = None, msgspec.Raw(b"null"), [body]
     return envelope
 
 
 def batch(body: bytes) -> Envelope:
-    """The envelope of a batch. A batch that is broken inside one event is cut into its events all the same.
+    """The envelope of a batch. A batch that is broken inside one event is cut into its events all the same; where a text
+    was cut inside an emoji, the half that is left is replaced.
 
     Raises Malformed when it cannot be, when it has no array `batch`, or one of over 2,500 events.
     """
@@ -53,6 +56,8 @@ def batch(body: bytes) -> Envelope:
         envelope: Envelope = _batch(body)
         envelope.events = envelope.batch or []
     except (ValueError, RecursionError) as error:
+        if (mended := without_halves(body)) != body:
+            return batch(mended)
         envelope = _salvaged(body, error)
     if envelope.batch is None:
         raise Malformed("a batch needs `batch`, an array of events")

@@ -1,6 +1,7 @@
 """How much a client may send, and how that is kept without ever holding more: bodies, events, depth, odd values."""
 
 import math
+import re
 import zlib
 from typing import Any
 
@@ -19,6 +20,10 @@ _MEMBERS = 16
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = b"0" * 19  # after _DIGITS; searched so, it costs a tenth of a regular expression
 _INT64 = 2**63
+# an escaped backslash, a whole pair of surrogates, or (group 1) the half that is left of a text cut inside an emoji
+_HALF = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 
 
 class Rejection(ValueError):
@@ -88,6 +93,11 @@ def tidied(value: Any, depth: int = 1) -> Any:
             return _float(value)
         case _:
             return value
+
+
+def without_halves(body: bytes) -> bytes:
+    """JSON in which halves of surrogate pairs, which are no text, have become U+FFFD, as wherever text is broken."""
+    return _HALF.sub(lambda found: b"\\ufffd" if found[1] else found[0], body)
 
 
 def too_deep() -> Rejection:

@@ -70,7 +70,8 @@ def read(raw: bytes | msgspec.Raw) -> Sent:
     except RecursionError:
         raise too_deep() from None
     except msgspec.ValidationError as error:
-        raise Rejection(f"an event is a JSON object: {error}") from None
+        said = "an event is a JSON object" if "`object`" in str(error) else "the event cannot be read"
+        raise Rejection(f"{said}: {error}") from None
     except ValueError as error:
         raise Rejection(f"the event is not valid JSON: {error}") from None
 

@@ -10,19 +10,24 @@ import msgspec
 from libs.common import records
 from libs.common.events import TYPES
 from libs.common.money import Money
-from libs.common.orders import COMPLETED, REFUNDED, decode_order
+from libs.common.orders import CANCELLED, COMPLETED, REFUNDED, decode_order
 
 #: What broken clients send for everyone (Segment's list). Ingest leaves them out; a mended record may name them again.
 _BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
 _KINDS = frozenset(TYPES.values())
+_PURCHASES = frozenset([COMPLETED, REFUNDED, CANCELLED])
 
 
 class Purchase(NamedTuple):
-    """An order (`refund` False) or a refund. No money: an order of unknown value, a refund of the whole order."""
+    """An order, or with `refund` what was paid back of it. No money: an order of unknown value, a refund of all of it.
+
+    A cancellation is a refund of all of it after which the order does not count any more.
+    """
 
     order: str
     money: Money | None
     refund: bool
+    cancelled: bool = False
 
 
 class Heard(NamedTuple):
@@ -86,7 +91,7 @@ def read(value: bytes) -> Heard | None:
         devices=tuple(devices),
         renamed=f"user:{renamed}" if renamed and renamed != user else None,
         traits=said.traits if said.type == "identify" else {},
-        purchase=_purchase(envelope) if said.type == "track" and said.event in (COMPLETED, REFUNDED) else None,
+        purchase=_purchase(envelope) if said.type == "track" and said.event in _PURCHASES else None,
         value=value,
     )
 
@@ -104,7 +109,7 @@ def _stated(id: str | None) -> str | None:
 
 def _purchase(envelope: records.Envelope) -> Purchase | None:
     said = decode_order(envelope.data)
-    refund = said.event == REFUNDED
+    refund, cancelled = said.event != COMPLETED, said.event == CANCELLED
     if refund and said.properties.order_id in (None, ""):
         return None  # of no order that could be found
-    return Purchase(said.order, said.money, refund)
+    return Purchase(said.order, None if cancelled else said.money, refund, cancelled)

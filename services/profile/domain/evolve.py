@@ -3,7 +3,7 @@
 - A trait's value is the one said last by `time`; of two said at one moment the greater JSON text wins. (The exception:
   once a customer's traits are over 64 KB the largest are refused, and are not taken back when room is made.)
 - An order counts once, whatever its number of messages: the earliest says what it was worth.
-- Refunds add up, up to the order; those that come first wait for it.
+- Refunds add up, up to the order; those that come first wait for it. A cancelled order does not count.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import msgspec
 
 from libs.common.money import Money
 from libs.common.records import Binding
-from services.profile.domain.events import Heard
+from services.profile.domain.events import Heard, Purchase
 from services.profile.domain.identity import Match, People, Person
 from services.profile.domain.snapshot import size
 from services.profile.domain.state import TRAITS, Customer, Order, Trait, micros
@@ -39,7 +39,7 @@ def hear(person: Person, event: Heard) -> None:
         _identify(state, at, event.traits)
     if (purchase := event.purchase) is not None:
         if purchase.refund:
-            _refund(state, purchase.order, purchase.money)
+            _refund(state, purchase)
         else:
             _complete(state, purchase.order, at, purchase.money)
 
@@ -102,10 +102,12 @@ def _complete(state: Customer, id: str, at: int, money: Money | None) -> None:
     _recount(state)
 
 
-def _refund(state: Customer, id: str, money: Money | None) -> None:
+def _refund(state: Customer, purchase: Purchase) -> None:
+    money = purchase.money
     said = Order(refunded={money.currency: abs(money.minor)}) if money else Order(whole=True)
-    known = state.orders.get(id)
-    state.orders[id] = said if known is None else _united(known, said)
+    said.cancelled = purchase.cancelled
+    known = state.orders.get(purchase.order)
+    state.orders[purchase.order] = said if known is None else _united(known, said)
     _recount(state)
 
 
@@ -116,7 +118,14 @@ def _united(one: Order, other: Order) -> Order:
         currency: one.refunded.get(currency, 0) + other.refunded.get(currency, 0)
         for currency in sorted({*one.refunded, *other.refunded})
     }
-    return Order(first.at, first.minor, first.currency, refunded, one.whole or other.whole)
+    return Order(
+        first.at,
+        first.minor,
+        first.currency,
+        refunded,
+        one.whole or other.whole,
+        one.cancelled or other.cancelled,
+    )
 
 
 def _seniority(order: Order) -> tuple[bool, int, str, bool, int]:
@@ -130,7 +139,7 @@ def _recount(state: Customer) -> None:
 
 
 def _count(state: Customer, order: Order) -> None:
-    if order.at is None:
+    if not order.counts:
         return
     state.completed += 1
     if order.minor is not None:

@@ -47,7 +47,8 @@ class Trait(msgspec.Struct, array_like=True, frozen=True):
 class Order(msgspec.Struct, array_like=True):
     """An order, its refunds, or both. `at` is None while a refund waits for its order; `minor` when no amount was said.
 
-    `refunded` sums partial refunds by currency; `whole` says that one was of the whole order.
+    `refunded` sums partial refunds by currency; `whole` says that one was of the whole order, `cancelled` that the order
+    does not count any more.
     """
 
     at: int | None = None
@@ -55,11 +56,17 @@ class Order(msgspec.Struct, array_like=True):
     currency: str = ""
     refunded: dict[str, int] = {}
     whole: bool = False
+    cancelled: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is an order that was placed, and not cancelled."""
+        return self.at is not None and not self.cancelled
 
     @property
     def net(self) -> int:
-        """What is left after refunds, in minor units of `currency`; a refund in another currency takes nothing off."""
-        paid = self.minor or 0
+        """What is left after refunds, 0 or more minor units of `currency`; one in another currency takes nothing off."""
+        paid = max(self.minor or 0, 0)
         back = paid if self.whole else self.refunded.get(self.currency, 0)
         return paid - max(0, min(back, paid))
 

@@ -9,8 +9,6 @@ from libs.common.money import Money
 from libs.common.news import Happened
 from libs.common.records import Envelope
 
-CANCELLED = "Order Cancelled"
-
 
 @dataclass(slots=True)
 class OrderCompleted(Happened):
@@ -46,7 +44,7 @@ def read(envelope: Envelope) -> Happened | None:
     if name == orders.COMPLETED:
         order = orders.decode_order(data)
         return OrderCompleted(name, kind, data, order=order.order, money=order.money, currency=_currency(order))
-    if name in (orders.REFUNDED, CANCELLED):
+    if name in (orders.REFUNDED, orders.CANCELLED):
         refund = orders.decode_order(data)
         money = refund.money if name == orders.REFUNDED else None
         minor = None if money is None else money.minor

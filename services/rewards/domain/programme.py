@@ -10,9 +10,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from libs.common.cel import MAX_LENGTH, ConditionError, compile_condition
 from libs.common.errors import Invalid
 from libs.common.facts import PointsCredited
-from libs.common.orders import COMPLETED, REFUNDED
+from libs.common.orders import CANCELLED, COMPLETED, REFUNDED
 from libs.common.records import display_name
-from services.rewards.domain.causes import CANCELLED
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["two-per-euro"])]
 Name = Annotated[str, Field(min_length=1, max_length=120)]

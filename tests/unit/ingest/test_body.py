@@ -155,3 +155,51 @@ def test_the_batch_is_found_by_its_place_not_its_name() -> None:
     envelope = body.batch(raw)
     assert [bytes(event) for event in envelope.events] == [b'{"a":NaN}', b'{"b":"],{"}']
     assert envelope.writeKey == "k"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (r"cut \ud83d", "cut �"),
+        (r"\uDE00 and \uD83D", "� and �"),
+        (r"whole \ud83d\ude00, half \ud83d.", "whole 😀, half �."),
+        (r"\\ud83d is no escape, \\\ud83d is", "\\ud83d is no escape, \\� is"),
+    ],
+)
+def test_half_of_an_emoji_costs_no_event(sent: str, kept: str) -> None:
+    event = f'{{"type":"track","userId":"ann","event":"Search","messageId":"m","properties":{{"q":"{sent}"}}}}'
+    padding = f'{{"type":"page","userId":"ann","messageId":"p","properties":{{"p":"{"x" * 30_000}"}}}}'
+    bodies: list[tuple[str, Kind | None]] = [
+        (event, "track"),
+        (f'{{"batch":[{event}]}}', None),
+        (f'{{"batch":[{",".join([event, *[padding] * 20])}]}}', None),
+    ]
+    for text, kind in bodies:
+        intake = _taken(text.encode(), kind)
+        assert intake is not None
+        assert {verdict.status for verdict in intake.verdicts} == {"ok"}
+        data: dict[str, Any] = msgspec.json.decode(records.decode(intake.records[0].value).data)
+        assert data["properties"] == {"q": kept}
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ('{"revenue": "abc"}', "will wait among the dead letters"),
+        ('{"revenue": 5, "currency": "dollars"}', "'dollars' is no currency"),
+        ('{"revenue": -5}', "below zero, and counts as zero"),
+        ('{"order_id": "1"}', "counts with no amount"),
+    ],
+)
+def test_an_order_that_is_odd_is_warned_of(properties: str, said: str) -> None:
+    event = f'{{"event":"Order Completed","userId":"ann","messageId":"m","properties":{properties}}}'
+    intake = _taken(event.encode(), "track")
+    assert intake is not None
+    (verdict,) = intake.verdicts
+    assert (verdict.status, said in (verdict.reason or "")) == ("warning", True)
+
+
+def test_a_number_beyond_all_bounds_is_said_to_be_one() -> None:
+    intake = _taken(b'{"event":"X","userId":"ann","properties":{"a":1e400}}', "track")
+    assert intake is not None
+    assert intake.verdicts[0].reason == "the event cannot be read: Number out of range - at `$.properties[...]`"

@@ -53,6 +53,24 @@ def test_a_refund_takes_back_at_most_the_order_even_if_it_comes_first() -> None:
     assert (world.of("user:u").completed, world.of("user:u").revenue) == (1, {"USD": 0})
 
 
+def test_a_cancelled_order_does_not_count_even_if_its_cancellation_comes_first() -> None:
+    cancelled: dict[str, Any] = {"userId": "u", "event": "Order Cancelled", "properties": {"order_id": "o"}}
+    order: dict[str, Any] = {**ORDER, "properties": {"order_id": "o", "revenue": 10}}
+    for first, second in ((order, cancelled), (cancelled, order)):
+        state = World().tell_all([said("m1", **first), said("m2", **second)]).of("user:u")
+        assert (state.completed, state.revenue) == (0, {})
+
+
+def test_an_order_of_less_than_nothing_counts_as_nothing() -> None:
+    state = World().tell_all([said("m", **{**ORDER, "properties": {"revenue": -5}})]).of("user:u")
+    assert (state.completed, state.revenue) == (1, {"USD": 0})
+
+
+def test_what_is_no_currency_is_no_amount() -> None:
+    with pytest.raises(ValueError, match="'dollars' is no currency"):
+        read(said("m", **{**ORDER, "properties": {"currency": "dollars"}}))
+
+
 def test_the_journal_is_the_event_as_it_came_with_the_customer_added() -> None:
     value = said("m", userId="u", properties={"big": 12345678901234567890, "exact": 1.10})
     world = World()

@@ -45,12 +45,15 @@ class Event:
         )
 
 
+PURCHASES = {"order": "Order Completed", "refund": "Order Refunded", "cancel": "Order Cancelled"}
+
+
 @st.composite
 def _event(draw: st.DrawFn, owners: dict[str, str | None], message: int) -> Event:
     device = draw(st.none() | st.sampled_from(DEVICES))
     owner = owners[device] if device else draw(st.sampled_from(USERS))
     user = owner if device is None or draw(st.booleans()) else None
-    kinds = ["track", "identify", "page", "order", "refund"]
+    kinds = ["track", "identify", "page", "order", "refund", "cancel"]
     mine = [id for id, of in owners.items() if of == user and id != device]
     kind = draw(st.sampled_from([*kinds, "alias"] if user and mine else kinds))
     minute = draw(st.integers(0, 5))
@@ -60,12 +63,12 @@ def _event(draw: st.DrawFn, owners: dict[str, str | None], message: int) -> Even
         previous = draw(st.sampled_from(mine))
     elif kind == "identify":
         body["traits"] = draw(st.dictionaries(st.sampled_from("xyz"), st.sampled_from([1, "b", None, [2]])))
-    elif kind in ("order", "refund"):
+    elif kind in PURCHASES:
         properties: dict[str, Any] = {"order_id": draw(st.sampled_from(["o0", "o1", 7]))}
         cents = draw(st.none() | st.integers(0, 900))
         if cents is not None:
             properties |= {"revenue": cents / 100, "currency": draw(st.sampled_from(["EUR", "USD"]))}
-        body |= {"event": "Order Completed" if kind == "order" else "Order Refunded", "properties": properties}
+        body |= {"event": PURCHASES[kind], "properties": properties}
         kind = "track"
     return Event(message, kind, minute, user, device, previous, tuple(body.items()))
 
@@ -92,6 +95,7 @@ def _described(refs: set[str], events: list[Event]) -> str:
     traits: dict[str, tuple[int, str]] = {}
     orders: dict[str, tuple[int, str, bool, int]] = {}
     refunds: dict[str, list[tuple[str, int] | None]] = {}
+    cancelled: set[str] = set()
     for event in events:
         body = dict(event.body)
         for name, value in body.get("traits", {}).items():
@@ -104,9 +108,12 @@ def _described(refs: set[str], events: list[Event]) -> str:
         if body["event"] == "Order Completed":
             said_now = (event.minute, currency, cents is None, cents or 0)
             orders[order] = min(orders.get(order, said_now), said_now)
+        elif body["event"] == "Order Cancelled":
+            cancelled.add(order)
         else:
             refunds.setdefault(order, []).append(None if cents is None else (currency, cents))
     total: dict[str, int] = {}
+    orders = {order: said for order, said in orders.items() if order not in cancelled}
     for order, (_, currency, unknown, paid) in orders.items():
         if not unknown:
             back = [
