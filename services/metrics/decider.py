@@ -40,7 +40,7 @@ class Metrics:
         self._zone = ZoneInfo(settings.workspace_timezone)
         self._partitions = settings.partitions
 
-    def read(self, envelope: Envelope) -> Ordered | Refunded | Cancelled | Active | None:
+    def read(self, envelope: Envelope, rules: None) -> Ordered | Refunded | Cancelled | Active | None:
         """None for facts. Raises ValueError or DecodeError for an order whose amount or currency is none."""
         if envelope.type not in _CLIENT:
             return None

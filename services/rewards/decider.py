@@ -40,8 +40,9 @@ class RewardsDecider:
         self._zone = zone
         self._rules: dict[int, Rules] = {0: Rules()}
 
-    def read(self, envelope: Envelope) -> Happened | None:
-        return causes.read(envelope)
+    def read(self, envelope: Envelope, rules: Rules) -> Happened | None:
+        happened = causes.read(envelope)
+        return happened if happened is not None and rules.concern(happened) else None
 
     def decide(self, state: Account, cause: Cause, rules: Rules) -> list[Fact]:
         return decide(state, cause, rules)

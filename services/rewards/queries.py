@@ -126,9 +126,14 @@ def _unknown(id: UUID, version: int | None) -> NotFound:
 
 # -- customers ----------------------------------------------------------------------------------------------------------
 async def account(tx: Tx, customers: Customers[Account], ref: str) -> tuple[UUID, Account]:
-    """The customer that `ref` leads to, and their account. Raises NotFound when nothing has been received about them."""
+    """The customer that `ref` leads to, and their account: an empty one while nothing has earned them points.
+
+    Raises NotFound for an identifier that nobody has, or an id of whom nothing that counts here has been received.
+    """
     customer = await customers.resolve(tx, ref)
     state = await customers.state(tx, customer)
+    if state is None and ref != str(customer):
+        return customer, Account()
     if state is None:
         raise NotFound(f"no customer {ref} is known to rewards: nothing has been received about them")
     return customer, state

@@ -34,7 +34,7 @@ class TriggersDecider:
         self.zone = zone
         self._rules: dict[int, Rules] = {}
 
-    def read(self, envelope: Envelope) -> causes.Happened | None:
+    def read(self, envelope: Envelope, rules: Rules) -> causes.Happened | None:
         return causes.read(envelope)
 
     def decide(self, state: Recipient, cause: Cause, rules: Rules) -> list[Fact]:

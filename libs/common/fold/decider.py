@@ -68,8 +68,9 @@ class Decider(Protocol[S, R]):
     source: str
     state: type[S]
 
-    def read(self, envelope: Envelope) -> Any | None:
-        """What this service reads from a record's data; None when it does not concern it. An exception is poison."""
+    def read(self, envelope: Envelope, rules: R) -> Any | None:
+        """What this service reads from a record's data; None when the record can change nothing here, under these rules:
+        its customer is then not even loaded. An exception is poison."""
         ...
 
     def decide(self, state: S, cause: Cause, rules: R) -> list[Fact]:

@@ -38,14 +38,14 @@ class DeciderHandler(Generic[S, R]):
 
         Raises Waits when that is the first record.
         """
-        read = [self._read(record) for record in work.records]
+        rules = await self.rules(tx, work.rulebook)
+        read = [self._read(record, rules) for record in work.records]
         await self.customers.bind(tx, [bound for _, _, bindings in read for bound in bindings])
         ids = {UUID(record.key) for record, (_, body, _) in zip(work.records, read, strict=True) if body is not None}
         ids |= {UUID(body.other) for _, body, _ in read if isinstance(body, CustomerMerged)}
         if not ids:
             return Outcome()
         rows = await self.customers.load(tx, ids)
-        rules = await self.rules(tx, work.rulebook)
         applied: list[Applied[S]] = []
         outcome = Outcome(committed=[lambda: self.customers.known(rows)])
         for index, (record, (envelope, body, _)) in enumerate(zip(work.records, read, strict=True)):
@@ -132,14 +132,14 @@ class DeciderHandler(Generic[S, R]):
         other.state, other.touched = self.decider.state(), True
         return Merged(other.id)
 
-    def _read(self, record: Record) -> tuple[Envelope, object | None, list[tuple[Binding, UUID]]]:
+    def _read(self, record: Record, rules: R) -> tuple[Envelope, object | None, list[tuple[Binding, UUID]]]:
         envelope = decode(record.value)
         bindings = self._bindings(record, envelope)
         if envelope.type == CustomerLeft.TYPE:
             return envelope, _left.decode(envelope.data), bindings
         if envelope.type == CustomerMerged.TYPE:
             return envelope, _merged.decode(envelope.data), bindings
-        return envelope, self.decider.read(envelope), bindings
+        return envelope, self.decider.read(envelope, rules), bindings
 
     def _bindings(self, record: Record, envelope: Envelope) -> list[tuple[Binding, UUID]]:
         if b'"bound":[' not in record.value:

@@ -51,6 +51,10 @@ class Rules:
     levels: tuple[Level, ...] = ()
     """From the lowest."""
 
+    def concern(self, happened: Happened) -> bool:
+        """Whether anything can follow from it: orders and refunds are always kept, the rest is what a rule names."""
+        return type(happened) is not Happened or happened.name in self.earning or happened.name in self.badges
+
     def credits(self, happened: Happened, cause: Cause) -> list[EarningRule]:
         """The earning rules that hold for what happened."""
         return [each.rule for each in self.earning.get(happened.name, ()) if each.matches(happened, cause)]

@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from libs.common.records import Binding
+from libs.common.records import Binding, Snapshot
 from services.rewards.models import metadata
 from services.rewards.settings import Settings
 from tests.integration.rewards.service import ANN, PROGRAMME, Rewards, order, token
@@ -58,11 +58,12 @@ async def test_unknown_customers_are_said_to_be_unknown(rewards: Rewards) -> Non
 
 async def test_a_customer_without_points_has_zero(rewards: Rewards) -> None:
     hello = {"type": "identify", "messageId": "1", "userId": "ann", "traits": {}}
-    await rewards.journal(journal_record(ANN, hello, id="1", type="identify.v1"))
-    assert (await rewards.get(f"customers/{ANN}/points"))["balance"] == 0
-    assert (await rewards.get(f"customers/{ANN}/statement"))["items"] == []
-    assert (await rewards.get(f"customers/{ANN}/badges"))["items"] == []
-    assert (await rewards.get(f"customers/{ANN}/level"))["level"] is None
+    who = Snapshot(id=ANN, bound=[Binding("user", "ann", 1)])
+    await rewards.journal(journal_record(ANN, hello, id="1", type="identify.v1", snapshot=who))
+    assert (await rewards.get("customers/user:ann/points"))["balance"] == 0
+    assert (await rewards.get("customers/user:ann/statement"))["items"] == []
+    assert (await rewards.get("customers/user:ann/badges"))["items"] == []
+    assert (await rewards.get("customers/user:ann/level"))["level"] is None
 
 
 async def test_a_statement_is_paged_without_gap_or_double(rewards: Rewards) -> None:
