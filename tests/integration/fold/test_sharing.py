@@ -1,0 +1,100 @@
+"""Partitions among processes: all of them read, each by one, whoever comes, goes, or loses its session."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from libs.common.db import Database
+from libs.common.log.ownership import Ownership
+from libs.common.log.reader import Where
+from tests.integration.fold.toy import Running
+from tests.integration.fold.world import CUSTOMERS, dead, did, facts, journal, states
+from tests.support import eventually
+
+
+async def shared(folds: Sequence[Running], sizes: Sequence[int]) -> bool:
+    owned = [fold.fold.ownership.owned for fold in folds]
+    reading = [set(fold.fold._tasks) for fold in folds]
+    return (
+        sorted(map(len, owned)) == sorted(sizes)
+        and set().union(*owned) == set(folds[0].fold.wheres)
+        and owned == reading
+    )
+
+
+async def test_who_comes_gets_a_share_and_who_goes_leaves_it(toy: Database) -> None:
+    """Under load all the time, one of them by a crash: nothing is missed, nothing counted twice."""
+    said = 0
+
+    async def say() -> None:
+        nonlocal said
+        while True:
+            await journal(toy, *(did(customer, f"{said}-{customer}") for customer in CUSTOMERS))
+            said += 1
+            await asyncio.sleep(0)
+
+    async with Running(toy) as one:
+        talking = asyncio.create_task(say())
+        async with Running(toy) as two:
+            await eventually(lambda: shared([one, two], [4, 4]))
+            async with Running(toy) as three:
+                await eventually(lambda: shared([one, two, three], [2, 3, 3]))
+                await _terminate(toy, "rapport-toy/fold")
+                await eventually(lambda: shared([one, two, three], [2, 3, 3]))
+            await eventually(lambda: shared([one, two], [4, 4]))
+            two.fold.ownership.forget()  # as if it had been killed: its locks are gone while its batches still run
+            await eventually(lambda: shared([one, two], [4, 4]))
+        await eventually(lambda: shared([one], [8]))
+        talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
+        await eventually(one.caught_up)
+    for customer, state in (await states(toy)).items():
+        assert state.seen[:said] == [f"{batch}-{customer}" for batch in range(said)]
+    made = await facts(toy)
+    assert len(made) == len(set(made))
+    assert await dead(toy) == []
+
+
+async def _terminate(database: Database, name: str) -> None:
+    async with database.connection() as tx:
+        await tx.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = $1",
+            name,
+        )
+
+
+async def test_each_topic_is_shared_by_itself(database: Database) -> None:
+    """Else one process would read all events and the other all facts."""
+    wheres = [Where(topic, partition) for topic in ("a", "b", "c") for partition in range(8)]
+    one, two = (Ownership(database, "suite/topics", wheres) for _ in range(2))
+    await one.balance()
+    await two.balance()
+    await one.balance()
+    for where in one.surplus:
+        await one.give_back(where)
+    assert await two.balance() | one.owned == set(wheres)
+    for ownership in (one, two):
+        assert sorted(where.topic for where in ownership.owned) == ["a"] * 4 + ["b"] * 4 + ["c"] * 4
+        await ownership.close()
+
+
+async def test_a_partition_that_cannot_be_given_back_is_not_kept_by_an_unknown_lock(database: Database) -> None:
+    """The unlocking times out, though the session lives on: its locks must go, or nobody could ever take them."""
+    wheres = [Where("a", partition) for partition in range(4)]
+    one, two = (Ownership(database, "suite/stuck", wheres) for _ in range(2))
+    await one.balance()
+    assert one._session is not None
+    giving = asyncio.create_task(one.give_back(wheres[0]))
+    await asyncio.sleep(0)  # the statement is on its way
+    giving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await giving
+    assert one.owned == set()
+
+    async def all_taken() -> bool:
+        return await two.balance() == set(wheres)
+
+    await eventually(all_taken)
+    await two.close()
