@@ -35,7 +35,10 @@ class TriggersDecider:
         self._rules: dict[int, Rules] = {}
 
     def read(self, envelope: Envelope, rules: Rules) -> causes.Happened | None:
-        return causes.read(envelope)
+        """What our own facts say of messages is known where it was decided: they count only for a hook that names them."""
+        happened = causes.read(envelope)
+        echo = envelope.source == self.source and happened is not None and happened.name not in rules.by_event
+        return None if echo else happened
 
     def decide(self, state: Recipient, cause: Cause, rules: Rules) -> list[Fact]:
         return decide(state, cause, rules)
