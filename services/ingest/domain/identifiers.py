@@ -20,6 +20,8 @@ def identifier(name: str, value: object) -> str | None:
         raise Rejection(f"{name} has {len(text):,} characters, at most {ID} are taken")
     if "\0" in text:
         raise Rejection(f"{name} contains a NUL character")
+    if "\ufffd" in text:  # two ids that were broken alike must not become one customer
+        raise Rejection(f"{name} contains a broken character (U+FFFD, or half of an emoji): send it whole")
     return text
 
 

@@ -35,7 +35,7 @@ BAD: list[tuple[bytes, str]] = [
     (b'{"type":"track","event":"X","userId":"ann","properties":{"a":NaN}}', "valid JSON"),
     (b'{"type":"track","event":"X","userId":"ann","properties":{"a":1e999}}', "range"),
     (b'{"type":"track","event":"X","userId":"ann","properties":{"a":%b}}' % (b"9" * 400), "too large"),
-    (b'{"type":"track","event":"X","userId":"\\ud800"}', "valid JSON"),
+    (b'{"type":"track","event":"X","userId":"\\ud800"}', "broken character"),
     (b'{"type":"track","event":"X","userId":"\xff"}', "valid JSON"),
     (b'"track"', "JSON object"),
     (b"17", "JSON object"),
