@@ -4,7 +4,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from libs.common.auth import Principal, require
 from libs.common.errors import Conflict
@@ -13,18 +14,29 @@ from libs.common.fold.part import FoldPart
 Operator = Annotated[Principal, Depends(require("operate"))]
 
 
-class Mended(BaseModel):
-    """The record's `data` as it should have been; leave it out to replay the record as it is."""
+_MENDED: JsonDict = {
+    "type": "track",
+    "messageId": "order-1001",
+    "userId": "ann",
+    "event": "Order Completed",
+    "properties": {"order_id": "1001", "revenue": 29.33, "currency": "USD"},
+}
 
-    data: dict[str, Any] | None = Field(
-        default=None, examples=[{"event": "Order Completed", "properties": {"revenue": 29.33}}]
-    )
+
+class Mended(BaseModel):
+    """The record's whole `data` as it should have been; leave it out to replay the record as it is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"data": _MENDED}})
+
+    data: dict[str, Any] | None = None
 
 
 class Discard(BaseModel):
     """Why the record is given up; kept with it."""
 
-    reason: str = Field(min_length=3, max_length=500, examples=["a test event of the old app"])
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "a test event of the old app"}})
+
+    reason: str = Field(min_length=3, max_length=500)
 
 
 def dead_letter_routes(part: FoldPart) -> APIRouter:

@@ -35,6 +35,7 @@ _MEANINGS = {
     "401": "No token, or one that is not valid.",
     "403": "The token lacks a scope that this needs.",
     "404": "There is no such thing.",
+    "409": "The state says otherwise: a name is taken, a key was used for something else, there is not enough.",
     "422": "Something in the request is wrong: `errors` says where.",
     "503": "A part that this needs is away: come back after `Retry-After` seconds.",
 }
@@ -52,18 +53,19 @@ def document(app: FastAPI) -> None:
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             for path, operations in schema["paths"].items():
-                for operation in operations.values():
-                    _describe(path, operation)
+                for method, operation in operations.items():
+                    _describe(path, method, operation)
         assert app.openapi_schema is not None  # noqa: S101 - made() has set it
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _describe(path: str, operation: dict[str, Any]) -> None:
+def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
     if not path.startswith("/v1"):
+        responses["503"] = {"description": "No: the body says what is missing."}
         return
     wanted = ["422", "503"]
     if "security" in operation:
@@ -72,6 +74,8 @@ def _describe(path: str, operation: dict[str, Any]) -> None:
         wanted.append("404")
     if "requestBody" in operation:
         wanted.append("400")
+    if method != "get" and "security" in operation:
+        wanted.append("409")
     for status in sorted(wanted):
         responses[status] = {
             "description": _MEANINGS[status],

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from libs.common.auth import Principal, require
 from libs.common.postgres import Postgres
@@ -37,23 +37,33 @@ Origins = Annotated[
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="of amounts that name none (ISO 4217)")]
 
 
-class NewSource(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewSource(_Strict):
     """An application that will send events."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "shop-web", "default_currency": "EUR"}})
 
     name: Annotated[str, Field(pattern=NAME, examples=["shop-web"])]
     default_currency: Currency | None = None
     allowed_origins: Origins = None
 
 
-class SourceChange(BaseModel):
+class SourceChange(_Strict):
     """What is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"allowed_origins": ["https://shop.example"]}})
 
     default_currency: Currency = "USD"
     allowed_origins: Origins = None
 
 
-class NewKey(BaseModel):
+class NewKey(_Strict):
     """A further key, so that the old one can be revoked once it is no longer used."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"expires_in": 31_536_000}})
 
     expires_in: Annotated[int | None, Field(ge=60, le=315_360_000, description="seconds; null for ever")] = None
 

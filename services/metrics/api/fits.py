@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.auth import Principal, require
 from libs.common.errors import Invalid
@@ -28,6 +28,8 @@ PATIENCE = 60.0
 
 class Question(BaseModel):
     """What to fit."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"as_of": "2026-01-31", "currency": "USD"}})
 
     as_of: date | None = Field(default=None, description="the last day to look at; yesterday by default")
     currency: str | None = Field(

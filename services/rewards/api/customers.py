@@ -36,7 +36,7 @@ Key = Annotated[
 class Adjustment(BaseModel):
     """Points to give (positive) or to take (negative), and why."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"points": 50, "reason": "lost parcel"}})
 
     points: int = Field(ge=-(10**12), le=10**12, examples=[50])
     reason: str = Field(min_length=1, max_length=500, examples=["lost parcel"])

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from libs.common.cel import MAX_LENGTH, ConditionError, compile_condition
 from libs.common.errors import Invalid
@@ -78,8 +79,21 @@ class Badge(_Identified):
     repeatable: bool = False
 
 
+_EXAMPLE: JsonDict = {
+    "name": "Rapport Club",
+    "earning": [
+        {"id": "two-per-euro", "on": "Order Completed", "earn": {"points": 2, "per": 1, "of": "revenue"}},
+        {"id": "review", "on": "Review Written", "when": "event.properties.stars >= 3", "earn": {"points": 10}},
+    ],
+    "levels": [{"id": "silver", "name": "Silver", "points": 100}, {"id": "gold", "name": "Gold", "points": 500}],
+    "badges": [{"id": "regular", "name": "Regular", "on": "Order Completed", "count": 5}],
+}
+
+
 class Programme(_Strict):
     """Earning rules, levels and badges: one version of a loyalty programme."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     name: Name = Field(examples=["Rapport Club"])
     earning: list[EarningRule] = Field(default=[], max_length=200)

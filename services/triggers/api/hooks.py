@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.auth import Principal, require
 from libs.common.db import Tx
@@ -22,6 +22,8 @@ Writer = Annotated[Principal, Depends(require("hooks:write"))]
 
 class ShownHook(Hook):
     """A hook in its newest version. `live_version` is the one in force, or the one that was when it was paused."""
+
+    model_config = ConfigDict(json_schema_extra={})
 
     id: UUID
     version: int
@@ -67,6 +69,8 @@ class Hooks(BaseModel):
 
 class Messages(BaseModel):
     """What holds for all hooks: how many messages a customer gets at most in one of their days; null is any number."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"daily_cap": 3}})
 
     daily_cap: Annotated[int | None, Field(ge=0, le=10_000)]
 

@@ -52,7 +52,10 @@ class Trial(BaseModel):
     `traits` are those of a sample customer. `version` is the newest, unless it is given.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"event": {"properties": {"revenue": 60}}, "traits": {"plan": "gold"}}},
+    )
 
     customer: str | None = Field(default=None, examples=["user:ann"])
     event: Sample | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic.config import JsonDict
 
 from libs.common.cel import MAX_LENGTH
 from libs.common.facts import Channel
@@ -111,8 +112,18 @@ class Limits(_Strict):
     history: bool = False
 
 
+_EXAMPLE: JsonDict = {
+    "name": "Thank you for a big order",
+    "trigger": {"event": "Order Completed", "when": "event.properties.revenue > 50"},
+    "action": {"channel": "inbox", "title": "Thank you", "text": "Thank you for ${{ event.properties.revenue }}!"},
+    "limits": {"cap": {"count": 1, "period": "30d"}},
+}
+
+
 class Hook(_Strict):
     """A hook: trigger, action, (variable) reward and investment, after the Hook model; and its limits."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     name: str = Field(min_length=1, max_length=120, examples=["Thank you for a big order"])
     trigger: Trigger

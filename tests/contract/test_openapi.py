@@ -1,0 +1,101 @@
+"""The OpenAPI pages: one proxy may serve all five, every route is described, every body has an example.
+
+That the examples can be posted as they stand is tested end to end.
+"""
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from deploy.local.service import ROOT
+from libs.common.auth import SCOPES, generate_keys
+from libs.common.schema import SERVICES
+
+HEALTH = {"/livez", "/readyz"}
+
+
+class Operation(NamedTuple):
+    """One method of one path of one service, as its page describes it."""
+
+    service: str
+    method: str
+    path: str
+    said: dict[str, Any]
+    page: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.method} {self.path}"
+
+
+def app(service: str) -> FastAPI:
+    settings = importlib.import_module(f"services.{service}.settings").Settings
+    create = importlib.import_module(f"services.{service}.app").create
+    url = SecretStr("postgresql://nobody@127.0.0.1:1/none")  # nothing connects before a service is started
+    made: FastAPI = create(settings(database_url=url, jwt_public_key=generate_keys()[1]))
+    return made
+
+
+APPS = {service: app(service) for service in SERVICES}
+
+
+def operations() -> Iterator[Operation]:
+    for service, made in APPS.items():
+        page = made.openapi()
+        for path, methods in page["paths"].items():
+            for method, said in methods.items():
+                yield Operation(service, method.upper(), path, said, page)
+
+
+ALL = list(operations())
+WRITING = [each for each in ALL if each.method != "GET"]
+WITH_BODY = [each for each in ALL if "requestBody" in each.said]
+
+
+def example(operation: Operation) -> Any:
+    """The body that the page shows for an operation."""
+    content = operation.said["requestBody"]["content"]["application/json"]
+    if "example" in content:
+        return content["example"]
+    (reference,) = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(content["schema"]))
+    return operation.page["components"]["schemas"][reference].get("example")
+
+
+def test_paths_are_disjoint_over_the_services() -> None:
+    owners: dict[str, set[str]] = {}
+    for each in ALL:
+        if each.path not in HEALTH:
+            owners.setdefault(re.sub(r"\{\w+\}", "{}", each.path), set()).add(each.service)
+    assert {path: services for path, services in owners.items() if len(services) > 1} == {}
+    assert all(path.startswith("/v1/") for path in owners)
+
+
+@pytest.mark.parametrize("operation", ALL, ids=str)
+def test_every_route_is_described(operation: Operation) -> None:
+    assert len(operation.said["summary"]) > 5
+    answers = operation.said["responses"]
+    assert any(status.startswith("2") for status in answers)
+    assert all(answer["description"] for answer in answers.values())
+
+
+@pytest.mark.parametrize("operation", WRITING, ids=str)
+def test_every_route_that_writes_says_how_it_refuses(operation: Operation) -> None:
+    assert {"401", "403", "422"} <= operation.said["responses"].keys()
+    for status in ("401", "403", "422"):
+        (kind,) = operation.said["responses"][status]["content"]
+        assert kind == "application/problem+json"
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+def test_every_body_has_an_example(operation: Operation) -> None:
+    assert example(operation)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_every_scope_is_in_the_guide(scope: str) -> None:
+    assert f"`{scope}`" in (ROOT / "docs/api-guide.md").read_text()
