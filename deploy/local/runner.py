@@ -6,8 +6,10 @@ from deploy.local.kafka import Kafka
 from deploy.local.place import Place
 from deploy.local.platform import Log, Platform
 from deploy.local.ports import kafka_ports
+from deploy.local.postgres import SETTINGS
 from deploy.local.signals import run_until_signalled
 from deploy.local.supervisor import Supervisor
+from libs.common.connections import service_settings, summary
 
 
 def run(log: Log) -> int:
@@ -43,6 +45,8 @@ def welcome(platform: Platform) -> str:
     lines += [f"  {name:<9} {url}   its API: {url}/docs" for name, url in platform.urls.items()]
     if platform.kafka:
         lines.append(f"  {'kafka':<9} {platform.kafka.bootstrap}")
+    services = {name: service_settings(name).model_copy(update={"log": platform.log}) for name in platform.urls}
+    lines += ["", f"{summary(services)} of {SETTINGS['max_connections']}."]
     lines += ["", f"Development tokens, valid for 12 h, also in {platform.home / 'tokens.json'}:", ""]
     lines += [f"  {name:<9} {token}" for name, token in platform.tokens.items()]
     return "\n".join([*lines, ""])

@@ -5,7 +5,6 @@ lock: two of them at once wait for each other. A service itself only checks (`li
 """
 
 import asyncio
-import importlib
 import sys
 from typing import cast
 
@@ -14,6 +13,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from libs.common.connections import service_settings, summary
 from libs.common.db import Tx
 from libs.common.errors import Unavailable
 from libs.common.schema import SERVICES, refuse_other_partitions, scripts
@@ -85,21 +85,16 @@ async def install(tx: Tx, partitions: int) -> None:
     )
 
 
-def service_settings(service: str) -> Settings:
-    """A service's own settings class, read from the environment (so that each may have its own database)."""
-    module = importlib.import_module(f"services.{service}.settings")
-    return cast("type[Settings]", module.Settings).load(service)
-
-
 async def migrate_all() -> None:
     """Migrate every database that the services' settings name: each gets the log and its services' histories."""
     databases: dict[str, tuple[Settings, list[str]]] = {}
-    for service in SERVICES:
-        settings = service_settings(service)
+    services = {service: service_settings(service) for service in SERVICES}
+    for service, settings in services.items():
         databases.setdefault(settings.dsn, (settings, ["log"]))[1].append(service)
     for settings, histories in databases.values():
         await migrate(settings, tuple(histories))
         print(f"migrated {', '.join(histories)}")
+    print(summary(services))
 
 
 def main() -> int:

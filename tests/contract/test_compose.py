@@ -24,7 +24,7 @@ from deploy.local.ports import SERVICES, service_ports
 from deploy.local.postgres import Postgres
 from deploy.local.service import ROOT, Service
 from deploy.local.threads import blocking
-from libs.common import migrate
+from libs.common import connections
 from libs.common.auth import Verifier
 from libs.common.settings import Settings
 from tests.conftest import free_port
@@ -110,7 +110,7 @@ def test_the_services_are_on_their_ports_on_this_machine_only() -> None:
 
 def test_every_variable_is_a_setting() -> None:
     for name in OURS:
-        settings = migrate.service_settings(name) if name in SERVICES else Settings()
+        settings = connections.service_settings(name) if name in SERVICES else Settings()
         known = {f"RAPPORT_{field.upper()}" for field in type(settings).model_fields}
         assert CONTAINERS[name]["environment"].keys() <= known, name
     assert Settings().partitions == int(CONTAINERS["ingest"]["environment"]["RAPPORT_PARTITIONS"])

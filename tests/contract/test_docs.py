@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from deploy.local.ports import SERVICES
 from deploy.local.service import ROOT
-from libs.common import migrate
+from libs.common import connections
 from libs.common.auth import SCOPES
 from services.ingest.app import create as ingest
 from services.ingest.domain import limits
@@ -37,7 +37,7 @@ def named(page: Path) -> str:
 
 def paths(name: str) -> set[tuple[str, str]]:
     """A service's routes: (method, path), parameters without their names."""
-    app: FastAPI = CREATE[name](migrate.service_settings(name))  # type: ignore[operator]
+    app: FastAPI = CREATE[name](connections.service_settings(name))  # type: ignore[operator]
     return {
         (method.upper(), re.sub(r"{\w+}", "{}", path))
         for path, operations in app.openapi()["paths"].items()

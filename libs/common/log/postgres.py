@@ -33,6 +33,8 @@ SELECT at.partition, (
 ) FROM unnest($1::smallint[], $2::bigint[]) AS at(partition, next)
 """
 
+#: Of a reader's own pool.
+CONNECTIONS = 3
 QUICKEST = 0.002
 SLOWEST = 0.04
 
@@ -40,7 +42,7 @@ SLOWEST = 0.04
 class PostgresReader(Reader):
     """Reads topics of one database. One task polls the heads; `fetch` waits for them and then reads rows."""
 
-    def __init__(self, database: Database, topics: Sequence[str], connections: int = 3) -> None:
+    def __init__(self, database: Database, topics: Sequence[str], connections: int = CONNECTIONS) -> None:
         self._database = database
         self._topics = list(topics)
         self._connections = connections
