@@ -24,6 +24,7 @@ from libs.common.topics import JOURNAL
 if TYPE_CHECKING:
     from libs.common.fold.loop import Fold
 
+LONGEST_ERROR = 2_000
 LONGEST_TRACE = 8_000
 UUID_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -40,7 +41,7 @@ async def bury(tx: Tx, service: str, record: Record, error: BaseException) -> No
         record.offset,
         record.key,
         record.value,
-        _storable(f"{type(error).__name__}: {error}"),
+        _storable(f"{type(error).__name__}: {error}"[:LONGEST_ERROR]),
         _storable(trace),
     )
 
@@ -177,4 +178,5 @@ def _mended(value: bytes, data: Mapping[str, Any]) -> bytes:
 
 
 def _storable(text: str) -> str:
-    return text.replace("\0", "\\0")
+    """What PostgreSQL takes as text: a letter that cannot be kept would stop its partition."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

@@ -285,7 +285,7 @@ class Fold:
             await bury(tx, self.service, record, error)
         self.buried += 1
         self.watchdog.advanced(where)
-        logger.error("record dead-lettered", where=str(where), offset=record.offset, error=repr(error))
+        logger.error("record dead-lettered", where=str(where), offset=record.offset, error=repr(error)[:500])
         return moved
 
 

@@ -7,10 +7,12 @@ import pytest
 
 from libs.common.db import Database
 from libs.common.errors import NotFound, Unavailable
+from libs.common.fold.decider import Cause
 from libs.common.fold.failures import is_poison
 from libs.common.log.append import Outgoing, append
+from libs.common.records import Fact
 from libs.common.topics import JOURNAL
-from tests.integration.fold.toy import Running
+from tests.integration.fold.toy import Counted, Running, Toy
 from tests.integration.fold.world import (
     CUSTOMERS,
     NOW,
@@ -64,7 +66,18 @@ async def test_what_postgresql_refuses_is_buried_alone(running: Running, sql: st
     assert [id for id, _ in await dead(running.database)] == ["b"]
 
 
-@pytest.mark.parametrize("sql", ["SELECT pg_terminate_backend(pg_backend_pid())", "SELECT 1 FROM toy.nowhere"])
+RAISED = "DO $$ BEGIN RAISE 'so to speak' USING ERRCODE = '{}'; END $$"
+AWAY = {"disk full": "53100", "read only": "25006", "deadlock": "40P01", "timeout": "57014", "lock timeout": "55P03"}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT pg_terminate_backend(pg_backend_pid())",
+        "SELECT 1 FROM toy.nowhere",
+        *(pytest.param(RAISED.format(state), id=name) for name, state in AWAY.items()),
+    ],
+)
 async def test_unavailability_buries_nothing(running: Running, sql: str) -> None:
     """The partition stands still, and says so by its lag; the others go on."""
     stands, goes = customer_in(1), customer_in(2)
@@ -138,6 +151,23 @@ async def test_a_log_that_is_not_set_up_is_no_poison(toy: Database) -> None:
         with pytest.raises(Unavailable, match="migrate") as missing:
             await append(tx, "rewards.facts", [Outgoing(ONE, b"{}", NOW)], 8)
     assert not is_poison(missing.value)
+
+
+class Wordy(Toy):
+    """Its errors hold what PostgreSQL does not take, and more than anybody reads."""
+
+    def decide(self, state: Counted, cause: Cause, rules: int) -> list[Fact]:
+        raise ValueError("half an emoji: \ud83d, a NUL: \0, and " + "so on " * 1_000)
+
+
+async def test_any_error_can_be_kept(toy: Database) -> None:
+    async with Running(toy, Wordy()) as service:
+        await journal(toy, did(ONE, "a"))
+        await eventually(service.caught_up)
+    ((id, error),) = await dead(toy)
+    assert id == "a"
+    assert len(error) < 2_010
+    assert error.startswith(r"ValueError: half an emoji: \ud83d, a NUL: \0, and so on")
 
 
 async def test_the_identifiers_of_a_dead_letter_are_kept(running: Running) -> None:

@@ -1,15 +1,17 @@
 """Partitions among processes: all of them read, each by one, whoever comes, goes, or loses its session."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 
 import pytest
 
 from libs.common.db import Database
-from libs.common.log.ownership import Ownership
+from libs.common.log.ownership import IDLE_SESSION_MS, Ownership
 from libs.common.log.reader import Where
+from tests.integration.fold.conftest import Start
 from tests.integration.fold.toy import Running
-from tests.integration.fold.world import CUSTOMERS, dead, did, facts, journal, states
+from tests.integration.fold.world import CUSTOMERS, customer_in, dead, did, facts, journal, seen, states
 from tests.support import eventually
 
 
@@ -98,3 +100,54 @@ async def test_a_partition_that_cannot_be_given_back_is_not_kept_by_an_unknown_l
 
     await eventually(all_taken)
     await two.close()
+
+
+async def test_a_batch_may_take_longer_than_a_session_may_idle(toy: Database) -> None:
+    """The session that holds the partitions is kept awake beside it: nobody takes them."""
+    slow = customer_in(0)
+    async with Running(toy) as one, Running(toy) as two:
+        await eventually(lambda: shared([one, two], [4, 4]))
+        sessions = [fold.fold.ownership._session for fold in (one, two)]
+        await journal(toy, did(slow, "slow", sql=f"SELECT pg_sleep({IDLE_SESSION_MS / 1000 + 0.3})"))
+        await eventually(lambda: seen(toy, slow, ["slow"]))
+        assert await shared([one, two], [4, 4])
+        assert sessions == [fold.fold.ownership._session for fold in (one, two)]
+
+
+async def test_stopping_finishes_the_batch_begun(toy: Database) -> None:
+    """And begins no other: what is left is for the next to read, from there on."""
+    service = await Running(toy).__aenter__()
+    slow = customer_in(0)
+    await journal(toy, did(slow, "begun", sql="SELECT pg_sleep(0.8)"))
+    await eventually(lambda: _is_folding(service))
+    await journal(toy, did(slow, "left"))
+    await service.__aexit__()
+    assert await seen(toy, slow, ["begun"])
+    async with Running(toy):
+        await eventually(lambda: seen(toy, slow, ["begun", "left"]))
+
+
+async def _is_folding(service: Running) -> bool:
+    return bool(service.fold._folding)
+
+
+async def test_processes_killed_at_random_under_load(toy: Database, child: Start) -> None:
+    """Two at work all the time, one after the other dies: every record is applied once, in order, every fact is there once."""
+    chance = random.Random(11)  # noqa: S311
+    living = [await child(), await child()]
+    said = 0
+    for _ in range(5):
+        for _ in range(chance.randrange(3, 9)):
+            await journal(toy, *(did(customer, f"{said}-{customer}") for customer in CUSTOMERS))
+            said += 1
+        victim = living.pop(0)
+        victim.kill()
+        await victim.wait()
+        living.append(await child())
+    async with Running(toy) as service:
+        await eventually(service.caught_up, within=30)
+    for customer, state in (await states(toy)).items():
+        assert state.seen == [f"{batch}-{customer}" for batch in range(said)]
+    made = await facts(toy)
+    assert len(made) == len(set(made)) == said // 3 * len(CUSTOMERS)
+    assert await dead(toy) == []
