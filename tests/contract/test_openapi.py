@@ -18,6 +18,8 @@ from libs.common.auth import SCOPES, generate_keys
 from libs.common.schema import SERVICES
 
 HEALTH = {"/livez", "/readyz"}
+#: What SDKs ask in Segment's own form, and the stream of server-sent events, whose description says what it sends.
+FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream"}
 
 
 class Operation(NamedTuple):
@@ -81,6 +83,13 @@ def test_every_route_is_described(operation: Operation) -> None:
     answers = operation.said["responses"]
     assert any(status.startswith("2") for status in answers)
     assert all(answer["description"] for answer in answers.values())
+
+
+@pytest.mark.parametrize("operation", [each for each in ALL if each.path not in FREE], ids=str)
+def test_every_answer_is_described_member_by_member(operation: Operation) -> None:
+    (answer,) = [answer for status, answer in operation.said["responses"].items() if status.startswith("2")]
+    for content in answer.get("content", {}).values():
+        assert {"$ref", "properties"} & content["schema"].keys()
 
 
 @pytest.mark.parametrize("operation", WRITING, ids=str)

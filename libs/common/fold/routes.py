@@ -1,6 +1,7 @@
 """Dead letters over REST, the same for every service with a fold: `/v1/{service}/dead-letters`."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -39,11 +40,61 @@ class Discard(BaseModel):
     reason: str = Field(min_length=3, max_length=500)
 
 
+class Origin(BaseModel):
+    """Where the record lies in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+
+
+class DeadLetter(BaseModel):
+    """A record that could not be applied, why, and what became of it."""
+
+    id: UUID
+    origin: Origin
+    error: str
+    died_at: datetime
+    outcome: Literal["waiting", "replayed", "discarded"]
+    reason: str | None
+    settled_by: str | None
+    settled_at: datetime | None
+
+
+class WholeDeadLetter(DeadLetter):
+    """The same, with the error's stack and the record: a CloudEvent, or `{base64}` when it is no JSON."""
+
+    trace: str
+    record: Any
+
+
+class DeadLetters(BaseModel):
+    """A page of dead letters, the oldest first."""
+
+    items: list[DeadLetter]
+    next: UUID | None
+
+
+class Failed(BaseModel):
+    """A dead letter that failed again, and why."""
+
+    id: UUID
+    detail: str
+
+
+class Replayed(BaseModel):
+    """How many were applied, and those that failed again."""
+
+    replayed: int
+    failed: list[Failed]
+
+
 def dead_letter_routes(part: FoldPart) -> APIRouter:
     """List, read, replay (one or all) and discard the records that this service could not take."""
     router = APIRouter(prefix=f"/v1/{part.service}/dead-letters", tags=["dead letters"])
 
-    @router.get("", summary="The records that could not be applied, oldest first")
+    @router.get("", summary="The records that could not be applied, oldest first", response_model=DeadLetters)
     async def page(
         _: Operator,
         waiting: Annotated[bool, Query(description="leave out those replayed or discarded")] = True,
@@ -53,15 +104,17 @@ def dead_letter_routes(part: FoldPart) -> APIRouter:
         items = await part.dead_letters.page(waiting, limit + 1, cursor)
         return {"items": items[:limit], "next": items[limit - 1]["id"] if len(items) > limit else None}
 
-    @router.get("/{id}", summary="One of them, with its record, its error and the stack")
+    @router.get(
+        "/{id}", summary="One of them, with its record, its error and the stack", response_model=WholeDeadLetter
+    )
     async def read(id: UUID, _: Operator) -> dict[str, Any]:
         return await part.dead_letters.read(id)
 
-    @router.post("/{id}/replay", summary="Apply it now, as it is or mended")
+    @router.post("/{id}/replay", summary="Apply it now, as it is or mended", response_model=WholeDeadLetter)
     async def replay(id: UUID, operator: Operator, mended: Mended | None = None) -> dict[str, Any]:
         return await part.dead_letters.replay(id, operator.subject, mended.data if mended else None)
 
-    @router.post("/replay", summary="Apply all that wait, in the order of their records")
+    @router.post("/replay", summary="Apply all that wait, in the order of their records", response_model=Replayed)
     async def replay_all(operator: Operator) -> dict[str, Any]:
         """Goes on past those that fail again; says which."""
         replayed, failed = 0, []
@@ -73,7 +126,7 @@ def dead_letter_routes(part: FoldPart) -> APIRouter:
                 failed.append({"id": str(id), "detail": conflict.detail})
         return {"replayed": replayed, "failed": failed}
 
-    @router.post("/{id}/discard", summary="Give it up, with a reason")
+    @router.post("/{id}/discard", summary="Give it up, with a reason", response_model=WholeDeadLetter)
     async def discard(id: UUID, operator: Operator, given: Discard) -> dict[str, Any]:
         return await part.dead_letters.discard(id, operator.subject, given.reason)
 

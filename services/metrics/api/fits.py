@@ -13,6 +13,7 @@ from libs.common.auth import Principal, require
 from libs.common.errors import Invalid
 from libs.common.fold.part import FoldPart
 from services.metrics import fits, inputs
+from services.metrics.api import answers
 from services.metrics.domain import histogram
 from services.metrics.domain.scores import ANNUAL_DISCOUNT, HORIZON_WEEKS, VALUE_WEEKS
 from services.metrics.fits import Stored
@@ -44,7 +45,12 @@ def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
     def today() -> date:
         return datetime.now(zone).date()
 
-    @router.post("", status_code=201, summary="Fit BG/NBD and Gamma-Gamma as of a day, and score every customer")
+    @router.post(
+        "",
+        status_code=201,
+        summary="Fit BG/NBD and Gamma-Gamma as of a day, and score every customer",
+        response_model=answers.Fit,
+    )
     async def make(
         request: Request, response: Response, writer: Writer, asked: Question | None = None
     ) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
         async with part.read() as tx:
             return shown(await fits.get(tx, fit.id))
 
-    @router.get("", summary="The fits, newest first")
+    @router.get("", summary="The fits, newest first", response_model=answers.Fits)
     async def page(
         _: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Annotated[int | None, Query(ge=1)] = None
     ) -> dict[str, Any]:
@@ -77,12 +83,12 @@ def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
         more = str(found[limit - 1].number) if len(found) > limit else None
         return {"items": [shown(fit) for fit in found[:limit]], "next": more}
 
-    @router.get("/{id}", summary="One fit")
+    @router.get("/{id}", summary="One fit", response_model=answers.Fit)
     async def read(id: UUID, _: Reader) -> dict[str, Any]:
         async with part.read() as tx:
             return shown(await fits.get(tx, id))
 
-    @router.get("/{id}/holdout", summary="What it predicted beside what happened")
+    @router.get("/{id}/holdout", summary="What it predicted beside what happened", response_model=answers.Holdout)
     async def holdout(
         id: UUID, _: Reader, until: Annotated[date, Query(description="the last day to compare")]
     ) -> dict[str, Any]:

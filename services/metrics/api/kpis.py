@@ -12,6 +12,7 @@ from libs.common.auth import Principal, require
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.part import FoldPart
 from services.metrics import queries
+from services.metrics.api import answers
 from services.metrics.kpis import KPIS, Asked
 from services.metrics.settings import Settings
 from services.metrics.stream import KpiStream
@@ -44,7 +45,9 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
     zone = ZoneInfo(settings.workspace_timezone)
     stream = KpiStream(part, settings)
 
-    @router.get("/metrics/summary", summary="Orders, revenue, AOV and repeat rate in all")
+    @router.get(
+        "/metrics/summary", summary="Orders, revenue, AOV and repeat rate in all", response_model=answers.Totals
+    )
     async def summary(
         _: Reader, until: Annotated[date | None, Query(description="leave out orders of later days")] = None
     ) -> dict[str, Any]:
@@ -67,6 +70,7 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
     @router.get(
         "/kpis/{name}",
         summary="A key figure by day",
+        response_model=answers.Figure,
         description=f"{_DEFINITIONS}\n\nDays are days of the workspace's zone; the last 30 by default.",
     )
     async def by_day(

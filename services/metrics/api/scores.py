@@ -4,7 +4,7 @@ import base64
 import binascii
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
@@ -16,12 +16,13 @@ from libs.common.errors import Invalid, NotFound
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
 from services.metrics import fits, queries
+from services.metrics.api import answers
+from services.metrics.api.answers import Band
 from services.metrics.domain.scores import RISK_BOUNDS, Scoring
 from services.metrics.domain.state import Customer
 from services.metrics.queries import Order
 
 Reader = Annotated[Principal, Depends(require("metrics:read"))]
-Band = Literal["low", "medium", "high"]
 
 #: Who is at risk: an order in the next 39 weeks is less likely than not, but not so unlikely that they are lost already.
 AT_RISK = (RISK_BOUNDS[0], 0.95)
@@ -31,7 +32,7 @@ ANYONE = (0.0, 1.0)
 def routes(part: FoldPart, handler: DeciderHandler[Customer, None]) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["scores"])
 
-    @router.get("/scores", summary="Customers by value or risk")
+    @router.get("/scores", summary="Customers by value or risk", response_model=answers.Scores)
     async def page(
         _: Reader,
         order: Annotated[Order | None, Query(description="cltv by default; worth with at_risk")] = None,
@@ -60,7 +61,9 @@ def routes(part: FoldPart, handler: DeciderHandler[Customer, None]) -> APIRouter
             items = await shown(tx, found[:limit])
         return {"items": items, "next": _cursor(found[limit - 1], by) if len(found) > limit else None}
 
-    @router.get("/customers/{ref}/score", summary="One customer's risk and value, and why")
+    @router.get(
+        "/customers/{ref}/score", summary="One customer's risk and value, and why", response_model=answers.Score
+    )
     async def read(ref: str, _: Reader) -> dict[str, Any]:
         async with part.read() as tx:
             customer = await handler.customers.resolve(tx, ref)

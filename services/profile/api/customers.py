@@ -10,6 +10,7 @@ from libs.common.auth import require
 from libs.common.fold.customers import Customers
 from libs.common.fold.part import FoldPart
 from services.profile import queries
+from services.profile.api import answers
 from services.profile.domain.state import Customer
 
 Limit = Annotated[int, Query(ge=1, le=200, description="at most so many items")]
@@ -20,7 +21,7 @@ def customer_routes(part: FoldPart) -> APIRouter:
     router = APIRouter(prefix="/v1/customers", tags=["customers"], dependencies=[Depends(require("customers:read"))])
     customers = Customers("profile", Customer)
 
-    @router.get("", summary="All customers, by id")
+    @router.get("", summary="All customers, by id", response_model=answers.Customers)
     async def page(
         limit: Limit = 50,
         cursor: UUID | None = None,
@@ -29,7 +30,11 @@ def customer_routes(part: FoldPart) -> APIRouter:
         async with part.read() as tx:
             return await queries.page(tx, limit, cursor, q)
 
-    @router.get("/summary", summary="How many customers, merges, claims, events and dropped duplicates")
+    @router.get(
+        "/summary",
+        summary="How many customers, merges, claims, events and dropped duplicates",
+        response_model=answers.Summary,
+    )
     async def summary(
         until: Annotated[
             date | None, Query(description="as it was at the end of this day of the workspace's zone")
@@ -38,13 +43,17 @@ def customer_routes(part: FoldPart) -> APIRouter:
         async with part.read() as tx:
             return await queries.summary(tx, until)
 
-    @router.get("/{ref}", summary="One customer: traits, orders, revenue, identifiers")
+    @router.get("/{ref}", summary="One customer: traits, orders, revenue, identifiers", response_model=answers.Customer)
     async def customer(ref: str) -> dict[str, Any]:
         """`ref` is a customer's id, `user:ann` or `anon:a1`."""
         async with part.read() as tx:
             return await queries.customer(tx, await customers.resolve(tx, ref))
 
-    @router.get("/{ref}/timeline", summary="What a customer did and what followed, newest first")
+    @router.get(
+        "/{ref}/timeline",
+        summary="What a customer did and what followed, newest first",
+        response_model=answers.Timeline,
+    )
     async def timeline(ref: str, limit: Limit = 50, cursor: str | None = None) -> dict[str, Any]:
         async with part.read() as tx:
             return await queries.timeline(tx, await customers.resolve(tx, ref), limit, cursor)
