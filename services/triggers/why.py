@@ -58,7 +58,8 @@ async def _answer(
     try:
         customer, state = await queries.customer(tx, handler.customers, ref)
     except (NotFound, Invalid) as unknown:
-        return Explanation(UNKNOWN_CUSTOMER, f"Nobody can be told about: {unknown.detail}.".replace("..", "."))
+        said = unknown.detail.removesuffix(".")
+        return Explanation(UNKNOWN_CUSTOMER, f"{said[0].upper()}{said[1:]}.")
     if live is None:
         return Explanation("never_published", f"The hook {name!r} is a draft that was never published.")
     if version is not None and version != live:

@@ -18,6 +18,7 @@ from libs.common.fold.decider import Cause
 from libs.common.ids import derived
 from libs.common.records import Fact
 from services.triggers.domain.causes import Happened, Made, Resume, See, Settled, Stop
+from services.triggers.domain.hook import in_words
 from services.triggers.domain.rules import CompiledHook, Rules
 from services.triggers.domain.state import Recipient, milliseconds, reached
 
@@ -110,7 +111,7 @@ def _reasons(
     if late > hook.freshness and not hook.hook.limits.history:
         freshness = hook.hook.limits.freshness
         yield Withheld(
-            HISTORY, f"the event reached us {late} after it happened, and the hook takes {freshness} at most"
+            HISTORY, f"the event reached us {in_words(late)} after it happened, and the hook takes {freshness} at most"
         )
     if hook.cap is not None:
         count, period = hook.cap

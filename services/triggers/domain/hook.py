@@ -26,6 +26,15 @@ def duration(text: str) -> timedelta:
     return given
 
 
+def in_words(time: timedelta) -> str:
+    """How long that is, in whole units of the largest that fits: 325 days, 2 hours, 1 minute."""
+    for unit in ("day", "hour", "minute", "second"):
+        count = time // timedelta(**{f"{unit}s": 1})
+        if count > 0:
+            return f"{count:,} {unit}{'s' if count > 1 else ''}"
+    return "less than a second"
+
+
 def _checked(text: str) -> str:
     duration(text)
     return text

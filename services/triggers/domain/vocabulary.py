@@ -5,8 +5,10 @@ from datetime import timedelta
 from difflib import get_close_matches
 
 from libs.common.cel import compile_condition
+from libs.common.facts import MessageFailed, MessageQueued, MessageSent, MessageWithheld
 from libs.common.liquid import compile_template
 from libs.common.news import FACT_NAMES
+from libs.common.records import display_name
 from services.triggers.domain.hook import Hook
 
 SEEN_WITHIN = timedelta(days=30)
@@ -15,6 +17,9 @@ DEEPEST = 3
 LONGEST = 256
 #: Paths remembered for each event name (in a partition, by a process); others are not looked at.
 MOST_PATHS = 300
+
+#: What any message of any hook leads to.
+ITS_OWN = frozenset(display_name(fact.TYPE) for fact in (MessageQueued, MessageSent, MessageWithheld, MessageFailed))
 
 _PROPERTIES = "event.properties."
 
@@ -44,12 +49,15 @@ def warnings(hook: Hook, names: Set[str], properties: Set[str]) -> list[str]:
     `names` are the events of the last 30 days, `properties` the paths of the hook's own.
     """
     event = hook.trigger.event
+    own = []
+    if event in ITS_OWN and "hook" not in used(hook):
+        own = [f"The hook's own messages lead to {event} too, and would start it again: ask for event.properties.hook."]
     if event in FACT_NAMES:
         properties = set(FACT_NAMES[event])
     elif event not in names:
         return [f"No event named {event!r} was seen in the last 30 days{_nearest(event, names | FACT_NAMES.keys())}"]
     known = {path.partition("[")[0] for path in properties}
-    return [
+    return own + [
         f"No {event} of the last 30 days had the property {path!r}{_nearest(path, known)}"
         for path in sorted(used(hook))
         if path.partition("[")[0] not in known and path.count(".") < DEEPEST

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from libs.common.errors import Invalid
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.domain.faults import refuse_faulty
-from services.triggers.domain.hook import Hook, duration
+from services.triggers.domain.hook import Hook, duration, in_words
 from services.triggers.domain.vocabulary import paths, warnings
 
 INBOX = {"channel": "inbox", "text": "Hello"}
@@ -98,6 +98,21 @@ def test_a_webhook_to_an_own_address_is_refused_unless_it_is_allowed() -> None:
     with pytest.raises(Invalid, match=r"127\.0\.0\.1 is no public address"):
         refuse_faulty(local, Addresses(()).allowed)
     refuse_faulty(local, Addresses((ip_network("127.0.0.0/8"),)).allowed)
+
+
+def test_a_hook_that_would_start_itself_is_warned_of() -> None:
+    (said,) = warnings(a_hook(trigger={"event": "Message Sent"}), set(), set())
+    assert "would start it again" in said
+    others = a_hook(trigger={"event": "Message Sent", "when": "event.properties.hook == '1'"})
+    assert warnings(others, set(), set()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.5, "less than a second"), (1, "1 second"), (119.9, "1 minute"), (7300, "2 hours"), (325.4 * 86400, "325 days")],
+)
+def test_a_time_in_words(seconds: float, said: str) -> None:
+    assert in_words(timedelta(seconds=seconds)) == said
 
 
 def test_warnings_name_the_nearest_that_was_seen() -> None:
