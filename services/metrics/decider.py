@@ -11,6 +11,7 @@ from libs.common.db import Tx
 from libs.common.events import TYPES
 from libs.common.fold.decider import Applied, Cause
 from libs.common.log.partition import partition_of
+from libs.common.money import currency_code
 from libs.common.records import Envelope, Fact
 from services.metrics import store
 from services.metrics.domain.causes import Active, Cancelled, Ordered, Refunded
@@ -19,7 +20,6 @@ from services.metrics.domain.evolve import evolve
 from services.metrics.domain.state import Customer, absorb
 from services.metrics.settings import Settings
 
-CANCELLED = "Order Cancelled"
 _CLIENT = frozenset(TYPES.values())
 
 
@@ -72,14 +72,14 @@ class Metrics:
 def _ordered(envelope: Envelope, day: date) -> Ordered:
     event = orders.decode_order(envelope.data)
     money = event.money
-    currency = _currency(money.currency if money else event.currency)
+    currency = currency_code(money.currency if money else event.currency)
     return Ordered(event.order, day, money.minor if money else 0, currency)
 
 
 def _refunded(envelope: Envelope, day: date) -> Refunded:
     event = orders.decode_order(envelope.data)
     money = event.money
-    currency = _currency(money.currency if money else event.currency)
+    currency = currency_code(money.currency if money else event.currency)
     return Refunded(event.order, envelope.id, day, money.minor if money else None, currency)
 
 
@@ -87,14 +87,8 @@ def _cancelled(envelope: Envelope, day: date) -> Cancelled:
     return Cancelled(orders.decode_order(envelope.data).order, day)
 
 
-def _currency(code: str) -> str:
-    if len(code) == 3 and code.isascii() and code.isalpha():
-        return code.upper()
-    raise ValueError(f"{code[:20]!r} is no currency: give its ISO 4217 code, such as USD")
-
-
 _ORDERS: dict[str, Callable[[Envelope, date], Ordered | Refunded | Cancelled]] = {
     orders.COMPLETED: _ordered,
     orders.REFUNDED: _refunded,
-    CANCELLED: _cancelled,
+    orders.CANCELLED: _cancelled,
 }
