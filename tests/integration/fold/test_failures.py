@@ -10,12 +10,14 @@ from libs.common.errors import NotFound, Unavailable
 from libs.common.fold.decider import Cause
 from libs.common.fold.failures import is_poison
 from libs.common.log.append import Outgoing, append
+from libs.common.log.partition import partition_of
 from libs.common.records import Fact
 from libs.common.topics import JOURNAL
 from tests.integration.fold.toy import Counted, Running, Toy
 from tests.integration.fold.world import (
     CUSTOMERS,
     NOW,
+    PARTITIONS,
     bound,
     customer_in,
     dead,
@@ -128,17 +130,24 @@ async def test_a_client_cannot_make_its_record_one_that_stops_the_partition(runn
     assert [id for id, _ in await dead(running.database)] == ["x"]
 
 
-async def test_a_merge_is_never_buried(running: Running) -> None:
+async def test_a_merge_is_never_buried(toy: Database) -> None:
     """Whatever is wrong with it, even where a process died of it: the partition waits for an operator."""
     bad = journal_record(ONE, {"other": "nobody"}, id="m", type="customer.merged.v1", source="/profile")
-    await journal(running.database, did(ONE, "a"), bad, did(ONE, "b"))
-    await eventually(lambda: seen(running.database, ONE, ["a"]))
-    async with running.database.connection() as tx:
+    await journal(toy, did(ONE, "a"), bad, did(ONE, "b"))
+    async with Running(toy) as service:
+        await eventually(lambda: _lagging(service))
+    async with toy.connection() as tx:
         await tx.execute("UPDATE toy.positions SET deaths = 9")
-    async with Running(running.database):
-        await eventually(lambda: _lagging(running))
-    assert await dead(running.database) == []
-    assert await seen(running.database, ONE, ["a"])
+    async with Running(toy) as service:
+        await eventually(lambda: _tried(service))
+        assert await _lagging(service)
+    assert await dead(toy) == []
+    assert await seen(toy, ONE, ["a"])
+
+
+async def _tried(service: Running) -> bool:
+    where = service.fold.wheres[partition_of(ONE, PARTITIONS)]
+    return where in service.fold._tried and where not in service.fold._folding
 
 
 async def _lagging(service: Running) -> bool:

@@ -136,7 +136,7 @@ async def test_processes_killed_at_random_under_load(toy: Database, child: Start
     chance = random.Random(11)  # noqa: S311
     living = [await child(), await child()]
     said = 0
-    for _ in range(5):
+    for _ in range(4):
         for _ in range(chance.randrange(3, 9)):
             await journal(toy, *(did(customer, f"{said}-{customer}") for customer in CUSTOMERS))
             said += 1
