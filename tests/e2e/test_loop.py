@@ -15,7 +15,7 @@ PROGRAMME = {
     "badges": [{"id": "first", "name": "First order", "on": "Order Completed", "count": 1}],
 }
 HOOK = {
-    "name": "Thank you",
+    "name": "End to end",
     "trigger": {"event": "Order Completed", "when": "event.properties.revenue > 50"},
     "action": {"channel": "inbox", "title": "Thanks", "text": "Thank you for ${{ event.properties.revenue }}"},
     "limits": {"cap": {"count": 5, "period": "1d"}},
