@@ -8,12 +8,14 @@ CAPABILITY (a number, or -1 for none) is kept over the change of account: the ri
 may enter, for a PostgreSQL that refuses to be root while its files lie below such a folder.
 """
 
+import contextlib
 import ctypes
 import os
 import struct
 import sys
 
-SET_PDEATHSIG, SET_KEEPCAPS, CAP_AMBIENT, CAP_AMBIENT_RAISE = 1, 8, 47, 2
+SET_PDEATHSIG, SET_KEEPCAPS, SET_SECUREBITS, CAP_AMBIENT, CAP_AMBIENT_RAISE = 1, 8, 28, 47, 2
+NO_SETUID_FIXUP = 1 << 2
 CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -28,6 +30,8 @@ def become(uid: int, gid: int, capability: int) -> None:
     """Change the account for good, keeping at most one capability."""
     if capability >= 0:
         prctl(SET_KEEPCAPS, 1)
+        with contextlib.suppress(OSError):  # access(2), with which initdb looks for its programs, knows the capability by this
+            prctl(SET_SECUREBITS, NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
