@@ -26,7 +26,7 @@ async def test_the_loop_by_hand(platform: Platform, tmp_path: Path) -> None:
     assert shutil.which("curl"), "the README's commands need curl"
     before, after = snippets()[:-1], snippets()[-1]
     assert len(before) == 4
-    seen = "*'Thank you for your order of $79.9!'*"
+    seen = """*'"available":79'*'Thank you for your order of $79.9!'*'"verdict":"sent"'*"""
     ask = f"out=$({{\n{after}}}); case $out in {seen}) break;; esac; sleep 0.1"
     again = f'for try in $(seq 100); do {ask}; done; echo "$out"'
     script = placed("\n".join(["set -e", *before, again]), platform)
