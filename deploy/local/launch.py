@@ -30,7 +30,9 @@ def become(uid: int, gid: int, capability: int) -> None:
     """Change the account for good, keeping at most one capability."""
     if capability >= 0:
         prctl(SET_KEEPCAPS, 1)
-        with contextlib.suppress(OSError):  # access(2), with which initdb looks for its programs, knows the capability by this
+        with contextlib.suppress(
+            OSError
+        ):  # access(2), with which initdb looks for its programs, knows the capability by this
             prctl(SET_SECUREBITS, NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
