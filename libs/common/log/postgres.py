@@ -35,7 +35,7 @@ SELECT at.partition, (
 
 #: Of a reader's own pool.
 CONNECTIONS = 3
-QUICKEST = 0.002
+QUICKEST = 0.005
 SLOWEST = 0.04
 
 
