@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -53,8 +53,8 @@ class Settings(BaseSettings):
     def _known_zone(cls, name: str) -> str:
         try:
             return ZoneInfo(name).key
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"{name!r} is no time zone: give an IANA name such as Europe/Berlin") from error
+        except (ValueError, KeyError, OSError) as error:  # no name, none that is known, a folder of names
+            raise ValueError("no such time zone: give an IANA name, such as Europe/Berlin or UTC") from error
 
     @property
     def zone(self) -> ZoneInfo:

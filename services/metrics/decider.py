@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import date
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -37,7 +36,7 @@ class Metrics:
     state = Customer
 
     def __init__(self, settings: Settings) -> None:
-        self._zone = ZoneInfo(settings.workspace_timezone)
+        self._zone = settings.zone
         self._partitions = settings.partitions
 
     def read(self, envelope: Envelope, rules: None) -> Ordered | Refunded | Cancelled | Active | None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -33,7 +32,7 @@ class KpiStream:
 
     def __init__(self, part: FoldPart, settings: Settings) -> None:
         self._part = part
-        self._zone = ZoneInfo(settings.workspace_timezone)
+        self._zone = settings.zone
         self._free = settings.streams
         self._newest: Event | None = None
         self._looked = 0.0

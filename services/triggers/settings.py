@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, TypeAlias
-from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -30,13 +29,3 @@ class Settings(settings.Settings):
     webhook_concurrency: int = Field(
         default=4, ge=1, le=100, description="webhooks under way at once to one endpoint, from this process"
     )
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The workspace's time zone. Raises ValueError when RAPPORT_WORKSPACE_TIMEZONE names none."""
-        try:
-            return ZoneInfo(self.workspace_timezone)
-        except (KeyError, OSError) as error:
-            raise ValueError(
-                f"RAPPORT_WORKSPACE_TIMEZONE: there is no time zone {self.workspace_timezone!r}"
-            ) from error

@@ -4,7 +4,6 @@ import asyncio
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,7 +39,7 @@ class Question(BaseModel):
 
 def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
     router = APIRouter(prefix="/v1/fits", tags=["fits"])
-    zone = ZoneInfo(settings.workspace_timezone)
+    zone = settings.zone
 
     def today() -> date:
         return datetime.now(zone).date()

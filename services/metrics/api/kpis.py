@@ -2,7 +2,6 @@
 
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
@@ -42,7 +41,7 @@ class _Followed(StreamingResponse):
 
 def routes(part: FoldPart, settings: Settings) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["key figures"])
-    zone = ZoneInfo(settings.workspace_timezone)
+    zone = settings.zone
     stream = KpiStream(part, settings)
 
     @router.get(
