@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from pydantic import ValidationError
 
+from libs.common import tracing
 from libs.common.auth import Verifier
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter, configure_logs, log
@@ -100,12 +101,14 @@ def serve(name: str, create: Callable[[S], FastAPI], settings_class: type[S]) ->
     try:
         settings = settings_class.load(name)
         configure_logs(name, settings.log_level)
+        tracing.configure(name)
         app = create(settings)
     except (ValueError, OSError) as error:
         print(f"{name}: {_sentence(name, error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     server = _Server(app, settings)
     server.run()
+    tracing.close()
     sys.exit(1 if server.failed or not server.started else 0)
 
 

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from libs.common import tracing
 from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow
 from libs.common.events import Kind
 from libs.common.telemetry import current_request
@@ -125,6 +126,12 @@ def _parsed(body: bytes, kind: Kind | None) -> Envelope:
 
 
 def _traceparent(headers: Mapping[bytes, bytes]) -> str | None:
-    """The caller's, as far as the outermost layer found it sane."""
+    """The caller's, as far as the outermost layer found it sane; while tracing is on, that of this request's span."""
     request = current_request()
-    return request.traceparent if request is not None and b"traceparent" in headers else None
+    if request is None or not (b"traceparent" in headers or _recorded(request.traceparent)):
+        return None
+    return request.traceparent
+
+
+def _recorded(traceparent: str) -> bool:
+    return tracing.active() and tracing.is_sampled(traceparent)

@@ -4,13 +4,18 @@ import logging
 import re
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from libs.common import tracing
 from libs.common.telemetry import Meter, RequestContext, enter_request, log
 from libs.common.web.health import PATHS
 from libs.common.web.problems import Problems
+
+if TYPE_CHECKING:
+    from libs.common.spans import Requested
 
 logger = log("http")
 _level = logging.getLogger(__name__)
@@ -36,7 +41,7 @@ class Requests:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        context = _context(scope)
+        context, traced = _context(scope)
         enter_request(context)
         request_id = context.request_id.encode()
         status = 0
@@ -57,10 +62,11 @@ class Requests:
             await response(scope, receive, answer)
         finally:
             self._measure(scope, status, time.perf_counter() - started)
+            if traced is not None:
+                traced.end(_route(scope), status, context.request_id)
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
-        # a path that no route took would be a label for each path anybody thinks of
-        route = getattr(scope.get("route"), "path", "none")
+        route = _route(scope)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         timer = self.seconds.get((route, method))
         if timer is None:
@@ -78,6 +84,11 @@ class Requests:
             logger.debug("answered", **_said(scope, status, seconds))
 
 
+def _route(scope: Scope) -> str:
+    """Its template: a path that no route took would be a label for each path anybody thinks of."""
+    return getattr(scope.get("route"), "path", "none")
+
+
 def _said(scope: Scope, status: int, seconds: float) -> dict[str, object]:
     return {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 4)}
 
@@ -85,12 +96,19 @@ def _said(scope: Scope, status: int, seconds: float) -> dict[str, object]:
 _METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
 
-def _context(scope: Scope) -> RequestContext:
+def _context(scope: Scope) -> tuple[RequestContext, "Requested | None"]:
+    """The request's id and trace context, and its span while tracing is on (then the context is the span's)."""
     request_id = traceparent = ""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             request_id = value.decode()
         elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
             traceparent = value.decode()
+    traced = None
+    if tracing.active() and scope["path"] not in PATHS:
+        traced = tracing.request(traceparent or None, scope["method"] if scope["method"] in _METHODS else "other")
+    if traced is not None:
+        return RequestContext(request_id or secrets.token_hex(16), traced.traceparent), traced
     made = secrets.token_hex(24)
-    return RequestContext(request_id or made[:32], traceparent or f"00-{made[:32]}-{made[32:]}-01")
+    # made up, and recorded nowhere: not sampled
+    return RequestContext(request_id or made[:32], traceparent or f"00-{made[:32]}-{made[32:]}-00"), None
