@@ -35,6 +35,11 @@ def current_request() -> RequestContext | None:
     return _request.get()
 
 
+def current_traceparent() -> str | None:
+    """That of the request that this task answers, to be passed on with what follows from it."""
+    return None if (request := _request.get()) is None else request.traceparent
+
+
 def enter_request(context: RequestContext) -> None:
     """Make `context` the current one for this task and those it starts."""
     _request.set(context)

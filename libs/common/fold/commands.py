@@ -1,6 +1,7 @@
 """Commands: a REST call that changes a customer is a batch of one without a position, on the same path."""
 
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common import tracing
 from libs.common.db import Database, Tx
 from libs.common.errors import Conflict
 from libs.common.fold.customers import Row
@@ -48,7 +50,7 @@ class Commands(Generic[S, R]):
         The same key again gives the stored answer and changes nothing; with another body it is a Conflict. Errors that
         `decide` raises (RapportError) leave nothing behind.
         """
-        service, handler = self._fold.service, self._handler
+        service, handler, began = self._fold.service, self._handler, time.time_ns()
         digest = hashlib.sha256(type(body).__name__.encode() + msgspec.json.encode(body)).digest()
         async with self._locked(customer) as (tx, row):
             known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
@@ -77,6 +79,7 @@ class Commands(Generic[S, R]):
             if status != "INSERT 0 1":  # at this moment, for another customer
                 raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
             await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
+        tracing.commanded(service, id, cause.type, traceparent, began)
         return msgspec.json.decode(result)
 
     @asynccontextmanager

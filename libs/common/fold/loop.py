@@ -8,10 +8,12 @@ failed fence, a lost answer to COMMIT) the position is read again.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import structlog
 
+from libs.common import tracing
 from libs.common.db import UNAVAILABLE, Database
 from libs.common.failpoints import failpoint
 from libs.common.fold import rulebooks
@@ -255,7 +257,7 @@ class Fold:
     async def _transact(self, where: Where, position: Position, records: list[Record]) -> Position:
         if records[0].offset != position.next:
             raise FenceLost(f"{where} stands at {position.next}, not at {records[0].offset}")
-        moved = after(position, records)
+        moved, began = after(position, records), time.time_ns()
         async with self.database.transaction() as tx:
             rulebook = await self.positions.advance(tx, where, position, moved)
             failpoint("fold.fenced")
@@ -268,6 +270,7 @@ class Fold:
             await append(tx, self.writes, outcome.outgoing, self.partitions)
             failpoint("fold.appended")
         failpoint("fold.committed")
+        tracing.folded(self.service, records, began)
         for done in outcome.committed:
             done()
         commit, self._commit = self._commit, asyncio.Event()
@@ -278,12 +281,13 @@ class Fold:
 
     async def _bury(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
         """Put a record into the dead letters, in the transaction that passes over it."""
-        moved = after(position, [record])
+        moved, began = after(position, [record]), time.time_ns()
         async with self.database.transaction() as tx:
             await self.positions.advance(tx, where, position, moved)
             await self.handler.pass_over(tx, record)
             await bury(tx, self.service, record, error)
         self.buried += 1
+        tracing.buried(self.service, record, error, began)
         self.watchdog.advanced(where)
         logger.error("record dead-lettered", where=str(where), offset=record.offset, error=repr(error)[:500])
         return moved

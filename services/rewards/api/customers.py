@@ -12,6 +12,7 @@ from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
+from libs.common.telemetry import current_traceparent
 from services.rewards import queries
 from services.rewards.api import answers
 from services.rewards.domain import levels
@@ -109,7 +110,9 @@ def routes(part: FoldPart, handler: DeciderHandler[Account, Rules]) -> APIRouter
             customer, _account = await queries.account(tx, customers, ref)
         commands = Commands(part.fold, handler)
         body = Adjust(adjustment.points, adjustment.reason)
-        answer = await commands.run(customer, body, key=key, at=datetime.now(UTC), answer=_adjusted)
+        answer = await commands.run(
+            customer, body, key=key, at=datetime.now(UTC), answer=_adjusted, traceparent=current_traceparent()
+        )
         return answers.Adjusted.model_validate(answer)
 
     return router

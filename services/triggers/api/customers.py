@@ -16,7 +16,7 @@ from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
 from libs.common.fold.part import FoldPart
 from libs.common.ids import fresh
-from libs.common.telemetry import current_request
+from libs.common.telemetry import current_traceparent
 from services.triggers import queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.causes import Resume, See, Stop
@@ -68,7 +68,6 @@ def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
     router = APIRouter(prefix="/v1/customers/{ref}", tags=["customers"])
 
     async def command(customer: UUID, body: See | Stop | Resume, key: str) -> Any:
-        request = current_request()
         commands: Commands[Recipient, Any] = Commands(part.fold, handler)
         return await commands.run(
             customer,
@@ -76,7 +75,7 @@ def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
             key=key,
             at=datetime.now(UTC),
             answer=_receiving,
-            traceparent=None if request is None else request.traceparent,
+            traceparent=current_traceparent(),
         )
 
     @router.get("/inbox", summary="The customer's messages, the newest first")
