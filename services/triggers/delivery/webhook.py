@@ -55,11 +55,11 @@ class Sender:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def send(self, letter: Letter) -> Answer:
-        """One attempt. Never raises for what the receiver or the network does."""
+    async def send(self, letter: Letter, traceparent: str | None = None) -> Answer:
+        """One attempt. Never raises for what the receiver or the network does. `traceparent` is told to the receiver."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._send(letter)
+                return await self._send(letter, traceparent)
         except Refused as refused:
             return Answer(f"{refused}", final=True)
         except TimeoutError:
@@ -69,19 +69,19 @@ class Sender:
         except (httpx.HTTPError, OSError, UnicodeError) as error:
             return Answer(f"no connection: {type(error).__name__}: {error}")
 
-    async def _send(self, letter: Letter) -> Answer:
+    async def _send(self, letter: Letter, traceparent: str | None) -> Answer:
         url = urlsplit(letter.url)
         host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
         addresses = await self._addresses.resolve(host, port)
         for place, address in enumerate(addresses):
             try:
-                return await self._post(letter, address, host)
+                return await self._post(letter, address, host, traceparent)
             except httpx.ConnectError:
                 if place == len(addresses) - 1:
                     raise
         raise OSError(f"{host} has no address")
 
-    async def _post(self, letter: Letter, address: str, host: str) -> Answer:
+    async def _post(self, letter: Letter, address: str, host: str, traceparent: str | None) -> Answer:
         now = datetime.now(UTC)
         request = self._client.build_request(
             "POST",
@@ -94,6 +94,7 @@ class Sender:
                 "webhook-id": letter.id,
                 "webhook-timestamp": str(int(now.timestamp())),
                 "webhook-signature": Webhook(letter.secret).sign(letter.id, now, letter.body.decode()),
+                **({} if traceparent is None else {"traceparent": traceparent}),
             },
             extensions={"sni_hostname": host},
         )

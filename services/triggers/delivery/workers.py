@@ -1,11 +1,13 @@
 """The delivery workers of a process: leased rows go to inboxes in batches, to webhooks a few at a time an endpoint."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from libs.common import tracing
 from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
@@ -116,7 +118,16 @@ class Delivery:
             leased = await rows.lease(tx, self._owner, "inbox", BATCH, INBOX_LEASE)
         if leased:
             await self._know_versions(leased)
-            await self._settle(leased, lambda row, states: self._last_check(row, states) or rows.SENT)
+            began, outcomes = time.time_ns(), dict[UUID, Verdict]()
+
+            def judge(row: Row, states: Iterable[Recipient]) -> Verdict:
+                outcomes[row["id"]] = verdict = self._last_check(row, states) or rows.SENT
+                return verdict
+
+            await self._settle(leased, judge)
+            for row in leased if tracing.active() else ():
+                if verdict := outcomes.get(row["id"]):
+                    tracing.delivered(_place(row), {**_said(row), "rapport.outcome": verdict.state}, began, None)
         return len(leased)
 
     async def _withhold_paused(self) -> int:
@@ -163,8 +174,10 @@ class Delivery:
             if verdict is not None:
                 await self._record(lambda: self._settle([row], lambda *_: verdict))
                 return
-            answer = await self._sender.send(self._letter(row))
+            began, place = time.time_ns(), _place(row)
+            answer = await self._sender.send(self._letter(row), place and place.traceparent)
             failpoint("delivery.sent")
+            tracing.delivered(place, _said(row), began, answer.error)
             await self._record(lambda: self._note(row, answer))
         finally:
             self._running[row["endpoint"]] -= 1
@@ -233,3 +246,17 @@ class Delivery:
 
 
 _PAUSED = Verdict("withheld", PAUSED, "the hook was paused before it could be sent")
+
+
+def _place(row: Row) -> tracing.Place | None:
+    return tracing.delivery(row["traceparent"], str(row["id"]), row["cause"], row["attempts"])
+
+
+def _said(row: Row) -> dict[str, str | int]:
+    """What a trace tells of an attempt; never the address, which may hold a secret."""
+    return {
+        "rapport.channel": "inbox" if row["endpoint"] == "inbox" else "webhook",
+        "rapport.message": str(row["id"]),
+        "rapport.hook": str(row["hook"]),
+        "rapport.attempt": row["attempts"],
+    }
