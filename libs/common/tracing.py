@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from libs.common.facts import MessageFailed, MessageSent
 from libs.common.log.reader import Record
 from libs.common.records import Envelope, decode
 from libs.common.topics import EVENTS, JOURNAL
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from libs.common.spans import Requested, Spans
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+#: Facts that triggers writes when a delivery has ended, not when it has folded their cause.
+_DELIVERED = (MessageSent.TYPE, MessageFailed.TYPE)
 
 _spans: "Spans | None" = None
 
@@ -108,7 +112,10 @@ def commanded(service: str, id: str, type: str, traceparent: str | None, began: 
 
 
 def delivery(traceparent: str | None, message: str, cause: str, attempt: int) -> Place | None:
-    """Where an attempt to deliver a message stands: below what triggers did with the message's cause."""
+    """Where an attempt to deliver a message stands: below what triggers did with the message's cause.
+
+    `message` is the id of the fact that queued it.
+    """
     if _spans is None or traceparent is None or not is_sampled(traceparent):
         return None
     trace = traceparent.split("-")[1]
@@ -135,12 +142,15 @@ def hop(service: str, topic: str, read: Envelope) -> Place:
     """Where the span stands in which `service` handles a record of `topic`.
 
     Its parent is the span in which the record was written: the request's for an event; that of its cause in the service that
-    wrote it for a fact; for what the journal repeats, profile's of that same record.
+    wrote it for a fact (the first attempt at its delivery for a message that was sent); for what the journal repeats,
+    profile's of that same record.
     """
     _, trace, parent, _ = (read.traceparent or "---").split("-")
     writer = read.source.removeprefix("/")
     if topic == JOURNAL and writer != "profile":
         parent = span_id(read.id, "profile")
+    elif read.type in _DELIVERED:
+        parent = span_id(read.causationid or "", "delivery/1")
     elif topic != EVENTS:
         parent = span_id(read.causationid or "", writer)
     return Place(trace, span_id(read.id, service), parent)

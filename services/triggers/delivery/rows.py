@@ -158,6 +158,11 @@ def _survivor(accounts: Mapping[UUID, Account[Recipient]], customer: UUID) -> Ac
     return account
 
 
+def queued(row: Row) -> UUID:
+    """The id of the fact that queued a message."""
+    return derived(row["cause"], MessageQueued.TYPE, str(row["hook"]))
+
+
 def _cause(row: Row, verdict: Verdict, now: datetime) -> Cause:
     """Follows from the fact that queued the message: its id and depth are kept, so that chains of hooks end."""
     body = Settled(
@@ -168,5 +173,4 @@ def _cause(row: Row, verdict: Verdict, now: datetime) -> Cause:
         verdict.state,
         verdict.reason or verdict.detail or "",
     )
-    queued = str(derived(row["cause"], MessageQueued.TYPE, str(row["hook"])))
-    return Cause(queued, "Settled", "/triggers", now, now, row["depth"], False, row["traceparent"], body)
+    return Cause(str(queued(row)), "Settled", "/triggers", now, now, row["depth"], False, row["traceparent"], body)

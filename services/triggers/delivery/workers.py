@@ -249,7 +249,7 @@ _PAUSED = Verdict("withheld", PAUSED, "the hook was paused before it could be se
 
 
 def _place(row: Row) -> tracing.Place | None:
-    return tracing.delivery(row["traceparent"], str(row["id"]), row["cause"], row["attempts"])
+    return tracing.delivery(row["traceparent"], str(rows.queued(row)), row["cause"], row["attempts"])
 
 
 def _said(row: Row) -> dict[str, str | int]:

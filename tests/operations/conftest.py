@@ -1,0 +1,45 @@
+"""One platform as an operator runs it: separate processes, real PostgreSQL, a collector of traces beside it."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.api import Api
+from deploy.local.platform import Platform
+from deploy.local.ports import free_base
+from tests.integration.triggers.receiver import Receiver
+from tests.operations.collector import Collector
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    with Collector() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    with Receiver(200) as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+async def platform(collector: Collector) -> AsyncIterator[Platform]:
+    home = Path(tempfile.mkdtemp(prefix="rapport-operations-"))
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "RAPPORT_TRIGGERS_WEBHOOK_ALLOW": "127.0.0.1/32",
+    }
+    async with Platform(home=home, port_base=free_base(), fsync=False, env=env) as running:
+        yield running
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def api(platform: Platform) -> AsyncIterator[Api]:
+    async with Api(platform) as client:
+        yield client
