@@ -19,10 +19,15 @@ def parser() -> argparse.ArgumentParser:
     what = token.add_mutually_exclusive_group(required=True)
     what.add_argument("--scope", help="such as 'rewards:read rewards:write'")
     what.add_argument("--role", choices=("marketer", "analyst", "operator"), help="the scopes of a role")
-    token.add_argument("--ttl", type=int, default=12 * 60 * 60, help="seconds that it is valid (default: 12 h)")
+    what.add_argument("--customer", metavar="REF", help="a customer's own, as a business's backend signs it: user:ann")
+    token.add_argument("--ttl", type=int, help="seconds that it is valid (default: 12 h; a customer's: 1 h)")
     token.add_argument("--sub", default="development", help="who it is for")
     token.add_argument("--key", type=Path, help="the private key (default: the one in RAPPORT_HOME, made if missing)")
     commands.add_parser("migrate", help="bring the databases that the environment names to the newest schema")
+    rewind = commands.add_parser("rewind", help="send a topic's records to Kafka again, from an offset on")
+    rewind.add_argument("service", choices=("profile", "rewards", "triggers", "metrics"), help="who writes the topic")
+    rewind.add_argument("--to", type=int, required=True, metavar="OFFSET", help="the first record to be sent again")
+    rewind.add_argument("--partition", type=int, help="only this one (default: all that are past the offset)")
     commands.add_parser(
         "demo", help="real purchases through the whole platform (--help shows its options)", add_help=False
     )
@@ -62,6 +67,10 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
             from libs.common import migrate
 
             return migrate.main()
+        case "rewind":
+            from deploy import operators
+
+            return operators.rewind(options.service, options.to, options.partition)
         case "demo":
             from deploy.demo import main as demo
 
@@ -75,12 +84,13 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
 def token(options: argparse.Namespace) -> int:
     """Print one token. Raises LocalError for a scope that there is not, or a key that cannot sign."""
     from deploy.local import place, tokens
-    from libs.common.auth import SCOPES
+    from libs.common.auth import OWN_SCOPES, SCOPES
 
+    ttl = options.ttl if options.ttl is not None else 3600 if options.customer else tokens.TTL
     if unknown := [scope for scope in (options.scope or "").split() if scope not in SCOPES]:
         raise LocalError(f"There is no scope {' or '.join(unknown)}; the scopes are {', '.join(SCOPES)}.")
-    if options.ttl < 1:
-        raise LocalError(f"A token that is valid for {options.ttl} seconds is of no use: give a --ttl of 1 or more.")
+    if ttl < 1:
+        raise LocalError(f"A token that is valid for {ttl} seconds is of no use: give a --ttl of 1 or more.")
     key = options.key
     if key is None:
         home = place.Place.load().home
@@ -88,8 +98,11 @@ def token(options: argparse.Namespace) -> int:
         if tokens.make_keys(home):
             said = f"Made a new key in {home}: only what runs with this RAPPORT_HOME will take the token."
             print(said, file=sys.stderr)
-        key = tokens.private_key_file(home)
-    print(tokens.mint(key, options.scope or tokens.ROLES[options.role], options.sub, options.ttl))
+        key = (tokens.customer_private_key_file if options.customer else tokens.private_key_file)(home)
+    if options.customer:
+        print(tokens.mint_customer(key, " ".join(OWN_SCOPES), options.customer, ttl))
+    else:
+        print(tokens.mint(key, options.scope or tokens.ROLES[options.role], options.sub, ttl))
     return 0
 
 

@@ -7,18 +7,19 @@ again from there; it looks at that position whenever it has nothing to send.
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 
 import structlog
 
 from libs.common.db import UNAVAILABLE, Database
 from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
-from libs.common.fold.failures import Backoff
+from libs.common.fold.failures import Backoff, is_poison
 from libs.common.log.append import Outgoing
 from libs.common.log.kafka_producer import Producer
 from libs.common.log.kafka_topics import ensure_topics
 from libs.common.log.ownership import HEARTBEAT, Ownership
-from libs.common.log.positions import FenceLost, Positions
+from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Position, Record, Where, after
 from libs.common.settings import Settings
@@ -27,6 +28,8 @@ from libs.common.web.health import Check, ReaderLag
 logger = structlog.get_logger()
 
 BATCH = 1000
+#: A partition is left at the end of the batch begun, or in the midst of it after so many seconds (see the fold's loop).
+PATIENCE = 1.5
 
 
 class Forwarder:
@@ -44,6 +47,7 @@ class Forwarder:
         self._positions = Positions(schema, "forwarder")
         self._ownership = Ownership(database, f"{schema}/forwarder", self._wheres)
         self._tasks: dict[Where, asyncio.Task[None]] = {}
+        self._sending: set[Where] = set()
         self._balancer: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self.forwarded = 0
@@ -62,11 +66,7 @@ class Forwarder:
         if self._balancer:
             self._balancer.cancel()
             await asyncio.gather(self._balancer, return_exceptions=True)
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks.values(), timeout=5)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._release(self._wheres, patience=5)
         await self._producer.stop()
         await self._reader.stop()
         with contextlib.suppress(*UNAVAILABLE):
@@ -84,43 +84,66 @@ class Forwarder:
             positions = await self._positions.all(connection)
         lags = await self._reader.lag({where: positions[where] for where in self._wheres})
         records, seconds = sum(lag.records for lag in lags.values()), max(lag.seconds for lag in lags.values())
-        return Check(not self.died(), self.died(), (ReaderLag(self.name, self._topic, records, seconds),))
+        detail = self.died() or next(
+            (
+                f"records {gap.expected} to {gap.found - 1} of {where} are missing from PostgreSQL: they cannot be forwarded"
+                for where, gap in self._reader.gaps.items()
+            ),
+            "",
+        )
+        return Check(not detail, detail, (ReaderLag(self.name, self._topic, records, seconds),))
 
     async def _balance(self) -> None:
         while True:
             try:
                 for where in await self._ownership.balance() - self._tasks.keys():
                     self._tasks[where] = asyncio.create_task(self._run(where), name=f"forward {where}")
-                for where in self._ownership.surplus:
-                    await self._release(where)
+                surplus = self._ownership.surplus
+                await self._release(surplus)
+                for where in surplus:
                     await self._ownership.give_back(where)
-            except UNAVAILABLE as error:
+            except Exception as error:  # whatever it is: the session is gone, and the next round opens another
                 logger.warning("partitions lost: the database is away", error=repr(error))
-                for where in list(self._tasks):
-                    await self._release(where)
+                await self._release(self._wheres)
             await asyncio.sleep(HEARTBEAT)
 
-    async def _release(self, where: Where) -> None:
-        if task := self._tasks.pop(where, None):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def _release(self, wheres: Iterable[Where], patience: float = PATIENCE) -> None:
+        """Leave partitions: those in a batch at its end, if that comes within `patience` seconds."""
+        leaving = {where: task for where in wheres if (task := self._tasks.pop(where, None))}
+        for where, task in leaving.items():
+            if where not in self._sending:
+                task.cancel()
+        if leaving:
+            _, late = await asyncio.wait(leaving.values(), timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*leaving.values(), return_exceptions=True)
+
+    def _is_left(self, where: Where) -> bool:
+        """Whether the running task is not to forward its partition any more."""
+        return self._stopping.is_set() or self._tasks.get(where) is not asyncio.current_task()
 
     async def _run(self, where: Where) -> None:
         backoff = Backoff()
-        while not self._stopping.is_set():
+        while not self._is_left(where):
             try:
                 async with self._database.connection() as connection:
                     position = (await self._positions.load(connection, where)).position
-                while records := await self._reader.fetch(where, position, BATCH, wait=1.0):
-                    position = await self._forward(where, position, records)
+                while not self._is_left(where) and (records := await self._reader.fetch(where, position, BATCH, 1.0)):
+                    self._sending.add(where)
+                    try:
+                        position = await self._forward(where, position, records)
+                    finally:
+                        self._sending.discard(where)
                     backoff.reset()
-                    if self._stopping.is_set():
-                        break
-            except (Unavailable, FenceLost, *UNAVAILABLE) as error:
+            except Exception as error:  # nothing may end it; the position is read again, and the topic seen to
                 pause = backoff.pause()
-                logger.warning("forwarding paused", where=str(where), error=repr(error), pause=round(pause, 2))
+                log = logger.error if is_poison(error) else logger.warning
+                log("forwarding paused", where=str(where), error=repr(error), pause=round(pause, 2))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause)
+                with contextlib.suppress(Unavailable):  # somebody may have deleted it
+                    await ensure_topics(self._settings, [self._topic])
 
     async def _forward(self, where: Where, position: Position, records: list[Record]) -> Position:
         epoch = str(position.epoch).encode()
@@ -130,9 +153,9 @@ class Forwarder:
             [(("epoch", epoch), ("offset", str(record.offset).encode())) for record in records],
             where.partition,
         )
+        self.forwarded += len(records)
         failpoint("forwarder.sent")
         moved = after(position, records)
         async with self._database.connection() as connection:
             await self._positions.advance(connection, where, position, moved)
-        self.forwarded += len(records)
         return moved

@@ -1,0 +1,38 @@
+"""What an operator does about the log: each a command of `rapport`, on the databases that the environment names."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import asyncpg
+
+from libs.common.connections import service_settings
+from libs.common.errors import RapportError
+
+
+def _run(command: str, work: Coroutine[Any, Any, list[str]]) -> int:
+    """Print the lines that `work` gives, or why it failed; the exit code."""
+    try:
+        lines = asyncio.run(work)
+    except (RapportError, ValueError, OSError, asyncpg.PostgresError) as error:
+        print(f"rapport {command}: {getattr(error, 'detail', error)}", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
+    return 0
+
+
+def rewind(service: str, to: int, partition: int | None) -> int:
+    """Have the service's forwarder send again from offset `to` on."""
+    from libs.common.log import rewind
+
+    async def work() -> list[str]:
+        lines = []
+        for where, before, now in await rewind.rewind(service_settings(service), service, to, partition):
+            older = f" (PostgreSQL no longer has {to})" if to < now < before else ""
+            lines.append(
+                f"{where}: " + (f"stays at {before}" if now == before else f"from {before} back to {now}{older}")
+            )
+        return lines
+
+    return _run("rewind", work())

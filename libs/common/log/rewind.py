@@ -1,0 +1,60 @@
+"""Rewinding a forwarder: an operator has it send again to Kafka what Kafka has lost. Readers that stand at the gap discard
+what comes after it, and read on until the missing records have come; those that have read them pass over them.
+"""
+
+from typing import NamedTuple
+
+import asyncpg
+
+from libs.common.errors import Invalid
+from libs.common.log.positions import Positions
+from libs.common.log.reader import Where
+from libs.common.log.tables import relation
+from libs.common.settings import Settings
+from libs.common.topics import written_by
+
+_OLDEST = 'SELECT "offset" FROM {relation} WHERE partition = $1 ORDER BY "offset" LIMIT 1'
+_SET = """
+UPDATE "{service}".positions SET next = $4, hint = NULL
+WHERE reader = $1 AND topic = $2 AND partition = $3 AND next > $4 RETURNING next
+"""
+
+
+class Rewound(NamedTuple):
+    """A partition whose forwarder stood at `before` and goes on from `now`; the same where it was not past the offset."""
+
+    where: Where
+    before: int
+    now: int
+
+
+async def rewind(settings: Settings, service: str, to: int, partition: int | None = None) -> list[Rewound]:
+    """Set the stored position of the service's forwarder back to `to`, in one partition or all; never forward, and never
+    before the oldest record that PostgreSQL still has.
+
+    A running forwarder notices by itself: within a second, or at the end of the batch that it sends. Raises Invalid for a
+    service or partition that there is not, and what asyncpg raises.
+    """
+    topics = written_by(service)
+    if to < 0 or partition not in (None, *range(settings.partitions)):
+        raise Invalid(f"there is no offset {to} in partition {partition}: give an offset of 0 or more and a partition")
+    connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=5, command_timeout=30)
+    try:
+        async with connection.transaction():
+            positions = Positions(service, "forwarder")
+            stored = {
+                where: position
+                for where, position in (await positions.all(connection)).items()
+                if where.topic in topics and partition in (None, where.partition)
+            }
+            if not stored:
+                raise Invalid(f"{service} has no forwarder: only with Kafka as the log, and once the service has run")
+            rewound = []
+            for where in sorted(stored):
+                oldest = await connection.fetchval(_OLDEST.format(relation=relation(where.topic)), where.partition)
+                now = max(to, stored[where].next if oldest is None else oldest)
+                moved = await connection.fetchval(_SET.format(service=service), "forwarder", *where, now)
+                rewound.append(Rewound(where, stored[where].next, stored[where].next if moved is None else now))
+            return rewound
+    finally:
+        await connection.close()
