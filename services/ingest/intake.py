@@ -14,6 +14,7 @@ from services.ingest.domain import limits
 from services.ingest.domain.body import Envelope
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import Delivery, Normalised, Sent, key, normalise, read
+from services.ingest.domain.plain import plain
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
 
@@ -45,16 +46,19 @@ def take_in(
         kind=kind,
         sent_at=envelope.sentAt,
         context=context,
-        context_bytes=len(memoryview(envelope.context)) if context else 0,
+        context_bytes=len(envelope.context) if context else 0,
         currency=grant.currency,
+        odd=envelope.odd,
     )
     intake = Intake()
     source = f"/apps/{grant.source}"
-    for raw in envelope.events:
-        sent = Sent()
+    for each in envelope.events:
+        raw, sent = bytes(each), Sent()
         try:
-            sent = read(raw)
-            normalised = normalise(sent, raw, delivery)
+            normalised = plain(raw, delivery)
+            if normalised is None:
+                sent = read(raw)
+                normalised = normalise(sent, raw, delivery)
         except Rejection as rejection:
             _refuse(intake, sent, raw, str(rejection))
         else:
@@ -70,7 +74,7 @@ def _accept(
         event.messageId = str(ids.fresh())
     type_ = TYPES[event.type]
     value = records.encode(
-        id=str(ids.derived(source, event.messageId, type_, event.event or "")),
+        id=ids.derived_text(source, event.messageId, type_, event.event or ""),
         source=source,
         type=type_,
         time=occurred_at,
@@ -79,23 +83,23 @@ def _accept(
         data=event,
     )
     if event.event in (orders.COMPLETED, orders.REFUNDED, orders.CANCELLED):
-        warnings += _doubts(event, value)
+        warnings += _doubts(event)
     intake.records.append(Outgoing(key(event), value, occurred_at))
     reason = "; ".join(warnings)
     intake.verdicts.append(Verdict("warning" if reason else "ok", event.messageId, reason or None))
 
 
-def _refuse(intake: Intake, sent: Sent, raw: msgspec.Raw | bytes, reason: str) -> None:
+def _refuse(intake: Intake, sent: Sent, raw: bytes, reason: str) -> None:
     message_id = sent.messageId if isinstance(sent.messageId, str) else None
     type_ = sent.type if isinstance(sent.type, str) else None
     intake.verdicts.append(Verdict("rejected", message_id and message_id[:200], reason))
-    intake.refused.append(Refused(reason, bytes(raw), type_, message_id))
+    intake.refused.append(Refused(reason, raw, type_, message_id))
 
 
-def _doubts(event: ClientEvent, value: bytes) -> list[str]:
+def _doubts(event: ClientEvent) -> list[str]:
     """A warning when other services will not be able to read the order's amount."""
     try:
-        order = orders.decode_order(records.decode(value).data)
+        order = orders.decode_order(msgspec.json.encode(event))
         amount = None if event.event == orders.CANCELLED else order.money
     except (ValueError, ArithmeticError) as error:
         return [f"the amount of this {event.event} cannot be read ({error}): it will wait among the dead letters"]
@@ -107,7 +111,9 @@ def _doubts(event: ClientEvent, value: bytes) -> list[str]:
 
 
 def _shared_context(envelope: Envelope) -> dict[str, object]:
-    raw = bytes(envelope.context)
+    raw = envelope.context
+    if raw == b"null":
+        return {}
     if len(raw) * len(envelope.events) > limits.MERGED:
         raise limits.Oversized(
             "the batch's `context` is too large to be shared by so many events: send smaller batches"

@@ -1,49 +1,59 @@
 """A body as JSON → the events in it, each still raw, so that a broken one is refused alone."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from libs.common.errors import Malformed
-from services.ingest.domain.limits import DEPTH, EVENTS, without_halves
+from services.ingest.domain.limits import DEPTH, EVENTS, has_odd_values, without_halves
 
 _SALVAGED = 512 * 1024  # bytes; a larger broken body is refused as a whole, because cutting it takes time
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]|,', re.DOTALL)
 _WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,100})"')
 
 
-class Envelope(msgspec.Struct):
-    """What the events of one request share; for a single event, the event itself seen as its own envelope."""
+@dataclass(slots=True)
+class Envelope:
+    """The events of a request, and what they share. `odd` says that something in the body may need to be tidied."""
 
-    batch: Any = None
+    events: Sequence[bytes | msgspec.Raw]
+    odd: bool
+    writeKey: object = None
+    sentAt: object = None
+    context: bytes = b"null"
+
+
+class _Single(msgspec.Struct, gc=False):
+    writeKey: Any = None
+
+
+class _Batch(msgspec.Struct, gc=False):
+    batch: list[msgspec.Raw] | None = None
     writeKey: Any = None
     sentAt: Any = None
     context: msgspec.Raw = msgspec.Raw(b"null")
-    events: list[msgspec.Raw | bytes] = []
 
 
-class _Batch(Envelope):
-    batch: list[msgspec.Raw] | None = None
-
-
-_single = msgspec.json.Decoder(Envelope).decode
+_single = msgspec.json.Decoder(_Single).decode
 _batch = msgspec.json.Decoder(_Batch).decode
 
 
 def single(body: bytes) -> Envelope:
     """The envelope of a body that is one event. Raises Malformed when it is no JSON object."""
+    key: object
     try:
-        envelope = _single(body)
+        key = _single(body).writeKey
     except RecursionError:
-        key = _WRITE_KEY.search(body)
-        envelope = Envelope(writeKey=key and key[1].decode(errors="replace"))
+        found = _WRITE_KEY.search(body)
+        key = found and found[1].decode(errors="replace")
     except ValueError as error:
         if (mended := without_halves(body)) != body:
             return single(mended)
         raise malformed(error) from None
-    envelope.sentAt, envelope.context, envelope.events = None, msgspec.Raw(b"null"), [body]
-    return envelope
+    return Envelope([body], has_odd_values(body), key)
 
 
 def batch(body: bytes) -> Envelope:
@@ -52,20 +62,19 @@ def batch(body: bytes) -> Envelope:
 
     Raises Malformed when it cannot be, when it has no array `batch`, or one of over 2,500 events.
     """
+    events: Sequence[bytes | msgspec.Raw] | None
     try:
-        envelope: Envelope = _batch(body)
-        envelope.events = envelope.batch or []
+        said = _batch(body)
+        events = said.batch
     except (ValueError, RecursionError) as error:
         if (mended := without_halves(body)) != body:
             return batch(mended)
-        envelope = _salvaged(body, error)
-    if envelope.batch is None:
+        said, events = _salvaged(body, error)
+    if events is None:
         raise Malformed("a batch needs `batch`, an array of events")
-    if len(envelope.events) > EVENTS:
-        raise Malformed(
-            f"the batch has {len(envelope.events):,} events, at most {EVENTS:,} are taken: send smaller ones"
-        )
-    return envelope
+    if len(events) > EVENTS:
+        raise Malformed(f"the batch has {len(events):,} events, at most {EVENTS:,} are taken: send smaller ones")
+    return Envelope(events, has_odd_values(body), said.writeKey, said.sentAt, bytes(said.context))
 
 
 def malformed(error: Exception) -> Malformed:
@@ -74,17 +83,15 @@ def malformed(error: Exception) -> Malformed:
     return Malformed(f"the body is not a JSON object that can be read: {error}")
 
 
-def _salvaged(body: bytes, error: Exception) -> Envelope:
+def _salvaged(body: bytes, error: Exception) -> tuple[_Batch, list[bytes]]:
     cut = _cut(body) if len(body) <= _SALVAGED else None
     if cut is None:
         raise malformed(error)
     rest, events = cut
     try:
-        envelope: Envelope = _batch(rest)
+        return _batch(rest), events
     except (ValueError, RecursionError):
         raise malformed(error) from None
-    envelope.events = [*events]
-    return envelope
 
 
 def _cut(body: bytes) -> tuple[bytes, list[bytes]] | None:

@@ -25,6 +25,11 @@ def identifier(name: str, value: object) -> str | None:
     return text
 
 
+def is_plain(text: str | None) -> bool:
+    """Whether there is none, or one that can be taken as it stands; of a text of 1 to 256 characters without NUL."""
+    return text is None or not (_BLOCKED.fullmatch(text) or "\ufffd" in text)
+
+
 def is_blocked(value: object) -> bool:
     """Whether something was sent as an identifier that says nothing ("null", "0000"); null and "" are plainly absent."""
     return value is not None and value != ""

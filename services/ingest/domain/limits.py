@@ -71,8 +71,17 @@ def _gunzip(body: bytes, limit: int) -> bytes:
 
 def is_odd(raw: bytes) -> bool:
     """Whether `raw` JSON may hold something that `tidied` has to look at: NUL, integers over 64 bits, deep nesting."""
-    deep = raw.count(b"[") + raw.count(b"{") > DEPTH
-    return deep or b"\\u0000" in raw or _LONG_INTEGER in raw.translate(_DIGITS)
+    return may_be_deep(raw) or has_odd_values(raw)
+
+
+def may_be_deep(raw: bytes) -> bool:
+    """Whether `raw` JSON has brackets enough to be nested deeper than DEPTH."""
+    return raw.count(b"{") + raw.count(b"[") > DEPTH
+
+
+def has_odd_values(raw: bytes) -> bool:
+    """Whether `raw` JSON may hold NUL or integers over 64 bits, in whatever it consists of."""
+    return b"\\u0000" in raw or _LONG_INTEGER in raw.translate(_DIGITS)
 
 
 def tidied(value: Any, depth: int = 1) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 import msgspec
 
@@ -37,8 +37,8 @@ class Sent(msgspec.Struct):
 class Delivery(NamedTuple):
     """What the events of one request share. `kind` is None in a batch, where each event names its own.
 
-    `context_bytes` is the size of the envelope's `context`, which counts towards each event's 32 KB. `fresh_id` is given
-    to an event without a messageId.
+    `context_bytes` is the size of the envelope's `context`, which counts towards each event's 32 KB. `odd` is False when it
+    is known of all of them that none holds an odd value (`limits.has_odd_values`).
     """
 
     received_at: datetime
@@ -47,6 +47,7 @@ class Delivery(NamedTuple):
     context: Mapping[str, Any] = {}
     context_bytes: int = 0
     currency: str = "USD"
+    odd: bool = True
 
 
 class Normalised(NamedTuple):
@@ -103,12 +104,12 @@ def normalise(sent: Sent, raw: bytes | msgspec.Raw, delivery: Delivery) -> Norma
         context=context,
         currency=delivery.currency,
     )
-    _require_ids(event)
+    require_ids(event)
     if sent.messageId is None or not event.messageId:
         warnings.append("no messageId that can be used: one was made, so a retry of this event would count twice")
     elif isinstance(sent.messageId, str) and event.messageId != sent.messageId:
         warnings.append("messageId is too long: its hash is used")
-    return Normalised(event, _time(sent, delivery, warnings), warnings)
+    return Normalised(event, time_of(sent, delivery, warnings), warnings)
 
 
 def key(event: ClientEvent) -> str:
@@ -173,7 +174,8 @@ def _traits_of(context: dict[str, Any], traits: dict[str, Any]) -> tuple[dict[st
     return {name: value for name, value in context.items() if name != "traits"}, {**given, **traits}
 
 
-def _require_ids(event: ClientEvent) -> None:
+def require_ids(event: ClientEvent) -> None:
+    """Raises Rejection when the event is about nobody, or lacks an id that its kind needs."""
     if not (event.userId or event.anonymousId):
         raise Rejection("an event needs a userId or an anonymousId (null, empty and blocked values count as absent)")
     if event.type == "group" and not event.groupId:
@@ -182,7 +184,16 @@ def _require_ids(event: ClientEvent) -> None:
         raise Rejection("an alias needs a previousId and a userId")
 
 
-def _time(sent: Sent, delivery: Delivery, warnings: list[str]) -> datetime:
+class Times(Protocol):
+    """What an event says of when it happened."""
+
+    originalTimestamp: Any
+    timestamp: Any
+    sentAt: Any
+
+
+def time_of(sent: Times, delivery: Delivery, warnings: list[str]) -> datetime:
+    """When the event happened by our clock; adds to `warnings` what could not be used."""
     stated = sent.timestamp if sent.originalTimestamp is None else sent.originalTimestamp
     own = delivery.sent_at if sent.sentAt is None else sent.sentAt
     sent_at = None

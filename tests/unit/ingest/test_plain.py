@@ -1,0 +1,106 @@
+"""The short way in gives what the long way gives, to the letter."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common import ids
+from libs.common.events import Kind
+from services.ingest.domain import limits
+from services.ingest.domain.body import single
+from services.ingest.domain.limits import Rejection
+from services.ingest.domain.normalise import KINDS, Delivery, Normalised, normalise, read
+from services.ingest.domain.plain import plain
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+EVENT: dict[str, Any] = {
+    "messageId": "m1",
+    "type": "track",
+    "event": "X",
+    "userId": "ann",
+    "properties": {"a": [1, "é"]},
+}
+
+texts = st.text(max_size=6) | st.sampled_from(["ann", "0", "null", "Anonymous", "a" * 257, "a\0", "a\ufffd", " ", ""])
+values = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+objects = st.dictionaries(st.text(max_size=4) | st.just("traits"), values | st.dictionaries(texts, values), max_size=3)
+times = st.sampled_from(
+    ["2026-02-28T23:59:00Z", "2026-02-28", "soon", 1_772_000_000, 1_772_000_000_000, "1960-01-01", 1e99]
+)
+events = st.fixed_dictionaries(
+    {"messageId": st.sampled_from(["m1", "m" * 100, "m" * 101, "", 7]), "userId": texts},
+    optional={
+        "type": st.sampled_from([*KINDS, "buy", None, ["track"]]),
+        **dict.fromkeys(["event", "anonymousId", "groupId", "previousId", "name", "category"], values),
+        **dict.fromkeys(["properties", "traits", "context"], objects | values),
+        **dict.fromkeys(["timestamp", "originalTimestamp", "sentAt"], times),
+    },
+)
+
+
+def _long(raw: bytes, delivery: Delivery) -> Normalised | str:
+    try:
+        return normalise(read(raw), raw, delivery)
+    except Rejection as rejection:
+        return str(rejection)
+
+
+def _short(raw: bytes, delivery: Delivery) -> Normalised | str | None:
+    try:
+        return plain(raw, delivery)
+    except Rejection as rejection:
+        return str(rejection)
+
+
+@given(events, st.sampled_from([None, *KINDS]), st.sampled_from([None, "2026-02-28T23:00:00Z", "now"]), objects)
+def test_both_ways_lead_to_the_same(event: dict[str, Any], kind: Kind | None, sent_at: object, context: Any) -> None:
+    for raw in (msgspec.json.encode(event), json.dumps(event).encode()):
+        odd = limits.has_odd_values(raw)
+        short = _short(raw, Delivery(NOW, kind, sent_at, context, 10, "EUR", odd))
+        if short is not None:
+            assert short == _long(raw, Delivery(NOW, kind, sent_at, context, 10, "EUR"))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, None])
+def test_an_ordinary_event_takes_the_short_way(kind: Kind | None) -> None:
+    found = plain(json.dumps({**EVENT, "groupId": "g", "previousId": "p"}).encode(), Delivery(NOW, kind))
+    assert found is not None
+    assert found.event.properties == EVENT["properties"]
+    assert found.event.event == ("X" if kind in ("track", None) else None)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"messageId": None},
+        {"userId": 7},
+        {"userId": "undefined"},
+        {"anonymousId": "a\ufffd"},
+        {"event": " "},
+        {"properties": {"big": 10**20}},
+        {"properties": {"nul": "a\0b"}},
+        {"properties": None},
+        {"context": {"deep": json.loads("[" * 40 + "]" * 40)}},
+        {"context": {"long": "x" * 40_000}},
+        {"name": "n" * 300},
+    ],
+)
+def test_what_needs_mending_goes_the_long_way(members: dict[str, Any]) -> None:
+    raw = json.dumps({**EVENT, **members}).encode()
+    assert plain(raw, Delivery(NOW, odd=single(raw).odd)) is None
+
+
+def test_members_of_ours_are_the_clients_to_use() -> None:
+    raw = json.dumps({**EVENT, "events": 5, "odd": "yes", "batch": 1, "context": {}}).encode()
+    assert single(raw).events == [raw]
+    assert plain(raw, Delivery(NOW, odd=single(raw).odd)) is not None
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_derived_ids_as_text(parts: list[str]) -> None:
+    assert ids.derived_text(*parts) == str(ids.derived(*parts))
