@@ -17,6 +17,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from libs.common.seldom import quieten
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -88,8 +90,9 @@ def configure_logs(service: str, level: str = "info") -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
-    for noisy in ("httpx", "httpcore", "aiokafka", "alembic", "uvicorn"):
+    for noisy in ("httpx", "httpcore", "alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+    quieten()
 
 
 class _Stdout(logging.Handler):
@@ -168,14 +171,43 @@ class Meter:
         self.dead_letters = Counter(
             "rapport_dead_letters", "Records that could not be applied.", ["reader", "topic"], registry=registry
         )
-        self.gaps = Counter(
-            "rapport_gaps", "Times a reader met an offset too high.", ["reader", "topic"], registry=registry
+        self.dead_letters_waiting = Gauge(
+            "rapport_dead_letters_waiting", "Dead letters that nobody has replayed or discarded yet.", registry=registry
+        )
+        self.missing = Gauge(
+            "rapport_gap_records",
+            "Records missing from the log where a reader stands; 0 in health.",
+            ["reader", "topic", "partition"],
+            registry=registry,
+        )
+        self.stopped = Gauge(
+            "rapport_partition_stopped",
+            "1 while a partition stands at a record that can neither be applied nor passed over.",
+            ["reader", "topic", "partition"],
+            registry=registry,
+        )
+        self.owned = Gauge(
+            "rapport_partitions_owned", "Partitions that this process reads.", ["reader", "topic"], registry=registry
         )
         self.suppressed = Counter(
-            "rapport_facts_suppressed",
-            "Facts not appended because the chain of causes behind them was too deep.",
-            ["type"],
+            "rapport_causes_suppressed",
+            "Records on which nothing was decided because the chain of causes behind them was too deep.",
             registry=registry,
+        )
+        self.unavailable = Counter(
+            "rapport_unavailable",
+            "Times that work paused because something was away or in the way, by cause (`libs.common.away`).",
+            ["part", "cause"],
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "rapport_component_ready",
+            "1 while a part of this process can do its work, as /readyz says.",
+            ["component"],
+            registry=registry,
+        )
+        self.clock_skew = Gauge(
+            "rapport_clock_skew_seconds", "How far this machine's clock is before PostgreSQL's.", registry=registry
         )
         self.forwarded = Counter("rapport_forwarded_records", "Records sent to Kafka.", ["topic"], registry=registry)
         self.pool = Gauge(

@@ -15,6 +15,7 @@ from starlette.types import Scope
 from libs.common import errors
 from libs.common.db import UNAVAILABLE
 from libs.common.errors import RapportError
+from libs.common.seldom import Seldom
 from libs.common.telemetry import current_request, log
 
 MEDIA_TYPE = "application/problem+json"
@@ -36,6 +37,7 @@ class Problems:
 
     def __init__(self, members: AddMembers | None = None) -> None:
         self.members = members
+        self._seldom = Seldom()
 
     def answer(self, error: RapportError) -> Response:
         body = error.problem()
@@ -54,14 +56,20 @@ class Problems:
         if isinstance(problem, Internal):
             logger.error("a request failed unexpectedly", method=scope["method"], path=scope["path"], exc_info=error)
         elif problem.status == 503 and not isinstance(error, RapportError):
+            self._tell_unavailable(error, scope)
+        return self.answer(problem)
+
+    def _tell_unavailable(self, error: Exception, scope: Scope) -> None:
+        """Once a minute: in an outage every request meets it."""
+        if (times := self._seldom.due(type(error))) is not None:
             logger.warning(
                 "a request met an unavailable part",
                 method=scope["method"],
                 path=scope["path"],
                 error=f"{type(error).__name__}: {error}",
+                times=times,
                 exc_info=error,
             )
-        return self.answer(problem)
 
     def install(self, app: FastAPI) -> None:
         """Make `app` answer all its errors so. What escapes its handlers is met by `requests.Requests`."""

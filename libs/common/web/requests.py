@@ -10,6 +10,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import tracing
+from libs.common.seldom import Seldom
 from libs.common.telemetry import Meter, RequestContext, enter_request, log
 from libs.common.web.health import PATHS
 from libs.common.web.problems import Problems
@@ -35,6 +36,7 @@ class Requests:
         # labelled children, looked up once each: labels() takes a lock and builds a key
         self.seconds: dict[tuple[str, str], Histogram] = {}
         self.count: dict[tuple[str, str, int], Counter] = {}
+        self.seldom = Seldom()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,7 +81,8 @@ class Requests:
         counter.inc()
         # the answers to those who watch are no news: /readyz says 503 as long as it takes
         if status >= 500 and scope["path"] not in PATHS:
-            logger.warning("answered", **_said(scope, status, seconds))
+            if (times := self.seldom.due((route, method, status))) is not None:
+                logger.warning("answered", **_said(scope, status, seconds), times=times)
         elif _level.isEnabledFor(logging.DEBUG):
             logger.debug("answered", **_said(scope, status, seconds))
 

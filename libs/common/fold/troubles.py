@@ -1,0 +1,97 @@
+"""What keeps a fold's partitions from moving: told in the log without repeating itself, counted, and shown in /readyz."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from libs.common import away
+from libs.common.fold.failures import is_poison
+from libs.common.log.reader import Record, Where
+from libs.common.records import decode
+from libs.common.seldom import Seldom
+from libs.common.topics import JOURNAL
+
+logger = structlog.get_logger()
+
+
+class Stopped(NamedTuple):
+    """A partition that stands at a record which can neither be applied nor passed over (a broken merge)."""
+
+    where: Where
+    said: Mapping[str, Any]
+    error: str
+    since: float
+
+    def sentence(self) -> str:
+        """For people: what stands where, why, and what to do."""
+        record = f"record {self.said.get('record_id', '?')} ({self.said.get('type', 'of no known type')})"
+        minutes = (time.monotonic() - self.since) / 60
+        return (
+            f"partition {self.where} has stood at offset {self.said.get('offset', '?')} for {minutes:.0f} min: {record} fails"
+            f" with {self.error[:200]}, and must not be passed over; see docs/operations.md#a-partition-has-stopped"
+        )
+
+
+class Troubles:
+    """Kept by a fold. `pauses` counts by cause; `stopped` are the partitions that wait for a person."""
+
+    def __init__(self) -> None:
+        self.pauses: Counter[str] = Counter()
+        self.stopped: dict[Where, Stopped] = {}
+        self._suspect: dict[Where, Record] = {}
+        self._seldom = Seldom()
+
+    def failed_alone(self, where: Where, record: Record) -> None:
+        """`record` failed in a transaction of its own."""
+        self._suspect[where] = record
+
+    def moved(self, where: Where) -> None:
+        """The partition has advanced."""
+        if self._suspect or self.stopped:
+            self._suspect.pop(where, None)
+            if self.stopped.pop(where, None):
+                logger.info("a stopped partition moves again", where=str(where))
+
+    def paused(self, where: Where, error: Exception, pause: float) -> None:
+        """The partition is tried again after `pause` seconds."""
+        record = self._suspect.pop(where, None)
+        if is_poison(error):
+            self.pauses["record"] += 1
+            said = about(record) if record else {}
+            before = self.stopped.get(where)
+            since = before.since if before else time.monotonic()
+            self.stopped[where] = Stopped(where, said, f"{type(error).__name__}: {error}", since)
+            if (times := self._seldom.due((where, record and record.offset))) is not None:
+                logger.error(
+                    "fold stopped at a record", where=str(where), **said, error=repr(error), times=times, exc_info=error
+                )
+            return
+        cause = away.cause(error)
+        self.pauses[cause] += 1
+        if (times := self._seldom.due(cause)) is not None:
+            reason, pause = away.WORDS[cause], round(pause, 2)
+            logger.warning("fold paused", where=str(where), reason=reason, error=repr(error), pause=pause, times=times)
+
+    def buried(self, where: Where, record: Record, error: Exception) -> None:
+        """The record became a dead letter. Never kept back: each is a record that somebody has to look at."""
+        logger.error("record dead-lettered", where=str(where), **about(record), error=repr(error)[:500])
+
+
+def about(record: Record) -> dict[str, Any]:
+    """What a log line says of a record, as far as it can be read: where it is, its ids, whose it is."""
+    said: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    said["customer" if record.topic == JOURNAL else "key"] = record.key
+    try:
+        envelope = decode(record.value)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return said
+    said |= {"record_id": envelope.id, "type": envelope.type, "causation_id": envelope.causationid}
+    if envelope.subject:
+        said["customer"] = envelope.subject
+    if envelope.traceparent:
+        said["traceparent"] = envelope.traceparent
+    return said
