@@ -1,8 +1,8 @@
 """The secrets that docker-compose.yml reads: `python -m deploy.compose` makes those that are missing.
 
-Two database passwords and the key pair of the tokens. Their folder is the owner's alone (0700); the files that a container
+Two database passwords and the key pairs of the tokens. Their folder is the owner's alone (0700); the files that a container
 mounts can be read by any account (0644), because the processes in it run as other accounts than the folder's owner. The
-private key (0600) is mounted nowhere: `rapport token` signs with it.
+private keys (0600) are mounted nowhere: `rapport token` signs with them.
 """
 
 import secrets
@@ -26,6 +26,7 @@ def make_secrets(home: Path) -> Path:
             write_private(folder / name, secrets.token_urlsafe(24))
         (folder / name).chmod(READABLE)
     tokens.public_key_file(home).chmod(READABLE)
+    tokens.customer_public_key_file(home).chmod(READABLE)
     return folder
 
 

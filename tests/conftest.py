@@ -21,6 +21,7 @@ from libs.common.schema import SERVICES, scripts
 from libs.common.settings import Settings
 
 KEYS = generate_keys()
+CUSTOMER_KEYS = generate_keys()
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +50,12 @@ def settings(postgres: Postgres, template: str) -> Settings:
     """Settings of a fresh database, migrated, with the log in PostgreSQL."""
     name = f"test_{uuid.uuid4().hex}"
     postgres.create_database(name, template=template)
-    return Settings(database_url=SecretStr(postgres.dsn(name)), jwt_public_key=KEYS[1], pool_size=8)
+    return Settings(
+        database_url=SecretStr(postgres.dsn(name)),
+        jwt_public_key=KEYS[1],
+        customer_public_key=CUSTOMER_KEYS[1],
+        pool_size=8,
+    )
 
 
 @pytest.fixture

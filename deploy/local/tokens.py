@@ -9,11 +9,10 @@ from typing import Any
 
 import httpx
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.errors import LocalError
 from deploy.local.files import write_private
+from libs.common.keyring import generate_keys, kid_of, public_of
 
 TTL = 12 * 60 * 60  # seconds
 ROLES = {
@@ -33,39 +32,55 @@ def public_key_file(home: Path) -> Path:
     return home / "secrets" / "jwt-public-key.pem"
 
 
+def customer_private_key_file(home: Path) -> Path:
+    """The business's own key, for customers' tokens; mode 0600. In production it lies with the business's backend only."""
+    return home / "secrets" / "customer-private-key.pem"
+
+
+def customer_public_key_file(home: Path) -> Path:
+    """What the services check customers' tokens with."""
+    return home / "secrets" / "customer-public-key.pem"
+
+
 def make_keys(home: Path) -> bool:
-    """Make the key pair, unless it is there; returns whether it was made."""
-    private, public = private_key_file(home), public_key_file(home)
-    private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = not private.exists()
-    if new:
-        pem = Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        write_private(private, pem.decode())
-    key = serialization.load_pem_private_key(private.read_bytes(), None).public_key()
-    public.write_bytes(key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    """Make the key pairs that are missing; returns whether the one of this installation's tokens was.
+
+    A public key's file keeps the keys that were added to it, as they are while keys are changed.
+    """
+    (home / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_pair(customer_private_key_file(home), customer_public_key_file(home))
+    return _make_pair(private_key_file(home), public_key_file(home))
+
+
+def _make_pair(private: Path, public: Path) -> bool:
+    if new := not private.exists():
+        write_private(private, generate_keys()[0])
+    known = public.read_text() if public.exists() else ""
+    own = public_of(private.read_text())
+    if own not in known:
+        public.write_text(known + own)
     return new
 
 
 def mint(private_key: Path, scope: str, subject: str, ttl: float = TTL) -> str:
     """A signed token for `scope` (words separated by spaces), valid for `ttl` seconds from now. Raises LocalError."""
+    return _signed(private_key, {"iss": "rapport", "aud": "rapport", "sub": subject, "scope": scope}, ttl)
+
+
+def mint_customer(private_key: Path, scope: str, ref: str, ttl: float) -> str:
+    """A customer's token, as the business's backend makes it: `ref` is whose. Raises LocalError."""
+    return _signed(private_key, {"aud": "rapport-customer", "sub": ref, "scope": scope}, ttl)
+
+
+def _signed(private_key: Path, claims: Mapping[str, str], ttl: float) -> str:
     now = int(time.time())
-    claims = {
-        "iss": "rapport",
-        "aud": "rapport",
-        "sub": subject,
-        "scope": scope,
-        "iat": now,
-        "exp": now + int(ttl),
-        "jti": str(uuid.uuid4()),
-    }
+    times = {"iat": now, "exp": now + int(ttl), "jti": str(uuid.uuid4())}
     try:
         pem = private_key.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise LocalError(f"The key that signs tokens cannot be read: {error}.") from error
     try:
-        return jwt.encode(claims, pem, algorithm="EdDSA")
+        return jwt.encode({**claims, **times}, pem, algorithm="EdDSA", headers={"kid": kid_of(pem)})
     except (ValueError, TypeError, jwt.PyJWTError) as error:
         raise LocalError(f"{private_key} holds no private key that signs tokens (Ed25519, in PEM form).") from error
 

@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     database_password_file: Path | None = None
     database_tls: Literal["disable", "prefer", "require", "verify-full"] = "prefer"
     database_ca_file: Path | None = None
-    pool_size: int = Field(default=12, ge=3, le=200, description="PostgreSQL connections of this process")
+    pool_size: int = Field(default=8, ge=3, le=200, description="PostgreSQL connections for this process's routes")
 
     log: Literal["postgres", "kafka"] = "postgres"
     partitions: int = Field(default=8, ge=1, le=256)
@@ -36,8 +36,22 @@ class Settings(BaseSettings):
     kafka_ca_file: Path | None = None
     kafka_replication: int = Field(default=1, ge=1, description="copies of each partition of the topics we create")
 
-    jwt_public_key: str = ""
+    jwt_public_key: str = Field(
+        default="", description="Ed25519, PEM, for this installation's tokens; several while keys are changed"
+    )
     jwt_public_key_file: Path | None = None
+    customer_public_key: str = Field(
+        default="",
+        description="Ed25519, PEM, for customers' tokens, which the business's backend signs; several may be",
+    )
+    customer_public_key_file: Path | None = None
+    jwks_url: str = Field(default="", description="where an identity provider publishes its keys (JWKS)")
+    jwks_issuer: str = Field(default="", description="`iss` of the identity provider's tokens")
+    jwks_audience: str = Field(default="rapport", description="`aud` that the identity provider's tokens must have")
+    jwks_scope_claim: str = Field(default="scope", description="the claim that holds the scopes: a text or a list")
+    jwks_refresh_seconds: float = Field(
+        default=30, gt=0, description="in which the identity provider is asked for an unknown key at most once"
+    )
 
     workspace_timezone: str = "UTC"
     default_currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
@@ -70,6 +84,22 @@ class Settings(BaseSettings):
             self.kafka_sasl_password = SecretStr(self.kafka_sasl_password_file.read_text().strip())
         if self.jwt_public_key_file:
             self.jwt_public_key = self.jwt_public_key_file.read_text()
+        if self.customer_public_key_file:
+            self.customer_public_key = self.customer_public_key_file.read_text()
+        return self
+
+    @model_validator(mode="after")
+    def _identity_provider(self) -> Self:
+        if not self.jwks_url:
+            return self
+        parts = urlsplit(self.jwks_url)
+        on_loopback = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+        if parts.scheme != "https" and not on_loopback:
+            raise ValueError("RAPPORT_JWKS_URL must begin with https: who could change the keys could be anybody")
+        if self.jwks_issuer in ("", "rapport"):
+            raise ValueError("RAPPORT_JWKS_ISSUER is not set: give the `iss` of the identity provider's tokens")
+        if self.jwks_audience in ("", "rapport-customer"):
+            raise ValueError("RAPPORT_JWKS_AUDIENCE is wrong: give the `aud` of the identity provider's tokens")
         return self
 
     @classmethod

@@ -147,7 +147,7 @@ def test_secrets_are_made_once_and_sign_tokens(tmp_path: Path) -> None:
     folder = compose.make_secrets(tmp_path)
     files = {file.name: file.read_text() for file in folder.iterdir()}
     named = {Path(secret["file"]).name for secret in FILE["secrets"].values()}
-    assert files.keys() == {*named, "jwt-private-key.pem"}
+    assert files.keys() == {*named, "jwt-private-key.pem", "customer-private-key.pem"}
     assert {Path(secret["file"]).parent for secret in FILE["secrets"].values()} == {
         compose.HOME.relative_to(ROOT) / "secrets"
     }
@@ -155,6 +155,7 @@ def test_secrets_are_made_once_and_sign_tokens(tmp_path: Path) -> None:
     assert {name: stat.S_IMODE((folder / name).stat().st_mode) for name in files} == {
         **dict.fromkeys(named, 0o644),
         "jwt-private-key.pem": 0o600,
+        "customer-private-key.pem": 0o600,
     }
     compose.make_secrets(tmp_path)
     assert {file.name: file.read_text() for file in folder.iterdir()} == files

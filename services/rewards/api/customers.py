@@ -13,6 +13,7 @@ from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
 from libs.common.telemetry import current_traceparent
+from libs.common.web.own import refuse_others
 from services.rewards import queries
 from services.rewards.api import answers
 from services.rewards.domain import levels
@@ -21,7 +22,7 @@ from services.rewards.domain.programme import Programme
 from services.rewards.domain.rules import Rules
 from services.rewards.domain.state import Account
 
-Reader = Annotated[Principal, Depends(require("rewards:read"))]
+Reader = Annotated[Principal, Depends(require("rewards:read", own="own:points"))]
 Writer = Annotated[Principal, Depends(require("rewards:write"))]
 Key = Annotated[
     str,
@@ -56,8 +57,9 @@ def routes(part: FoldPart, handler: DeciderHandler[Account, Rules]) -> APIRouter
     customers = handler.customers
 
     @router.get("/points", summary="What they have, and where it came from")
-    async def points(ref: str, _: Reader) -> answers.Points:
+    async def points(ref: str, who: Reader) -> answers.Points:
         async with part.read() as tx:
+            await refuse_others(tx, customers, who, ref)
             customer, account = await queries.account(tx, customers, ref)
         return answers.Points(
             customer=customer,
@@ -81,24 +83,27 @@ def routes(part: FoldPart, handler: DeciderHandler[Account, Rules]) -> APIRouter
 
     @router.get("/statement", summary="Everything that was booked, the latest first")
     async def statement(
-        ref: str, _: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 100, cursor: UUID | None = None
+        ref: str, who: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 100, cursor: UUID | None = None
     ) -> answers.Statement:
         async with part.read() as tx:
+            await refuse_others(tx, customers, who, ref)
             customer, _account = await queries.account(tx, customers, ref)
             rows = await queries.statement(tx, customer, limit + 1, cursor)
         lines = [answers.Line.model_validate(row) for row in rows[:limit]]
         return answers.Statement(items=lines, next=lines[-1].transaction if len(rows) > limit else None)
 
     @router.get("/badges", summary="Earned badges, and how far the others are")
-    async def badges(ref: str, _: Reader) -> answers.Badges:
+    async def badges(ref: str, who: Reader) -> answers.Badges:
         async with part.read() as tx:
+            await refuse_others(tx, customers, who, ref)
             _customer, account = await queries.account(tx, customers, ref)
             programme = await queries.live(tx)
         return answers.Badges(items=_badges(account, programme))
 
     @router.get("/level", summary="The level reached, and what is missing for the next")
-    async def level(ref: str, _: Reader) -> answers.Standing:
+    async def level(ref: str, who: Reader) -> answers.Standing:
         async with part.read() as tx:
+            await refuse_others(tx, customers, who, ref)
             customer, account = await queries.account(tx, customers, ref)
             programme = await queries.live(tx)
         return _standing(customer, account, programme)

@@ -17,6 +17,7 @@ from libs.common.fold.decider import Applied
 from libs.common.fold.part import FoldPart
 from libs.common.ids import fresh
 from libs.common.telemetry import current_traceparent
+from libs.common.web.own import refuse_others
 from services.triggers import queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.causes import Resume, See, Stop
@@ -24,6 +25,8 @@ from services.triggers.domain.state import Recipient
 
 Reader = Annotated[Principal, Depends(require("customers:read"))]
 Writer = Annotated[Principal, Depends(require("hooks:write"))]
+OwnReader = Annotated[Principal, Depends(require("customers:read", own="own:inbox"))]
+OwnWriter = Annotated[Principal, Depends(require("hooks:write", own="own:inbox"))]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -80,18 +83,20 @@ def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
 
     @router.get("/inbox", summary="The customer's messages, the newest first")
     async def inbox(
-        ref: str, _: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: str | None = None
+        ref: str, who: OwnReader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: str | None = None
     ) -> Inbox:
         before = None if cursor is None else _place(cursor)
         async with part.read() as tx:
+            await refuse_others(tx, handler.customers, who, ref)
             customer = (await queries.customer(tx, handler.customers, ref))[0]
             rows = await queries.inbox(tx, customer, limit + 1, before)
         items = [Message(**row) for row in rows[:limit]]
         return Inbox(items=items, next=_cursor(items[-1]) if len(rows) > limit else None)
 
     @router.post("/inbox/{message}/seen", summary="The customer has opened a message; the first time counts")
-    async def seen(ref: str, message: UUID, _: Writer) -> Message:
+    async def seen(ref: str, message: UUID, who: OwnWriter) -> Message:
         async with part.read() as tx:
+            await refuse_others(tx, handler.customers, who, ref)
             customer = (await queries.customer(tx, handler.customers, ref))[0]
             found = await queries.message(tx, customer, message)
         if found["seen_at"] is None:

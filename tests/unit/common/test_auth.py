@@ -11,16 +11,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from jwt.utils import base64url_encode
 
 from libs.common import auth
-from libs.common.auth import Verifier, generate_keys, mint
+from libs.common.auth import OWN_SCOPES, Verifier, generate_keys, mint, mint_customer
 from libs.common.errors import Unauthenticated
 from libs.common.settings import Settings
 
 PRIVATE, PUBLIC = generate_keys()
+SHOP_PRIVATE, SHOP_PUBLIC = generate_keys()
 HOUR = timedelta(hours=1)
 
 
 def verifier(public: str = PUBLIC) -> Verifier:
-    return Verifier(Settings(jwt_public_key=public))
+    return Verifier(Settings(jwt_public_key=public, customer_public_key=SHOP_PUBLIC))
 
 
 def claims(**changes: object) -> dict[str, object]:
@@ -122,3 +123,66 @@ def test_a_wrong_public_key_is_a_mistake_in_the_settings() -> None:
 
 def test_without_a_key_every_token_is_refused() -> None:
     assert "RAPPORT_JWT_PUBLIC_KEY is not set" in refusal(signed(), public="")
+
+
+def test_old_and_new_keys_hold_together_while_they_are_changed() -> None:
+    new_private, new_public = generate_keys()
+    both = verifier(PUBLIC + new_public)
+    for private in (PRIVATE, new_private):
+        assert both.verify(mint(private, "ann", ["operate"], HOUR)).subject == "ann"
+    # a token that names no key, or one that is not there, is tried with each
+    for headers in ({}, {"kid": "elsewhere"}, {"kid": 7}):
+        try:
+            token = jwt.encode(claims(), new_private, algorithm="EdDSA", headers=headers)
+        except jwt.InvalidTokenError:  # the library refuses to write a kid that is no text
+            continue
+        assert both.verify(token).subject == "ann"
+    assert "another key" in refusal(mint(PRIVATE, "ann", ["operate"], HOUR), new_public)
+    other, _ = generate_keys()
+    assert "another key" in refusal(mint(other, "ann", ["operate"], HOUR), PUBLIC + new_public)
+    assert "expired" in refusal(mint(PRIVATE, "ann", ["operate"], -HOUR), new_public + PUBLIC)
+
+
+def test_something_beside_the_keys_or_too_many_is_a_mistake_in_the_settings() -> None:
+    with pytest.raises(ValueError, match="RAPPORT_JWT_PUBLIC_KEY is no Ed25519"):
+        verifier(f"{PUBLIC} and more")
+    with pytest.raises(ValueError, match="at most 8"):
+        verifier("".join(generate_keys()[1] for _ in range(9)))
+
+
+@pytest.mark.parametrize("ref", ["user:ann", "anon:a1", "11111111-1111-8111-8111-111111111111"])
+def test_a_customers_token_says_whose_it_is(ref: str) -> None:
+    who = verifier().verify(mint_customer(SHOP_PRIVATE, ref, ttl=HOUR))
+    assert who.customer == ref
+    assert sorted(who.scopes) == sorted(OWN_SCOPES)
+
+
+def customers(**changes: object) -> str:
+    return jwt.encode(claims(**{"iss": None, "aud": "rapport-customer", "sub": "user:ann", "scope": "own:points", **changes}),
+                      SHOP_PRIVATE, algorithm="EdDSA")  # fmt: skip
+
+
+def test_a_customers_token_holds_nothing_but_its_own_scopes() -> None:
+    who = verifier().verify(customers(scope="own:points operate rewards:read"))
+    assert who.scopes == {"own:points"}
+
+
+@pytest.mark.parametrize("sub", ["ann", "user:", "email:ann", "", "11111111-1111"])
+def test_a_customers_token_names_a_customer(sub: str) -> None:
+    assert "names no customer" in refusal(customers(sub=sub))
+
+
+def test_a_customers_token_is_short_lived() -> None:
+    assert "a day at most" in refusal(customers(exp=int(time.time()) + 2 * 86400))
+    assert "expired" in refusal(customers(exp=int(time.time()) - 60))
+    assert "exp" in refusal(customers(exp=None))
+
+
+def test_the_keys_of_businesses_and_of_the_installation_do_not_stand_in_for_each_other() -> None:
+    shop_as_platform = mint(SHOP_PRIVATE, "ann", ["operate"], HOUR)
+    assert "another key" in refusal(shop_as_platform)
+    assert "another key" in refusal(mint_customer(PRIVATE, "user:ann", ttl=HOUR))
+    both = jwt.encode(claims(aud=["rapport", "rapport-customer"], sub="user:ann"), SHOP_PRIVATE, algorithm="EdDSA")
+    assert verifier().verify(both).customer == "user:ann"
+    with pytest.raises(Unauthenticated, match="RAPPORT_CUSTOMER_PUBLIC_KEY is not set"):
+        Verifier(Settings(jwt_public_key=PUBLIC)).verify(customers())
