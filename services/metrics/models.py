@@ -9,6 +9,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -105,6 +106,20 @@ fits = Table(
     Column("asked_by", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("done_at", DateTime(timezone=True)),
+)
+
+#: What each fit said of each customer, and where in the journal: it was made from what was known a moment before, so a
+#: replay cannot make it again, and puts this back.
+scorings = Table(
+    "scorings",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("fit", Uuid, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("stamp", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("scored_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    PrimaryKeyConstraint("customer", "fit"),
 )
 
 #: The score of each customer who has bought, by the newest fit that scored them.

@@ -54,12 +54,16 @@ class Stamped:
 
 @dataclass(frozen=True, slots=True)
 class Applied(Generic[S]):
-    """One cause, applied: what projections (rows that are queried) are made from. `state` is the one after the batch."""
+    """One cause, applied: what projections (rows that are queried) are made from. `state` is the one after the batch.
+
+    `stamp` says where it was: partition, position, rulebook, and how many facts were decided on the customer before.
+    """
 
     customer: UUID
     state: S
     cause: Cause
     facts: list[Stamped]
+    stamp: str = ""
 
 
 class Decider(Protocol[S, R]):

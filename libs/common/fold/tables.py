@@ -60,7 +60,10 @@ def fold_tables(metadata: MetaData) -> FoldTables:
         Column("reason", Text),
         Column("settled_by", Text),
         Column("settled_at", DateTime(timezone=True)),
+        # Where it was replayed, and after how many facts of its customer; on whose key; the record, where it was mended.
         Column("stamp", Text),
+        Column("replayed_key", Text),
+        Column("mended", LargeBinary),
     )
     commands = Table(
         "commands",
