@@ -89,6 +89,7 @@ class DeadLetters:
                 raise Unavailable("the customer of this record is being merged just now: try again")
             record = Record(*where, row["offset"], key, value, row["died_at"], row["offset"])
             work = Work(where, [record], stored.rulebook, stored.position.next)
+            stamp = await self._stamp(tx, work)
             try:
                 async with tx.transaction():
                     outcome = await fold.handler.apply(tx, work)
@@ -99,7 +100,14 @@ class DeadLetters:
                 raise Conflict(
                     f"the record fails again, with {type(error).__name__}: {error}. Mend its data, or discard it with a reason."
                 ) from error
-            await self._settle(tx, id, "replayed", "mended" if mended is not None else None, by, work.place(0))
+            await self._settle(tx, id, "replayed", "mended" if mended is not None else None, by)
+            await tx.execute(
+                f"UPDATE {self._table} SET stamp = $2, replayed_key = $3, mended = $4 WHERE id = $1",
+                id,
+                stamp,
+                key,
+                value if mended is not None else None,
+            )
         for done in outcome.committed:
             done()
         return await self.read(id)
@@ -108,7 +116,7 @@ class DeadLetters:
         """Settle a dead letter without applying it; the reason is kept."""
         async with self._fold.database.transaction() as tx:
             await self._claim(tx, id)
-            await self._settle(tx, id, "discarded", reason, by, None)
+            await self._settle(tx, id, "discarded", reason, by)
         return await self.read(id)
 
     async def _destination(self, tx: Tx, row: asyncpg.Record) -> tuple[Where, str]:
@@ -134,15 +142,24 @@ class DeadLetters:
             raise Conflict(f"dead letter {id} was {row['outcome']} already, by {row['settled_by']}")
         return row
 
-    async def _settle(self, tx: Tx, id: UUID, outcome: str, reason: str | None, by: str, place: str | None) -> None:
+    async def _stamp(self, tx: Tx, work: Work) -> str:
+        """Where it happens; for a customer's record also after how many of their facts, so that it can be put back there."""
+        key, place = work.records[0].key, work.place(0)
+        if work.where.topic != JOURNAL or not UUID_KEY.fullmatch(key):
+            return place
+        customers = f'"{self._fold.service}".customers'
+        await tx.execute(f"INSERT INTO {customers} (id) VALUES ($1) ON CONFLICT DO NOTHING", UUID(key))
+        facts = await tx.fetchval(f"SELECT facts FROM {customers} WHERE id = $1 FOR UPDATE", UUID(key))
+        return f"{place}/{facts}"
+
+    async def _settle(self, tx: Tx, id: UUID, outcome: str, reason: str | None, by: str) -> None:
         await tx.execute(
-            f"UPDATE {self._table} SET outcome = $2, reason = $3, settled_by = $4, settled_at = now(), stamp = $5"
+            f"UPDATE {self._table} SET outcome = $2, reason = $3, settled_by = $4, settled_at = clock_timestamp()"
             " WHERE id = $1",
             id,
             outcome,
             reason,
             by,
-            place,
         )
 
 

@@ -97,11 +97,11 @@ class DeciderHandler(Generic[S, R]):
             self.suppressed += 1
         self.decider.evolve(row.state, cause, facts)
         row.touched = True
-        stamped = []
+        stamp, stamped = f"{place}/{row.facts}", []
         for fact in facts:
             row.facts += 1
             stamped.append(Stamped(derived(cause.id, fact.TYPE, fact.effect), fact, f"{place}/{row.facts}"))
-        return Applied(row.id, row.state, cause, stamped)
+        return Applied(row.id, row.state, cause, stamped, stamp)
 
     def outgoing(self, applied: Applied[S]) -> list[Outgoing]:
         """What was decided, as records on the customer's key."""
