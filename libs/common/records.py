@@ -35,6 +35,24 @@ class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True):
     data: msgspec.Raw
 
 
+class _Written(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """A record to be encoded: its members in their order."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: datetime
+    recordedtime: datetime
+    subject: str | None = None
+    traceparent: str | None = None
+    causationid: str | None = None
+    depth: int = 0
+    stamp: str | None = None
+    datacontenttype: str
+    data: Any
+
+
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """What a service decided: the typed `data` of a record. A subclass names its versioned `TYPE`."""
 
@@ -101,18 +119,23 @@ def encode(
     stamp: str | None = None,
 ) -> bytes:
     """A record as bytes. `data` is a non-empty struct or mapping; decimals become JSON numbers."""
-    head: dict[str, Any] = {"specversion": "1.0", "id": id, "source": source, "type": type, "time": time}
-    head["recordedtime"] = recordedtime
-    for name, value in (("subject", subject), ("traceparent", traceparent), ("causationid", causationid)):
-        if value is not None:
-            head[name] = value
-    if depth:
-        head["depth"] = depth
-    if stamp is not None:
-        head["stamp"] = stamp
-    head["datacontenttype"] = "application/json"
-    head["data"] = data
-    return _encoder.encode(head)
+    return _encoder.encode(
+        _Written(
+            specversion="1.0",
+            id=id,
+            source=source,
+            type=type,
+            time=time,
+            recordedtime=recordedtime,
+            subject=subject,
+            traceparent=traceparent,
+            causationid=causationid,
+            depth=depth,
+            stamp=stamp,
+            datacontenttype="application/json",
+            data=data,
+        )
+    )
 
 
 def spliced(event: bytes, snapshot: bytes) -> bytes:

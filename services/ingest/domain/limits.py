@@ -19,6 +19,7 @@ _GZIP = b"\x1f\x8b"
 _MEMBERS = 16
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = b"0" * 19  # after _DIGITS; searched so, it costs a tenth of a regular expression
+_BEFORE_A_NUMBER = (b"", b":", b"[", b",", b"-", b" ", b"\t", b"\n", b"\r")
 _INT64 = 2**63
 # an escaped backslash, a whole pair of surrogates, or (group 1) the half that is left of a text cut inside an emoji
 _HALF = re.compile(
@@ -81,7 +82,21 @@ def may_be_deep(raw: bytes) -> bool:
 
 def has_odd_values(raw: bytes) -> bool:
     """Whether `raw` JSON may hold NUL or integers over 64 bits, in whatever it consists of."""
-    return b"\\u0000" in raw or _LONG_INTEGER in raw.translate(_DIGITS)
+    return b"\\u0000" in raw or _may_have_long_integers(raw)
+
+
+def _may_have_long_integers(raw: bytes) -> bool:
+    """Whether 19 digits begin where a number may; those inside a hexadecimal id do not."""
+    zeros = raw.translate(_DIGITS)
+    at = zeros.find(_LONG_INTEGER)
+    while at >= 0:
+        if raw[at - 1 : at] in _BEFORE_A_NUMBER:
+            return True
+        end = at + len(_LONG_INTEGER)
+        while zeros[end : end + 1] == b"0":
+            end += 1
+        at = zeros.find(_LONG_INTEGER, end)
+    return False
 
 
 def tidied(value: Any, depth: int = 1) -> Any:

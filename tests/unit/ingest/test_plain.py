@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common import ids
@@ -28,18 +28,33 @@ EVENT: dict[str, Any] = {
 
 texts = st.text(max_size=6) | st.sampled_from(["ann", "0", "null", "Anonymous", "a" * 257, "a\0", "a\ufffd", " ", ""])
 values = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
-objects = st.dictionaries(st.text(max_size=4) | st.just("traits"), values | st.dictionaries(texts, values), max_size=3)
+names = st.sampled_from(["a", "b", "traits"]) | st.text(max_size=4)
+objects = st.dictionaries(names, values | st.dictionaries(names, values), max_size=3)
 times = st.sampled_from(
     ["2026-02-28T23:59:00Z", "2026-02-28", "soon", 1_772_000_000, 1_772_000_000_000, "1960-01-01", 1e99]
 )
-events = st.fixed_dictionaries(
-    {"messageId": st.sampled_from(["m1", "m" * 100, "m" * 101, "", 7]), "userId": texts},
-    optional={
-        "type": st.sampled_from([*KINDS, "buy", None, ["track"]]),
-        **dict.fromkeys(["event", "anonymousId", "groupId", "previousId", "name", "category"], values),
-        **dict.fromkeys(["properties", "traits", "context"], objects | values),
-        **dict.fromkeys(["timestamp", "originalTimestamp", "sentAt"], times),
-    },
+kinds = st.sampled_from([None, *KINDS])
+REQUIRED = ("messageId", "type", "userId", "event")
+good = {
+    "messageId": st.sampled_from(["m1", "m" * 100]),
+    "type": st.sampled_from(KINDS),
+    "userId": st.just("ann"),
+    **dict.fromkeys(["event", "anonymousId", "groupId", "previousId", "name", "category"], st.just("x")),
+    **dict.fromkeys(["properties", "traits", "context"], objects),
+    **dict.fromkeys(["timestamp", "originalTimestamp", "sentAt"], times),
+}
+bad: dict[str, st.SearchStrategy[Any]] = {
+    "messageId": st.sampled_from(["m" * 101, "", 7, None]),
+    "type": st.sampled_from(["buy", None, ["track"], {}]),
+    **dict.fromkeys([*good][2:9], st.sampled_from(["0", "null", "a\ufffd", "a\0"]) | values),
+    **dict.fromkeys([*good][9:12], values | st.lists(values, max_size=1)),
+}
+events = st.builds(
+    lambda event, others: {**event, **others},
+    st.fixed_dictionaries(
+        {name: good[name] for name in REQUIRED}, optional={n: good[n] for n in good if n not in REQUIRED}
+    ),
+    st.sampled_from([*bad]).flatmap(lambda name: st.fixed_dictionaries({}, optional={name: bad[name]})),
 )
 
 
@@ -57,7 +72,8 @@ def _short(raw: bytes, delivery: Delivery) -> Normalised | str | None:
         return str(rejection)
 
 
-@given(events, st.sampled_from([None, *KINDS]), st.sampled_from([None, "2026-02-28T23:00:00Z", "now"]), objects)
+@settings(max_examples=400)
+@given(events, kinds, st.sampled_from([None, "2026-02-28T23:00:00Z", "now"]), objects)
 def test_both_ways_lead_to_the_same(event: dict[str, Any], kind: Kind | None, sent_at: object, context: Any) -> None:
     for raw in (msgspec.json.encode(event), json.dumps(event).encode()):
         odd = limits.has_odd_values(raw)
@@ -99,6 +115,23 @@ def test_members_of_ours_are_the_clients_to_use() -> None:
     raw = json.dumps({**EVENT, "events": 5, "odd": "yes", "batch": 1, "context": {}}).encode()
     assert single(raw).events == [raw]
     assert plain(raw, Delivery(NOW, odd=single(raw).odd)) is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "odd"),
+    [
+        ("1" * 19, False),
+        ("a" + "1" * 30, False),
+        (2**63, True),
+        ([-(10**19)], True),
+        (1 / 3, False),
+        (0.1234567890123456789, False),
+    ],
+)
+def test_only_long_integers_are_odd(value: object, odd: bool) -> None:
+    for raw in (json.dumps({"a": [value, 1]}).encode(), msgspec.json.encode({"a": [value, 1]})):
+        assert limits.has_odd_values(raw) == odd
+    assert limits.has_odd_values(json.dumps({"id": "f" + "1" * 20, "a": value}).encode()) == odd
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
