@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -82,11 +83,12 @@ class Database:
             server_settings={"application_name": name, **TIMEOUTS, **PLANNING, **server_settings},
         )
 
-    async def ping(self) -> None:
-        """Raises Unavailable when PostgreSQL does not answer within 2 s."""
+    async def ping(self) -> datetime:
+        """PostgreSQL's clock. Raises Unavailable when it does not answer within 2 s."""
         try:
             async with asyncio.timeout(2), self.connection() as connection:
-                await connection.fetchval("SELECT 1")
+                now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+                return now
         except UNAVAILABLE as error:
             raise Unavailable(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
 

@@ -59,7 +59,7 @@ def assemble(
     """
     meter = meter or Meter(name)
     problems = Problems(problem_members)
-    lifecycle = Lifecycle(name, components)
+    lifecycle = Lifecycle(name, components, meter)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from libs.common.failpoints import failpoint
 from libs.common.fold import rulebooks
 from libs.common.fold.dead_letters import bury
 from libs.common.fold.failures import Backoff, is_poison
+from libs.common.fold.troubles import Troubles
 from libs.common.fold.watchdog import Watchdog
 from libs.common.fold.work import Handler, Waits, Work
 from libs.common.log.append import append
@@ -57,6 +58,7 @@ class Fold:
         self.ownership = Ownership(database, f"{service}/fold", self.wheres)
         self.folded = 0
         self.buried = 0
+        self.troubles = Troubles()
         self._tasks: dict[Where, asyncio.Task[None]] = {}
         self._tried: set[Where] = set()
         self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
@@ -108,7 +110,7 @@ class Fold:
                 for where in surplus:
                     await self.ownership.give_back(where)
             except Exception as error:  # whatever it is: the session is gone, and the next round opens another
-                logger.warning("partitions lost: the database is away", error=repr(error))
+                self.troubles.lost(error)
                 await self._release(self.wheres)
             await asyncio.sleep(HEARTBEAT)
 
@@ -150,10 +152,7 @@ class Fold:
                 # Unavailability, or poison that must not be passed over: the position is read again after a pause.
                 self.watchdog.excused(where)
                 pause = backoff.pause()
-                log = logger.error if is_poison(error) else logger.warning
-                log(
-                    "fold paused", where=str(where), error=repr(error), pause=round(pause, 2), exc_info=is_poison(error)
-                )
+                self.troubles.paused(where, error, pause)
                 await asyncio.sleep(pause)
 
     async def _read_position(self, where: Where) -> tuple[Position, int]:
@@ -236,6 +235,7 @@ class Fold:
         except Waits:
             raise
         except Exception as error:
+            self.troubles.failed_alone(where, record)
             if not is_poison(error) or _must_not_be_buried(record):
                 raise
             poison = error
@@ -277,6 +277,7 @@ class Fold:
         commit.set()
         self.folded += len(records)
         self.watchdog.advanced(where)
+        self.troubles.moved(where)
         return moved
 
     async def _bury(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
@@ -289,7 +290,8 @@ class Fold:
         self.buried += 1
         tracing.buried(self.service, record, error, began)
         self.watchdog.advanced(where)
-        logger.error("record dead-lettered", where=str(where), offset=record.offset, error=repr(error)[:500])
+        self.troubles.moved(where)
+        self.troubles.buried(where, record, error)
         return moved
 
 

@@ -1,7 +1,5 @@
 """A service's stateful part as one component: database, log reader, fold, and the forwarder where Kafka is the log."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -9,21 +7,19 @@ from typing import TYPE_CHECKING
 from libs.common.db import Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.dead_letters import DeadLetters
+from libs.common.fold.gauges import Gauges
 from libs.common.fold.loop import Fold
 from libs.common.fold.work import Handler
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Reader
 from libs.common.postgres import Postgres
-from libs.common.service import Check, ReaderLag
+from libs.common.service import Check
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter, log
+from libs.common.telemetry import Meter, Totals
 from libs.common.topics import EVENTS, read_by, written_by
 
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
-
-logger = log("fold")
-GAUGES_EVERY = 5.0
 
 
 class FoldPart:
@@ -39,6 +35,7 @@ class FoldPart:
         self._postgres = Postgres(settings, service, self.meter)
         self._fold: Fold | None = None
         self._forwarder: Forwarder | None = None
+        self._counted = Totals()
         self._stack = AsyncExitStack()
 
     async def start(self) -> None:
@@ -52,8 +49,6 @@ class FoldPart:
             fold = Fold(self.service, database, reader, self.handler, read_by(self.service), writes)
             await fold.start()
             stack.push_async_callback(fold.stop)
-            gauges = asyncio.create_task(self._show(fold), name="fold gauges")
-            stack.push_async_callback(_cancelled, gauges)
             self._fold, self._stack = fold, stack.pop_all()
 
     async def stop(self) -> None:
@@ -61,31 +56,9 @@ class FoldPart:
         await self._stack.aclose()
 
     async def check(self) -> Check:
-        """Whether the database answers and nothing is missing from the log; with every reader's lag."""
+        """Whether the database answers and nothing is missing from the log; with every reader's lag. Sets the metrics."""
         await self._postgres.check()
-        lags = await self.fold.lag()
-        topics = read_by(self.service)
-        readers = [
-            ReaderLag(
-                "fold",
-                topic,
-                sum(lag.records for where, lag in lags.items() if where.topic == topic),
-                max((lag.seconds for where, lag in lags.items() if where.topic == topic), default=0.0),
-            )
-            for topic in topics
-        ]
-        if self._forwarder:
-            forwarding = await self._forwarder.check()
-            readers.extend(forwarding.lag)
-            if not forwarding.ok:
-                return Check(False, forwarding.detail, tuple(readers))
-        if gaps := self.fold.reader.gaps:
-            where, gap = next(iter(gaps.items()))
-            detail = (
-                f"records {gap.expected} to {gap.found - 1} of {where} are missing from the log: rewind its forwarder"
-            )
-            return Check(False, detail, tuple(readers))
-        return Check(True, "", tuple(readers))
+        return await Gauges(self.meter, self.fold, self._forwarder, read_by(self.service), self._counted).check()
 
     def died(self) -> str:
         """Which task has ended that never should."""
@@ -134,25 +107,3 @@ class FoldPart:
         await reader.start()
         stack.push_async_callback(reader.stop)
         return reader
-
-    async def _show(self, fold: Fold) -> None:
-        """Keep the gauges and counters of /metrics fresh: a few look-ups every five seconds, none for each event."""
-        folded = buried = 0
-        while True:
-            label = read_by(self.service)[0]
-            self.meter.folded.labels("fold", label).inc(fold.folded - folded)
-            self.meter.dead_letters.labels("fold", label).inc(fold.buried - buried)
-            folded, buried = fold.folded, fold.buried
-            try:
-                async with asyncio.timeout(GAUGES_EVERY):
-                    for where, lag in (await fold.lag()).items():
-                        self.meter.lag("fold", where.topic, where.partition, lag.records, lag.seconds)
-            except Exception as error:  # readiness says so too; the gauges keep what was last known
-                logger.warning("lag cannot be measured", error=repr(error))
-            await asyncio.sleep(GAUGES_EVERY)
-
-
-async def _cancelled(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -76,6 +76,12 @@ class Troubles:
             reason, pause = away.WORDS[cause], round(pause, 2)
             logger.warning("fold paused", where=str(where), reason=reason, error=repr(error), pause=pause, times=times)
 
+    def lost(self, error: Exception) -> None:
+        """The session that holds the partitions is gone: they are given up, and taken again when it is back."""
+        if (times := self._seldom.due("session")) is not None:
+            reason = away.WORDS[away.cause(error)]
+            logger.warning("partitions lost", reason=reason, error=repr(error), times=times)
+
     def buried(self, where: Where, record: Record, error: Exception) -> None:
         """The record became a dead letter. Never kept back: each is a record that somebody has to look at."""
         logger.error("record dead-lettered", where=str(where), **about(record), error=repr(error)[:500])

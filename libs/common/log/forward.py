@@ -7,7 +7,7 @@ again from there; it looks at that position whenever it has nothing to send.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -21,7 +21,7 @@ from libs.common.log.kafka_topics import ensure_topics
 from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
-from libs.common.log.reader import Position, Record, Where, after
+from libs.common.log.reader import Lag, Position, Record, Where, after
 from libs.common.settings import Settings
 from libs.common.web.health import Check, ReaderLag
 
@@ -78,11 +78,15 @@ class Forwarder:
         dead = [task.get_name() for task in tasks if task.done() and not self._stopping.is_set()]
         return f"{', '.join(dead)} ended" if dead else ""
 
-    async def check(self) -> Check:
-        """Whether it works, and how far the stored positions are behind, whoever owns the partitions."""
+    async def lag(self) -> Mapping[Where, Lag]:
+        """How far the stored positions are behind, whoever owns the partitions."""
         async with self._database.connection() as connection:
             positions = await self._positions.all(connection)
-        lags = await self._reader.lag({where: positions[where] for where in self._wheres})
+        return await self._reader.lag({where: positions[where] for where in self._wheres})
+
+    async def check(self) -> Check:
+        """Whether it works, and how far it is behind."""
+        lags = await self.lag()
         records, seconds = sum(lag.records for lag in lags.values()), max(lag.seconds for lag in lags.values())
         detail = self.died() or next(
             (

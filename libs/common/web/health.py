@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from libs.common.errors import RapportError
+from libs.common.web.sentences import sentences
 
 if TYPE_CHECKING:
     from libs.common.web.lifecycle import Lifecycle
@@ -33,11 +34,15 @@ class ReaderLag:
 
 @dataclass(frozen=True)
 class Check:
-    """What a component says of itself: whether it can do its work, and else why not, in a sentence."""
+    """What a component says of itself: whether it can do its work, and else why not, in a sentence.
+
+    `concerns` are sentences on what needs a person though the rest goes on: a partition that has stopped.
+    """
 
     ok: bool
     detail: str = ""
     lag: tuple[ReaderLag, ...] = ()
+    concerns: tuple[str, ...] = ()
 
 
 class Component(Protocol):
@@ -81,7 +86,9 @@ def report(service: str, status: str, checks: Mapping[str, Check]) -> dict[str, 
     """Readiness as JSON."""
     readers = [lag for each in checks.values() for lag in each.lag]
     missing = [f"{name}: {each.detail or 'not ready'}" for name, each in checks.items() if not each.ok]
-    sentence = {"ready": "Ready.", "draining": "Draining: no new requests, please."}.get(status, "Not ready.")
+    concerns = [sentence for each in checks.values() for sentence in each.concerns]
+    ready = f"Ready, but {'; '.join(concerns)}" if concerns else "Ready."
+    sentence = {"ready": ready, "draining": "Draining: no new requests, please."}.get(status, "Not ready.")
     return {
         "status": status,
         "service": service,
@@ -95,22 +102,8 @@ def report(service: str, status: str, checks: Mapping[str, Check]) -> dict[str, 
             {"reader": lag.reader, "topic": lag.topic, "records": lag.records, "seconds": round(lag.seconds, 3)}
             for lag in readers
         ],
+        "concerns": concerns,
     }
-
-
-def sentences(readiness: Mapping[str, Any]) -> str:
-    """Readiness for people."""
-    lines = [f"{readiness['service']}: {readiness['detail']}"]
-    for name, each in readiness["checks"].items():
-        lines.append(
-            f"  {name} {'is well' if each['ok'] else 'is not ready'}{each['detail'] and ': ' + each['detail']}"
-        )
-    for lag in readiness["readers"]:
-        behind = (
-            f"{lag['records']:,} records behind ({lag['seconds']:g} s)" if lag["records"] else "has read everything"
-        )
-        lines.append(f"  {lag['reader']} on {lag['topic']} {behind if not lag['records'] else 'is ' + behind}")
-    return "\n".join(lines) + "\n"
 
 
 def _lifecycle(request: Request) -> "Lifecycle":

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.telemetry import log
+from libs.common.telemetry import Meter, log
 from libs.common.web.health import PATHS, Check, Component, Worker, check, report
 from libs.common.web.problems import Problems
 
@@ -19,15 +19,17 @@ logger = log("lifecycle")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _STOP_SECONDS = 10.0
 _BEAT = 0.5
+_WATCH = 5.0
 
 
 class Lifecycle:
     """Starts, watches and stops components. `draining` is set when the service has been told to stop: whatever answers
     for long (a stream) should end then."""
 
-    def __init__(self, service: str, components: Sequence[Component]) -> None:
+    def __init__(self, service: str, components: Sequence[Component], meter: Meter | None = None) -> None:
         self.service = service
         self.components = components
+        self.meter = meter
         self.started: list[Component] = []
         self.waiting_for = "it is starting"
         self.failure: Exception | None = None
@@ -43,7 +45,7 @@ class Lifecycle:
 
     def begin(self) -> None:
         """Start the components in the background, in order, each tried again until what it needs is there."""
-        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._start())]
+        self._tasks = [asyncio.create_task(each()) for each in (self._beat, self._start, self._watch)]
 
     async def end(self) -> None:
         """Stop the components in reverse, all within ten seconds; a failure to stop is logged and does not stop the rest."""
@@ -65,6 +67,15 @@ class Lifecycle:
         while True:
             self.heartbeat = time.monotonic()
             await asyncio.sleep(_BEAT)
+
+    async def _watch(self) -> None:
+        """Keep what /metrics says of the components fresh, whether or not somebody asks for /readyz."""
+        while self.meter is not None:
+            checks = {each.name: await check(each) for each in list(self.started)}
+            for each in self.components:
+                found = checks.get(each.name)
+                self.meter.ready.labels(each.name).set(found is not None and found.ok)
+            await asyncio.sleep(_WATCH if self.ready else _BEAT)
 
     async def _start(self) -> None:
         try:

@@ -51,6 +51,11 @@ class Stuck(Far):
         return Check(True)
 
 
+class Concerned(Far):
+    async def check(self) -> Check:
+        return Check(True, concerns=("partition 3 has stopped",))
+
+
 @asynccontextmanager
 async def listening(port: int) -> AsyncIterator[None]:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
@@ -96,10 +101,45 @@ async def test_readiness_tells_machines_and_people_how_far_it_is_behind() -> Non
             "checks": {"fold": {"ok": True, "detail": "listens"}},
             "lag": {"records": 7, "seconds": 1.5},
             "readers": [{"reader": "rewards", "topic": "profile.journal", "records": 7, "seconds": 1.5}],
+            "concerns": [],
         }
+        assert (await client.get("/readyz?verbose")).text == (
+            "tiny is ready.\nWell: fold (listens).\n"
+            "It has still to read 7 records of profile.journal; the oldest has waited 2 seconds.\nWhat to do: nothing.\n"
+        )
+
+
+async def test_what_needs_a_person_is_said_though_the_service_is_ready() -> None:
+    port = free_port()
+    async with listening(port), running(tiny.create(Settings(), [Concerned("fold", port, [])])) as client:
+        await until(lambda: ready(client))
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["detail"]) == (200, "Ready, but partition 3 has stopped")
         people = (await client.get("/readyz?verbose")).text
-        assert "tiny: Ready." in people
-        assert "rewards on profile.journal is 7 records behind (1.5 s)" in people
+        assert "Needs a person: partition 3 has stopped.\n" in people
+        assert "What to do: Look at each" in people
+
+
+async def test_what_is_missing_is_said_with_what_to_do() -> None:
+    async with running(tiny.create(Settings(), [Far("fold", free_port(), []), Far("sender", 1, [])])) as client:
+        await until(lambda: _says(client, "fold: ConnectionRefusedError"))
+        people = (await client.get("/readyz?verbose")).text
+    assert people.startswith("tiny is not ready.\nMissing: fold, because ConnectionRefusedError")
+    assert "Missing: sender, because not started yet.\n" in people
+    assert people.count("docs/operations.md") == 1
+
+
+async def test_metrics_say_which_part_is_ready() -> None:
+    port = free_port()
+    parts = [Far("fold", port, []), Far("sender", free_port(), [])]
+    async with listening(port), running(tiny.create(Settings(), parts)) as client:
+
+        async def told() -> bool:
+            text = (await client.get("/metrics")).text
+            return all(f'rapport_component_ready{{component="{name}"}} {ok}' in text for name, ok in wanted.items())
+
+        wanted = {"fold": "1.0", "sender": "0.0"}
+        await until(told)
 
 
 async def test_a_check_that_hangs_is_an_answer_too() -> None:

@@ -1,0 +1,92 @@
+"""What a fold and its forwarder say of themselves, to /readyz and to /metrics alike: measured once, told twice."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from libs.common.fold.loop import Fold
+from libs.common.log.reader import Gap, Lag, Where
+from libs.common.telemetry import Meter, Totals
+from libs.common.topics import written_by
+from libs.common.web.health import Check, ReaderLag
+
+if TYPE_CHECKING:
+    from libs.common.log.forward import Forwarder
+
+_WAITING = 'SELECT count(*) FROM "{service}".dead_letters WHERE outcome IS NULL'
+
+
+class Gauges:
+    """`check` is what the part's readiness is; each time it sets the metrics too."""
+
+    def __init__(
+        self, meter: Meter, fold: Fold, forwarder: "Forwarder | None", topics: Iterable[str], counted: Totals
+    ) -> None:
+        self._meter = meter
+        self._fold = fold
+        self._forwarder = forwarder
+        self._topics = list(topics)
+        self._counted = counted
+
+    async def check(self) -> Check:
+        """Whether nothing is missing from the log, how far each reader is behind, and what needs a person."""
+        fold, forwarder = self._fold, self._forwarder
+        self._count()
+        readers = [*self._behind("fold", await fold.lag())]
+        self._show_gaps("fold", fold.reader.gaps)
+        self._show_stopped()
+        async with fold.database.connection() as connection:
+            waiting = await connection.fetchval(_WAITING.format(service=fold.service))
+        self._meter.dead_letters_waiting.set(waiting)
+        concerns = tuple(stopped.sentence() for stopped in fold.troubles.stopped.values())
+        if forwarder is not None:
+            forwarding = await forwarder.check()
+            readers += self._behind("forwarder", await forwarder.lag())
+            if not forwarding.ok:
+                return Check(False, forwarding.detail, tuple(readers), concerns)
+        if gaps := fold.reader.gaps:
+            where, gap = next(iter(gaps.items()))
+            detail = (
+                f"records {gap.expected} to {gap.found - 1} of {where} are missing from the log: rewind its forwarder"
+            )
+            return Check(False, detail, tuple(readers), concerns)
+        return Check(True, _letters(waiting), tuple(readers), concerns)
+
+    def _behind(self, reader: str, lags: Mapping[Where, Lag]) -> list[ReaderLag]:
+        for where, lag in lags.items():
+            self._meter.lag(reader, where.topic, where.partition, lag.records, lag.seconds)
+        behind = []
+        for topic in sorted({where.topic for where in lags}):
+            of_topic = [lag for where, lag in lags.items() if where.topic == topic]
+            records, seconds = sum(lag.records for lag in of_topic), max(lag.seconds for lag in of_topic)
+            behind.append(ReaderLag(reader, topic, records, seconds))
+        return behind
+
+    def _show_gaps(self, reader: str, gaps: Mapping[Where, Gap]) -> None:
+        for where in self._fold.wheres:
+            gap = gaps.get(where)
+            missing = gap.found - gap.expected if gap else 0
+            self._meter.missing.labels(reader, where.topic, str(where.partition)).set(missing)
+
+    def _show_stopped(self) -> None:
+        owned = self._fold.ownership.owned
+        for topic in self._topics:
+            self._meter.owned.labels("fold", topic).set(sum(where.topic == topic for where in owned))
+        for where in self._fold.wheres:
+            stopped = where in self._fold.troubles.stopped
+            self._meter.stopped.labels("fold", where.topic, str(where.partition)).set(stopped)
+
+    def _count(self) -> None:
+        fold, meter = self._fold, self._meter
+        label = self._topics[0]
+        self._counted.bring(meter.folded.labels("fold", label), fold.folded)
+        self._counted.bring(meter.dead_letters.labels("fold", label), fold.buried)
+        self._counted.bring(meter.suppressed, getattr(fold.handler, "suppressed", 0))
+        for cause, times in fold.troubles.pauses.items():
+            self._counted.bring(meter.unavailable.labels("fold", cause), times)
+        if self._forwarder is not None:
+            (topic,) = written_by(fold.service)
+            self._counted.bring(meter.forwarded.labels(topic), self._forwarder.forwarded)
+
+
+def _letters(waiting: int) -> str:
+    return f"{waiting:,} dead letter{'s wait' if waiting != 1 else ' waits'}" if waiting else ""
