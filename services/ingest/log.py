@@ -5,7 +5,7 @@ from typing import Protocol
 
 from libs.common.db import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
-from libs.common.log.append import Outgoing, append
+from libs.common.log.append import Outgoing, append_alone
 from libs.common.log.kafka import Producer, check_topics, ensure_topics
 from libs.common.postgres import Postgres
 from libs.common.service import Check
@@ -32,8 +32,7 @@ class PostgresLog:
     async def append(self, records: Sequence[Outgoing]) -> None:
         partitions = self._postgres.settings.partitions
         try:
-            async with self._postgres.database.transaction() as tx:
-                await append(tx, EVENTS, records, partitions)
+            await append_alone(self._postgres.database, EVENTS, records, partitions)
         except UNAVAILABLE as error:
             if is_data_error(error):
                 raise
