@@ -33,6 +33,7 @@ WITH counts AS MATERIALIZED (
 ), moved AS (
   UPDATE log.heads SET next = locked.next + counts.records FROM locked JOIN counts USING (partition)
   WHERE heads.topic = $1 AND heads.partition = locked.partition
+    AND (SELECT count(*) FROM locked) = cardinality($2::smallint[])  -- all or none
   RETURNING heads.partition, locked.next AS first
 )
 """
