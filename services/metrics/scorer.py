@@ -18,7 +18,7 @@ from libs.common.fold.part import FoldPart
 from libs.common.money import exponent
 from libs.common.service import Check
 from libs.common.telemetry import log
-from services.metrics import fits, inputs
+from services.metrics import fits, inputs, scorings
 from services.metrics.domain.causes import Scored
 from services.metrics.domain.scores import BANDS
 from services.metrics.domain.state import Customer
@@ -95,6 +95,7 @@ class Scorer:
             if bodies:
                 applied = await commands.run_many(tx, bodies, key=f"fit {fit.id}", at=fit.created_at)
                 await fits.count_changes(tx, fit.id, sum(bool(each.facts) for each in applied))
+                await scorings.keep(tx, applied)
             failpoint("scorer.appended")
         failpoint("scorer.committed")
         return bool(found)

@@ -6,7 +6,7 @@ import msgspec
 
 from libs.common.db import Tx
 from libs.common.fold import rulebooks
-from libs.common.fold.decider import Applied, Cause
+from libs.common.fold.decider import Applied, Cause, Merged
 from libs.common.news import Happened
 from libs.common.records import Envelope, Fact
 from services.rewards import store
@@ -17,6 +17,7 @@ from services.rewards.domain.merge import absorb
 from services.rewards.domain.programme import Programme
 from services.rewards.domain.rules import Rules, compiled
 from services.rewards.domain.state import Account
+from services.rewards.standings import STANDING, standing
 
 _KEPT = 16  # rulebooks: a replay meets them one after the other
 
@@ -48,6 +49,8 @@ class RewardsDecider:
         return decide(state, cause, rules)
 
     def evolve(self, state: Account, cause: Cause, facts: list[Fact]) -> None:
+        if isinstance(cause.body, Merged):
+            cause.body.noted[STANDING] = standing(state)
         evolve(state, cause, facts)
 
     def absorb(self, survivor: Account, other: Account) -> None:

@@ -16,6 +16,8 @@ from services.rewards.models import standings, tallies
 
 _KEY = ("customer", "kind", "item")
 Item = tuple[str, str]
+#: Under which a merge notes the survivor's standing just after it.
+STANDING = "standing"
 
 
 async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zone: ZoneInfo) -> None:
@@ -27,10 +29,10 @@ async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, 
     old: dict[UUID, Counter[Item]] = {customer: Counter() for customer in now}
     for row in rows:
         old[row["customer"]][row["kind"], row["item"]] = row["count"]
-    new = {customer: _standing(account) for customer, account in now.items()}
+    new = {customer: standing(account) for customer, account in now.items()}
     await _write(tx, old, new)
     changes: Counter[tuple[int, date, str, str]] = Counter()
-    for customer, day, item, change in _changes(applied, old, new, zone):
+    for customer, day, item, change in _changes(applied, old, zone):
         changes[partition_of(str(customer), partitions), day, *item] += change
     if rows_changed := [(*key, changes[key]) for key in sorted(changes) if changes[key]]:
         add = "ON CONFLICT (partition, day, kind, item) DO UPDATE SET count = tallies.count + excluded.count"
@@ -49,31 +51,23 @@ def _concerned(applied: Sequence[Applied[Account]]) -> Iterator[tuple[UUID, Acco
 
 
 def _changes(
-    applied: Sequence[Applied[Account]],
-    old: dict[UUID, Counter[Item]],
-    new: dict[UUID, Counter[Item]],
-    zone: ZoneInfo,
+    applied: Sequence[Applied[Account]], old: dict[UUID, Counter[Item]], zone: ZoneInfo
 ) -> Iterator[tuple[UUID, date, Item, int]]:
     """What changed on which day: what the facts say, and at a merge what was taken over or fell together."""
-    standing = {customer: Counter(items) for customer, items in old.items()}
-    last: dict[UUID, date] = {}
+    held = {customer: Counter(items) for customer, items in old.items()}
     for each in applied:
-        day = each.cause.time.astimezone(zone).date()
-        if isinstance(each.cause.body, Merged) and each.cause.body.other in new:
-            last[each.cause.body.other] = day
-        if each.customer not in new:
-            continue
-        last[each.customer] = day
-        held = standing[each.customer]
-        for stamped in each.facts:
-            for item, change in _said(stamped.fact, held):
-                held[item] += change
-                yield each.customer, day, item, change
-    for customer, items in new.items():
-        held = standing[customer]
-        for item in sorted(items.keys() | held.keys()):
-            if change := items[item] - held[item]:
-                yield customer, last[customer], item, change
+        day, body = each.cause.time.astimezone(zone).date(), each.cause.body
+        if isinstance(body, Merged):
+            for customer, now in ((body.other, Counter[Item]()), (each.customer, body.noted[STANDING])):
+                before, held[customer] = held[customer], Counter(now)
+                for item in sorted(now.keys() | before.keys()):
+                    if change := now[item] - before[item]:
+                        yield customer, day, item, change
+        if each.customer in held:
+            for stamped in each.facts:
+                for item, change in _said(stamped.fact, held[each.customer]):
+                    held[each.customer][item] += change
+                    yield each.customer, day, item, change
 
 
 def _said(fact: object, held: Counter[Item]) -> Iterator[tuple[Item, int]]:
@@ -106,7 +100,8 @@ async def _write(tx: Tx, old: dict[UUID, Counter[Item]], new: dict[UUID, Counter
         await tx.execute(bulk.insert(standings, (*_KEY, "count"), replace), *bulk.transposed(kept))
 
 
-def _standing(account: Account) -> Counter[Item]:
+def standing(account: Account) -> Counter[Item]:
+    """The badges that an account has, and its level."""
     standing = Counter({("badge", badge): held.earned for badge, held in account.badges.items() if held.earned})
     if account.level is not None:
         standing["level", account.level] = 1

@@ -1,6 +1,6 @@
 """A decider: what a service does for one customer, as pure functions over one state."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -38,9 +38,13 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The body of a cause by which a customer has just absorbed the state of `other`."""
+    """The body of a cause by which a customer has just absorbed the state of `other`.
+
+    `noted` is what a service's `evolve` notes of this moment for its own projection, which sees states after the batch.
+    """
 
     other: UUID
+    noted: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,56 @@
+"""What a replay makes of rewards: accounts, the ledger's entries and sums, standings."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db import Tx
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
+from libs.common.settings import Settings
+from services.rewards.decider import RewardsDecider
+from services.rewards.domain.rules import Rules
+from services.rewards.domain.state import Account
+
+_ENTRY = ("customer", "transaction", "account", "points", "kind", "rule", "reason", "order_id", "cause", "origin",
+          "partition", "sequence", "effective_at")  # fmt: skip
+COMPARED = (
+    CUSTOMERS,
+    IDENTIFIERS,
+    Compared("entries", _ENTRY, "customer"),  # not inserted_at
+    Compared("totals", ("partition", "day", "account"), sums=("points",)),
+    Compared("standings", ("customer", "kind", "item", "count"), "customer"),
+    Compared("tallies", ("day", "kind", "item"), sums=("count",)),
+)
+STATE = tuple(each.table for each in COMPARED)
+
+_PAGE = """
+SELECT id, l.state AS now, s.state AS then FROM "{live}".customers l FULL JOIN "{shadow}".customers s USING (id)
+WHERE l.state IS DISTINCT FROM s.state AND ($1::uuid IS NULL OR id > $1) ORDER BY id LIMIT 1000
+"""
+_decoder = msgspec.json.Decoder(Account)
+
+
+def replayable(settings: Settings) -> Replayable[Account, Rules]:
+    """Rewards as a replay sees it."""
+    handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
+    return Replayable("rewards", handler, STATE, COMPARED, differences)
+
+
+async def differences(tx: Tx, live: str, shadow: str) -> AsyncIterator[Change]:
+    """The customers whose points, level or badges would be others."""
+    after: UUID | None = None
+    while rows := await tx.fetch(_PAGE.format(live=live, shadow=shadow), after):
+        after = rows[-1]["id"]
+        for row in rows:
+            now, then = _shown(row["now"]), _shown(row["then"])
+            if now != then:
+                yield Change(row["id"], now, then)
+
+
+def _shown(state: bytes | None) -> dict[str, Any]:
+    account = _decoder.decode(state) if state else Account()
+    badges = {badge: held.earned for badge, held in sorted(account.badges.items()) if held.earned}
+    return {"points": account.balance, "level": account.level, "badges": badges}

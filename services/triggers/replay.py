@@ -1,0 +1,84 @@
+"""What a replay makes of triggers: who opted out, what counts for caps, last events, vocabulary; and what was decided.
+
+Deliveries stand outside: what became of a message is not made again, and nothing is sent.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from libs.common.db import Tx
+from libs.common.facts import MessagesResumed, MessagesStopped
+from libs.common.fold.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
+from libs.common.settings import Settings
+from services.triggers.decider import TriggersHandler
+from services.triggers.domain.rules import Rules
+from services.triggers.domain.state import Recipient
+
+_LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "data")
+#: No attempts: it was withheld when it was decided, and not by a worker later on.
+_DECIDED = "CASE WHEN state = 'withheld' AND attempts = 0 THEN {} END"
+_MESSAGE = ("customer", "id", "hook", "version", "channel", "endpoint", "title", "text", "event", "cause", "depth",
+            "traceparent", "occurred_at", _DECIDED.format("reason"), _DECIDED.format("detail"))  # fmt: skip
+COMPARED = (
+    CUSTOMERS,
+    IDENTIFIERS,
+    Compared("last_events", _LAST, "customer"),  # not folded_at
+    Compared("vocabulary", ("partition", "name", "path", "seen_at")),
+    Compared("deliveries", _MESSAGE, "customer"),
+)
+STATE = ("customers", "identifiers", "last_events", "vocabulary")
+OUTSIDE = ("deliveries",)
+
+_COUNTS = """
+SELECT customer, hook, now, then FROM (
+  SELECT customer, coalesce(h.name, hook::text) AS hook,
+    count(*) FILTER (WHERE live AND decided) AS now, count(*) FILTER (WHERE NOT live AND decided) AS then
+  FROM (
+    SELECT customer, hook, true AS live, state <> 'withheld' OR attempts > 0 AS decided FROM "{live}".deliveries
+    UNION ALL SELECT customer, hook, false, state <> 'withheld' FROM "{shadow}".deliveries
+  ) AS message LEFT JOIN "{live}".hooks AS h ON h.id = hook GROUP BY 1, 2
+) AS counted WHERE customer IN (
+  SELECT customer FROM (
+    SELECT customer, hook, count(*) FROM "{live}".deliveries WHERE state <> 'withheld' OR attempts > 0 GROUP BY 1, 2
+    EXCEPT SELECT customer, hook, count(*) FROM "{shadow}".deliveries WHERE state <> 'withheld' GROUP BY 1, 2
+  ) AS lost
+  UNION SELECT customer FROM (
+    SELECT customer, hook, count(*) FROM "{shadow}".deliveries WHERE state <> 'withheld' GROUP BY 1, 2
+    EXCEPT SELECT customer, hook, count(*) FROM "{live}".deliveries WHERE state <> 'withheld' OR attempts > 0 GROUP BY 1, 2
+  ) AS won
+) ORDER BY customer, hook
+"""
+
+
+def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
+    """Triggers as a replay sees it."""
+    handler = TriggersHandler(settings.partitions, settings.zone)
+    return Replayable(
+        "triggers",
+        handler,
+        STATE,
+        COMPARED,
+        differences,
+        outside=OUTSIDE,
+        kept_in_what_if=frozenset({MessagesStopped.TYPE, MessagesResumed.TYPE}),
+        written=handler.decider.vocabulary.committed,
+    )
+
+
+async def differences(tx: Tx, live: str, shadow: str) -> AsyncIterator[Change]:
+    """The customers who would get more messages of a hook, or fewer; messages by hook, those queued."""
+    customer: UUID | None = None
+    now: dict[str, Any] = {}
+    then: dict[str, Any] = {}
+    for row in await tx.fetch(_COUNTS.format(live=live, shadow=shadow)):
+        if customer is not None and row["customer"] != customer:
+            yield Change(customer, now, then)
+            now, then = {}, {}
+        customer = row["customer"]
+        if row["now"]:
+            now[row["hook"]] = row["now"]
+        if row["then"]:
+            then[row["hook"]] = row["then"]
+    if customer is not None:
+        yield Change(customer, now, then)
