@@ -8,7 +8,7 @@ TESTS ?= tests
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo kafka test check bench clean
+.PHONY: help setup run demo kafka test check bench faults clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ check: $(READY) ## lint, format, types, layers
 
 bench: $(READY) ## throughput and delays, as a table
 	@$(PYTHON) -m tests.bench
+
+faults: $(READY) ## seeded faults under load, checked against a model (SEED=1 RUNS=20 on each log; LOG=postgres, kafka)
+	@$(PYTHON) -m tests.faults --seed $(or $(SEED),1) --runs $(or $(RUNS),20) --log $(if $(filter file,$(origin LOG)),both,$(LOG))
 
 clean: ## remove the environment and caches (data in .rapport stays)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

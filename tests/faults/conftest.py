@@ -1,0 +1,28 @@
+"""A stage on each log, for the few runs that are played with all other tests."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.stage import Stage
+
+
+@pytest.fixture(scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    """The platform with its log in PostgreSQL."""
+    home = Path(tempfile.mkdtemp(prefix="rapport-faults-"))
+    async with Stage(home, "postgres") as running:
+        yield running
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+async def kafka_stage() -> AsyncIterator[Stage]:
+    """The platform with its log in Kafka."""
+    home = Path(tempfile.mkdtemp(prefix="rapport-faults-"))
+    async with Stage(home, "kafka") as running:
+        yield running
+    shutil.rmtree(home, ignore_errors=True)
