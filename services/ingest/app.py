@@ -16,6 +16,7 @@ from services.ingest.commit import GroupCommit
 from services.ingest.door import Door
 from services.ingest.keystore import KeyStore
 from services.ingest.memory import Memory
+from services.ingest.outcomes import Outcomes
 from services.ingest.rejections import Rejections
 from services.ingest.settings import Settings
 from services.ingest.write_keys import WriteKeys
@@ -33,7 +34,9 @@ def create(settings: Settings) -> FastAPI:
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
-    door = Door(keys, commit, rejections, Memory(settings.memory_limit))
+    memory, outcomes = Memory(settings.memory_limit), Outcomes(meter.registry)
+    outcomes.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
+    door = Door(keys, commit, rejections, memory, outcomes)
     hot = events.routes(door)
     app = assemble(
         "ingest",

@@ -50,6 +50,10 @@ class GroupCommit:
         fill = f"{self._queued:,} of {self._queue_limit:,} events wait to be stored"
         return Check(self._queued < self._queue_limit, fill)
 
+    def waiting(self) -> int:
+        """How many events wait to be stored."""
+        return self._queued
+
     async def append(self, records: Sequence[Outgoing]) -> None:
         """Make the records durable, in their order.
 

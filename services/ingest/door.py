@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from libs.common import tracing
-from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow
+from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unavailable
 from libs.common.events import Kind
 from libs.common.telemetry import current_request
 from libs.common.web.limits import Disconnected, read_body, refuse
@@ -21,6 +21,7 @@ from services.ingest.domain.body import Envelope
 from services.ingest.domain.limits import BODY, oversized, plain
 from services.ingest.intake import take_in
 from services.ingest.memory import Memory, Share
+from services.ingest.outcomes import Outcomes
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused, Rejections
 from services.ingest.write_keys import WriteKeys
@@ -34,11 +35,14 @@ _encode = msgspec.json.Encoder().encode
 class Door:
     """Receives events: reads, checks the key, decides on each event, stores, answers."""
 
-    def __init__(self, keys: WriteKeys, commit: GroupCommit, rejections: Rejections, memory: Memory) -> None:
+    def __init__(
+        self, keys: WriteKeys, commit: GroupCommit, rejections: Rejections, memory: Memory, outcomes: Outcomes
+    ) -> None:
         self._keys = keys
         self._commit = commit
         self._rejections = rejections
         self._memory = memory
+        self._outcomes = outcomes
 
     async def receive(self, request: Request, kind: Kind | None) -> Response | None:
         """Answer a request that carries one event of `kind`, or a batch when that is None."""
@@ -50,6 +54,8 @@ class Door:
             return None
         except RapportError as error:
             error.headers = {**error.headers, **cors(headers)}
+            if isinstance(error, Unavailable):
+                self._outcomes.shed(error)
             if isinstance(error, TooLarge | TooSlow):
                 return _Refusal(request.app.state.problems, error)
             raise
@@ -70,6 +76,7 @@ class Door:
         try:
             envelope = _parsed(body, kind)
         except Malformed as error:
+            self._outcomes.malformed()
             await self._note(key, received_at, error, body)
             raise
         grant = await self._keys.grant(chosen(key, envelope.writeKey))
@@ -80,6 +87,7 @@ class Door:
         if intake.records:
             share.take(sum(len(record.value) for record in intake.records))
             await self._commit.append(intake.records)
+        self._outcomes.answered(intake.verdicts, len(intake.refused))
         return _encode({"success": True, "results": intake.verdicts})
 
     async def _note(self, key: str | None, received_at: datetime, error: Malformed, body: bytes) -> None:

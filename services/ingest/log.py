@@ -8,12 +8,14 @@ from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing, append_alone
 from libs.common.log.kafka import Producer, check_topics, ensure_topics
 from libs.common.postgres import Postgres
+from libs.common.seldom import Seldom
 from libs.common.service import Check
 from libs.common.telemetry import log
 from libs.common.topics import EVENTS
 from services.ingest.settings import Settings
 
 logger = log("events")
+_seldom = Seldom()
 
 
 class Log(Protocol):
@@ -69,5 +71,6 @@ class KafkaLog:
 
 def _away(error: Exception) -> Unavailable:
     """What clients are told; the log lines say more."""
-    logger.warning("events cannot be stored", error=f"{type(error).__name__}: {error}")
+    if (times := _seldom.due(type(error))) is not None:
+        logger.warning("events cannot be stored", error=f"{type(error).__name__}: {error}", times=times)
     return Unavailable("the log cannot be written just now: send the events again", retry_after=1)

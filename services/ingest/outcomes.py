@@ -1,0 +1,59 @@
+"""What becomes of events at the door, counted for Prometheus."""
+
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from libs.common import away
+from libs.common.errors import Unavailable
+from services.ingest.intake import Verdict
+
+
+class Outcomes:
+    """Children are looked up once: this is on the way of every request."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        events = Counter(
+            "rapport_ingest_events",
+            "Events answered, by outcome: stored (ok, or with a warning), or rejected.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._ok, self._warning, self._rejected = (events.labels(each) for each in ("ok", "warning", "rejected"))
+        self._shed = Counter(
+            "rapport_ingest_shed",
+            "Requests answered 503: nothing of them may be taken for stored. By cause (`libs.common.away`).",
+            ["cause"],
+            registry=registry,
+        )
+        self._waiting = Gauge("rapport_ingest_waiting_events", "Events that wait to be stored.", registry=registry)
+        self._most = Gauge("rapport_ingest_waiting_limit", "Events that may wait at most.", registry=registry)
+        self._held = Gauge("rapport_ingest_held_bytes", "What all requests together hold.", registry=registry)
+        self._held_most = Gauge("rapport_ingest_held_limit_bytes", "What they may hold at most.", registry=registry)
+        for cause in away.WORDS:  # so that the first one is an increase
+            self._shed.labels(cause)
+
+    def watch(self, waiting: Callable[[], int], most: int, held: Callable[[], int], most_held: int) -> None:
+        """Read these whenever the metrics are read."""
+        self._waiting.set_function(waiting)
+        self._most.set(most)
+        self._held.set_function(held)
+        self._held_most.set(most_held)
+
+    def answered(self, verdicts: Sequence[Verdict], rejected: int) -> None:
+        """The events of one request; all but the rejected ones are in the log."""
+        warned = sum(verdict.status == "warning" for verdict in verdicts)
+        if good := len(verdicts) - warned - rejected:
+            self._ok.inc(good)
+        if warned:
+            self._warning.inc(warned)
+        if rejected:
+            self._rejected.inc(rejected)
+
+    def malformed(self) -> None:
+        """A body that could not be read at all."""
+        self._rejected.inc()
+
+    def shed(self, error: Unavailable) -> None:
+        """A request that could not be stored."""
+        self._shed.labels(away.cause(error)).inc()
