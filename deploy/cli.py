@@ -7,6 +7,8 @@ from pathlib import Path
 
 from deploy.local.errors import LocalError
 
+SERVICES = ("ingest", "profile", "rewards", "triggers", "metrics")
+
 
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
@@ -25,9 +27,12 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--key", type=Path, help="the private key (default: the one in RAPPORT_HOME, made if missing)")
     commands.add_parser("migrate", help="bring the databases that the environment names to the newest schema")
     rewind = commands.add_parser("rewind", help="send a topic's records to Kafka again, from an offset on")
-    rewind.add_argument("service", choices=("profile", "rewards", "triggers", "metrics"), help="who writes the topic")
+    rewind.add_argument("service", choices=SERVICES[1:], help="who writes the topic")
     rewind.add_argument("--to", type=int, required=True, metavar="OFFSET", help="the first record to be sent again")
     rewind.add_argument("--partition", type=int, help="only this one (default: all that are past the offset)")
+    readers = commands.add_parser("readers", help="who reads the log in PostgreSQL, and how far")
+    readers.add_argument("--service", choices=SERVICES, default="profile", help="in whose database (default: profile's)")
+    readers.add_argument("--expire", metavar="READER", help="give up a reader, such as triggers/fold: keep nothing for it")
     commands.add_parser(
         "demo", help="real purchases through the whole platform (--help shows its options)", add_help=False
     )
@@ -71,6 +76,10 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
             from deploy import operators
 
             return operators.rewind(options.service, options.to, options.partition)
+        case "readers":
+            from deploy import operators
+
+            return operators.readers(options.service, options.expire)
         case "demo":
             from deploy.demo import main as demo
 

@@ -36,3 +36,21 @@ def rewind(service: str, to: int, partition: int | None) -> int:
         return lines
 
     return _run("rewind", work())
+
+
+def readers(service: str, expire: str | None) -> int:
+    """List who reads the topics that lie in the service's database, and how far; or give one up."""
+    from libs.common.log import retention
+
+    async def work() -> list[str]:
+        settings = service_settings(service)
+        connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=5, command_timeout=30)
+        try:
+            if expire:
+                await retention.expire(connection, expire)
+                return [f"{expire} is given up: records are not kept for it any more. If it goes on, it is taken back."]
+            return await retention.listed(connection) or ["Nobody has read anything yet."]
+        finally:
+            await connection.close()
+
+    return _run("readers", work())

@@ -27,6 +27,15 @@ class Settings(BaseSettings):
     log: Literal["postgres", "kafka"] = "postgres"
     partitions: int = Field(default=8, ge=1, le=256)
     topic_prefix: str = ""
+    segment_records: int = Field(
+        default=50_000,
+        ge=10,
+        description="offsets in a segment of a topic's table; the journal's has ten times as many",
+    )
+    keep_days: float = Field(
+        default=7, ge=0, description="days that records which every reader has passed stay in PostgreSQL's log"
+    )
+    keep_journal_days: float = Field(default=0, ge=0, description="the same of the journal; 0: for ever")
     kafka_bootstrap: str = "127.0.0.1:9092"
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from libs.common.log.keeping import LogKeeping
 from libs.common.service import Component, assemble
 from libs.common.telemetry import Meter
 from services.ingest import log
@@ -28,7 +29,9 @@ def create(settings: Settings) -> FastAPI:
     postgres = KeyStore(settings, "ingest", meter)
     parts: list[Component] = [postgres]
     storing: log.Log = log.PostgresLog(postgres)
-    if settings.log == "kafka":
+    if settings.log == "postgres":
+        parts.append(LogKeeping("ingest", postgres))
+    else:
         storing = kafka = log.KafkaLog(settings)
         parts.append(kafka)
     keys = WriteKeys(postgres)

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
 from libs.common.fold.routes import dead_letter_routes
+from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.metrics.api import fits, kpis, scores
 from services.metrics.decider import Metrics
@@ -23,4 +24,6 @@ def create(settings: Settings) -> FastAPI:
         kpis.routes(part, settings),
         dead_letter_routes(part),
     ]
-    return assemble("metrics", "Rapport metrics", settings, [part, scorer], routers, meter=part.meter)
+    return assemble(
+        "metrics", "Rapport metrics", settings, [part, LogKeeping("metrics", part), scorer], routers, meter=part.meter
+    )

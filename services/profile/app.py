@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from libs.common.fold.part import FoldPart
 from libs.common.fold.routes import dead_letter_routes
+from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.profile.api.customers import customer_routes
 from services.profile.handler import Profile
@@ -17,4 +18,11 @@ def create(settings: Settings) -> FastAPI:
     part = FoldPart("profile", settings, handler)
     handler.measure(part.meter.registry)
     routers = [customer_routes(part), dead_letter_routes(part)]
-    return assemble("profile", "Rapport: customers", settings, [part, Housekeeping(part)], routers, meter=part.meter)
+    return assemble(
+        "profile",
+        "Rapport: customers",
+        settings,
+        [part, LogKeeping("profile", part), Housekeeping(part)],
+        routers,
+        meter=part.meter,
+    )

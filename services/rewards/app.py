@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
 from libs.common.fold.routes import dead_letter_routes
+from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.rewards.api import customers, ledger, programmes
 from services.rewards.decider import RewardsDecider
@@ -16,4 +17,6 @@ def create(settings: Settings) -> FastAPI:
     handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
     part = FoldPart("rewards", settings, handler)
     routers = [programmes.routes(part), customers.routes(part, handler), ledger.routes(part), dead_letter_routes(part)]
-    return assemble("rewards", "Rapport rewards", settings, [part], routers, meter=part.meter)
+    return assemble(
+        "rewards", "Rapport rewards", settings, [part, LogKeeping("rewards", part)], routers, meter=part.meter
+    )

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import asyncpg
+
 from libs.common.db import Database, Tx
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.partition import partition_of
@@ -53,12 +55,16 @@ async def append(tx: Tx, topic: str, records: Sequence[Outgoing], partitions: in
     """Append `records`, in their order, each to the partition of its key.
 
     Call it last before the commit: it locks the heads of the partitions it writes until then. Does not commit. Raises
-    TooLarge when a record is over 900 KB, Unavailable when the topic has not been set up for so many partitions.
+    TooLarge when a record is over 900 KB, Unavailable when the topic has not been set up for so many partitions, or the
+    segment for their offsets is not there yet (`segments` makes them, ahead).
     """
     if not records:
         return
     placed = _Placed(records, partitions)
-    done = await (_insert if len(records) < COPIED else _copy)(tx, topic, records, placed)
+    try:
+        done = await (_insert if len(records) < COPIED else _copy)(tx, topic, records, placed)
+    except asyncpg.CheckViolationError as error:  # the only check that the log has: that there is a segment
+        raise Unavailable(f"{topic} has no segment for its next offsets yet", retry_after=2) from error
     if not done:
         raise Unavailable(f"{topic} is not set up for {partitions} partitions: run `rapport migrate`")
 

@@ -1,6 +1,7 @@
 """The log's tables, in the schema `log`: the wire between services, which belongs to none of them.
 
-Heads hold the next offset of each partition; a topic's table holds its records. Positions and forwarders' marks are each
+Heads hold the next offset of each partition; a topic's table holds its records, in segments of offsets that are made
+and dropped beside it (`segments`); readers say how far they are, so that what they need is kept. Positions and forwarders' marks are each
 service's own (`libs.common.fold.tables`).
 """
 
@@ -39,7 +40,20 @@ heads = Table(
     Column("partition", SmallInteger, primary_key=True),
     Column("epoch", Integer, nullable=False, server_default="0"),
     Column("next", BigInteger, nullable=False, server_default="0"),
+    Column("heard_until", DateTime(timezone=True)),  # of the journal: all that was received before it is in
     postgresql_with={"fillfactor": 10},
+)
+
+readers = Table(
+    "readers",
+    metadata,
+    Column("reader", Text, nullable=False),  # profile/fold
+    Column("topic", Text, nullable=False),
+    Column("partition", SmallInteger, nullable=False),
+    Column("next", BigInteger, nullable=False),
+    Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expired_at", DateTime(timezone=True)),  # by an operator: nothing is kept for it any more
+    PrimaryKeyConstraint("reader", "topic", "partition"),
 )
 
 
@@ -54,6 +68,7 @@ def _topic(name: str) -> Table:
         Column("appended_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Column("value", LargeBinary, nullable=False),
         PrimaryKeyConstraint("partition", "offset"),
+        postgresql_partition_by='RANGE ("offset")',
     )
     if name == JOURNAL:  # read by customer: their timeline
         Index("journal_by_customer", table.c.key, table.c.time, table.c.partition, table.c.offset)

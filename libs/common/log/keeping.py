@@ -1,0 +1,152 @@
+"""Housekeeping of a service's own topic: segments made ahead and dropped behind, its readers' places told, answers to
+commands forgotten. A component of each service; of its processes one does the work at a time.
+"""
+
+import asyncio
+import contextlib
+from typing import Protocol
+
+import structlog
+from prometheus_client import Gauge
+
+from libs.common.db import UNAVAILABLE, Database, Tx
+from libs.common.errors import Unavailable
+from libs.common.log import retention, segments
+from libs.common.log.retention import Pinned
+from libs.common.settings import Settings
+from libs.common.telemetry import Meter
+from libs.common.topics import read_by, written_by
+from libs.common.web.health import Check
+
+logger = structlog.get_logger()
+
+#: Seconds between looks at the heads; at the fastest measured a segment lasts ten.
+EVERY = 2.0
+#: Every so many rounds readers' places are told, retention is looked after, old answers are forgotten.
+NOTING, RETIRING, FORGETTING = 5, 30, 1800
+#: Any number, the same in all processes.
+LOCK = 7_262_102
+FORGOTTEN = 1000
+#: A statement that would wait for longer lets others pass, and is tried again.
+PATIENCE = "1s"
+#: Answers are kept for as long as a client may reasonably repeat a command, and forgotten so many at a time.
+_FORGET = """
+DELETE FROM "{service}".commands WHERE ctid = ANY(ARRAY(
+  SELECT ctid FROM "{service}".commands WHERE answered_at < now() - interval '30 days' LIMIT $1 FOR UPDATE SKIP LOCKED
+))
+"""
+
+
+class Home(Protocol):
+    """Where the topic's database is: the service's part that opens it. `database` raises Unavailable while it is away."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def meter(self) -> Meter: ...
+
+    @property
+    def database(self) -> Database: ...
+
+
+class LogKeeping:
+    """Keeps the topic that a service writes in this database."""
+
+    name = "log"
+
+    def __init__(self, service: str, home: Home) -> None:
+        self._service = service
+        self._home = home
+        (self.topic,) = written_by(service)
+        self._folds = bool(read_by(service))
+        self._task: asyncio.Task[None] | None = None
+        self._pinned: list[Pinned] = []
+        self._gauge: Gauge | None = None
+
+    async def start(self) -> None:
+        if self._gauge is None:
+            self._gauge = Gauge(
+                "rapport_log_pinned_segments",
+                "Segments of a topic past their time that a reader has not read.",
+                ["topic", "reader"],
+                registry=self._home.meter.registry,
+            )
+        self._task = asyncio.create_task(self._keep(), name="log keeping")
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def check(self) -> Check:
+        """Always ready; who keeps old records from being dropped is named."""
+        return Check(True, "; ".join(str(pinned) for pinned in self._pinned))
+
+    def died(self) -> str:
+        return "the log's housekeeping has ended" if self._task and self._task.done() else ""
+
+    async def round(self, *, note: bool = True, retire: bool = True) -> tuple[list[str], list[str]]:
+        """Make what will be needed; then note and retire, if wanted. The segments made, and those dropped; none of either
+        while another process is at it."""
+        made: list[str] = []
+        dropped: list[str] = []
+        async with self._home.database.connection() as connection:
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK, self.topic):
+                return made, dropped
+            try:
+                await connection.execute(f"SET lock_timeout = '{PATIENCE}'")
+                made = await self._make(connection)
+                if note and self._folds:
+                    await retention.note(connection, self._service, self._home.settings)
+                if retire:
+                    dropped = await self._retire(connection)
+            finally:
+                with contextlib.suppress(*UNAVAILABLE):
+                    await connection.execute("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK, self.topic)
+        return made, dropped
+
+    async def forget(self) -> None:
+        """Forget the answers to commands of over 30 days ago, a thousand a transaction."""
+        status = f"DELETE {FORGOTTEN}"
+        while status == f"DELETE {FORGOTTEN}":
+            async with self._home.database.connection() as connection:
+                status = await connection.execute(_FORGET.format(service=self._service), FORGOTTEN)
+
+    async def _make(self, connection: Tx) -> list[str]:
+        there = await segments.existing(connection, self.topic)
+        heads = [row[0] for row in await connection.fetch("SELECT next FROM log.heads WHERE topic = $1", self.topic)]
+        size = segments.size_of(self.topic, self._home.settings)
+        return await segments.make(connection, self.topic, segments.missing(there, heads, size))
+
+    async def _retire(self, connection: Tx) -> list[str]:
+        leaving = [segment for segment in await segments.existing(connection, self.topic) if segment.leaving]
+        dropped = await segments.drop(connection, self.topic, leaving)  # also what an earlier round left behind
+        retired = await retention.retire(connection, self.topic, self._home.settings)
+        self._tell(retired.pinned)
+        return dropped + await segments.drop(connection, self.topic, retired.due)
+
+    def _tell(self, pinned: list[Pinned]) -> None:
+        for each in pinned:
+            logger.error("a reader keeps old records from being dropped", **each._asdict(), detail=str(each))
+        if self._gauge is not None:
+            for each in self._pinned:
+                self._gauge.labels(each.topic, each.reader).set(0)
+            for each in pinned:
+                self._gauge.labels(each.topic, each.reader).set(each.segments)
+        self._pinned = pinned
+
+    async def _keep(self) -> None:
+        turn = 0
+        while True:
+            try:
+                made, dropped = await self.round(note=turn % NOTING == 0, retire=turn % RETIRING == 0)
+                if dropped:
+                    logger.info("segments dropped", made=made, dropped=dropped)
+                if self._folds and turn % FORGETTING == 0:
+                    await self.forget()
+                turn += 1
+            except (*UNAVAILABLE, Unavailable) as error:
+                logger.warning("the log's housekeeping put off", topic=self.topic, error=repr(error))
+            await asyncio.sleep(EVERY)

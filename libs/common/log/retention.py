@@ -1,0 +1,135 @@
+"""What a topic keeps: a segment goes when it is old enough and every reader has passed it; who holds it up is named."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from libs.common.db import Tx
+from libs.common.errors import NotFound
+from libs.common.log import segments
+from libs.common.log.reader import Where
+from libs.common.log.segments import Segment
+from libs.common.log.tables import SCHEMA
+from libs.common.settings import Settings
+from libs.common.topics import JOURNAL, TOPICS
+
+_NOTE = """
+INSERT INTO log.readers (reader, topic, partition, next)
+SELECT $1 || '/' || reader, topic, partition, next FROM "{service}".positions WHERE reader = ANY($2)
+ON CONFLICT (reader, topic, partition) DO UPDATE SET next = excluded.next, noted_at = now(),
+  expired_at = CASE WHEN excluded.next > readers.next THEN NULL ELSE readers.expired_at END
+"""
+_READERS = "SELECT reader, partition, next, expired_at IS NOT NULL AS expired FROM log.readers WHERE topic = $1"
+_HEADS = "SELECT partition, next FROM log.heads WHERE topic = $1"
+_NEWEST = """
+SELECT max((SELECT appended_at FROM {segment} WHERE partition = at.partition ORDER BY "offset" DESC LIMIT 1))
+FROM unnest($1::smallint[]) AS at(partition)
+"""
+
+
+class Pinned(NamedTuple):
+    """A reader that keeps old segments of a topic from being dropped: how many, and how many records it has not read."""
+
+    reader: str
+    topic: str
+    segments: int
+    records: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reader} has {self.records:,} records of {self.topic} still to read: they are kept, in {self.segments}"
+            f" old segments; start it, or give it up: rapport readers --expire {self.reader}"
+        )
+
+
+class Retired(NamedTuple):
+    """What a round of retention did: the segments that may go, and who holds up others."""
+
+    due: list[Segment]
+    pinned: list[Pinned]
+
+
+async def note(tx: Tx, service: str, settings: Settings) -> None:
+    """Say in the log how far a service's readers are. A reader that was given up and goes on is taken back."""
+    readers = ["fold", "forwarder"] if settings.log == "kafka" else ["fold"]
+    await tx.execute(_NOTE.format(service=service), service, readers)
+
+
+def expected(topic: str, settings: Settings) -> list[str]:
+    """The readers for which a topic is kept even if nothing was ever heard of them."""
+    described = next(each for each in TOPICS if each.name == topic)
+    if settings.log == "kafka":  # others read from Kafka, and may have databases of their own
+        return [f"{described.writer}/forwarder"]
+    return [f"{reader}/fold" for reader in described.readers]
+
+
+async def retire(tx: Tx, topic: str, settings: Settings, now: datetime | None = None) -> Retired:
+    """Which segments of a topic may be dropped now. Changes nothing."""
+    days = settings.keep_journal_days if topic == JOURNAL else settings.keep_days
+    if topic == JOURNAL and not days:
+        return Retired([], [])
+    heads = {Where(topic, row[0]): int(row[1]) for row in await tx.fetch(_HEADS, topic)}
+    there = await segments.existing(tx, topic)
+    size = segments.size_of(topic, settings)
+    before = (now or datetime.now(UTC)) - timedelta(days=days)
+    old = [
+        segment
+        for segment in segments.droppable(there, heads, heads, size)
+        if not (newest := await _newest(tx, segment, heads)) or newest < before
+    ]
+    readers = await _readers(tx, topic, settings, heads)
+    passed = {where: min([each[where] for each in readers.values()], default=heads[where]) for where in heads}
+    due = [segment for segment in segments.droppable(there, heads, passed, size) if segment in old]
+    pinned = []
+    for reader, next in sorted(readers.items()):
+        alone = segments.droppable(there, heads, next, size)
+        if held := [segment for segment in old if segment not in alone]:
+            behind = sum(max(0, head - next[where]) for where, head in heads.items())
+            pinned.append(Pinned(reader, topic, len(held), behind))
+    return Retired(due, pinned)
+
+
+async def _newest(tx: Tx, segment: Segment, heads: Sequence[Where] | dict[Where, int]) -> datetime | None:
+    query = _NEWEST.format(segment=f'{SCHEMA}."{segment.name}"')
+    newest: datetime | None = await tx.fetchval(query, [where.partition for where in heads])
+    return newest
+
+
+async def _readers(tx: Tx, topic: str, settings: Settings, heads: dict[Where, int]) -> dict[str, dict[Where, int]]:
+    """How far each reader is in each partition, without those that were given up."""
+    readers: dict[str, dict[Where, int]] = {reader: {} for reader in expected(topic, settings)}
+    for reader, partition, next, expired in await tx.fetch(_READERS, topic):
+        readers.setdefault(reader, {})[Where(topic, partition)] = (
+            heads.get(Where(topic, partition), 0) if expired else next
+        )
+    return {reader: {where: at.get(where, 0) for where in heads} for reader, at in readers.items()}
+
+
+async def expire(tx: Tx, reader: str) -> None:
+    """Give a reader up: nothing is kept for it any more, until it goes on by itself. Raises NotFound."""
+    topics = [
+        topic.name for topic in TOPICS if reader in (f"{topic.writer}/forwarder", *(f"{r}/fold" for r in topic.readers))
+    ]
+    if not topics:
+        raise NotFound(f"there is no reader {reader}: they are called rewards/fold, rewards/forwarder and so on")
+    await tx.execute(
+        "INSERT INTO log.readers (reader, topic, partition, next, expired_at)"
+        " SELECT $1, topic, partition, 0, now() FROM log.heads WHERE topic = ANY($2)"
+        " ON CONFLICT (reader, topic, partition) DO UPDATE SET expired_at = now()",
+        reader,
+        topics,
+    )
+
+
+async def listed(tx: Tx) -> list[str]:
+    """Each reader of each topic, how far behind it is, and when it was last heard of: a line each."""
+    rows = await tx.fetch(
+        "SELECT r.reader, topic, sum(greatest(h.next - r.next, 0))::bigint AS behind, min(noted_at) AS noted,"
+        " bool_and(expired_at IS NOT NULL) AS expired FROM log.readers r JOIN log.heads h USING (topic, partition)"
+        " GROUP BY r.reader, topic ORDER BY topic, r.reader"
+    )
+    return [
+        f"{row['topic']}: {row['reader']} is {row['behind']:,} records behind, heard of {row['noted']:%Y-%m-%d %H:%M:%S} UTC"
+        + (" (given up)" if row["expired"] else "")
+        for row in rows
+    ]
