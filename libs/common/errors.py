@@ -12,6 +12,7 @@
     ├── TooLarge                  413
     ├── UnsupportedMediaType      415
     ├── TooMany                   429  come back after `retry_after` seconds
+    ├── HeadersTooLarge           431
     └── Unavailable               503  a part that we need is away; come back after `retry_after` seconds
 
 Each carries its HTTP status, a title for the kind, a sentence for a person (`detail`), and is answered as RFC 9457
@@ -101,6 +102,11 @@ class TooLarge(RapportError):
 class UnsupportedMediaType(RapportError):
     status = 415
     title = "Unsupported media type"
+
+
+class HeadersTooLarge(RapportError):
+    status = 431
+    title = "Headers too large"
 
 
 class TooMany(RapportError):

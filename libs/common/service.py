@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ from types import FrameType
 from typing import TypeVar
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from pydantic import ValidationError
 
 from libs.common import tracing
@@ -26,6 +27,8 @@ from libs.common.web.lifecycle import Gate, Lifecycle
 from libs.common.web.limits import Limits
 from libs.common.web.openapi import document
 from libs.common.web.problems import AddMembers, Problems
+from libs.common.web.protocol import Protocol
+from libs.common.web.queries import refuse_unknown
 from libs.common.web.requests import Requests
 
 __all__ = ["Check", "Component", "Lifecycle", "ReaderLag", "Worker", "assemble", "serve"]
@@ -33,6 +36,7 @@ __all__ = ["Check", "Component", "Lifecycle", "ReaderLag", "Worker", "assemble",
 S = TypeVar("S", bound=Settings)
 
 VERSION = "0.1.0"
+_FILES = 65_536
 DESCRIPTION = (
     "Part of Rapport, a customer engagement platform. Errors are RFC 9457 problems whose `detail` says what to do;"
     " lists are `{items, next}`; `{ref}` is a customer's id, `user:ann` or `anon:a1`."
@@ -89,8 +93,8 @@ def assemble(
     app.add_middleware(Gate, lifecycle=lifecycle, problems=problems)
     app.add_middleware(Requests, meter=meter, problems=problems)
     for router in (health.router, *routers):
-        app.include_router(router)
-    document(app)
+        app.include_router(router, dependencies=[Depends(refuse_unknown)])
+    document(app, problem_members)
     return app
 
 
@@ -106,6 +110,7 @@ def serve(name: str, create: Callable[[S], FastAPI], settings_class: type[S]) ->
     except (ValueError, OSError) as error:
         print(f"{name}: {_sentence(name, error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+    _allow_many_connections()
     server = _Server(app, settings)
     server.run()
     tracing.close()
@@ -122,7 +127,7 @@ class _Server(uvicorn.Server):
                 settings.host,
                 settings.port,
                 loop="uvloop",
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 log_config=None,
                 log_level=max(logging.getLevelName(settings.log_level.upper()), logging.WARNING),
@@ -163,6 +168,14 @@ class _Server(uvicorn.Server):
     def _close(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         self._captured_signals.clear()  # it is obeyed, not raised again once all is stopped
+
+
+def _allow_many_connections() -> None:
+    """Many systems begin with 1,024 open files a process, and let it have as many as these by itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _die_with_parent() -> None:

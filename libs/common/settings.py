@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     default_currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
     body_limit: int = Field(default=1_000_000, description="largest REST body in bytes")
     body_seconds: float = Field(default=10, gt=0, description="in which a REST body must have arrived")
+    head_seconds: float = Field(default=10, gt=0, description="in which a request's headers must have arrived")
     drain_seconds: float = Field(
         default=0, ge=0, description="from SIGTERM, when /readyz says so, to the port's closing"
     )

@@ -111,6 +111,7 @@ def _lifecycle(request: Request) -> "Lifecycle":
     return lifecycle
 
 
+_SENTENCES: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 router = APIRouter(tags=["health"])
 
 
@@ -130,7 +131,7 @@ async def livez(request: Request) -> Response:
     return JSONResponse(body, 503 if troubles else 200)
 
 
-@router.get("/readyz", summary="Can it do its work, and how far is it behind?")
+@router.get("/readyz", summary="Can it do its work, and how far is it behind?", responses={200: _SENTENCES})
 @router.get("/healthz", summary="The same as /readyz", include_in_schema=False)
 async def readyz(request: Request, verbose: str | None = None) -> Response:
     """200 when every dependency answers, else 503; `?verbose` for people."""

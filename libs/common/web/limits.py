@@ -13,7 +13,8 @@ from libs.common.web.problems import Problems
 DEPTH = 64
 """The deepest nesting of arrays and objects."""
 
-_LINGER = 2.0  # seconds in which a sender may notice that its body was refused, before the connection is closed
+LINGER = 2.0
+"""Seconds in which a sender may notice that it was refused, before the connection is closed."""
 
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*+"?|[\[\]{}]', re.DOTALL)  # each place matches one way only: linear time
 # an escaped backslash, a whole pair of surrogates, or (group 1) what cannot be stored: NUL, or half a pair
@@ -137,7 +138,7 @@ async def refuse(problems: Problems, error: RapportError, scope: Scope, receive:
             return
         await send({**message, "more_body": True})
         try:
-            async with asyncio.timeout(_LINGER):
+            async with asyncio.timeout(LINGER):
                 while (received := await receive())["type"] == "http.request" and received.get("more_body"):
                     continue
         except TimeoutError:

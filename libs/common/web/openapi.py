@@ -4,9 +4,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from libs.common.web.problems import MEDIA_TYPE
+from libs.common.errors import NotFound
+from libs.common.web.problems import MEDIA_TYPE, AddMembers
 
-_PROBLEM = {
+_PROBLEM: dict[str, Any] = {
     "title": "Problem",
     "description": "RFC 9457. `detail` is a sentence that says what to do; `request_id` is in the logs too.",
     "type": "object",
@@ -30,26 +31,31 @@ _PROBLEM = {
         },
     },
 }
+_TYPES = {bool: "boolean", str: "string", int: "integer"}
 _MEANINGS = {
     "400": "The body cannot be read: it is no JSON, nested too deeply, or carries a NUL.",
     "401": "No token, or one that is not valid.",
     "403": "The token lacks a scope that this needs.",
     "404": "There is no such thing.",
+    "408": "The body did not arrive in time: send it again.",
     "409": "The state says otherwise: a name is taken, a key was used for something else, there is not enough.",
+    "413": "The body is too large.",
+    "415": "The body is not sent as JSON, or is compressed.",
     "422": "Something in the request is wrong: `errors` says where.",
+    "429": "Too many at once: come back after `Retry-After` seconds.",
     "503": "A part that this needs is away: come back after `Retry-After` seconds.",
 }
 
 
-def document(app: FastAPI) -> None:
-    """Give `app`'s OpenAPI page the problems that its routes answer with."""
+def document(app: FastAPI, members: AddMembers | None = None) -> None:
+    """Give `app`'s OpenAPI page the problems that its routes answer with; `members` adds to each (`Problems`)."""
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = made()
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas["Problem"] = _PROBLEM
+            schemas["Problem"] = _problem(members)
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             for path, operations in schema["paths"].items():
@@ -61,22 +67,37 @@ def document(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+def _problem(members: AddMembers | None) -> dict[str, Any]:
+    """The schema, with a service's own members as they are in an example."""
+    if members is None:
+        return _PROBLEM
+    own = members(NotFound("There is nothing here.").problem())
+    described = {name: {"type": _TYPES[type(value)], "examples": [value]} for name, value in own.items()}
+    return {
+        **_PROBLEM,
+        "required": [*_PROBLEM["required"], *own],
+        "properties": {**_PROBLEM["properties"], **described},
+    }
+
+
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
     if not path.startswith("/v1"):
         responses["503"] = {"description": "No: the body says what is missing."}
         return
-    wanted = ["422", "503"]
+    wanted = ["503", *(status for status in responses if status in _MEANINGS)]
+    if "events" not in operation.get("tags", ()):
+        wanted.append("422")
     if "security" in operation:
         wanted += ["401", "403"]
     if "{" in path:
         wanted.append("404")
     if "requestBody" in operation:
-        wanted.append("400")
-    if method != "get" and "security" in operation:
+        wanted += ["400", "408", "413", "415"] if "422" in wanted else ["400", "408"]
+    if method != "get" and "422" in wanted and "security" in operation:
         wanted.append("409")
-    for status in sorted(wanted):
+    for status in sorted(set(wanted)):
         responses[status] = {
             "description": _MEANINGS[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},

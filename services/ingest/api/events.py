@@ -63,7 +63,7 @@ def _add(router: APIRouter, paths: list[str], endpoint: Endpoint, says: str, doc
                 summary=says,
                 description=documented.get("description"),
                 response_model=None,
-                dependencies=[Depends(_KEY)],
+                dependencies=[Depends(_KEY)] if documented else [],
                 include_in_schema=path == paths[0] and not slash,
                 openapi_extra=documented,
             )

@@ -39,7 +39,7 @@ def routes(postgres: Postgres) -> APIRouter:
     """The list of rejected events."""
     router = APIRouter(prefix="/v1/rejected", tags=["sources"])
 
-    @router.get("", summary="Rejected events of the last seven days, the newest first")
+    @router.get("", summary="Rejected events of the last seven days, the newest first", responses={404: {}})
     async def page(
         _: Reader,
         source: Annotated[str | None, Query(description="a source's name; all without it")] = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
 from libs.common.auth import Principal, require
 from libs.common.postgres import Postgres
@@ -65,7 +65,7 @@ class NewKey(_Strict):
 
     model_config = ConfigDict(json_schema_extra={"example": {"expires_in": 31_536_000}})
 
-    expires_in: Annotated[int | None, Field(ge=60, le=315_360_000, description="seconds; null for ever")] = None
+    expires_in: Annotated[StrictInt | None, Field(ge=60, le=315_360_000, description="seconds; null for ever")] = None
 
 
 class Source(BaseModel):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from libs.common.auth import Principal, require
 from libs.common.errors import Invalid
 from libs.common.fold.part import FoldPart
+from libs.common.times import Day
 from services.metrics import fits, inputs
 from services.metrics.api import answers
 from services.metrics.domain import histogram
@@ -31,7 +32,7 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"as_of": "2026-01-31", "currency": "USD"}})
 
-    as_of: date | None = Field(default=None, description="the last day to look at; yesterday by default")
+    as_of: Day | None = Field(default=None, description="the last day to look at; yesterday by default")
     currency: str | None = Field(
         default=None, pattern="^[A-Z]{3}$", description="in which spend is counted; the workspace's by default"
     )
@@ -89,7 +90,7 @@ def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
 
     @router.get("/{id}/holdout", summary="What it predicted beside what happened", response_model=answers.Holdout)
     async def holdout(
-        id: UUID, _: Reader, until: Annotated[date, Query(description="the last day to compare")]
+        id: UUID, _: Reader, until: Annotated[Day, Query(description="the last day to compare")]
     ) -> dict[str, Any]:
         """Purchase days after the fit's `as_of`, up to and including `until`, of the customers who had bought by
         `as_of`: the sum of E[Y(t) | x, t_x, T] over them, and how many there were. Both from what is known today."""

@@ -1,6 +1,6 @@
 """`/v1/kpis` and `/v1/metrics/summary`: key figures, by day, in all, and as a stream."""
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from libs.common.auth import Principal, require
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.part import FoldPart
+from libs.common.times import Day
 from services.metrics import queries
 from services.metrics.api import answers
 from services.metrics.kpis import KPIS, Asked
@@ -48,7 +49,7 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
         "/metrics/summary", summary="Orders, revenue, AOV and repeat rate in all", response_model=answers.Totals
     )
     async def summary(
-        _: Reader, until: Annotated[date | None, Query(description="leave out orders of later days")] = None
+        _: Reader, until: Annotated[Day | None, Query(description="leave out orders of later days")] = None
     ) -> dict[str, Any]:
         """Exact, over all orders received (those up to the day `until`). Revenue is net of refunds; `repeat_rate` is the
         share of customers with orders who ordered on more than one day; the days are the first and the last with an
@@ -75,8 +76,8 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
     async def by_day(
         name: str,
         _: Reader,
-        start: Annotated[date | None, Query(alias="from", description="the first day")] = None,
-        end: Annotated[date | None, Query(alias="to", description="the last day; today by default")] = None,
+        start: Annotated[Day | None, Query(alias="from", description="the first day")] = None,
+        end: Annotated[Day | None, Query(alias="to", description="the last day; today by default")] = None,
         currency: Annotated[str | None, Query(pattern="^[A-Z]{3}$")] = None,
         by: Literal["day"] = "day",
     ) -> dict[str, Any]:

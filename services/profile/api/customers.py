@@ -1,6 +1,5 @@
 """Customers over REST: look up, timeline, list, totals."""
 
-from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,6 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from libs.common.auth import require
 from libs.common.fold.customers import Customers
 from libs.common.fold.part import FoldPart
+from libs.common.times import Day
 from services.profile import queries
 from services.profile.api import answers
 from services.profile.domain.state import Customer
@@ -37,7 +37,7 @@ def customer_routes(part: FoldPart) -> APIRouter:
     )
     async def summary(
         until: Annotated[
-            date | None, Query(description="as it was at the end of this day of the workspace's zone")
+            Day | None, Query(description="as it was at the end of this day of the workspace's zone")
         ] = None,
     ) -> dict[str, Any]:
         async with part.read() as tx:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
 from libs.common.auth import Principal, require
 from libs.common.fold.commands import Commands
@@ -40,7 +40,7 @@ class Adjustment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"points": 50, "reason": "lost parcel"}})
 
-    points: int = Field(ge=-(10**12), le=10**12, examples=[50])
+    points: StrictInt = Field(ge=-(10**12), le=10**12, examples=[50])
     reason: str = Field(min_length=1, max_length=500, examples=["lost parcel"])
 
     @field_validator("points")

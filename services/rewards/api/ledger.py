@@ -1,18 +1,18 @@
 """The ledger as a whole, and what the programme came to."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
 from libs.common.auth import Principal, require
 from libs.common.fold.part import FoldPart
+from libs.common.times import Day
 from services.rewards import queries
 from services.rewards.api import answers
 from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, ISSUANCE, REVERSED
 
 Reader = Annotated[Principal, Depends(require("rewards:read"))]
-Until = Annotated[date | None, Query(description="as it was at the end of this day of the workspace's zone")]
+Until = Annotated[Day | None, Query(description="as it was at the end of this day of the workspace's zone")]
 
 
 def routes(part: FoldPart) -> APIRouter:

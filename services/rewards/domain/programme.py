@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Annotated, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from pydantic.config import JsonDict
 
 from libs.common.cel import MAX_LENGTH, ConditionError, compile_condition
@@ -13,6 +13,7 @@ from libs.common.errors import Invalid
 from libs.common.facts import PointsCredited
 from libs.common.orders import CANCELLED, COMPLETED, REFUNDED
 from libs.common.records import display_name
+from libs.common.times import Moment
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["two-per-euro"])]
 Name = Annotated[str, Field(min_length=1, max_length=120)]
@@ -39,7 +40,7 @@ class Earn(_Strict):
     rounded down, once an order.
     """
 
-    points: int = Field(gt=0, le=1_000_000)
+    points: StrictInt = Field(gt=0, le=1_000_000)
     per: Decimal | None = Field(default=None, ge=Decimal("0.01"), le=1_000_000, decimal_places=4)
     of: str | None = None
 
@@ -58,15 +59,15 @@ class EarningRule(_Identified):
     on: EventName = COMPLETED
     when: When = None
     earn: Earn
-    effective_from: AwareDatetime | None = Field(default=None, description="the first moment at which it holds")
-    effective_to: AwareDatetime | None = Field(default=None, description="the first moment at which it no longer holds")
+    effective_from: Moment | None = Field(default=None, description="the first moment at which it holds")
+    effective_to: Moment | None = Field(default=None, description="the first moment at which it no longer holds")
 
 
 class Level(_Identified):
     """Reached with so many qualifying points: those that rules gave, less those that refunds took back."""
 
     name: Name
-    points: int = Field(ge=0, le=10**12)
+    points: StrictInt = Field(ge=0, le=10**12)
 
 
 class Badge(_Identified):
@@ -75,8 +76,8 @@ class Badge(_Identified):
     name: Name
     on: EventName = COMPLETED
     when: When = None
-    count: int = Field(default=1, ge=1, le=1_000_000)
-    repeatable: bool = False
+    count: StrictInt = Field(default=1, ge=1, le=1_000_000)
+    repeatable: StrictBool = False
 
 
 _EXAMPLE: JsonDict = {

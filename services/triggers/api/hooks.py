@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from libs.common.auth import Principal, require
 from libs.common.db import Tx
@@ -72,7 +72,7 @@ class Messages(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"daily_cap": 3}})
 
-    daily_cap: Annotated[int | None, Field(ge=0, le=10_000)]
+    daily_cap: Annotated[StrictInt | None, Field(ge=0, le=10_000)]
 
 
 def routes(part: FoldPart, addresses: Addresses) -> APIRouter:

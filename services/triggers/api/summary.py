@@ -1,6 +1,5 @@
 """Messages over all customers."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -8,6 +7,7 @@ from pydantic import BaseModel
 
 from libs.common.auth import Principal, require
 from libs.common.fold.part import FoldPart
+from libs.common.times import Day
 from services.triggers import queries
 from services.triggers.settings import Settings
 
@@ -33,7 +33,7 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
     router = APIRouter(prefix="/v1/triggers", tags=["summary"])
 
     @router.get("/summary", summary="Messages sent, seen, failed and withheld, with the reasons")
-    async def summary(_: Annotated[Principal, Depends(require("hooks:read"))], until: date | None = None) -> Summary:
+    async def summary(_: Annotated[Principal, Depends(require("hooks:read"))], until: Day | None = None) -> Summary:
         """`until` counts messages by when the events happened, up to the end of that day in the workspace's zone."""
         async with part.read() as tx:
             return Summary(**await queries.summary(tx, until, settings.zone))

@@ -6,13 +6,14 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from libs.common.auth import Principal, require
 from libs.common.db import Tx
 from libs.common.errors import Invalid
 from libs.common.fold.decider import Cause
 from libs.common.fold.part import FoldPart
+from libs.common.times import Moment
 from services.triggers import hooks, queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.causes import Happened
@@ -43,7 +44,7 @@ class Sample(BaseModel):
     properties: dict[str, Any] = Field(default={}, examples=[{"revenue": 60}])
     traits: dict[str, Any] = {}
     context: dict[str, Any] = {}
-    time: AwareDatetime | None = None
+    time: Moment | None = None
 
 
 class Trial(BaseModel):
@@ -60,7 +61,7 @@ class Trial(BaseModel):
     customer: str | None = Field(default=None, examples=["user:ann"])
     event: Sample | None = None
     traits: dict[str, Any] | None = None
-    version: Version = None
+    version: Annotated[StrictInt | None, Field(ge=1, le=2**31 - 1)] = None
 
 
 class Tried(Answer):

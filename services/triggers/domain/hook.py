@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 from pydantic.config import JsonDict
 
 from libs.common.cel import MAX_LENGTH
@@ -108,7 +108,7 @@ class Action(_Strict):
 class Cap(_Strict):
     """At most `count` messages of the hook to a customer in any `period`, by when the events happened."""
 
-    count: int = Field(ge=1, le=100)
+    count: StrictInt = Field(ge=1, le=100)
     period: Duration
 
 
@@ -118,7 +118,7 @@ class Limits(_Strict):
 
     cap: Cap | None = None
     freshness: Duration = "1h"
-    history: bool = False
+    history: StrictBool = False
 
 
 _EXAMPLE: JsonDict = {
