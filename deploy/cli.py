@@ -31,8 +31,12 @@ def parser() -> argparse.ArgumentParser:
     rewind.add_argument("--to", type=int, required=True, metavar="OFFSET", help="the first record to be sent again")
     rewind.add_argument("--partition", type=int, help="only this one (default: all that are past the offset)")
     readers = commands.add_parser("readers", help="who reads the log in PostgreSQL, and how far")
-    readers.add_argument("--service", choices=SERVICES, default="profile", help="in whose database (default: profile's)")
-    readers.add_argument("--expire", metavar="READER", help="give up a reader, such as triggers/fold: keep nothing for it")
+    readers.add_argument(
+        "--service", choices=SERVICES, default="profile", help="in whose database (default: profile's)"
+    )
+    readers.add_argument(
+        "--expire", metavar="READER", help="give up a reader, such as triggers/fold: keep nothing for it"
+    )
     commands.add_parser(
         "demo", help="real purchases through the whole platform (--help shows its options)", add_help=False
     )
