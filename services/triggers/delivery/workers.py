@@ -19,6 +19,7 @@ from services.triggers import hooks
 from services.triggers.decider import TriggersHandler
 from services.triggers.delivery import rows, schedule
 from services.triggers.delivery.addresses import Addresses
+from services.triggers.delivery.meter import DeliveryMeter
 from services.triggers.delivery.rows import Row, Verdict
 from services.triggers.delivery.webhook import Answer, Letter, Sender, body
 from services.triggers.domain.decide import HISTORY, OPTED_OUT, PAUSED
@@ -55,6 +56,7 @@ class Delivery:
         self._wakers: list[asyncio.Event] = []
         self._recording = asyncio.Semaphore(3)
         self._stopping = asyncio.Event()
+        self._meter = DeliveryMeter(part.meter.registry)
 
     async def start(self) -> None:
         self._sender = Sender(self._addresses, self._seconds)
@@ -79,7 +81,10 @@ class Delivery:
         await self._sender.close()
 
     async def check(self) -> Check:
-        return Check(True)
+        """It goes on whatever happens; says how many messages wait, and measures that for /metrics."""
+        async with self._part.read() as tx:
+            waiting = await self._meter.measure(tx)
+        return Check(True, f"{waiting:,} message{'' if waiting == 1 else 's'} queued")
 
     def died(self) -> str:
         """Which loop has ended that never should."""
@@ -118,15 +123,10 @@ class Delivery:
             leased = await rows.lease(tx, self._owner, "inbox", BATCH, INBOX_LEASE)
         if leased:
             await self._know_versions(leased)
-            began, outcomes = time.time_ns(), dict[UUID, Verdict]()
-
-            def judge(row: Row, states: Iterable[Recipient]) -> Verdict:
-                outcomes[row["id"]] = verdict = self._last_check(row, states) or rows.SENT
-                return verdict
-
-            await self._settle(leased, judge)
+            began = time.time_ns()
+            settled = await self._settle(leased, lambda row, states: self._last_check(row, states) or rows.SENT)
             for row in leased if tracing.active() else ():
-                if verdict := outcomes.get(row["id"]):
+                if verdict := settled.get(row["id"]):
                     tracing.delivered(_place(row), {**_said(row), "rapport.outcome": verdict.state}, began, None)
         return len(leased)
 
@@ -198,23 +198,38 @@ class Delivery:
             return
         async with self._part.tx() as tx:
             await rows.again(tx, self._handler, self._owner, row, pause, answer.error)
+        self._meter.ended(row, "again")
 
-    async def _record(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _record(self, write: Callable[[], Awaitable[object]]) -> None:
         """Write until it succeeds: what was sent must not be sent again only because the database was away."""
         backoff = Backoff()
         while True:
             try:
                 async with self._recording:
-                    return await write()
+                    await write()
+                    return
             except (Unavailable, *UNAVAILABLE) as error:
                 pause = backoff.pause()
                 logger.warning("a delivery cannot be recorded yet", error=repr(error), pause=round(pause, 2))
                 await asyncio.sleep(pause)
 
     # -- both -----------------------------------------------------------------------------------------------------------
-    async def _settle(self, leased: list[Row], judge: Callable[[Row, Iterable[Recipient]], Verdict]) -> None:
+    async def _settle(
+        self, leased: list[Row], judge: Callable[[Row, Iterable[Recipient]], Verdict]
+    ) -> dict[UUID, Verdict]:
+        """Record what became of messages; those whose lease was lost are left out."""
+        verdicts: dict[UUID, Verdict] = {}
+
+        def judged(row: Row, states: Iterable[Recipient]) -> Verdict:
+            verdicts[row["id"]] = verdict = judge(row, states)
+            return verdict
+
         async with self._part.tx() as tx:
-            await rows.settle(tx, self._part.fold, self._handler, self._owner, leased, judge)
+            await rows.settle(tx, self._part.fold, self._handler, self._owner, leased, judged)
+        for row in leased:
+            if verdict := verdicts.get(row["id"]):
+                self._meter.ended(row, verdict.state)
+        return verdicts
 
     def _last_check(self, row: Row, states: Iterable[Recipient]) -> Verdict | None:
         """What withholds a message at the last moment. Freshness is asked by the clock before the first attempt only:
