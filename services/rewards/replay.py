@@ -1,6 +1,6 @@
 """What a replay makes of rewards: accounts, the ledger's entries and sums, standings."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,8 @@ from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
 from libs.common.settings import Settings
 from services.rewards.decider import RewardsDecider
-from services.rewards.domain.rules import Rules
+from services.rewards.domain.programme import Programme, refuse_faulty
+from services.rewards.domain.rules import Rules, compiled
 from services.rewards.domain.state import Account
 
 _ENTRY = ("customer", "transaction", "account", "points", "kind", "rule", "reason", "order_id", "cause", "origin",
@@ -37,6 +38,22 @@ def replayable(settings: Settings) -> Replayable[Account, Rules]:
     """Rewards as a replay sees it."""
     handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
     return Replayable("rewards", handler, STATE, COMPARED, differences)
+
+
+async def rules_with(tx: Tx, content: bytes) -> Callable[[Tx, int], Awaitable[Rules]]:
+    """The rules of a what-if: this programme (JSON) wherever one was in force, or always where none ever was.
+
+    Raises ValueError for what is no programme, and Invalid for a faulty one.
+    """
+    programme = Programme.model_validate_json(content)
+    refuse_faulty(programme)
+    candidate = compiled(programme)
+    published = await tx.fetchval("SELECT count(*) FROM rewards.rulebooks")
+
+    async def rules(tx: Tx, rulebook: int) -> Rules:
+        return candidate if rulebook or not published else Rules()
+
+    return rules
 
 
 async def differences(tx: Tx, live: str, shadow: str) -> AsyncIterator[Change]:

@@ -3,16 +3,24 @@
 Deliveries stand outside: what became of a message is not made again, and nothing is sent.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
 
 from libs.common.db import Tx
 from libs.common.facts import MessagesResumed, MessagesStopped
 from libs.common.fold.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
+from libs.common.ids import derived
 from libs.common.settings import Settings
 from services.triggers.decider import TriggersHandler
-from services.triggers.domain.rules import Rules
+from services.triggers.domain.faults import refuse_faulty
+from services.triggers.domain.hook import Hook
+from services.triggers.domain.rules import Live, Rules
+from services.triggers.domain.rules import Rulebook as Book
+from services.triggers.domain.rules import rules as compiled
 from services.triggers.domain.state import Recipient
 
 _LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "data")
@@ -64,6 +72,33 @@ def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
         kept_in_what_if=frozenset({MessagesStopped.TYPE, MessagesResumed.TYPE}),
         written=handler.decider.vocabulary.committed,
     )
+
+
+async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, int], Awaitable[Rules]]:
+    """The rules of a what-if: this hook (JSON) wherever the one of its name was in force; a new one always.
+
+    Raises ValueError for what is no hook, and Invalid for a faulty one.
+    """
+    hook = Hook.model_validate_json(content)
+    refuse_faulty(hook, lambda address: True)  # nothing is sent
+    known = await tx.fetchval("SELECT id FROM triggers.hooks WHERE name = $1", hook.name)
+    id = str(known or derived("what-if", hook.name))
+    rows = await tx.fetch("SELECT number, content FROM triggers.rulebooks")
+    books = {0: Book(None, []), **{row["number"]: msgspec.json.decode(row["content"], type=Book) for row in rows}}
+    ever = any(live.id == id for book in books.values() for live in book.hooks)
+    made: dict[int, Rules] = {}
+
+    async def rules(tx: Tx, rulebook: int) -> Rules:
+        if rulebook not in made:
+            book = books[rulebook]
+            others = [live for live in book.hooks if live.id != id]
+            if len(others) < len(book.hooks) or not ever:
+                others.append(Live(id, 0, msgspec.Raw(content)))
+            book = msgspec.structs.replace(book, hooks=sorted(others, key=lambda live: live.id))
+            made[rulebook] = compiled(book, zone)
+        return made[rulebook]
+
+    return rules
 
 
 async def differences(tx: Tx, live: str, shadow: str) -> AsyncIterator[Change]:

@@ -32,6 +32,9 @@ BATCH = 500
 class Replay(Generic[S, R]):
     """One replay. `tx` is a connection to the service's database; every method works in the transaction that it is in."""
 
+    #: Whether customers are looked at to whom a record can do nothing, too.
+    everyone = False
+
     def __init__(self, replayable: Replayable[S, R], shadow: Shadow, journal: Journal, tx: Tx) -> None:
         self.replayable = replayable
         self.shadow = shadow
@@ -115,7 +118,7 @@ class Replay(Generic[S, R]):
                 rules[rulebook] = await self.rules(rulebook)
             buried = (partition, record.offset) in self._buried
             read.append((record, rulebook, None if buried else self.read(record, rules[rulebook])))
-        needed = {id for _, _, said in read if said is not None and said.body is not None for id in _needs(said)}
+        needed = {id for _, _, said in read if said and (said.body is not None or self.everyone) for id in _needs(said)}
         rows = await self.handler.customers.load(self._over, needed)
         leaving = [said.customer for _, _, said in read if said and isinstance(said.body, CustomerLeft)]
         due = await self.besides.due(self.tx, rows, records[-1].offset, leaving)
@@ -124,7 +127,9 @@ class Replay(Generic[S, R]):
         for record, rulebook, said in read:
             if said is None:
                 await self.handler.pass_over(self._over, record)
-            elif said.body is not None and not steps.apply(record, said, rulebook):
+            elif said.body is None:
+                steps.pass_over(record, said)
+            elif not steps.apply(record, said, rulebook):
                 break
             taken += 1
         steps.bound.extend((each, said.customer) for _, _, said in read[:taken] if said for each in said.bindings)

@@ -16,6 +16,10 @@ from libs.common.fold.replayable import Replayable
 
 #: Live tables that a fold reads and a shadow has none of.
 READ_ONLY = ("rulebooks",)
+_RIGHTS = """
+SELECT grantee, privilege_type FROM information_schema.role_table_grants
+WHERE table_schema = $1 AND table_name = $2 AND grantee <> current_user AND grantee <> 'PUBLIC'
+"""
 
 
 class Shadow:
@@ -35,6 +39,8 @@ class Shadow:
         for table in self.tables:
             kind = "TABLE" if durable else "UNLOGGED TABLE"
             await tx.execute(f'CREATE {kind} "{self.schema}"."{table}" (LIKE "{self.live}"."{table}" INCLUDING ALL)')
+            for role, right in await tx.fetch(_RIGHTS, self.live, table):
+                await tx.execute(f'GRANT {right} ON "{self.schema}"."{table}" TO "{role}"')
 
     async def drop(self, tx: Tx) -> None:
         await tx.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
@@ -55,8 +61,9 @@ class Shadow:
         raise RuntimeError(f"a replay of {self.live} would touch the live table {table}")
 
     # -- swapping -----------------------------------------------------------------------------------------------------
-    async def begin_versions_at(self, tx: Tx, version: int) -> None:
-        """Count the customers' versions from there: a process that remembers a row must not take a new one for it."""
+    async def lift_versions(self, tx: Tx, version: int) -> None:
+        """Count the customers' versions from there: a process that remembers a row must not take another one for it."""
+        await tx.execute(f'UPDATE "{self.schema}".customers SET version = version + {version}')
         await tx.execute(f'ALTER TABLE "{self.schema}".customers ALTER version SET DEFAULT {version}')
 
     async def swap(self, tx: Tx, tables: Sequence[str]) -> None:

@@ -59,6 +59,12 @@ class Steps(Generic[S, R]):
         self._decide(row, said, body, rulebook, record)
         return True
 
+    def pass_over(self, record: Record, said: Said) -> None:
+        """A record that can do nothing under these rules; what was once decided on it is forgotten."""
+        if (row := self._rows.get(said.customer)) is not None:
+            self.put_back(row, record, said)
+            self._told(row, record, said)
+
     def put_back(self, row: Row[S], record: Record | None = None, said: Said | None = None) -> None:
         """What was done to a customer beside the journal before this record; without one, all."""
         due = self._due.get(row.id, [])
@@ -103,10 +109,9 @@ class Steps(Generic[S, R]):
             self._decide(row, said, said.body, beside.rulebook, record)
 
     def _decide(self, row: Row[S], said: Said, body: object, rulebook: int, record: Record) -> None:
-        replay, before, due = self._replay, row.facts, self._due.get(row.id, [])
-        told = []
-        while due and _follows(due[-1], record.offset, said):
-            told.append(due.pop())
+        replay, before = self._replay, row.facts
+        told = self._told(row, record, said)
+        row.facts = before
         cause = self._handler._cause(said.envelope, body)
         place = f"{record.partition}/{record.offset}/{rulebook}"
         try:
@@ -116,6 +121,14 @@ class Steps(Generic[S, R]):
         self.applied.extend(made)
         replay.compare_facts(told, made)
         row.facts = told[-1].sequence if told else before  # as the log counts them, also where it differs
+
+    def _told(self, row: Row[S], record: Record, said: Said) -> list[Beside]:
+        """The facts that the log has of a record; the row counts them."""
+        due, told = self._due.get(row.id, []), []
+        while due and _follows(due[-1], record.offset, said):
+            told.append(due.pop())
+            row.facts, row.touched = told[-1].sequence, True
+        return told
 
     def _evolve(self, row: Row[S], cause: Cause, facts: list[Stamped]) -> None:
         self._handler.decider.evolve(row.state, cause, [each.fact for each in facts])

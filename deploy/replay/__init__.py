@@ -1,0 +1,1 @@
+"""Replays, rebuilds and what-ifs, as commands."""

@@ -1,0 +1,60 @@
+"""The installation that a command works on: the one that the environment names, else the local one."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+
+from deploy.local.cluster import passwords
+from deploy.local.errors import AlreadyRunning, LocalError
+from deploy.local.place import Place
+from deploy.local.platform import DATABASE
+from deploy.local.postgres import Postgres
+from libs.common.connections import service_settings
+from libs.common.settings import Settings
+
+
+@contextmanager
+def installation() -> Iterator[None]:
+    """Let the environment name the databases: where it names none, the local PostgreSQL of RAPPORT_HOME, which is started
+    for as long as it takes when it does not run. Raises LocalError when there is none."""
+    if any(name.endswith("DATABASE_URL") and name.startswith("RAPPORT_") for name in os.environ):
+        yield
+        return
+    home = Place.load().home
+    if not (home / "postgres" / "data").exists():
+        raise LocalError(f"There is no data in {home}: set RAPPORT_HOME, or RAPPORT_DATABASE_URL.")
+    server = Postgres(home)
+    try:
+        os.environ["RAPPORT_DATABASE_URL"] = server.start(DATABASE)
+    except AlreadyRunning:
+        os.environ["RAPPORT_DATABASE_URL"] = _running(home)
+        yield
+        return
+    print(f"PostgreSQL was started for this, on the data in {home}.", file=sys.stderr)
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+def _running(home: Path) -> str:
+    """The address of the server that another process, `rapport run`, has started."""
+    elsewhere = home / "run" / "postgres-socket"
+    sockets = elsewhere.read_text() if elsewhere.exists() else home / "postgres" / "socket"
+    return f"postgresql://rapport:{quote(passwords(home)['rapport'], safe='')}@/{DATABASE}?host={sockets}"
+
+
+async def settings_of(service: str) -> Settings:
+    """A service's settings, with the number of partitions that its database has."""
+    settings = service_settings(service)
+    connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=10)
+    try:
+        partitions = await connection.fetchval("SELECT partitions FROM log.installation")
+    finally:
+        await connection.close()
+    return settings.model_copy(update={"partitions": partitions})
