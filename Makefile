@@ -8,7 +8,7 @@ TESTS ?= tests
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo kafka test check bench faults clean
+.PHONY: help setup run demo kafka test check replay bench faults clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ check: $(READY) ## lint, format, types, layers
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
 	@echo "check: all good"
+
+replay: $(READY) ## fold the journal again beside the live state, and compare (ARGS="rewards --json"; .venv/bin/rapport replay --help)
+	@$(PYTHON) -m deploy.cli replay $(ARGS)
 
 bench: $(READY) ## throughput and delays, as a table
 	@$(PYTHON) -m tests.bench

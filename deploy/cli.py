@@ -40,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "demo", help="real purchases through the whole platform (--help shows its options)", add_help=False
     )
+    commands.add_parser("replay", help="fold the journal again beside the live state, and compare", add_help=False)
+    commands.add_parser("rebuild", help="make one service's state anew from the journal, and swap it in", add_help=False)
     commands.add_parser("topics", help="the table of topics and record types", add_help=False)
     return top
 
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n."""
     words = list(sys.argv[1:] if argv is None else argv)
     options, rest = parser().parse_known_args(words)
-    if rest and options.command not in ("demo", "topics"):
+    if rest and options.command not in ("demo", "topics", "replay", "rebuild"):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return command(options, rest)
@@ -88,6 +90,14 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
             from deploy.demo import main as demo
 
             return demo.main(rest)
+        case "replay":
+            from deploy.replay import main as replay
+
+            return replay.main(rest)
+        case "rebuild":
+            from deploy.replay import rebuild
+
+            return rebuild.main(rest)
         case _:
             from libs.common import types_table
 
