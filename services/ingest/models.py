@@ -40,6 +40,7 @@ write_keys = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
 )
 
 #: Events refused at the door, for seven days. `body` is cut to 4 KB, `size` is what it was in bytes.

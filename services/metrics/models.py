@@ -21,10 +21,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from libs.common.fold.tables import customer_tables, fold_tables
+from libs.common.tickets import ticket_table
 
 metadata = MetaData(schema="metrics")
 FOLD = fold_tables(metadata)
 CUSTOMERS = customer_tables(metadata)
+tickets = ticket_table(metadata)
 Index("identifiers_by_customer", CUSTOMERS.identifiers.c.customer)
 
 #: What a customer bought on a day of the workspace's zone: completed orders, what is left of them after refunds, and

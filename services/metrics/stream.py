@@ -9,15 +9,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from libs.common.auth import Principal
 from libs.common.db import UNAVAILABLE
-from libs.common.errors import TooMany, Unavailable
+from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
+from libs.common.web.streams import HEARTBEAT, RETRY, Places, over
 from services.metrics import queries
 from services.metrics.settings import Settings
 
-#: Seconds between two looks at the database, and between two signs of life.
+#: Seconds between two looks at the database.
 LOOK = 1.0
-HEARTBEAT = 15.0
 
 
 class Event(NamedTuple):
@@ -33,25 +34,17 @@ class KpiStream:
     def __init__(self, part: FoldPart, settings: Settings) -> None:
         self._part = part
         self._zone = settings.zone
-        self._free = settings.streams
+        self.places = Places(settings.streams, "/v1/metrics/summary")
         self._newest: Event | None = None
         self._looked = 0.0
         self._looking = asyncio.Lock()
 
-    def enter(self) -> None:
-        """Take a place; `leave` gives it back. Raises TooMany when none is free."""
-        if self._free <= 0:
-            raise TooMany("Too many follow the stream just now: come back later, or ask /v1/metrics/summary.", 10)
-        self._free -= 1
-
-    def leave(self) -> None:
-        self._free += 1
-
-    async def follow(self, draining: asyncio.Event, seen: str | None) -> AsyncIterator[bytes]:
-        """Events as bytes until the service drains. `seen` is the id of the last event that the follower has."""
-        yield b"retry: 2000\n\n"
+    async def follow(self, draining: asyncio.Event, who: Principal, seen: str | None) -> AsyncIterator[bytes]:
+        """Events as bytes until the service drains or the follower's token ends. `seen` is the id of the last event that
+        the follower has."""
+        yield b"retry: %d\n\n" % RETRY
         said = time.monotonic()
-        while not draining.is_set():
+        while not draining.is_set() and not over(who):
             try:
                 newest = await self._look()
             except (Unavailable, *UNAVAILABLE):

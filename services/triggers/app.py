@@ -4,11 +4,13 @@ from fastapi import FastAPI
 
 from libs.common.fold.part import FoldPart
 from libs.common.fold.routes import dead_letter_routes
+from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
-from services.triggers.api import customers, hooks, summary, why
+from services.triggers.api import customers, hooks, streams, summary, why
 from services.triggers.decider import TriggersHandler
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.delivery.workers import Delivery
+from services.triggers.inbox import Inboxes
 from services.triggers.settings import Settings
 
 
@@ -18,6 +20,7 @@ def create(settings: Settings) -> FastAPI:
     part = FoldPart("triggers", settings, handler)
     addresses = Addresses(settings.webhook_allow)
     delivery = Delivery(part, handler, addresses, settings)
+    inboxes = Inboxes(part, settings)
     routers = [hooks.routes(part, addresses), why.routes(part, handler), customers.routes(part, handler),
-               summary.routes(part, settings), dead_letter_routes(part)]  # fmt: skip
-    return assemble("triggers", "Rapport triggers", settings, [part, delivery], routers, meter=part.meter)
+               streams.routes(part, handler, inboxes), summary.routes(part, settings), dead_letter_routes(part)]  # fmt: skip
+    return assemble("triggers", "Rapport triggers", settings, [part, LogKeeping("triggers", part), delivery, inboxes], routers, meter=part.meter)

@@ -18,11 +18,13 @@ from sqlalchemy import (
 )
 
 from libs.common.fold.tables import customer_tables, fold_tables
+from libs.common.tickets import ticket_table
 
 metadata = MetaData(schema="triggers")
 
 FOLD = fold_tables(metadata)
 CUSTOMERS = customer_tables(metadata)
+tickets = ticket_table(metadata)
 
 #: One row: what holds for all hooks. Locked first by whoever publishes, so that each rulebook holds all live hooks.
 workspace = Table(
@@ -30,6 +32,7 @@ workspace = Table(
     metadata,
     Column("only", Boolean, primary_key=True, server_default=text("true")),
     Column("daily_cap", Integer),
+    Column("quiet_hours", Text),  # as JSON
 )
 
 #: A hook as it stands. `live_version` stays when it is paused. `secret` signs its webhooks.
@@ -48,6 +51,16 @@ hooks = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
+#: What signed a hook's webhooks before, and signs them too until its time is over.
+old_secrets = Table(
+    "old_secrets",
+    metadata,
+    Column("hook", Uuid, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("valid_until", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("hook", "secret"),
+)
+
 #: One row a version, which never changes but for when it was first published. `content` is the hook as JSON.
 hook_versions = Table(
     "hook_versions",
@@ -63,7 +76,8 @@ hook_versions = Table(
 )
 
 #: Every decision to send or to withhold, and what became of it. `endpoint` is `inbox` or scheme, host and port of a
-#: webhook; `next_at` is when a queued one is due, or until when the worker `lease` has it. Outside the folded state.
+#: webhook; `next_at` is when a queued one is due, or until when the worker `lease` has it; `not_before` the end of the
+#: quiet hours that delayed it, `quiet_hours` those that it is held to (as JSON, with their zone). Outside the folded state.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -89,6 +103,8 @@ deliveries = Table(
     Column("lease", Uuid),
     Column("settled_at", DateTime(timezone=True)),
     Column("seen_at", DateTime(timezone=True)),
+    Column("not_before", DateTime(timezone=True)),
+    Column("quiet_hours", Text),
     PrimaryKeyConstraint("customer", "id"),
 )
 _queued = text("state = 'queued'")

@@ -6,12 +6,16 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from libs.common.db import Tx
 from libs.common.errors import NotFound
 from libs.common.fold.customers import Customers
 from services.triggers.domain.state import Recipient
 
 Row = Mapping[str, Any]
+#: A customer, and the place (sent_at, id, count) behind which somebody follows their inbox.
+Followed = tuple[UUID, tuple[datetime, UUID, int]]
 
 _INBOX = (
     "SELECT d.id, d.hook, h.name AS hook_name, d.title, d.text, d.event, d.occurred_at, d.settled_at AS sent_at, d.seen_at"
@@ -131,3 +135,62 @@ def _total(parts: Any) -> dict[str, Any]:
         for reason, messages in part["withheld"].items():
             total["withheld"][reason] = total["withheld"].get(reason, 0) + messages
     return total
+
+
+# -- streams ------------------------------------------------------------------------------------------------------------
+_SENT = "customer = f.customer AND state = 'sent' AND channel = 'inbox'"
+_FOLLOWED = "unnest($1::int[], $2::uuid[], $3::timestamptz[], $4::uuid[]) AS f(number, customer, at, id)"
+
+
+async def newest(tx: Tx, customer: UUID) -> Row | None:
+    """The newest message of an inbox, and how many there are."""
+    row: Row | None = await tx.fetchrow(
+        "SELECT settled_at AS sent_at, id, count(*) OVER () AS count FROM triggers.deliveries"
+        " WHERE customer = $1 AND state = 'sent' AND channel = 'inbox' ORDER BY settled_at DESC, id DESC LIMIT 1",
+        customer,
+    )
+    return row
+
+
+async def come(tx: Tx, followed: Sequence[Followed], limit: int) -> dict[int, list[Row]]:
+    """For each (customer, place) the messages behind it in their order, at most `limit`; by its number."""
+    found: dict[int, list[Row]] = {}
+    for row in await tx.fetch(
+        f"SELECT f.number, h.name AS hook_name, d.* FROM {_FOLLOWED} CROSS JOIN LATERAL ("
+        " SELECT id, hook, title, text, event, occurred_at, settled_at AS sent_at, seen_at FROM triggers.deliveries"
+        f" WHERE {_SENT} AND (settled_at, id) > (f.at, f.id) ORDER BY settled_at, id LIMIT $5"
+        ") AS d JOIN triggers.hooks AS h ON h.id = d.hook ORDER BY f.number, d.sent_at, d.id",
+        *_columns(followed),
+        limit,
+    ):
+        found.setdefault(row["number"], []).append(row)
+    return found
+
+
+async def before(tx: Tx, followed: Sequence[Followed]) -> list[int]:
+    """How many messages lie up to each place."""
+    rows = await tx.fetch(
+        f"SELECT (SELECT count(*) FROM triggers.deliveries WHERE {_SENT} AND (settled_at, id) <= (f.at, f.id)) AS count"
+        f" FROM {_FOLLOWED} ORDER BY f.number",
+        *_columns(followed),
+    )
+    return [row["count"] for row in rows]
+
+
+async def survivors(tx: Tx, customers: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Into whom those of the customers went who left."""
+    rows = await tx.fetch(
+        "SELECT id, went_into FROM triggers.customers WHERE id = ANY($1::uuid[]) AND went_into IS NOT NULL", customers
+    )
+    return {row["id"]: row["went_into"] for row in rows}
+
+
+def message_json(row: Row) -> bytes:
+    """A message of an inbox as JSON, as the route of the inbox answers it."""
+    names = ("id", "hook", "hook_name", "title", "text", "event", "occurred_at", "sent_at", "seen_at")
+    return msgspec.json.encode({name: row[name] for name in names}, enc_hook=str)
+
+
+def _columns(followed: Sequence[Followed]) -> tuple[list[Any], ...]:
+    return (list(range(len(followed))), [customer for customer, _ in followed],
+            [place[0] for _, place in followed], [place[1] for _, place in followed])  # fmt: skip

@@ -29,3 +29,4 @@ class Settings(settings.Settings):
     webhook_concurrency: int = Field(
         default=4, ge=1, le=100, description="webhooks under way at once to one endpoint, from this process"
     )
+    inbox_streams: int = Field(default=256, ge=1, description="how many may follow an inbox at a time, in this process")

@@ -18,8 +18,8 @@ from libs.common.auth import SCOPES, generate_keys
 from libs.common.schema import SERVICES
 
 HEALTH = {"/livez", "/readyz"}
-#: What SDKs ask in Segment's own form, and the stream of server-sent events, whose description says what it sends.
-FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream"}
+#: What SDKs ask in Segment's own form, and streams of server-sent events, whose description says what they send.
+FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream"}
 
 
 class Operation(NamedTuple):

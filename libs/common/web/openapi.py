@@ -39,10 +39,11 @@ _MEANINGS = {
     "404": "There is no such thing.",
     "408": "The body did not arrive in time: send it again.",
     "409": "The state says otherwise: a name is taken, a key was used for something else, there is not enough.",
+    "412": "Somebody has changed it since the state that `If-Match` names: read it again.",
     "413": "The body is too large.",
     "415": "The body is not sent as JSON, or is compressed.",
     "422": "Something in the request is wrong: `errors` says where.",
-    "429": "Too many at once: come back after `Retry-After` seconds.",
+    "429": "Too many at a time: come back after `Retry-After` seconds.",
     "503": "A part that this needs is away: come back after `Retry-After` seconds.",
 }
 

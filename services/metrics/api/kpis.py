@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from libs.common.auth import Principal, require
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.part import FoldPart
 from libs.common.times import Day
+from libs.common.web.streams import ANSWERS, Followed, Ticket, Tickets
 from services.metrics import queries
 from services.metrics.api import answers
 from services.metrics.kpis import KPIS, Asked
@@ -24,26 +24,11 @@ LONGEST = 3660
 _DEFINITIONS = "\n".join(f"- `{name}`: {kpi.definition}" for name, kpi in KPIS.items())
 
 
-class _Followed(StreamingResponse):
-    """A stream that gives its place back however it ends."""
-
-    def __init__(self, stream: KpiStream, request: Request, seen: str | None) -> None:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        content = stream.follow(request.app.state.lifecycle.draining, seen)
-        super().__init__(content, headers=headers, media_type="text/event-stream")
-        self._stream = stream
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._stream.leave()
-
-
 def routes(part: FoldPart, settings: Settings) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["key figures"])
     zone = settings.zone
     stream = KpiStream(part, settings)
+    tickets = Tickets(part, "metrics", "kpis", "metrics:read")
 
     @router.get(
         "/metrics/summary", summary="Orders, revenue, AOV and repeat rate in all", response_model=answers.Totals
@@ -58,14 +43,29 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
             totals = await queries.totals(tx, until)
         return {**queries.jsonable(totals), "timezone": zone.key}
 
-    @router.get("/kpis/stream", summary="The totals as server-sent events", response_class=StreamingResponse)
+    @router.get(
+        "/kpis/stream",
+        summary="The totals as server-sent events",
+        response_class=StreamingResponse,
+        responses=ANSWERS,
+    )
     async def follow(
-        _: Reader, request: Request, last_event_id: Annotated[str | None, Header()] = None
+        who: Annotated[Principal, Depends(tickets.reader())],
+        request: Request,
+        last_event_id: Annotated[str | None, Header(max_length=100)] = None,
     ) -> StreamingResponse:
         """An event `totals` (the summary with `active_today`) at once and whenever it changes, at most every second; a
-        comment every 15 seconds. Ends when the service stops: connect again. 429 when too many follow."""
-        stream.enter()
-        return _Followed(stream, request, last_event_id)
+        comment every 15 seconds. Ends when the service stops, or the token does: connect again. 429 when too many follow."""
+        return Followed(stream.places, stream.follow(request.app.state.lifecycle.draining, who, last_event_id))
+
+    @router.post(
+        "/kpis/stream/tickets",
+        status_code=201,
+        summary="A ticket for a browser, which opens the stream once, within a minute",
+        responses={429: ANSWERS[429]},
+    )
+    async def ticket(who: Reader) -> Ticket:
+        return await tickets.issue(who)
 
     @router.get(
         "/kpis/{name}",

@@ -1,0 +1,199 @@
+"""Inboxes as streams: messages as they come to those who follow, one look at the database for all of a process."""
+
+import asyncio
+import base64
+import binascii
+import struct
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from libs.common.auth import Principal
+from libs.common.db import UNAVAILABLE, Tx
+from libs.common.errors import Invalid, Unavailable
+from libs.common.fold.part import FoldPart
+from libs.common.service import Check
+from libs.common.telemetry import log
+from libs.common.web.streams import HEARTBEAT, RETRY, Places, over
+from services.triggers import queries
+from services.triggers.queries import Row
+from services.triggers.settings import Settings
+
+logger = log("inbox streams")
+
+LOOK = 0.25
+"""Seconds between two looks, while anybody follows."""
+RECOUNT = 20
+"""Looks between two counts of what lies before a follower's place."""
+PAGE = 50
+PATIENCE = 1.0
+"""Seconds in which a silent stream notices that it should end."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Place(NamedTuple):
+    """Where a follower is in an inbox: behind the message `id`, which came `at`, as the `ordinal`th."""
+
+    at: datetime
+    id: UUID
+    ordinal: int
+
+    def __str__(self) -> str:
+        """What a browser sends back as `Last-Event-ID`."""
+        microseconds = (self.at - _EPOCH) // timedelta(microseconds=1)
+        return base64.urlsafe_b64encode(struct.pack(">q16sI", microseconds, self.id.bytes, self.ordinal)).decode()
+
+    @classmethod
+    def read(cls, text: str) -> "Place":
+        """The place that an event's id means. Raises Invalid."""
+        try:
+            microseconds, id, ordinal = struct.unpack(">q16sI", base64.urlsafe_b64decode(text))
+            return cls(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id), ordinal)
+        except (binascii.Error, struct.error, ValueError, OverflowError) as error:
+            raise Invalid("The Last-Event-ID is none of this stream's: leave it out, and read the inbox.") from error
+
+
+START = Place(_EPOCH, UUID(int=0), 0)
+
+
+class Follower:
+    """Somebody who follows an inbox. `come` are messages that they have not been given yet; `changed` says that some came
+    before their place, as those of another customer do by a merge; `counted` that this was looked for."""
+
+    def __init__(self, customer: UUID, place: Place) -> None:
+        self.customer = customer
+        self.place = place
+        self.come: list[Row] = []
+        self.changed = False
+        self.counted = False
+        self.woken = asyncio.Event()
+
+
+class Inboxes:
+    """A component that looks what has come, for all followers at once."""
+
+    name = "inbox streams"
+
+    def __init__(self, part: FoldPart, settings: Settings) -> None:
+        self._part = part
+        self._followers: set[Follower] = set()
+        self._wanted = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.places = Places(settings.inbox_streams, "/v1/customers/{ref}/inbox")
+
+    async def start(self) -> None:
+        self._stopping = False
+        self._looking = asyncio.create_task(self._look_for_ever(), name="inbox streams")
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def check(self) -> Check:
+        return Check(True, f"{len(self._followers)} followed" if self._followers else "")
+
+    def died(self) -> str:
+        """The look must never end by itself."""
+        ended = self._looking is not None and self._looking.done() and not self._stopping
+        return "inboxes are not looked at any more" if ended else ""
+
+    async def begin(self, tx: Tx, customer: UUID, last: str | None) -> Follower:
+        """Who follows from behind the event `last`, or from now on. Raises Invalid for a `last` that is none."""
+        place = Place.read(last) if last else await _newest(tx, customer)
+        return Follower(customer, place)
+
+    async def follow(self, follower: Follower, who: Principal, draining: asyncio.Event) -> AsyncIterator[bytes]:
+        """Events as bytes, until the service drains or the token of `who` ends: `ready`, `message`, `changed`."""
+        self._followers.add(follower)
+        self._wanted.set()
+        try:
+            yield b"retry: %d\n\n" % RETRY + _event("ready", follower.place, b"{}")
+            quiet = 0.0
+            while not draining.is_set() and not over(who):
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        await follower.woken.wait()
+                except TimeoutError:
+                    quiet += PATIENCE
+                    if quiet >= HEARTBEAT:
+                        yield b": still here\n\n"
+                        quiet = 0.0
+                    continue
+                quiet = 0.0
+                async for event in self._told(follower):
+                    yield event
+        finally:
+            self._followers.discard(follower)
+
+    async def _told(self, follower: Follower) -> AsyncIterator[bytes]:
+        if follower.changed:
+            follower.changed = False
+            yield _event("changed", follower.place, b"{}")
+        for row in follower.come:
+            follower.place = Place(row["sent_at"], row["id"], follower.place.ordinal + 1)
+            yield _event("message", follower.place, queries.message_json(row))
+        follower.come = []
+        follower.woken.clear()
+
+    async def _look_for_ever(self) -> None:
+        looks = 0
+        while True:
+            if not self._followers:
+                self._wanted.clear()
+                await self._wanted.wait()
+            looks += 1
+            try:
+                async with asyncio.timeout(5):
+                    await self._look(recount=looks % RECOUNT == 0)
+            except (Unavailable, *UNAVAILABLE) as error:
+                logger.warning("inboxes cannot be looked at just now", error=repr(error))
+                await asyncio.sleep(1)
+            await asyncio.sleep(LOOK)
+
+    async def _look(self, recount: bool) -> None:
+        """What has come for those who have been given everything so far; who is slow is looked at again later."""
+        waiting: dict[tuple[UUID, Place], list[Follower]] = defaultdict(list)
+        for follower in self._followers:
+            if not follower.woken.is_set():
+                waiting[follower.customer, follower.place].append(follower)
+        if not waiting:
+            return
+        asked = list(waiting)
+        async with self._part.read() as tx:
+            moved = await queries.survivors(tx, [customer for customer, _ in asked])
+            come = await queries.come(tx, asked, PAGE)
+            if any(not each.counted for followers in waiting.values() for each in followers):
+                recount = True
+            before = await queries.before(tx, asked) if recount else []
+        for number, count in enumerate(before):
+            _recounted(waiting[asked[number]], count)
+        for (customer, _), followers in waiting.items():
+            for follower in followers:
+                follower.customer = moved.get(customer, customer)
+        for number, rows in come.items():
+            for follower in waiting[asked[number]]:
+                follower.come = rows
+                follower.woken.set()
+
+
+def _recounted(followers: Iterable[Follower], count: int) -> None:
+    for follower in followers:
+        follower.counted = True
+        if follower.place.ordinal != count:
+            follower.place = follower.place._replace(ordinal=count)
+            follower.changed = True
+            follower.woken.set()
+
+
+async def _newest(tx: Tx, customer: UUID) -> Place:
+    row = await queries.newest(tx, customer)
+    return START if row is None else Place(row["sent_at"], row["id"], row["count"])
+
+
+def _event(name: str, place: Place, data: bytes) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(place).encode(), name.encode(), data)
