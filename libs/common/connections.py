@@ -1,14 +1,15 @@
 """What the services' settings, taken together, ask of PostgreSQL: how many connections at most.
 
-Each process has its pool; one with a fold has a reader's pool and the session that holds its partitions beside it, and
-with Kafka the same again for its forwarder.
+Each process has its pool; one with a fold has beside it the fold's pool, a reader's, a session that listens and one that
+holds its partitions, and with Kafka the last three again for its forwarder.
 """
 
 import importlib
 from collections.abc import Mapping
 from typing import cast
 
-from libs.common.log.postgres import CONNECTIONS
+from libs.common.fold import part
+from libs.common.log.postgres import CONNECTIONS, LISTENING
 from libs.common.schema import SERVICES
 from libs.common.settings import Settings
 from libs.common.topics import read_by
@@ -24,8 +25,10 @@ def service_settings(service: str) -> Settings:
 
 def at_most(service: str, settings: Settings) -> int:
     """How many connections one process of a service may hold."""
-    readers = 0 if not read_by(service) else 2 if settings.log == "kafka" else 1
-    return settings.pool_size + readers * (CONNECTIONS + SESSION)
+    if not read_by(service):
+        return settings.pool_size
+    readers = 2 if settings.log == "kafka" else 1
+    return settings.pool_size + part.CONNECTIONS + readers * (CONNECTIONS + LISTENING + SESSION)
 
 
 def summary(settings: Mapping[str, Settings] | None = None) -> str:

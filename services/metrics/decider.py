@@ -9,7 +9,6 @@ from libs.common import orders
 from libs.common.db import Tx
 from libs.common.events import TYPES
 from libs.common.fold.decider import Applied, Cause
-from libs.common.log.partition import partition_of
 from libs.common.money import currency_code
 from libs.common.records import Envelope, Fact
 from services.metrics import store
@@ -63,9 +62,7 @@ class Metrics:
     async def project(self, tx: Tx, applied: list[Applied[Customer]]) -> None:
         """Write purchases, activity and scores of the batch's customers, and what they change in the shared totals."""
         if applied:
-            # All customers of a batch of the journal lie in one partition; scores, which don't, move no shared row.
-            partition = partition_of(str(applied[0].customer), self._partitions)
-            await store.project(tx, applied, partition)
+            await store.project(tx, applied, self._partitions)
 
 
 def _ordered(envelope: Envelope, day: date) -> Ordered:

@@ -5,38 +5,44 @@ in their key. All statements take their rows in the order of their keys, so that
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
 from libs.common import bulk
 from libs.common.db import Tx
 from libs.common.fold.decider import Applied, Merged
+from libs.common.log.partition import partition_of
 from services.metrics.domain.book import Book, Key, Line, book, moves
 from services.metrics.domain.causes import PURCHASES, Active, Cancelled, Scored
-from services.metrics.domain.histogram import Cell
 from services.metrics.domain.state import Customer
 from services.metrics.models import active_days, active_totals, days, histogram, purchase_days, scores
 
+Lane = Callable[[UUID], int]
 _LINE = ("orders", "net_minor", "refunded_minor")
 
 
-async def project(tx: Tx, applied: list[Applied[Customer]], partition: int) -> None:
+async def project(tx: Tx, applied: list[Applied[Customer]], partitions: int) -> None:
     """Everything that the batch changes. Does not commit."""
     went = {a.cause.body.other: a.customer for a in applied if isinstance(a.cause.body, Merged)}
+
+    def lane(customer: UUID) -> int:
+        """In which partition's totals a customer counts; what a merge moves is counted in the survivor's."""
+        return partition_of(str(_survivor(customer, went)), partitions)
+
     states = {a.customer: a.state for a in applied if a.customer not in went}
     bought = {a.customer for a in applied if isinstance(a.cause.body, (*PURCHASES, Merged))}
     if bought or went:
         books = {id: book(states[id].purchases) for id in bought - went.keys()}
-        await _purchases(tx, {**books, **{other: {} for other in went}}, partition)
+        await _purchases(tx, {**books, **{other: {} for other in went}}, lane)
     marks = {(a.customer, a.cause.body.day) for a in applied if isinstance(a.cause.body, (*PURCHASES, Active))}
-    await _activity(tx, marks, went, partition)
+    await _activity(tx, marks, went, lane)
     scored = {a.customer for a in applied if isinstance(a.cause.body, (Scored, Merged, Cancelled))} - went.keys()
     if scored or went:
         await _scores(tx, {**{id: states[id].score for id in scored}, **dict.fromkeys(went)})
 
 
-async def _purchases(tx: Tx, after: Mapping[UUID, Book], partition: int) -> None:
+async def _purchases(tx: Tx, after: Mapping[UUID, Book], lane: Lane) -> None:
     before: dict[UUID, Book] = {id: {} for id in after}
     for row in await tx.fetch(
         "SELECT customer, day, currency, orders, net_minor, refunded_minor FROM metrics.purchase_days"
@@ -64,13 +70,19 @@ async def _purchases(tx: Tx, after: Mapping[UUID, Book], partition: int) -> None
             " net_minor = excluded.net_minor, refunded_minor = excluded.refunded_minor",
         )
         await tx.execute(statement, *bulk.transposed(rows))
-    moved = moves((before[id], after[id]) for id in changed)
-    await _move_days(tx, moved.days, partition)
-    await _move_cells(tx, moved.cells, partition)
+    by_lane: dict[int, list[tuple[Book, Book]]] = {}
+    for id in changed:
+        by_lane.setdefault(lane(id), []).append((before[id], after[id]))
+    moved = {partition: moves(changes) for partition, changes in by_lane.items()}
+    await _move_days(
+        tx, sorted((*key, partition, *line) for partition, m in moved.items() for key, line in m.days.items())
+    )
+    cells = [(partition, c.first, c.span, c.x, n) for partition, m in moved.items() for c, n in m.cells.items()]
+    await _move_cells(tx, sorted(cells))
 
 
-async def _move_days(tx: Tx, changes: Mapping[Key, Line], partition: int) -> None:
-    if not changes:
+async def _move_days(tx: Tx, rows: Sequence[tuple[object, ...]]) -> None:
+    if not rows:
         return
     added = ", ".join(f"{name} = days.{name} + excluded.{name}" for name in _LINE)
     statement = bulk.insert(
@@ -78,14 +90,12 @@ async def _move_days(tx: Tx, changes: Mapping[Key, Line], partition: int) -> Non
         ("day", "currency", "partition", *_LINE),
         f"ON CONFLICT (day, currency, partition) DO UPDATE SET {added}",
     )
-    rows = [(*key, partition, *line) for key, line in sorted(changes.items())]
     await tx.execute(statement, *bulk.transposed(rows))
 
 
-async def _move_cells(tx: Tx, changes: Counter[Cell], partition: int) -> None:
-    if not changes:
+async def _move_cells(tx: Tx, rows: Sequence[tuple[int, date, int, int, int]]) -> None:
+    if not rows:
         return
-    rows = sorted((partition, cell.first, cell.span, cell.x, n) for cell, n in changes.items())
     statement = bulk.insert(
         histogram,
         ("partition", "first", "span", "x", "n"),
@@ -101,20 +111,20 @@ async def _move_cells(tx: Tx, changes: Counter[Cell], partition: int) -> None:
         )
 
 
-async def _activity(tx: Tx, marks: set[tuple[UUID, date]], went: Mapping[UUID, UUID], partition: int) -> None:
-    changes: Counter[date] = Counter()
+async def _activity(tx: Tx, marks: set[tuple[UUID, date]], went: Mapping[UUID, UUID], lane: Lane) -> None:
+    changes: Counter[tuple[date, int]] = Counter()
     if went:
         moving = await tx.fetch(
             "DELETE FROM metrics.active_days WHERE customer = ANY($1::uuid[]) RETURNING customer, day", sorted(went)
         )
-        changes.subtract(row[1] for row in moving)
+        changes.subtract((row[1], lane(row[0])) for row in moving)
         marks = {*marks, *((row[0], row[1]) for row in moving)}
     if not marks:
         return
-    statement = bulk.insert(active_days, ("customer", "day"), "ON CONFLICT DO NOTHING RETURNING day")
+    statement = bulk.insert(active_days, ("customer", "day"), "ON CONFLICT DO NOTHING RETURNING day, customer")
     rows = sorted({(_survivor(customer, went), day) for customer, day in marks})
-    changes.update(row[0] for row in await tx.fetch(statement, *bulk.transposed(rows)))
-    if totals := [(day, partition, change) for day, change in sorted(changes.items()) if change]:
+    changes.update((row[0], lane(row[1])) for row in await tx.fetch(statement, *bulk.transposed(rows)))
+    if totals := [(*key, change) for key, change in sorted(changes.items()) if change]:
         added = bulk.insert(
             active_totals,
             ("day", "partition", "customers"),

@@ -1,6 +1,8 @@
 """Profile's part of the fold: events and facts in, the journal out."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, tzinfo
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -16,7 +18,27 @@ from libs.common.records import spliced
 from libs.common.topics import EVENTS
 from services.profile import store, weeks
 from services.profile.batch import Batch
-from services.profile.domain.events import require_splice
+from services.profile.domain.events import Brought, require_splice
+from services.profile.domain.identity import People
+
+
+class Said(NamedTuple):
+    """A fact: it changes nothing here, and is journalled as news of its subject, or of whom that one went into."""
+
+    record: Record
+    envelope: records.Envelope
+    subject: UUID
+
+    @classmethod
+    def read(cls, record: Record) -> "Said":
+        """Raises ValueError or msgspec.DecodeError when it is none."""
+        envelope = records.decode(record.value)
+        require_splice(record.value, envelope)
+        return cls(record, envelope, UUID(record.key))
+
+    def journalled(self, people: People) -> Outgoing:
+        person = people.by_id[people.survivors[self.subject]]
+        return Outgoing(str(person.id), spliced(self.record.value, person.snapshot()), self.envelope.time)
 
 
 class Profile:
@@ -33,44 +55,32 @@ class Profile:
             "rapport_duplicates", "Events dropped because they had come before.", ["source"], registry=registry
         )
 
-    async def apply(self, tx: Tx, work: Work) -> Outcome:
-        """One batch, in the transaction given. Does not commit."""
-        await store.by_index(tx)
-        return await (self._events if work.where.topic == EVENTS else self._facts)(tx, work)
+    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+        """Batches of events and of facts, in the transaction given: drop duplicates, find or make the customers, journal,
+        save. Does not commit.
 
-    async def pass_over(self, tx: Tx, record: Record) -> None:
-        """Nothing: what profile could not take concerns nobody yet."""
-
-    async def _facts(self, tx: Tx, work: Work) -> Outcome:
-        """Facts change nothing here: they are journalled as news of the customer, or of whom that one went into."""
-        envelopes = [records.decode(record.value) for record in work.records]
-        for record, envelope in zip(work.records, envelopes, strict=True):
-            require_splice(record.value, envelope)
-        survivors = await store.gather_survivors(tx, {UUID(record.key) for record in work.records})
-        outgoing = []
-        for record, envelope in zip(work.records, envelopes, strict=True):
-            person = survivors[UUID(record.key)]
-            outgoing.append(Outgoing(str(person.id), spliced(record.value, person.snapshot()), envelope.time))
-        return Outcome(outgoing)
-
-    async def _events(self, tx: Tx, work: Work) -> Outcome:
-        """Drop duplicates, find or make the customers, apply in order, save."""
-        batch = Batch(work, self._zone)
+        Facts are journalled before the events beside them: a customer whom these merge into another one has not left yet.
+        """
+        facts = [Said.read(record) for work in works if work.where.topic != EVENTS for record in work.records]
+        batch = Batch([work for work in works if work.where.topic == EVENTS], self._zone)
         received = batch.received
         spanned = {store.week_of(time) for time in received.values()}
         if not spanned <= self._weeks:
             await weeks.ensure(tx, spanned)
-        batch.keep(await self._unseen(tx, work.where.partition, received))
-        heard = batch.events
-        people = await store.gather(tx, heard)
-        batch.apply(people, await store.known(tx, {event.renamed for event in heard if event.renamed}))
+        batch.keep(await self._unseen(tx, received))
+        people = await store.gather(tx, batch.events, {said.subject for said in facts})
+        outgoing = [said.journalled(people) for said in facts]
+        batch.apply(people, await store.known(tx, {event.renamed for event in batch.events if event.renamed}))
         await store.save(tx, people)
-        await store.count(tx, work.where.partition, batch.counts)
-        return Outcome(batch.outgoing, [lambda: self._committed(batch, spanned)])
+        await store.count(tx, batch.counts)
+        return Outcome(outgoing + batch.outgoing, [lambda: self._committed(batch, spanned)])
 
-    async def _unseen(self, tx: Tx, partition: int, received: dict[UUID, datetime]) -> set[UUID]:
+    async def pass_over(self, tx: Tx, record: Record) -> None:
+        """Nothing: what profile could not take concerns nobody yet."""
+
+    async def _unseen(self, tx: Tx, received: Mapping[Brought, datetime]) -> set[Brought]:
         try:
-            return await store.unseen(tx, partition, received) if received else set()
+            return await store.unseen(tx, received)
         except asyncpg.CheckViolationError as error:
             self._weeks.clear()
             raise store.Contended("another process has dropped a week's table that was known here") from error
@@ -78,6 +88,6 @@ class Profile:
     def _committed(self, batch: Batch, spanned: set[date]) -> None:
         self._weeks |= spanned
         if self._duplicates is not None:
-            for (_, counter, source), count in batch.counts.items():
+            for (_, _, counter, source), count in batch.counts.items():
                 if counter == "duplicates":
                     self._duplicates.labels(source).inc(count)

@@ -11,7 +11,7 @@ from uuid import UUID
 from libs.common import bulk
 from libs.common.db import Tx
 from services.profile import models
-from services.profile.domain.events import Heard
+from services.profile.domain.events import Brought, Heard
 from services.profile.domain.identity import People, Person, newcomer
 from services.profile.domain.state import decode, encode, moment
 
@@ -22,15 +22,15 @@ class Contended(OSError):
 
 ATTEMPTS = 5
 
-# Statistics of an empty table must not lead to sequential scans once it is full.
-_BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
-
 _UNSEEN = """
-WITH before AS MATERIALIZED (SELECT id FROM profile.seen WHERE partition = $1 AND id = ANY($2::uuid[]))
 INSERT INTO profile.seen (partition, id, week)
-SELECT $1, new.id, new.week FROM unnest($2::uuid[], $3::date[]) AS new(id, week)
-WHERE new.id NOT IN (SELECT id FROM before) ORDER BY new.id
-ON CONFLICT DO NOTHING RETURNING id
+SELECT new.partition, new.id, new.week
+FROM unnest($1::smallint[], $2::uuid[], $3::date[]) AS new(partition, id, week)
+LEFT JOIN LATERAL (
+  SELECT true AS was FROM profile.seen AS s WHERE s.partition = new.partition AND s.id = new.id LIMIT 1
+) AS before ON true
+WHERE before.was IS NULL ORDER BY new.partition, new.id
+ON CONFLICT DO NOTHING RETURNING partition, id
 """
 _HOLDERS = """
 SELECT wanted.place, held.customer FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted(kind, value, place)
@@ -71,33 +71,31 @@ _COUNT = bulk.insert(
 )
 
 
-async def by_index(tx: Tx) -> None:
-    """Pin this transaction's plans to the indexes."""
-    await tx.execute(_BY_INDEX)
-
-
 def week_of(time: datetime) -> date:
     """The Monday (UTC) of the week in which `time` lies."""
     day = time.astimezone(UTC).date()
     return day - timedelta(days=day.weekday())
 
 
-async def unseen(tx: Tx, partition: int, received: Mapping[UUID, datetime]) -> set[UUID]:
-    """Which of these records the partition has not brought before; remembers them. One look-up probes all weeks.
+async def unseen(tx: Tx, received: Mapping[Brought, datetime]) -> set[Brought]:
+    """Which of these records their partitions have not brought before; remembers them. One look-up probes all weeks.
 
     The weeks' tables must exist (`weeks.ensure`).
     """
-    ids = list(received)
-    weeks = [week_of(time) for time in received.values()]
-    return {row[0] for row in await tx.fetch(_UNSEEN, partition, ids, weeks)}
+    if not received:
+        return set()
+    rows = [(*brought, week_of(time)) for brought, time in received.items()]
+    return {Brought(*row) for row in await tx.fetch(_UNSEEN, *bulk.transposed(rows))}
 
 
-async def gather(tx: Tx, events: Sequence[Heard]) -> People:
-    """All customers whom the events may concern, locked, and whom each reference leads to.
+async def gather(tx: Tx, events: Sequence[Heard], subjects: Collection[UUID] = ()) -> People:
+    """All customers whom the events may concern, locked, and whom each reference leads to; and the `subjects`, each for
+    whoever they went into by merges (`People.survivor`).
 
     New identifiers are inserted first, so that of several partitions that meet one at once the first makes it, and the
     others wait and read whose it has become. Then all customers are locked in the order of their ids. A locked
-    customer's own list of identifiers says whether the look-up still holds; if not, it is made again.
+    customer's own list of identifiers says whether the look-up still holds; if not, it is made again. Raises LookupError
+    when a subject is no customer.
     """
     refs = sorted({ref for event in events for ref in event.refs})
     people = People()
@@ -111,29 +109,28 @@ async def gather(tx: Tx, events: Sequence[Heard]) -> People:
             if len(theirs) != len(lost):
                 raise Contended("an identifier was made and unmade elsewhere")
             found |= theirs
-    await _lock(tx, people, set(found.values()))
+    ends = await _survivors(tx, subjects)
+    await _lock(tx, people, {*found.values(), *ends.values()})
     for _ in range(ATTEMPTS):
         astray = [ref for ref, id in found.items() if ref not in people.by_id[id].state.identifiers]
-        if not astray:
-            people.by_ref = found
+        moved = [subject for subject, id in ends.items() if people.by_id[id].went_into is not None]
+        if not astray and not moved:
+            people.by_ref, people.survivors = found, ends
             return people
         found |= await _holders(tx, astray)
-        await _lock(tx, people, set(found.values()) - people.by_id.keys(), out_of_order=True)
+        ends |= await _survivors(tx, moved)
+        await _lock(tx, people, {*found.values(), *ends.values()} - people.by_id.keys(), out_of_order=True)
     raise Contended("identifiers lead elsewhere each time they are looked up")
 
 
-async def gather_survivors(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Person]:
-    """The customers `ids`, locked: each, or into whom they went by merges. Raises LookupError when there is none."""
-    people = People()
-    for _ in range(ATTEMPTS):
-        ends = {row[0]: row[1] for row in await tx.fetch(_SURVIVORS, list(ids))}
-        if unknown := set(ids) - ends.keys():
-            raise LookupError(f"there is no customer {min(unknown)}")
-        await _lock(tx, people, set(ends.values()) - people.by_id.keys(), out_of_order=bool(people.by_id))
-        if all(people.by_id[end].went_into is None for end in ends.values()):
-            return {id: people.by_id[end] for id, end in ends.items()}
-        people.by_id = {id: person for id, person in people.by_id.items() if person.went_into is None}
-    raise Contended("customers are merged each time they are looked up")
+async def _survivors(tx: Tx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
+    """Whom each of these customers went into, or themselves. Raises LookupError when there is no such customer."""
+    if not subjects:
+        return {}
+    ends = {row[0]: row[1] for row in await tx.fetch(_SURVIVORS, list(subjects))}
+    if unknown := set(subjects) - ends.keys():
+        raise LookupError(f"there is no customer {min(unknown)}")
+    return ends
 
 
 async def _lock(tx: Tx, people: People, ids: Collection[UUID], *, out_of_order: bool = False) -> None:
@@ -206,9 +203,9 @@ def _row(person: Person) -> tuple[object, ...]:
     )
 
 
-async def count(tx: Tx, partition: int, counts: Mapping[tuple[date, str, str], int]) -> None:
-    """Add to the counters (by day, name and source) of a partition."""
-    rows = [(partition, *key, counts[key]) for key in sorted(counts) if counts[key]]
+async def count(tx: Tx, counts: Mapping[tuple[int, date, str, str], int]) -> None:
+    """Add to the counters, by partition, day, name and source."""
+    rows = [(*key, counts[key]) for key in sorted(counts) if counts[key]]
     if rows:
         await tx.execute(_COUNT, *bulk.transposed(rows))
 

@@ -1,6 +1,6 @@
 """Triggers as a decider of the fold: the domain's functions, the compiled hooks of each rulebook, the projection."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -76,11 +76,11 @@ class TriggersHandler(DeciderHandler[Recipient, Rules]):
         super().__init__("triggers", TriggersDecider(partitions, zone))
         self.on_decided: Callable[[], None] = lambda: None
 
-    async def apply(self, tx: Tx, work: Work) -> Outcome:
-        vocabulary, partition = self.decider.vocabulary, work.where.partition
-        vocabulary.begin(partition)
-        outcome = await super().apply(tx, work)
-        outcome.committed.append(lambda: vocabulary.committed(partition))
+    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+        vocabulary, partitions = self.decider.vocabulary, [work.where.partition for work in works]
+        vocabulary.begin(partitions)
+        outcome = await super().apply(tx, works)
+        outcome.committed.append(lambda: vocabulary.committed(partitions))
         if outcome.outgoing:
             outcome.committed.append(lambda: self.on_decided())
         return outcome

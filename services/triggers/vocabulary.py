@@ -1,6 +1,6 @@
 """Which event names and properties were seen, in a small table that is written only when there is something new."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
 from libs.common import bulk
@@ -54,14 +54,16 @@ class Vocabulary:
         for key, day in new.items():
             self._written.setdefault(key[0], []).append((*key, day))
 
-    def begin(self, partition: int) -> None:
-        """A batch begins: what the one before wrote and did not commit is not known."""
-        self._written.pop(partition, None)
+    def begin(self, partitions: Iterable[int]) -> None:
+        """A batch of each begins: what the one before wrote and did not commit is not known."""
+        for partition in partitions:
+            self._written.pop(partition, None)
 
-    def committed(self, partition: int) -> None:
-        """What the partition's batch wrote is in the table now."""
-        for _, name, path, day in self._written.pop(partition, ()):
-            self._known.setdefault((partition, name), {})[path] = day
+    def committed(self, partitions: Iterable[int]) -> None:
+        """What the partitions' batches wrote is in the table now."""
+        for partition in partitions:
+            for _, name, path, day in self._written.pop(partition, ()):
+                self._known.setdefault((partition, name), {})[path] = day
 
 
 async def names(tx: Tx) -> set[str]:

@@ -8,6 +8,7 @@ from deploy.local.postgres import SETTINGS
 from deploy.local.service import ROOT
 from libs.common import connections
 from libs.common.db import Database
+from libs.common.fold.part import CONNECTIONS as FOLDING
 from libs.common.log.postgres import CONNECTIONS
 from libs.common.schema import SERVICES
 from services.rewards.app import create
@@ -36,6 +37,7 @@ async def test_a_service_opens_no_more_than_it_says(database: Database) -> None:
         while not app.state.lifecycle.ready:
             await connection.execute("SELECT pg_sleep(0.01)")
         held = [await part.database.pool.acquire() for _ in range(settings.pool_size)]
+        folding = [await part.fold.database.pool.acquire() for _ in range(FOLDING)]
         reading = [await part.fold.reader._pool.acquire() for _ in range(CONNECTIONS)]
         found = await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
@@ -43,6 +45,8 @@ async def test_a_service_opens_no_more_than_it_says(database: Database) -> None:
         )
         for one in held:
             await part.database.pool.release(one)
+        for one in folding:
+            await part.fold.database.pool.release(one)
         for one in reading:
             await part.fold.reader._pool.release(one)
     assert found == connections.at_most("rewards", settings)

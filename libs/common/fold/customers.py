@@ -49,6 +49,8 @@ class Customers(Generic[S]):
     async def load(self, tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Row[S]]:
         """The rows of `ids`, locked in the order of their ids; missing ones are made first, so that there is a lock."""
         wanted = sorted(set(ids))
+        if not wanted:
+            return {}
         if unknown := [id for id in wanted if id not in self._known]:
             await tx.execute(
                 f"INSERT INTO {self._table} (id) SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING",

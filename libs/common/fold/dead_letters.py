@@ -14,7 +14,7 @@ from libs.common.db import Tx
 from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
 from libs.common.fold.customers import survivor
 from libs.common.fold.failures import is_poison
-from libs.common.fold.work import Work
+from libs.common.fold.work import Waits, Work
 from libs.common.ids import derived
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
@@ -92,7 +92,9 @@ class DeadLetters:
             stamp = await self._stamp(tx, work)
             try:
                 async with tx.transaction():
-                    outcome = await fold.handler.apply(tx, work)
+                    outcome = await fold.handler.apply(tx, [work])
+                    if outcome.taken:
+                        raise Waits("it waits for another customer's records")
                     await append(tx, fold.writes, outcome.outgoing, fold.partitions)
             except Exception as error:
                 if not is_poison(error):

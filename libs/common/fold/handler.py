@@ -1,7 +1,9 @@
 """The fold of a service that reads the journal: load the customers of a batch, decide and evolve in order, save."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -11,7 +13,7 @@ from libs.common.errors import Unavailable
 from libs.common.facts import CustomerLeft, CustomerMerged
 from libs.common.fold.customers import Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Cause, Decider, Merged, Stamped
-from libs.common.fold.work import Outcome, Waits, Work
+from libs.common.fold.work import Outcome, Work
 from libs.common.ids import derived
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
@@ -25,6 +27,38 @@ _merged = msgspec.json.Decoder(CustomerMerged)
 _journalled = msgspec.json.Decoder(Journalled)
 
 
+class Said(NamedTuple):
+    """A record as read. `body` is None when it can change nothing here."""
+
+    customer: UUID
+    envelope: Envelope
+    body: object | None
+    bindings: Sequence[Binding]
+
+
+@dataclass(slots=True)
+class Lane:
+    """A batch of one partition as read, and how far it has been applied."""
+
+    work: Work
+    read: list[Said]
+    next: int = 0
+
+    def customers(self) -> Iterator[UUID]:
+        """All whose rows are needed."""
+        for said in self.read:
+            if said.body is not None:
+                yield said.customer
+            if isinstance(said.body, CustomerMerged):
+                yield UUID(said.body.other)
+
+    def bindings(self) -> Iterator[tuple[Binding, UUID]]:
+        """Whom identifiers lead to, as far as it was applied."""
+        for said in self.read[: self.next]:
+            for binding in said.bindings:
+                yield binding, said.customer
+
+
 class DeciderHandler(Generic[S, R]):
     """Applies a Decider to batches of the journal and to commands, alike."""
 
@@ -33,43 +67,48 @@ class DeciderHandler(Generic[S, R]):
         self.customers: Customers[S] = Customers(service, decider.state)
         self.suppressed = 0
 
-    async def apply(self, tx: Tx, work: Work) -> Outcome:
-        """One batch, in the transaction given, up to a merge whose other customer has not left yet.
-
-        Raises Waits when that is the first record.
-        """
-        rules = await self.rules(tx, work.rulebook)
-        read = [self._read(record, rules) for record in work.records]
-        await self.customers.bind(tx, [bound for _, _, bindings in read for bound in bindings])
-        ids = {UUID(record.key) for record, (_, body, _) in zip(work.records, read, strict=True) if body is not None}
-        ids |= {UUID(body.other) for _, body, _ in read if isinstance(body, CustomerMerged)}
-        if not ids:
-            return Outcome()
-        rows = await self.customers.load(tx, ids)
-        applied: list[Applied[S]] = []
-        outcome = Outcome(committed=[lambda: self.customers.known(rows)])
-        for index, (record, (envelope, body, _)) in enumerate(zip(work.records, read, strict=True)):
-            if body is None:
-                continue
-            row = rows[UUID(record.key)]
-            if isinstance(body, CustomerLeft):
-                row.went_into, row.touched = UUID(body.into), True
-                continue
-            if isinstance(body, CustomerMerged):
-                other = rows[UUID(body.other)]
-                if other.went_into is None and index == 0:
-                    raise Waits(f"{other.id} has not left yet")
-                if other.went_into is None:
-                    outcome.taken = index
-                    break
-                body = self._absorb(row, other)
-            cause = self._cause(envelope, body)
-            done = self.decided(row, cause, rules, work.place(index))
-            applied.append(done)
-            outcome.outgoing.extend(self.outgoing(done))
+    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+        """Batches of different partitions in the transaction given, each up to a merge whose other customer has not left."""
+        rules = await self.rules(tx, works[0].rulebook)
+        lanes = [Lane(work, [self._read(record, rules) for record in work.records]) for work in works]
+        rows = await self.customers.load(tx, {id for lane in lanes for id in lane.customers()})
+        applied = list(self._through(lanes, rows, rules))
+        await self.customers.bind(tx, [bound for lane in lanes for bound in lane.bindings()])
         await self.customers.save(tx, rows.values())
         await self.decider.project(tx, applied)
-        return outcome
+        return Outcome(
+            outgoing=[record for done in applied for record in self.outgoing(done)],
+            committed=[lambda: self.customers.known(rows)],
+            taken={lane.work.where: lane.next for lane in lanes if lane.next < len(lane.read)},
+        )
+
+    def _through(self, lanes: Sequence["Lane"], rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
+        """Each partition as far as it goes; one that met a merge goes on once another has brought the `left` that it
+        waits for."""
+        moved = True
+        while moved:
+            moved = False
+            for lane in lanes:
+                before = lane.next
+                yield from self._along(lane, rows, rules)
+                moved |= lane.next > before
+            lanes = [lane for lane in lanes if lane.next < len(lane.read)]
+
+    def _along(self, lane: "Lane", rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
+        for index in range(lane.next, len(lane.read)):
+            said = lane.read[index]
+            body = said.body
+            if isinstance(body, CustomerMerged):
+                if (other := rows[UUID(body.other)]).went_into is None:
+                    return
+                body = self._absorb(rows[said.customer], other)
+            lane.next = index + 1
+            if isinstance(body, CustomerLeft):
+                row = rows[said.customer]
+                row.went_into, row.touched = UUID(body.into), True
+            elif body is not None:
+                cause = self._cause(said.envelope, body)
+                yield self.decided(rows[said.customer], cause, rules, lane.work.place(index))
 
     async def pass_over(self, tx: Tx, record: Record) -> None:
         """Keep whom the record's identifiers lead to: no later record will say it again."""
@@ -77,7 +116,7 @@ class DeciderHandler(Generic[S, R]):
             bindings = self._bindings(record, decode(record.value))
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return  # it says nothing that can be read
-        await self.customers.bind(tx, bindings)
+        await self.customers.bind(tx, [(binding, UUID(record.key)) for binding in bindings])
 
     async def rules(self, tx: Tx, rulebook: int) -> R:
         """The rules of a rulebook. Raises Unavailable where they cannot be had: that is no fault of a record's."""
@@ -132,20 +171,19 @@ class DeciderHandler(Generic[S, R]):
         other.state, other.touched = self.decider.state(), True
         return Merged(other.id)
 
-    def _read(self, record: Record, rules: R) -> tuple[Envelope, object | None, list[tuple[Binding, UUID]]]:
+    def _read(self, record: Record, rules: R) -> "Said":
         envelope = decode(record.value)
-        bindings = self._bindings(record, envelope)
+        customer, bindings = UUID(record.key), self._bindings(record, envelope)
         if envelope.type == CustomerLeft.TYPE:
-            return envelope, _left.decode(envelope.data), bindings
+            return Said(customer, envelope, _left.decode(envelope.data), bindings)
         if envelope.type == CustomerMerged.TYPE:
-            return envelope, _merged.decode(envelope.data), bindings
-        return envelope, self.decider.read(envelope, rules), bindings
+            return Said(customer, envelope, _merged.decode(envelope.data), bindings)
+        return Said(customer, envelope, self.decider.read(envelope, rules), bindings)
 
-    def _bindings(self, record: Record, envelope: Envelope) -> list[tuple[Binding, UUID]]:
+    def _bindings(self, record: Record, envelope: Envelope) -> Sequence[Binding]:
         if b'"bound":[' not in record.value:
-            return []
-        customer = UUID(record.key)
-        return [(binding, customer) for binding in _journalled.decode(envelope.data).customer.bound]
+            return ()
+        return _journalled.decode(envelope.data).customer.bound
 
     def _cause(self, envelope: Envelope, body: object) -> Cause:
         return Cause(

@@ -1,31 +1,25 @@
-"""The fold: one batch of one partition is one transaction.
+"""The fold: reads the partitions that it owns and hands their batches to `transactions`.
 
-    fence the position → the service loads, decides, evolves, saves → append what it decided → commit
-
-State, position and output move together, so that a crash at any point leaves all of them or none. After any doubt (a
-failed fence, a lost answer to COMMIT) the position is read again.
+After any doubt (a failed fence, a lost answer to COMMIT) the position is read again. A record that cannot be applied is
+found by trying it alone, and becomes a dead letter.
 """
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import structlog
 
-from libs.common import tracing
 from libs.common.db import UNAVAILABLE, Database
-from libs.common.failpoints import failpoint
 from libs.common.fold import rulebooks
-from libs.common.fold.dead_letters import bury
 from libs.common.fold.failures import Backoff, is_poison
+from libs.common.fold.transactions import Apart, Batch, Transactions
 from libs.common.fold.troubles import Troubles
 from libs.common.fold.watchdog import Watchdog
-from libs.common.fold.work import Handler, Waits, Work
-from libs.common.log.append import append
+from libs.common.fold.work import Handler, Waits
 from libs.common.log.ownership import HEARTBEAT, Ownership
-from libs.common.log.positions import FenceLost, Positions
-from libs.common.log.reader import Lag, Position, Reader, Record, Where, after
+from libs.common.log.positions import Positions
+from libs.common.log.reader import Lag, Position, Reader, Record, Where
 
 logger = structlog.get_logger()
 
@@ -56,7 +50,7 @@ class Fold:
         self.wheres = [Where(topic, partition) for topic in topics for partition in range(self.partitions)]
         self.positions = Positions(service, "fold")
         self.ownership = Ownership(database, f"{service}/fold", self.wheres)
-        self.folded = 0
+        self.transactions = Transactions(service, database, self.positions, handler, writes)
         self.buried = 0
         self.troubles = Troubles()
         self._tasks: dict[Where, asyncio.Task[None]] = {}
@@ -64,9 +58,9 @@ class Fold:
         self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
         self._folding: set[Where] = set()
         self._sizes: dict[Where, int] = {}
+        self._doubtful: set[Where] = set()  # failed, and have not succeeded since: not to be another's burden
         self._balancer: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._commit = asyncio.Event()  # set, and replaced, at the next commit of any partition
         self.watchdog = Watchdog(self)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -85,6 +79,7 @@ class Fold:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._balancer
         await self._release(self.wheres, patience=5)
+        await self.transactions.stop()
         with contextlib.suppress(*UNAVAILABLE):
             await self.ownership.close()
 
@@ -93,6 +88,11 @@ class Fold:
         async with self.database.connection() as connection:
             positions = await self.positions.all(connection)
         return await self.reader.lag({where: positions[where] for where in self.wheres if where in positions})
+
+    @property
+    def folded(self) -> int:
+        """How many records this process has applied."""
+        return self.transactions.folded
 
     @property
     def alive(self) -> bool:
@@ -145,11 +145,13 @@ class Fold:
                         continue
                     # what does not come to its end, by being too much for one transaction, is tried again in halves
                     self._sizes[where] = max(1, len(records) // 2)
-                    position = await self._fold(where, position, deaths, records)
+                    position = await self._fold(Batch(where, position, records), deaths)
                     self._sizes[where] = min(2 * size, BATCH)
+                    self._doubtful.discard(where)
                     backoff.reset()
             except Exception as error:
                 # Unavailability, or poison that must not be passed over: the position is read again after a pause.
+                self._doubtful.add(where)
                 self.watchdog.excused(where)
                 pause = backoff.pause()
                 self.troubles.paused(where, error, pause)
@@ -160,38 +162,39 @@ class Fold:
             stored = await self.positions.load(connection, where)
         return stored.position, stored.deaths
 
-    async def _fold(self, where: Where, position: Position, deaths: int, records: list[Record]) -> Position:
+    async def _fold(self, batch: Batch, deaths: int) -> Position:
+        where = batch.where
         self._folding.add(where)
         try:
             if where in self._tried:
-                return await self._step(where, position, records)
+                return await self._step(batch)
             self._tried.add(where)
-            return await self._first(where, position, deaths, records)
+            return await self._first(batch, deaths)
         finally:
             self._folding.discard(where)
 
-    async def _first(self, where: Where, position: Position, deaths: int, records: list[Record]) -> Position:
+    async def _first(self, batch: Batch, deaths: int) -> Position:
         """The first batch of a partition in this process. The try is counted before it is made, and `advance` sets the
         count back: so a record on which the process dies again and again is found, and in the end buried unread.
 
         Once a process has died the first record is tried alone, and in one partition at a time: what another partition's
         record does to the process is not to be counted against this one's.
         """
-        first, rest = records[0], records[1:]
         if not deaths:
-            async with self._counted(where):
-                return await self._step(where, position, records)
+            async with self._counted(batch.where):
+                return await self._step(batch)
+        first = batch.records[0]
         try:
             async with self._suspects:
                 if deaths >= DEATHS and not _must_not_be_buried(first):
                     error = RuntimeError(f"the process died {deaths} times on it")
-                    position = await self._bury(where, position, first, error)
+                    position = await self._bury(batch.where, batch.position, first, error)
                 else:
-                    async with self._counted(where):
-                        position = await self._alone(where, position, first)
+                    async with self._counted(batch.where):
+                        position = await self._alone(batch.where, batch.position, first)
         except Waits:
-            return await self._wait(where, position, first)
-        return await self._one_by_one(where, position, rest)
+            return await self._wait(batch.where, batch.position, first)
+        return await self._one_by_one(Batch(batch.where, position, batch.records[1:]))
 
     @contextlib.asynccontextmanager
     async def _counted(self, where: Where) -> AsyncIterator[None]:
@@ -206,32 +209,37 @@ class Fold:
                     await self.positions.note_death(tx, where, -1)
             raise
 
-    async def _step(self, where: Where, position: Position, records: list[Record]) -> Position:
-        """Fold a batch; where it is poisoned, one by one, and the bad ones into the dead letters."""
+    async def _step(self, batch: Batch) -> Position:
+        """Fold a batch, with other partitions' unless it is doubtful; where it is poisoned, one by one, and the bad ones
+        into the dead letters."""
         try:
-            return await self._transact(where, position, records)
+            if batch.where not in self._doubtful:
+                with contextlib.suppress(Apart):
+                    return self._advanced(batch.where, await self.transactions.together(batch))
+            return self._advanced(batch.where, await self.transactions.alone(batch))
         except Waits as waits:
-            logger.debug("waiting for another partition", where=str(where), reason=str(waits))
-            return await self._wait(where, position, records[0])
+            logger.debug("waiting for another partition", where=str(batch.where), reason=str(waits))
+            return await self._wait(batch.where, batch.position, batch.records[0])
         except Exception as error:
             if not is_poison(error):
                 raise
-        return await self._one_by_one(where, position, records)
+        return await self._one_by_one(batch)
 
-    async def _one_by_one(self, where: Where, position: Position, records: list[Record]) -> Position:
-        for record in records:
+    async def _one_by_one(self, batch: Batch) -> Position:
+        position = batch.position
+        for record in batch.records:
             try:
-                position = await self._alone(where, position, record)
+                position = await self._alone(batch.where, position, record)
             except Waits:
-                position = await self._wait(where, position, record)
-            if self._is_left(where):
+                position = await self._wait(batch.where, position, record)
+            if self._is_left(batch.where):
                 break
         return position
 
     async def _alone(self, where: Where, position: Position, record: Record, *, again: bool = True) -> Position:
         """One record in a transaction of its own. Where it is poison twice it goes into the dead letters."""
         try:
-            return await self._transact(where, position, [record])
+            return self._advanced(where, await self.transactions.alone(Batch(where, position, [record])))
         except Waits:
             raise
         except Exception as error:
@@ -247,52 +255,21 @@ class Fold:
         """Try a record again whenever another partition has moved, until it need not wait. That is not being stuck."""
         while not self._is_left(where):
             self.watchdog.excused(where)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_WAIT):
-                    await self._commit.wait()
+            await self.transactions.committed(within=LONGEST_WAIT)
             with contextlib.suppress(Waits):
-                return await self._transact(where, position, [record])
+                return self._advanced(where, await self.transactions.alone(Batch(where, position, [record])))
         return position
 
-    async def _transact(self, where: Where, position: Position, records: list[Record]) -> Position:
-        if records[0].offset != position.next:
-            raise FenceLost(f"{where} stands at {position.next}, not at {records[0].offset}")
-        moved, began = after(position, records), time.time_ns()
-        async with self.database.transaction() as tx:
-            rulebook = await self.positions.advance(tx, where, position, moved)
-            failpoint("fold.fenced")
-            outcome = await self.handler.apply(tx, Work(where, records, rulebook, position.next))
-            failpoint("fold.saved")
-            if outcome.taken is not None:
-                records = records[: outcome.taken]
-                whole, moved = moved, after(position, records)
-                await self.positions.advance(tx, where, whole, moved)
-            await append(tx, self.writes, outcome.outgoing, self.partitions)
-            failpoint("fold.appended")
-        failpoint("fold.committed")
-        tracing.folded(self.service, records, began)
-        for done in outcome.committed:
-            done()
-        commit, self._commit = self._commit, asyncio.Event()
-        commit.set()
-        self.folded += len(records)
-        self.watchdog.advanced(where)
-        self.troubles.moved(where)
-        return moved
-
     async def _bury(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
-        """Put a record into the dead letters, in the transaction that passes over it."""
-        moved, began = after(position, [record]), time.time_ns()
-        async with self.database.transaction() as tx:
-            await self.positions.advance(tx, where, position, moved)
-            await self.handler.pass_over(tx, record)
-            await bury(tx, self.service, record, error)
+        moved = await self.transactions.pass_over(where, position, record, error)
         self.buried += 1
-        tracing.buried(self.service, record, error, began)
+        self.troubles.buried(where, record, error)
+        return self._advanced(where, moved)
+
+    def _advanced(self, where: Where, position: Position) -> Position:
         self.watchdog.advanced(where)
         self.troubles.moved(where)
-        self.troubles.buried(where, record, error)
-        return moved
+        return position
 
 
 def _must_not_be_buried(record: Record) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from libs.common.db import Database, Tx
+from libs.common.db import BY_INDEX, Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.gauges import Gauges
@@ -20,6 +20,9 @@ from libs.common.topics import EVENTS, read_by, written_by
 
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
+
+#: Of the fold's own pool, whose plans are pinned to indexes.
+CONNECTIONS = 4
 
 
 class FoldPart:
@@ -46,7 +49,11 @@ class FoldPart:
             database = self._postgres.database
             reader = await self._reader(database, stack)
             (writes,) = written_by(self.service)
-            fold = Fold(self.service, database, reader, self.handler, read_by(self.service), writes)
+            own = await Database.connect(
+                self.settings.model_copy(update={"pool_size": CONNECTIONS}), f"{self.service}-fold", **BY_INDEX
+            )
+            stack.push_async_callback(own.close)
+            fold = Fold(self.service, own, reader, self.handler, read_by(self.service), writes)
             await fold.start()
             stack.push_async_callback(fold.stop)
             self._fold, self._stack = fold, stack.pop_all()

@@ -1,4 +1,4 @@
-"""What passes between the loop and a service: a batch of records in, records out."""
+"""What passes between the loop and a service: batches of records in, records out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,20 +26,23 @@ class Work:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a batch led to: records for the service's own topic, and what to do once it is committed (fill caches).
+    """What batches led to: records for the service's own topic, and what to do once they are committed (fill caches).
 
-    `taken` says how many records were taken, when the next one must wait; None: all of them.
+    `taken` says how many records of a partition were taken, where the next one must wait for another partition (a merge
+    for the other customer's `left`); of the others all were.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
     committed: list[Callable[[], None]] = field(default_factory=list)
-    taken: int | None = None
+    taken: dict[Where, int] = field(default_factory=dict)
 
 
 class Handler(Protocol):
-    """A service's part of the fold: change the state for a batch, in the transaction given. Never commits."""
+    """A service's part of the fold: change the state for a few batches, in the transaction given. Never commits."""
 
-    async def apply(self, tx: Tx, work: Work) -> Outcome: ...
+    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+        """Apply batches of different partitions, all under one rulebook, each in its order."""
+        ...
 
     async def pass_over(self, tx: Tx, record: Record) -> None:
         """`record` becomes a dead letter: keep what must not be missed even so, and raise nothing over what it holds."""
@@ -47,4 +50,4 @@ class Handler(Protocol):
 
 
 class Waits(Exception):
-    """The first record of the batch must wait for another partition: a merge for the other customer's `left`."""
+    """The record must wait for another partition."""

@@ -161,5 +161,5 @@ class Forwarder:
         failpoint("forwarder.sent")
         moved = after(position, records)
         async with self._database.connection() as connection:
-            await self._positions.advance(connection, where, position, moved)
+            await self._positions.advance(connection, {where: (position, moved)})
         return moved

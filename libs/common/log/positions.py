@@ -1,8 +1,9 @@
 """Positions: where a reader stands, kept in the database that its results go to, moved in the same transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from libs.common import bulk
 from libs.common.db import Tx
 from libs.common.log.reader import Position, Where
 
@@ -19,6 +20,23 @@ class Stored(NamedTuple):
     deaths: int
 
 
+# Locked in the order in which a publication locks them. It locks all, so that they are always under one rulebook.
+_ADVANCE = """
+WITH moves AS MATERIALIZED (
+  SELECT * FROM unnest($2::text[], $3::smallint[], $4::int[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[])
+  AS move(topic, partition, old_epoch, old_next, epoch, next, hint)
+), locked AS MATERIALIZED (
+  SELECT topic, partition FROM {table} WHERE reader = $1 AND (topic, partition) IN (SELECT topic, partition FROM moves)
+  ORDER BY topic, partition FOR UPDATE
+)
+UPDATE {table} AS p SET epoch = move.epoch, next = move.next, hint = move.hint, deaths = 0
+FROM locked JOIN moves AS move USING (topic, partition)
+WHERE p.reader = $1 AND p.topic = move.topic AND p.partition = move.partition
+  AND p.epoch = move.old_epoch AND p.next = move.old_next
+RETURNING p.rulebook
+"""
+
+
 class Positions:
     """The positions of one reader (`fold`, `forwarder`) in the schema of one service."""
 
@@ -26,6 +44,7 @@ class Positions:
         self.schema = schema
         self.reader = reader
         self._table = f'"{schema}".positions'
+        self._advance = _ADVANCE.format(table=self._table)
 
     async def ensure(self, tx: Tx, wheres: Iterable[Where], rulebook: int = 0) -> None:
         """Make the rows that are missing, at the start of the log."""
@@ -60,25 +79,19 @@ class Positions:
         query = f"SELECT topic, partition, epoch, next, hint FROM {self._table} WHERE reader = $1"
         return {Where(row[0], row[1]): Position(*row[2:]) for row in await tx.fetch(query, self.reader)}
 
-    async def advance(self, tx: Tx, where: Where, old: Position, new: Position) -> int:
-        """The fence: move from `old` to `new` if it still stands at `old`, and return the rulebook in force.
+    async def advance(self, tx: Tx, moves: Mapping[Where, tuple[Position, Position]]) -> int:
+        """The fence: move each partition from its old to its new position, if all still stand at the old ones, and return
+        the rulebook in force.
 
-        Locks the row until the transaction ends. Raises FenceLost when it stands elsewhere.
+        Locks the rows, in the order of the partitions, until the transaction ends. Raises FenceLost when one of them stands
+        elsewhere.
         """
-        rulebook = await tx.fetchval(
-            f"UPDATE {self._table} SET epoch = $6, next = $7, hint = $8, deaths = 0"
-            " WHERE reader = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND next = $5 RETURNING rulebook",
-            self.reader,
-            *where,
-            old.epoch,
-            old.next,
-            new.epoch,
-            new.next,
-            new.hint,
-        )
-        if rulebook is None:
-            raise FenceLost(f"{self.schema} does not stand at {old.next} of {where} any more")
-        return int(rulebook)
+        rows = sorted((*where, *old[:2], *new) for where, (old, new) in moves.items())
+        rulebooks = await tx.fetch(self._advance, self.reader, *bulk.transposed(rows))
+        if len(rulebooks) != len(rows):
+            places = ", ".join(f"{old.next} of {where}" for where, (old, _) in moves.items())
+            raise FenceLost(f"{self.schema} does not stand at {places} any more")
+        return int(rulebooks[0][0])
 
     async def note_death(self, tx: Tx, where: Where, more: int = 1) -> None:
         """Count a death of the process before a try that it may die of; `advance` sets the count back to none, and

@@ -1,30 +1,30 @@
-"""Reading the log from PostgreSQL: heads of all partitions in one query, polled with back-off; rows by their index."""
+"""Reading the log from PostgreSQL: told of new records, or by a look at all heads; rows by their index."""
 
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import structlog
 
-from libs.common.db import PLANNING, TIMEOUTS, Database
-from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, contiguous
+from libs.common.db import BY_INDEX, PLANNING, TIMEOUTS, Database, keep_session
+from libs.common.log.bell import CHANNEL
+from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
 from libs.common.log.tables import relation
 
 logger = structlog.get_logger()
 
-#: The planner must not choose a sequential scan from an empty table's statistics.
-_BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
 _HEADS = "SELECT topic, partition, next FROM log.heads WHERE topic = ANY($1)"
-#: Rows until the bytes before them come to $4: 500 of the largest would be 450 MB.
+#: Of each partition rows until the bytes before them come to $4: 500 of the largest would be 450 MB.
 _ROWS = """
-SELECT "offset", key, value, appended_at FROM (
+SELECT at.partition, rows."offset", rows.key, rows.value, rows.appended_at
+FROM unnest($1::smallint[], $2::bigint[], $3::int[]) AS at(partition, next, most) CROSS JOIN LATERAL (
   SELECT *, sum(octet_length(value)) OVER (ORDER BY "offset" ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before
   FROM (SELECT "offset", key, value, appended_at FROM {relation}
-        WHERE partition = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT $3) AS rows
-) AS sized WHERE before < $4 ORDER BY "offset"
+        WHERE partition = at.partition AND "offset" >= at.next ORDER BY "offset" LIMIT at.most) AS found
+) AS rows WHERE rows.before < $4 ORDER BY at.partition, rows."offset"
 """
 _OLDEST = """
 SELECT at.partition, (
@@ -33,14 +33,31 @@ SELECT at.partition, (
 ) FROM unnest($1::smallint[], $2::bigint[]) AS at(partition, next)
 """
 
-#: Of a reader's own pool.
-CONNECTIONS = 3
-QUICKEST = 0.005
-SLOWEST = 0.04
+#: Of a reader's own pool, beside which it listens on one more.
+CONNECTIONS = 2
+LISTENING = 1
+#: Seconds between two looks at the heads, for what nobody told of.
+POLL = 0.25
+
+
+class _Found(NamedTuple):
+    """Records of a partition; `whole` when there were no more."""
+
+    records: list[Record]
+    whole: bool
+
+
+class _Wanted(NamedTuple):
+    where: Where
+    next: int
+    most: int
+    found: "asyncio.Future[_Found]"
 
 
 class PostgresReader(Reader):
-    """Reads topics of one database. One task polls the heads; `fetch` waits for them and then reads rows."""
+    """Reads topics of one database. It is told of new records (`bell`), and looks at the heads now and then in case that it
+    was not; `fetch` waits for either. What partitions of one topic want at the same time is read by one query.
+    """
 
     def __init__(self, database: Database, topics: Sequence[str], connections: int = CONNECTIONS) -> None:
         self._database = database
@@ -48,9 +65,14 @@ class PostgresReader(Reader):
         self._connections = connections
         self._heads: dict[Where, int] = {}
         self._gaps: dict[Where, Gap] = {}
-        self._moved = asyncio.Condition()
         self._pool: asyncpg.Pool[Any] | None = None
+        self._ear: asyncpg.Connection[Any] | None = None
         self._poller: asyncio.Task[None] | None = None
+        self._news: dict[str, asyncio.Event] = {topic: asyncio.Event() for topic in topics}
+        self._rung: dict[str, int] = dict.fromkeys(topics, 0)  # how often there was news of a topic
+        self._emptied: dict[Where, tuple[int, int]] = {}  # at which of them, and where, a partition's end was reached
+        self._wanted: dict[str, list[_Wanted]] = {topic: [] for topic in topics}
+        self._fetchers: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         settings = self._database.settings
@@ -61,41 +83,48 @@ class PostgresReader(Reader):
             ssl=settings.database_ssl(),
             timeout=5,
             command_timeout=10,
-            server_settings={"application_name": "rapport-reader", **TIMEOUTS, **PLANNING, **_BY_INDEX},
+            reset=keep_session,
+            server_settings={"application_name": "rapport-reader", **TIMEOUTS, **PLANNING, **BY_INDEX},
         )
         try:
+            await self._listen()
             await self._poll()
         except BaseException:
-            self._pool.terminate()
+            await self._close()
             raise
         self._poller = asyncio.create_task(self._watch(), name="log heads")
 
     async def stop(self) -> None:
-        if self._poller:
-            self._poller.cancel()
+        for task in [*([self._poller] if self._poller else []), *self._fetchers.values()]:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._poller
-        if self._pool:
-            self._pool.terminate()
+                await task
+        await self._close()
 
     async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
-        if not await self._until_past(where, position.next, wait):
-            return []
-        rows = await self._reading.fetch(
-            _ROWS.format(relation=relation(where.topic)), where.partition, position.next, limit, LARGEST_FETCH
-        )
-        records = [Record(*where, row[0], row[1], row[2], row[3], row[0]) for row in rows]
-        accepted, gap = contiguous(position, records)
-        if not records:  # the head is past it, but nothing is there
-            gap = Gap(position.next, self._heads[where])
-        if gap is None:
-            self._gaps.pop(where, None)
-        elif self._gaps.get(where) != gap:
-            self._gaps[where] = gap
-            logger.error("gap in the log", where=str(where), expected=gap.expected, found=gap.found)
-        if not accepted:  # a gap at the very start: do not spin on it
+        if where.topic not in self._news:  # Kafka's alone
             await asyncio.sleep(wait)
-        return accepted
+            return []
+        until = asyncio.get_running_loop().time() + wait
+        while True:
+            rung, news = self._rung[where.topic], self._news[where.topic]
+            if self._emptied.get(where) != (rung, position.next):
+                found = await self._read(where, position.next, limit)
+                accepted, gap = contiguous(position, found.records)
+                if not found.records and self._heads.get(where, 0) > position.next:
+                    gap = Gap(position.next, self._heads[where])
+                self._tell_gap(where, gap)
+                if found.whole:
+                    self._emptied[where] = (rung, after(position, accepted).next)
+                if accepted:
+                    return accepted
+            try:
+                async with asyncio.timeout_at(until):
+                    await news.wait()
+            except TimeoutError:
+                if self._heads.get(where, 0) > position.next:  # a gap: look again
+                    self._emptied.pop(where, None)
+                return []
 
     async def lag(self, positions: Mapping[Where, Position]) -> dict[Where, Lag]:
         await self._poll()
@@ -123,33 +152,92 @@ class PostgresReader(Reader):
             raise RuntimeError("the reader has not been started")
         return self._pool
 
-    async def _until_past(self, where: Where, offset: int, wait: float) -> bool:
-        """Whether the head of `where` is past `offset`, waiting for it at most `wait` seconds."""
-        if self._heads.get(where, 0) > offset:
-            return True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait), self._moved:
-                await self._moved.wait_for(lambda: self._heads.get(where, 0) > offset)
-        return self._heads.get(where, 0) > offset
+    # -- rows ---------------------------------------------------------------------------------------------------------
+    async def _read(self, where: Where, next: int, most: int) -> _Found:
+        """Rows from `next` on. Those who ask at the same time are answered by one query."""
+        found: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
+        self._wanted[where.topic].append(_Wanted(where, next, most, found))
+        fetcher = self._fetchers.get(where.topic)
+        if fetcher is None or fetcher.done():
+            self._fetchers[where.topic] = asyncio.create_task(self._answer(where.topic), name=f"fetch {where.topic}")
+        return await found
 
-    async def _poll(self) -> bool:
-        """Read the heads; whether one moved."""
+    async def _answer(self, topic: str) -> None:
+        await asyncio.sleep(0)  # who was woken by the same news asks too
+        while wanted := [one for one in self._wanted[topic] if not one.found.done()]:
+            self._wanted[topic] = []
+            share = LARGEST_FETCH // len(wanted)
+            try:
+                rows = await self._reading.fetch(
+                    _ROWS.format(relation=relation(topic)),
+                    [one.where.partition for one in wanted],
+                    [one.next for one in wanted],
+                    [one.most for one in wanted],
+                    share,
+                )
+            except BaseException as error:
+                for one in wanted:
+                    if isinstance(error, Exception) and not one.found.done():
+                        one.found.set_exception(error)
+                    one.found.cancel()
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            records: dict[int, list[Record]] = {}
+            for partition, offset, key, value, appended_at in rows:
+                record = Record(topic, partition, offset, key, value, appended_at, offset)
+                records.setdefault(partition, []).append(record)
+            for one in wanted:
+                if not one.found.done():
+                    mine = records.get(one.where.partition, [])
+                    whole = len(mine) < one.most and sum(len(record.value) for record in mine) < share
+                    one.found.set_result(_Found(mine, whole))
+
+    def _tell_gap(self, where: Where, gap: Gap | None) -> None:
+        if gap is None:
+            self._gaps.pop(where, None)
+        elif self._gaps.get(where) != gap:
+            self._gaps[where] = gap
+            logger.error("gap in the log", where=str(where), expected=gap.expected, found=gap.found)
+
+    # -- news ---------------------------------------------------------------------------------------------------------
+    async def _listen(self) -> None:
+        """Raises what asyncpg raises."""
+        self._ear = await self._database.session("rapport-ear")
+        await self._ear.add_listener(CHANNEL, lambda _, __, ___, topic: self._tell(str(topic)))
+
+    def _tell(self, topic: str) -> None:
+        """There may be something new in a topic: wake who waits for it."""
+        if topic in self._news:
+            self._rung[topic] += 1
+            news, self._news[topic] = self._news[topic], asyncio.Event()
+            news.set()
+
+    async def _poll(self) -> None:
+        """Read the heads, and tell of those that moved."""
         rows = await self._reading.fetch(_HEADS, self._topics)
         heads = {Where(row[0], row[1]): row[2] for row in rows}
-        if heads == self._heads:
-            return False
-        async with self._moved:
-            self._heads = heads
-            self._moved.notify_all()
-        return True
+        moved = {where.topic for where, next in heads.items() if self._heads.get(where) != next}
+        self._heads = heads
+        for topic in moved:
+            self._tell(topic)
 
     async def _watch(self) -> None:
-        pause = QUICKEST
+        warned = False
         while True:
             try:
-                pause = QUICKEST if await self._poll() else min(pause * 1.3, SLOWEST)
-            except Exception as error:  # it must not end: without it everyone would wait for heads that don't move
-                if pause < 1:
+                if self._ear is None or self._ear.is_closed():
+                    await self._listen()
+                await self._poll()
+                warned, pause = False, POLL
+            except Exception as error:  # it must not end: without it everyone would wait for news that do not come
+                if not warned:
                     logger.warning("the log cannot be read", error=repr(error))
-                pause = 1
+                warned, pause = True, 1.0
             await asyncio.sleep(pause)
+
+    async def _close(self) -> None:
+        if self._ear:
+            self._ear.terminate()
+        if self._pool:
+            self._pool.terminate()

@@ -54,6 +54,13 @@ class Heard(NamedTuple):
         return self.devices if self.user is None else (self.user, *self.devices)
 
 
+class Brought(NamedTuple):
+    """An event as one partition brings it: duplicates are known by both."""
+
+    partition: int
+    id: UUID
+
+
 class _Said(msgspec.Struct):
     type: str
     event: str | None = None

@@ -42,13 +42,15 @@ class People:
     """The customers of a batch, and whom each reference in it leads to.
 
     `guessed` are new references whose rows are there already, leading (version 1) to whom they will most likely belong;
-    `rebound` are those that the batch has bound to somebody.
+    `rebound` are those that the batch has bound to somebody. `survivors` says of the subjects of facts whom they went
+    into, before anything in the batch was applied.
     """
 
     by_id: dict[UUID, Person] = field(default_factory=dict)
     by_ref: dict[str, UUID] = field(default_factory=dict)
     guessed: dict[str, UUID] = field(default_factory=dict)
     rebound: set[str] = field(default_factory=set)
+    survivors: dict[UUID, UUID] = field(default_factory=dict)
 
     def holder(self, ref: str | None) -> Person | None:
         """Whom a reference leads to; None when it is new."""

@@ -74,7 +74,7 @@ class Copier:
                         continue
                     failpoint("copier.fetched")
                     async with self.database.transaction() as tx:
-                        await self.positions.advance(tx, where, position, after(position, records))
+                        await self.positions.advance(tx, {where: (position, after(position, records))})
                         await tx.executemany(
                             "INSERT INTO suite.copies VALUES ($1, $2, $3, $4, $5)",
                             [(row.partition, row.offset, row.value, row.key, os.getpid()) for row in records],

@@ -57,13 +57,13 @@ async def test_the_fence_lets_one_of_two_advance(settings: Settings, database: D
         await positions.ensure(tx, WHERES)
     start = Position(0, 0)
     async with database.transaction() as tx:
-        assert await positions.advance(tx, where, start, Position(0, 10, 12)) == 0
+        assert await positions.advance(tx, {where: (start, Position(0, 10, 12))}) == 0
     with pytest.raises(FenceLost):
         async with database.transaction() as tx:
-            await positions.advance(tx, where, start, Position(0, 7, 7))
+            await positions.advance(tx, {where: (start, Position(0, 7, 7))})
     with pytest.raises(FenceLost):
         async with database.transaction() as tx:
-            await positions.advance(tx, where, Position(1, 10), Position(1, 11))
+            await positions.advance(tx, {where: (Position(1, 10), Position(1, 11))})
     async with database.connection() as connection:
         assert (await positions.load(connection, where)).position == Position(0, 10, 12)
         assert (await positions.all(connection))[WHERES[1]] == start

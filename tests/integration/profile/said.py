@@ -60,7 +60,7 @@ def work(partition: int, events: Sequence[Outgoing], first: int = 0) -> Work:
 async def apply(database: Database, profile: Profile, batch: Work) -> list[Outgoing]:
     """Run a batch as the fold does, without its position; what it journalled."""
     async with database.transaction() as tx:
-        outcome = await profile.apply(tx, batch)
+        outcome = await profile.apply(tx, [batch])
         await append(tx, JOURNAL, outcome.outgoing, database.settings.partitions)
     for done in outcome.committed:
         done()

@@ -76,7 +76,7 @@ async def test_the_loser_of_a_race_waits_and_reads_the_winners(database: Databas
     """The winner's transaction is held open until the loser stands before its identifier."""
     first, second = Profile(UTC), Profile(UTC)
     async with database.transaction() as tx:
-        won = await first.apply(tx, work(0, [said("identify", "u", "a1", message="m1")]))
+        won = await first.apply(tx, [work(0, [said("identify", "u", "a1", message="m1")])])
         losing = asyncio.create_task(apply(database, second, work(1, [said("identify", "u", "a2", message="m2")])))
         await _until_somebody_waits(database)
     (lost,) = await losing
@@ -95,7 +95,7 @@ async def test_a_merge_is_seen_by_who_waited_for_it(database: Database, chained:
     ]
     await apply(database, profile, work(0, told))
     async with database.transaction() as tx:
-        await profile.apply(tx, work(0, [said("identify", "u", "a", message="m4")]))
+        await profile.apply(tx, [work(0, [said("identify", "u", "a", message="m4")])])
         late = said("identify", "u", "b", message="m5") if chained else said("page", device="a", message="m5")
         waiting = asyncio.create_task(insistent(database, Profile(UTC), work(1, [late])))
         await _until_somebody_waits(database)

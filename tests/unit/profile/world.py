@@ -43,13 +43,13 @@ class World:
         offsets = range(self.next, self.next + len(values))
         self.next = offsets.stop
         records = [Record(EVENTS, 0, at, "key", value, NOON, at) for at, value in zip(offsets, values, strict=True)]
-        batch = Batch(Work(Where(EVENTS, 0), records, 0, offsets.start), UTC)
+        batch = Batch([Work(Where(EVENTS, 0), records, 0, offsets.start)], UTC)
         unseen = set(batch.received) - self.seen
         self.seen |= unseen
         batch.keep(set(unseen))
         batch.apply(self.people, ())
         self.journal += [(record.key, msgspec.json.decode(record.value)) for record in batch.outgoing]
-        for (_, counter, _), count in batch.counts.items():
+        for (_, _, counter, _), count in batch.counts.items():
             self.counts[counter] += count
         for person in self.people.by_id.values():
             person.state, person.shown = state.decode(state.encode(person.state)), None

@@ -1,0 +1,182 @@
+"""The transactions of a fold: what several partitions have ready at one time goes through one of them.
+
+    fence the positions → the service loads, decides, evolves, saves → append what it decided → commit
+
+State, positions and output move together, so that a crash at any point leaves all of them or none.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from libs.common import tracing
+from libs.common.db import Database
+from libs.common.failpoints import failpoint
+from libs.common.fold.dead_letters import bury
+from libs.common.fold.work import Handler, Waits, Work
+from libs.common.log.append import append
+from libs.common.log.bell import Bell
+from libs.common.log.positions import FenceLost, Positions
+from libs.common.log.reader import Position, Record, Where, after
+
+#: Records in one transaction, unless one partition alone brings more.
+LARGEST = 1000
+#: Seconds that a process rests at most after a transaction.
+LONGEST_REST = 0.02
+
+
+class Apart(Exception):
+    """The transaction of several partitions failed: each is to try alone, so that it is known which one it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one partition has ready: the records that follow `position`."""
+
+    where: Where
+    position: Position
+    records: list[Record]
+
+    def behind(self, count: int) -> Position:
+        """The position behind the first `count` records."""
+        return after(self.position, self.records[:count])
+
+
+@dataclass(eq=False, slots=True)
+class _Ready:
+    batch: Batch
+    done: "asyncio.Future[Position]"
+
+
+class Transactions:
+    """Applies batches. `together` shares transactions, `alone` and `pass_over` have each their own."""
+
+    def __init__(self, service: str, database: Database, positions: Positions, handler: Handler, writes: str) -> None:
+        self._service = service
+        self._database = database
+        self._positions = positions
+        self._handler = handler
+        self._writes = writes
+        self._bell = Bell(database)
+        self._ready: deque[_Ready] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._commit = asyncio.Event()  # set, and replaced, at the next commit
+        self.folded = 0
+
+    async def stop(self) -> None:
+        """Once nobody waits any more."""
+        if self._worker:
+            self._worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._worker
+        await self._bell.stop()
+
+    async def together(self, batch: Batch) -> Position:
+        """Apply a batch with whatever other partitions have ready; the position behind it.
+
+        Raises Apart when the transaction failed and others were in it, else as `alone`.
+        """
+        ready = _Ready(batch, asyncio.get_running_loop().create_future())
+        self._ready.append(ready)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work(), name="fold transactions")
+        return await ready.done
+
+    async def alone(self, batch: Batch) -> Position:
+        """Apply a batch; the position behind it. Raises Waits when its first record must wait for another partition,
+        FenceLost when the position is not there any more, and whatever the service or PostgreSQL raise."""
+        return (await self._transact([batch]))[0]
+
+    async def pass_over(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
+        """Put a record into the dead letters, in the transaction that passes over it."""
+        moved, began = after(position, [record]), time.time_ns()
+        async with self._database.transaction() as tx:
+            await self._positions.advance(tx, {where: (position, moved)})
+            await self._handler.pass_over(tx, record)
+            await bury(tx, self._service, record, error)
+        tracing.buried(self._service, record, error, began)
+        return moved
+
+    async def committed(self, within: float) -> None:
+        """Return at the next commit of any partition, or after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._commit.wait()
+
+    async def _work(self) -> None:
+        """One transaction after the other while something is ready. After each that was not full a rest as long as it took:
+        a process that is half busy finds more in its next one, and a record costs the less the more there are."""
+        while group := self._next_group():
+            began = time.monotonic()
+            await self._share(group)
+            if sum(len(ready.batch.records) for ready in group) < LARGEST / 2:
+                await asyncio.sleep(min(time.monotonic() - began, LONGEST_REST))
+
+    def _next_group(self) -> list[_Ready]:
+        group: list[_Ready] = []
+        size = 0
+        while self._ready and (not group or size + len(self._ready[0].batch.records) <= LARGEST):
+            ready = self._ready.popleft()
+            if not ready.done.done():  # who waited for it has not left
+                group.append(ready)
+                size += len(ready.batch.records)
+        return group
+
+    async def _share(self, group: list[_Ready]) -> None:
+        try:
+            results = await self._transact([ready.batch for ready in group])
+        except Exception as error:
+            for ready in group:
+                if not ready.done.done():
+                    ready.done.set_exception(error if len(group) == 1 else Apart())
+            return
+        except BaseException:
+            for ready in group:
+                ready.done.cancel()
+            raise
+        for ready, moved in zip(group, results, strict=True):
+            if ready.done.done():
+                continue
+            if moved == ready.batch.position:
+                ready.done.set_exception(Waits(f"{ready.batch.where} waits for another partition"))
+            else:
+                ready.done.set_result(moved)
+
+    async def _transact(self, batches: Sequence[Batch]) -> list[Position]:
+        for batch in batches:
+            if batch.records[0].offset != batch.position.next:
+                raise FenceLost(f"{batch.where} stands at {batch.position.next}, not at {batch.records[0].offset}")
+        began = time.time_ns()
+        moves = {batch.where: (batch.position, batch.behind(len(batch.records))) for batch in batches}
+        async with self._database.transaction() as tx:
+            rulebook = await self._positions.advance(tx, moves)
+            failpoint("fold.fenced")
+            works = [Work(batch.where, batch.records, rulebook, batch.position.next) for batch in batches]
+            outcome = await self._handler.apply(tx, works)
+            failpoint("fold.saved")
+            if outcome.taken:
+                if len(batches) == 1 and not outcome.taken[batches[0].where]:
+                    raise Waits(f"{batches[0].where} waits for another partition")
+                back = {
+                    batch.where: (moves[batch.where][1], batch.behind(outcome.taken[batch.where]))
+                    for batch in batches
+                    if batch.where in outcome.taken
+                }
+                await self._positions.advance(tx, back)
+                moves |= {where: (moves[where][0], reached) for where, (_, reached) in back.items()}
+            await append(tx, self._writes, outcome.outgoing, self._database.settings.partitions)
+            failpoint("fold.appended")
+        failpoint("fold.committed")
+        for batch in batches:
+            tracing.folded(self._service, batch.records[: moves[batch.where][1].next - batch.position.next], began)
+        if outcome.outgoing:
+            self._bell.ring(self._writes)
+        for done in outcome.committed:
+            done()
+        commit, self._commit = self._commit, asyncio.Event()
+        commit.set()
+        self.folded += sum(moves[batch.where][1].next - batch.position.next for batch in batches)
+        return [moves[batch.where][1] for batch in batches]
