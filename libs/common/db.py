@@ -11,6 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from libs.common.errors import Unavailable
+from libs.common.log.bell import Bell
 from libs.common.settings import Settings
 
 #: The transaction (or plain connection) that is passed along; asyncpg's own interface: execute, fetch, fetchrow, fetchval.
@@ -47,6 +48,7 @@ class Database:
     def __init__(self, pool: "asyncpg.Pool[Any]", settings: Settings) -> None:
         self.pool = pool
         self.settings = settings
+        self.bell = Bell(pool)
 
     @classmethod
     async def connect(cls, settings: Settings, name: str, **server_settings: str) -> "Database":
@@ -104,6 +106,7 @@ class Database:
             raise Unavailable(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
+        await self.bell.stop()
         try:
             async with asyncio.timeout(5):
                 await self.pool.close()

@@ -110,6 +110,7 @@ class DeadLetters:
                 key,
                 value if mended is not None else None,
             )
+        fold.database.bell.ring(fold.writes)
         for done in outcome.committed:
             done()
         return await self.read(id)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from libs.common.away import WORDS
 from libs.common.fold.loop import Fold
 from libs.common.log.reader import Gap, Lag, Where
 from libs.common.telemetry import Meter, Totals
@@ -81,8 +82,8 @@ class Gauges:
         self._counted.bring(meter.folded.labels("fold", label), fold.folded)
         self._counted.bring(meter.dead_letters.labels("fold", label), fold.buried)
         self._counted.bring(meter.suppressed, getattr(fold.handler, "suppressed", 0))
-        for cause, times in fold.troubles.pauses.items():
-            self._counted.bring(meter.unavailable.labels("fold", cause), times)
+        for cause in (*WORDS, "record"):  # also those that never were, so that the first one is an increase
+            self._counted.bring(meter.unavailable.labels("fold", cause), fold.troubles.pauses[cause])
         if self._forwarder is not None:
             (topic,) = written_by(fold.service)
             self._counted.bring(meter.forwarded.labels(topic), self._forwarder.forwarded)

@@ -18,7 +18,6 @@ from libs.common.failpoints import failpoint
 from libs.common.fold.dead_letters import bury
 from libs.common.fold.work import Handler, Waits, Work
 from libs.common.log.append import append
-from libs.common.log.bell import Bell
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position, Record, Where, after
 
@@ -60,7 +59,6 @@ class Transactions:
         self._positions = positions
         self._handler = handler
         self._writes = writes
-        self._bell = Bell(database)
         self._ready: deque[_Ready] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._commit = asyncio.Event()  # set, and replaced, at the next commit
@@ -72,7 +70,6 @@ class Transactions:
             self._worker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._worker
-        await self._bell.stop()
 
     async def together(self, batch: Batch) -> Position:
         """Apply a batch with whatever other partitions have ready; the position behind it.
@@ -173,7 +170,7 @@ class Transactions:
         for batch in batches:
             tracing.folded(self._service, batch.records[: moves[batch.where][1].next - batch.position.next], began)
         if outcome.outgoing:
-            self._bell.ring(self._writes)
+            self._database.bell.ring(self._writes)
         for done in outcome.committed:
             done()
         commit, self._commit = self._commit, asyncio.Event()

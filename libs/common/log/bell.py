@@ -6,10 +6,10 @@ hint: who misses it finds the records at the next poll.
 
 import asyncio
 import contextlib
+from typing import Any
 
+import asyncpg
 import structlog
-
-from libs.common.db import UNAVAILABLE, Database
 
 logger = structlog.get_logger()
 
@@ -21,8 +21,8 @@ PAUSE = 0.002
 class Bell:
     """Of one process, for the topics that it writes. The notification's payload is the topic."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
         self._rung: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -42,10 +42,15 @@ class Bell:
         while self._rung:
             topics, self._rung = sorted(self._rung), set()
             try:
-                async with self._database.connection() as connection:
-                    await connection.execute(
-                        "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic", CHANNEL, topics
-                    )
-            except UNAVAILABLE as error:
+                await self._pool.execute(
+                    "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic", CHANNEL, topics, timeout=5
+                )
+            except (
+                OSError,
+                TimeoutError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+            ) as error:
                 logger.debug("nobody was told of new records", error=repr(error))
             await asyncio.sleep(PAUSE)
