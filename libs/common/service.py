@@ -16,12 +16,14 @@ from typing import TypeVar
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI
 from pydantic import ValidationError
+from starlette.types import ASGIApp
 
 from libs.common import tracing
 from libs.common.auth import Verifier
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter, configure_logs, log
 from libs.common.web import health
+from libs.common.web.direct import DirectRoutes, Service
 from libs.common.web.health import Check, Component, ReaderLag, Worker
 from libs.common.web.lifecycle import Gate, Lifecycle
 from libs.common.web.limits import Limits
@@ -53,12 +55,14 @@ def assemble(
     meter: Meter | None = None,
     body_limits: Mapping[str, int | None] | None = None,
     problem_members: AddMembers | None = None,
+    direct: DirectRoutes | None = None,
 ) -> FastAPI:
     """A service: its routes, its components' lives, health, limits, problems, metrics.
 
     The components start in the background, in order, so that the port is up at once; until all have, routes answer 503
     with what is missing. `body_limits` gives path prefixes another limit in bytes, or None: that route reads and bounds
-    its body itself (`limits.read_body`). `problem_members` adds members to every problem. `app.state` holds `settings`,
+    its body itself (`limits.read_body`). `problem_members` adds members to every problem. `direct` are routes by method and
+    path that FastAPI only documents; they read and bound their bodies themselves too. `app.state` holds `settings`,
     `meter`, `verifier`, `problems` and `lifecycle`. Raises ValueError when the settings' public key is none.
     """
     meter = meter or Meter(name)
@@ -73,7 +77,12 @@ def assemble(
         finally:
             await lifecycle.end()
 
-    app = FastAPI(
+    def around(inner: ASGIApp) -> ASGIApp:
+        return Requests(Gate(inner, lifecycle, problems), meter, problems)
+
+    app = Service(
+        direct or {},
+        around,
         title=title,
         version=VERSION,
         description=DESCRIPTION,

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware import Middleware
 
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import Component, assemble
@@ -12,7 +11,7 @@ from libs.common.telemetry import Meter
 from services.ingest import log
 from services.ingest.api import events, rejected, sources
 from services.ingest.api import settings as sdk_settings
-from services.ingest.api.raw import Direct
+from services.ingest.api.raw import raw_routes
 from services.ingest.commit import GroupCommit
 from services.ingest.door import Door
 from services.ingest.keystore import KeyStore
@@ -41,7 +40,7 @@ def create(settings: Settings) -> FastAPI:
     outcomes.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
     door = Door(keys, commit, rejections, memory, outcomes)
     hot = events.routes(door)
-    app = assemble(
+    return assemble(
         "ingest",
         "Rapport ingest",
         settings,
@@ -50,9 +49,8 @@ def create(settings: Settings) -> FastAPI:
         meter=meter,
         body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
         problem_members=for_sdks,
+        direct=raw_routes(hot),
     )
-    app.user_middleware.append(Middleware(Direct, router=hot))  # at the end: inside of what every service has
-    return app
 
 
 def for_sdks(problem: Mapping[str, Any]) -> dict[str, Any]:

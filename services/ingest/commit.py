@@ -10,6 +10,7 @@ from libs.common.failpoints import failpoint
 from libs.common.log.append import Outgoing
 from libs.common.service import Check
 from services.ingest.log import Log
+from services.ingest.patience import Patience
 
 COMMITTERS = 2  # one may prepare while the other waits for the disk
 RECORDS = 5_000  # in one append, unless a single request has more
@@ -33,6 +34,7 @@ class GroupCommit:
         self._log = log
         self._queue_limit = queue_limit
         self._deadline = deadline
+        self._patience = Patience(deadline)
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._committers: set[asyncio.Task[None]] = set()
@@ -73,7 +75,7 @@ class GroupCommit:
             self._committers.add(committer)
             committer.add_done_callback(self._committers.discard)
         try:
-            async with asyncio.timeout(self._deadline):
+            with self._patience:
                 await waiting.done
         except TimeoutError:
             raise Unavailable(f"the log did not answer within {self._deadline:g} seconds", retry_after=2) from None

@@ -2,32 +2,29 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from libs.common import tracing
 from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unavailable
 from libs.common.events import Kind
 from libs.common.telemetry import current_request
-from libs.common.web.limits import Disconnected, read_body, refuse
-from libs.common.web.problems import Problems
+from libs.common.web.limits import Disconnected, refuse
 from services.ingest.api.credentials import chosen, cors, from_header, require_origin
+from services.ingest.api.raw import Answer
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain.body import Envelope
-from services.ingest.domain.limits import BODY, oversized, plain
 from services.ingest.intake import take_in
 from services.ingest.memory import Memory, Share
 from services.ingest.outcomes import Outcomes
 from services.ingest.queries import Grant
+from services.ingest.reading import Reading
 from services.ingest.rejections import Refused, Rejections
 from services.ingest.write_keys import WriteKeys
-
-SECONDS = 30.0  # in which a body must have arrived: phones are slow
-_ENCODINGS = (b"", b"identity", b"gzip", b"x-gzip")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -43,8 +40,9 @@ class Door:
         self._rejections = rejections
         self._memory = memory
         self._outcomes = outcomes
+        self._reading = Reading()
 
-    async def receive(self, request: Request, kind: Kind | None) -> Response | None:
+    async def receive(self, request: Request, kind: Kind | None) -> ASGIApp | None:
         """Answer a request that carries one event of `kind`, or a batch when that is None."""
         headers = dict(request.scope["headers"])
         try:
@@ -57,22 +55,26 @@ class Door:
             if isinstance(error, Unavailable):
                 self._outcomes.shed(error)
             if isinstance(error, TooLarge | TooSlow):
-                return _Refusal(request.app.state.problems, error)
+                return _refusal(request, error)
             raise
-        return Response(answer, 200, cors(headers), "application/json")
+        return Answer(answer, cors(headers))
 
-    async def discard(self, request: Request) -> Response | None:
+    async def discard(self, request: Request) -> ASGIApp | None:
         """Read a body and forget it."""
+        headers = dict(request.scope["headers"])
         try:
-            await read_body(request.scope, request.receive, BODY, SECONDS)
+            with Share(self._memory) as share:
+                await self._reading.wire(headers, request.receive, share)
         except Disconnected:
             return None
-        return Response(b'{"success":true}', 200, cors(dict(request.scope["headers"])), "application/json")
+        except (TooLarge, TooSlow) as error:
+            return _refusal(request, error)
+        return Answer(b'{"success":true}', cors(headers))
 
     async def _store(self, request: Request, headers: Mapping[bytes, bytes], kind: Kind | None, share: Share) -> bytes:
         received_at = datetime.now(UTC)
         key = from_header(headers.get(b"authorization"))
-        body = await _body(request, headers, share)
+        body = await self._reading.text(headers, request.receive, share)
         try:
             envelope = _parsed(body, kind)
         except Malformed as error:
@@ -97,36 +99,9 @@ class Door:
             self._rejections.add(grant.source_id, received_at, [Refused(error.detail, body)])
 
 
-class _Refusal(Response):
+def _refusal(request: Request, error: RapportError) -> ASGIApp:
     """An answer to someone who is still sending."""
-
-    def __init__(self, problems: Problems, error: RapportError) -> None:
-        super().__init__(status_code=error.status)
-        self._problems = problems
-        self._error = error
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await refuse(self._problems, self._error, scope, receive, send)
-
-
-async def _body(request: Request, headers: Mapping[bytes, bytes], share: Share) -> bytes:
-    async def receive() -> Message:
-        message = await request.receive()
-        share.take(len(message.get("body", b"")))
-        return message
-
-    encoding = headers.get(b"content-encoding", b"").strip().lower()
-    if encoding not in _ENCODINGS:
-        raise Malformed(f"the body's encoding {encoding.decode('latin-1')[:20]} is not taken: send gzip, or none")
-    try:
-        wire = await read_body(request.scope, receive, BODY, SECONDS)
-    except TooLarge as error:
-        error.status, error.title = 400, "Body too large"  # SDKs know Segment's 400, not 413
-        error.detail = oversized().detail
-        raise
-    text = plain(wire)
-    share.take(len(text))
-    return text
+    return partial(refuse, request.app.state.problems, error)
 
 
 def _parsed(body: bytes, kind: Kind | None) -> Envelope:

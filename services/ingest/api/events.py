@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPBasic
+from starlette.types import ASGIApp
 
 from libs.common.events import Kind
 from services.ingest.api.credentials import preflight
@@ -24,7 +25,7 @@ SAYS: dict[Kind, str] = {
 _KEY = HTTPBasic(
     scheme_name="write key", description="The write key as the user, without a password.", auto_error=False
 )  # for the OpenAPI page: the door reads the header itself
-Endpoint = Callable[[Request], Awaitable[Response | None]]
+Endpoint = Callable[[Request], Awaitable[ASGIApp | None]]
 
 
 async def allow(request: Request) -> Response:
@@ -46,7 +47,7 @@ def routes(door: Door) -> APIRouter:
 
 
 def _endpoint(door: Door, kind: Kind | None) -> Endpoint:
-    async def post(request: Request) -> Response | None:
+    async def post(request: Request) -> ASGIApp | None:
         return await door.receive(request, kind)
 
     return post

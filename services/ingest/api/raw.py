@@ -1,14 +1,15 @@
 """Routes that FastAPI documents and does not otherwise touch: its way to a handler costs more than the handler."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 
 class RawRoute(APIRoute):
-    """Calls `endpoint(request)` and sends the Response that it returns; None when the caller has gone."""
+    """Calls `endpoint(request)` and sends what it returns (an ASGI application); None when the caller has gone."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.methods and scope["method"] not in self.methods:
@@ -20,22 +21,25 @@ class RawRoute(APIRoute):
             await response(scope, receive, send)
 
 
-class Direct:
-    """The innermost middleware: finds a router's raw routes in a dict, where FastAPI would try all routes in turn, twice."""
+def raw_routes(router: APIRouter) -> dict[tuple[str, str], RawRoute]:
+    """A router's raw routes by method and path, for `assemble`."""
+    return {
+        (method, route.path): route
+        for route in router.routes
+        if isinstance(route, RawRoute)
+        for method in route.methods or ()
+    }
 
-    def __init__(self, app: ASGIApp, router: APIRouter) -> None:
-        self.app = app
-        self.routes = {
-            (method, route.path): route
-            for route in router.routes
-            if isinstance(route, RawRoute)
-            for method in route.methods or ()
-        }
+
+class Answer:
+    """200 with JSON: what nearly every request is answered with, at a third of what a Response costs."""
+
+    def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
+        self.body = body
+        self.headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        for name, value in headers.items():
+            self.headers.append((name.encode("latin-1"), value.encode("latin-1")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self.routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if route is None:
-            await self.app(scope, receive, send)
-            return
-        scope["route"] = route
-        await route.handle(scope, receive, send)
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})

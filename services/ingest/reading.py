@@ -1,0 +1,61 @@
+"""A request's body as it arrives: bounded in bytes, in time, and by what all requests may hold together."""
+
+from collections.abc import Mapping
+
+from starlette.types import Receive
+
+from libs.common.errors import Malformed, TooLarge, TooSlow
+from libs.common.web.limits import Disconnected
+from services.ingest.domain.limits import BODY, oversized, plain
+from services.ingest.memory import Share
+from services.ingest.patience import Patience
+
+SECONDS = 30.0  # in which a body must have arrived: phones are slow
+_ENCODINGS = (b"", b"identity", b"gzip", b"x-gzip")
+
+
+class Reading:
+    """Reads bodies. One for all requests."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
+        self._patience = Patience(seconds)
+
+    async def text(self, headers: Mapping[bytes, bytes], receive: Receive, share: Share) -> bytes:
+        """The body without gzip. Raises TooLarge (400), TooSlow, Disconnected, Malformed; Unavailable when memory is short."""
+        encoding = headers.get(b"content-encoding", b"").strip().lower()
+        if encoding not in _ENCODINGS:
+            raise Malformed(f"the body's encoding {encoding.decode('latin-1')[:20]} is not taken: send gzip, or none")
+        wire = await self.wire(headers, receive, share)
+        text = plain(wire)
+        share.take(len(text))
+        return text
+
+    async def wire(self, headers: Mapping[bytes, bytes], receive: Receive, share: Share) -> bytes:
+        """The body as it came. Raises TooLarge (at once when Content-Length says so), TooSlow, Disconnected, Unavailable."""
+        if int(headers.get(b"content-length", b"0")) > BODY:
+            raise _too_large()
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            with self._patience:
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Disconnected
+                    chunks.append(message.get("body", b""))
+                    share.take(len(chunks[-1]))
+                    size += len(chunks[-1])
+                    if size > BODY:
+                        raise _too_large()
+                    if not message.get("more_body"):
+                        return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+        except TimeoutError:
+            said = f"The body did not arrive within {self._seconds:g} seconds: send it again, faster."
+            raise TooSlow(said) from None
+
+
+def _too_large() -> TooLarge:
+    error = TooLarge(oversized().detail)
+    error.status, error.title = 400, "Body too large"  # SDKs know Segment's 400, not 413
+    return error
