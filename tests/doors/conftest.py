@@ -18,4 +18,4 @@ async def five(postgres: Postgres, template: str, tmp_path_factory: pytest.TempP
         await seed(running)
         yield running
     finally:
-        stop(running)
+        await stop(running)

@@ -21,6 +21,8 @@ from libs.common.schema import SERVICES
 from tests.conftest import KEYS, free_port
 from tests.support import eventually
 
+CUSTOMERS = generate_keys()
+"""The pair of the business's backend, which signs customers' tokens."""
 ROOT = Path(__file__).parents[2]
 SIZE = int(os.environ.get("DOORS_SIZE", "1"))
 """How many times as many examples, bodies and connections as by default: `DOORS_SIZE=20 make test TESTS=tests/doors`."""
@@ -39,6 +41,7 @@ class Service:
             "RAPPORT_DATABASE_URL": dsn,
             "RAPPORT_PORT": str(self.port),
             "RAPPORT_JWT_PUBLIC_KEY": KEYS[1],
+            "RAPPORT_CUSTOMER_PUBLIC_KEY": CUSTOMERS[1],
             "RAPPORT_POOL_SIZE": "6",
             "RAPPORT_DIE_WITH_PARENT": "1",
             **environment,
@@ -84,14 +87,18 @@ class Five:
     known: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     write_key: str = ""
 
+    def __post_init__(self) -> None:
+        self.clients = {
+            name: httpx.AsyncClient(base_url=service.url, timeout=60) for name, service in self.services.items()
+        }
+
     def url(self, service: str) -> str:
         return self.services[service].url
 
     async def call(self, service: str, method: str, path: str, **options: Any) -> httpx.Response:
         """One request with a token that may do everything."""
         options.setdefault("headers", bearer(*SCOPES))
-        async with httpx.AsyncClient(base_url=self.url(service), timeout=30) as client:
-            return await client.request(method, path, **options)
+        return await self.clients[service].request(method, path, **options)
 
     async def made(self, service: str, path: str, json: Any = None, **headers: str) -> dict[str, Any]:
         """What a POST has made."""
@@ -101,6 +108,7 @@ class Five:
         return body
 
 
+@cache
 def bearer(*scopes: str) -> dict[str, str]:
     """The header of a member of staff who holds `scopes`."""
     return {"authorization": f"Bearer {mint(KEYS[0], 'marta', scopes, timedelta(hours=1))}"}
@@ -143,12 +151,14 @@ async def start(dsn: str, folder: Path, **environment: str) -> Five:
     try:
         await asyncio.gather(*(service.ready() for service in services.values()))
     except BaseException:
-        stop(five)
+        await stop(five)
         raise
     return five
 
 
-def stop(five: Five) -> None:
+async def stop(five: Five) -> None:
+    for client in five.clients.values():
+        await client.aclose()
     for service in five.services.values():
         service.process.terminate()
     for service in five.services.values():

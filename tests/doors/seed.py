@@ -114,4 +114,4 @@ async def _settled(five: Five) -> bool:
             return False
     queued = (await five.call("triggers", "GET", "/v1/triggers/summary")).json()["queued"]
     profile = (await five.call("profile", "GET", "/v1/customers/summary")).json()
-    return queued == 0 and profile["identified"] == BUYERS
+    return bool(queued == 0 and profile["identified"] == BUYERS)
