@@ -30,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
     rewind.add_argument("service", choices=SERVICES[1:], help="who writes the topic")
     rewind.add_argument("--to", type=int, required=True, metavar="OFFSET", help="the first record to be sent again")
     rewind.add_argument("--partition", type=int, help="only this one (default: all that are past the offset)")
+    epoch = commands.add_parser("epoch", help="after a restore for which Kafka has lost the records, too: begin anew")
+    epoch.add_argument("service", choices=SERVICES[1:], help="who writes the topic")
+    epoch.add_argument("--partition", type=int, help="only this one (default: all)")
     readers = commands.add_parser("readers", help="who reads the log in PostgreSQL, and how far")
     readers.add_argument(
         "--service", choices=SERVICES, default="profile", help="in whose database (default: profile's)"
@@ -41,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
         "demo", help="real purchases through the whole platform (--help shows its options)", add_help=False
     )
     commands.add_parser("replay", help="fold the journal again beside the live state, and compare", add_help=False)
-    commands.add_parser("rebuild", help="make one service's state anew from the journal, and swap it in", add_help=False)
+    commands.add_parser(
+        "rebuild", help="make one service's state anew from the journal, and swap it in", add_help=False
+    )
     commands.add_parser("topics", help="the table of topics and record types", add_help=False)
     return top
 
@@ -82,6 +87,10 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
             from deploy import operators
 
             return operators.rewind(options.service, options.to, options.partition)
+        case "epoch":
+            from deploy import operators
+
+            return operators.epoch(options.service, options.partition)
         case "readers":
             from deploy import operators
 

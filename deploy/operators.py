@@ -54,3 +54,24 @@ def readers(service: str, expire: str | None) -> int:
             await connection.close()
 
     return _run("readers", work())
+
+
+def epoch(service: str, partition: int | None) -> int:
+    """Begin a new epoch of the service's topic, in one partition or all."""
+    from libs.common.log import epochs
+    from libs.common.log.reader import Where
+    from libs.common.topics import written_by
+
+    async def work() -> list[str]:
+        settings = service_settings(service)
+        (topic,) = written_by(service)
+        lanes = range(settings.partitions) if partition is None else [partition]
+        connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=5, command_timeout=30)
+        try:
+            async with connection.transaction():
+                begun = {Where(topic, lane): await epochs.begin(connection, Where(topic, lane)) for lane in lanes}
+        finally:
+            await connection.close()
+        return [f"{where}: epoch {number} has begun" for where, number in begun.items()]
+
+    return _run("epoch", work())

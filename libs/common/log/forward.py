@@ -16,6 +16,7 @@ from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
 from libs.common.fold.failures import Backoff, is_poison
 from libs.common.log.append import Outgoing
+from libs.common.log.epochs import load as load_epochs
 from libs.common.log.kafka_producer import Producer
 from libs.common.log.kafka_topics import ensure_topics
 from libs.common.log.ownership import HEARTBEAT, Ownership
@@ -150,11 +151,12 @@ class Forwarder:
                     await ensure_topics(self._settings, [self._topic])
 
     async def _forward(self, where: Where, position: Position, records: list[Record]) -> Position:
-        epoch = str(position.epoch).encode()
+        async with self._database.connection() as connection:
+            epochs = await load_epochs(connection, where)
         await self._producer.send(
             where.topic,
             [Outgoing(record.key, record.value, record.appended_at) for record in records],
-            [(("epoch", epoch), ("offset", str(record.offset).encode())) for record in records],
+            [epochs.headers(record.offset) for record in records],
             where.partition,
         )
         self.forwarded += len(records)

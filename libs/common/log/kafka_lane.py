@@ -37,6 +37,9 @@ class Lane:
         self.next = 0
         self.native = 0
         self.older_until = 0
+        #: Of `next`; and the position that was left for it, when a higher epoch led elsewhere.
+        self.epoch = 0
+        self.turned: Position | None = None
         self.gap: Gap | None = None
         #: The record that was last missed, and then looked for from the beginning on.
         self.searched: int | None = None
@@ -51,6 +54,7 @@ class Lane:
         """Forget what was read: `position` is wanted, and Kafka is read from `native` on."""
         self.records = []
         self.next = self.older_until = position.next
+        self.epoch, self.turned = position.epoch, None
         self.native = native
         self.proof = proof
 
@@ -61,9 +65,12 @@ class Lane:
 
     def stands_at(self, position: Position) -> bool:
         """Drop the records that `position` has passed; whether what is here, and then what is read, follows it exactly."""
+        if self.proof is not Proof.NONE and self.turned is not None and position[:2] == self.turned[:2]:
+            return True
         first = self.records[0].offset if self.records else self.next
-        if self.proof is Proof.NONE or not first <= position.next <= self.next:
+        if self.proof is Proof.NONE or position.epoch != self.epoch or not first <= position.next <= self.next:
             return False
+        self.turned = None
         del self.records[: position.next - first]
         return True
 
@@ -73,7 +80,7 @@ class Lane:
         None when that is not known.
         """
         first = self.records[0].offset if self.records else self.next
-        if self.proof is not Proof.READING or not first <= position.next <= self.next:
+        if self.proof is not Proof.READING or position.epoch != self.epoch or not first <= position.next <= self.next:
             return None
         if position.next < self.older_until:
             return self.native, self.older_until - position.next
@@ -89,21 +96,36 @@ class Lane:
         Raises Elsewhere when this turns out to be the wrong place, and the first time that a record is missing: a topic
         that was made anew has it before the place that we read.
         """
-        found = [_record(self.where, message) for message in messages]
+        found = [as_record(self.where, message) for message in messages]
         ahead = found[0].offset - self.next
         if (self.proof is Proof.HINT and ahead >= 0) or (self.proof is Proof.BEGINNING and ahead > 0):
             raise Elsewhere(found[0])
         self.proof = Proof.READING
         self.native = found[-1].native + 1
-        gap = self.accept(found)
+        gap = self._accept_epochs(found)
         if gap and self.searched != gap.expected:
             self.searched, self.gap = gap.expected, None
             raise Elsewhere(found[-1])
         return gap
 
+    def _accept_epochs(self, found: Sequence[Record]) -> Gap | None:
+        """Accept what follows; where a higher epoch leads back, only once what was accepted before it has been taken."""
+        turn = next((at for at, each in enumerate(found) if (each.epoch or 0) > self.epoch), len(found))
+        gap = self.accept(found[:turn]) if turn else None
+        if turn == len(found) or found[turn].since > self.next:
+            return gap if turn == len(found) else self.accept(found[turn:]) or gap
+        if self.records:
+            self.native = found[turn].native
+            return gap
+        self.turned = Position(self.epoch, self.next)
+        self.epoch, self.next = found[turn].epoch or 0, found[turn].since
+        self.older_until = self.next
+        self.gap = None
+        return self._accept_epochs(found[turn:])
+
     def accept(self, found: Sequence[Record]) -> Gap | None:
         """Accept the records that follow without a gap; the gap, if one was met now."""
-        accepted, gap = contiguous(Position(0, self.next), found)
+        accepted, gap = contiguous(Position(self.epoch, self.next), found)
         if accepted:
             self.records += accepted
             self.next = accepted[-1].offset + 1
@@ -126,11 +148,17 @@ class Elsewhere(Exception):
         self.first = first
 
 
-def _record(where: Where, message: Any) -> Record:
+def as_record(where: Where, message: Any) -> Record:
     """A record with our offset: the forwarder's header, or Kafka's own where the topic is written to directly."""
-    offset = message.offset
+    offset, epoch, since = message.offset, None, 0
     for name, value in message.headers:
         if name == "offset":
             offset = int(value)
+        elif name == "epoch":
+            epoch = int(value)
+        elif name == "since":
+            since = int(value)
     appended_at = datetime.fromtimestamp(message.timestamp / 1000, UTC)
-    return Record(*where, offset, (message.key or b"").decode(), message.value or b"", appended_at, message.offset)
+    return Record(
+        *where, offset, (message.key or b"").decode(), message.value or b"", appended_at, message.offset, epoch, since
+    )

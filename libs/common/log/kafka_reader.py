@@ -122,7 +122,7 @@ class KafkaReader(Reader):
             await self._fill_older(lane, limit, wait)
             return
         size = taken = 0
-        position = Position(0, lane.next)
+        position = Position(lane.epoch, lane.next)
         while len(lane.records) < limit and size < LARGEST_FETCH:
             room = max(1, (LARGEST_FETCH - size) * taken // size) if size else FIRST
             most = min(room, CHUNK, limit - len(lane.records))
@@ -133,6 +133,9 @@ class KafkaReader(Reader):
                     return
                 if lane.take(messages):
                     self._tell_gap(lane)
+                if lane.native <= messages[-1].offset:  # a higher epoch leads back: it is read from there by itself
+                    consumer.seek(lane.partition, lane.native)
+                    return
             except OffsetOutOfRangeError:
                 await self._seek(consumer, lane, position)
                 return

@@ -27,7 +27,11 @@ class Position(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as read. `native` is the offset in the log that it was read from (Kafka's own may differ from ours)."""
+    """A record as read. `native` is the offset in the log that it was read from (Kafka's own may differ from ours).
+
+    `epoch` is the one it was given its offset in, and `since` the offset at which that one begins; where they are not
+    told, as by PostgreSQL, they are the reader's.
+    """
 
     topic: str
     partition: int
@@ -36,6 +40,8 @@ class Record(NamedTuple):
     value: bytes
     appended_at: datetime
     native: int
+    epoch: int | None = None
+    since: int = 0
 
 
 class Lag(NamedTuple):
@@ -82,11 +88,21 @@ def contiguous(position: Position, records: Iterable[Record]) -> tuple[list[Reco
 
     A lower offset than expected is a duplicate, a higher one lies behind a gap: both are passed over, because the missing
     record may still come (a forwarder that was rewound sends it behind those that were sent before).
+
+    A record of a higher epoch is followed: what comes next is that epoch's first. It ends the batch if it leads back, so
+    that offsets only rise within one. Records of a lower epoch are passed over.
     """
     accepted: list[Record] = []
-    expected = position.next
+    epoch, expected = position.epoch, position.next
     gap = None
     for record in records:
+        told = epoch if record.epoch is None else record.epoch
+        if told > epoch and record.since <= expected:
+            if accepted and record.since < expected:
+                break
+            epoch, expected = told, record.since
+        if told < epoch:
+            continue
         if record.offset == expected:
             accepted.append(record)
             expected += 1
@@ -100,4 +116,5 @@ def after(position: Position, records: list[Record]) -> Position:
     """The position behind `records` (which must follow `position` without a gap)."""
     if not records:
         return position
-    return Position(position.epoch, records[-1].offset + 1, records[-1].native + 1)
+    last = records[-1]
+    return Position(max(position.epoch, last.epoch or 0), last.offset + 1, last.native + 1)

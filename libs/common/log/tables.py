@@ -56,6 +56,29 @@ readers = Table(
     PrimaryKeyConstraint("reader", "topic", "partition"),
 )
 
+#: From `first` on a partition's records are of `epoch`; before the first of these they are of epoch 0.
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("topic", Text, nullable=False),
+    Column("partition", SmallInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("begun_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("topic", "partition", "epoch"),
+)
+
+#: Records from `first` on came back from Kafka after a restore, and the state does not know all of them yet.
+imported = Table(
+    "imported",
+    metadata,
+    Column("topic", Text, nullable=False),
+    Column("partition", SmallInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("imported_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("topic", "partition"),
+)
+
 
 def _topic(name: str) -> Table:
     table = Table(

@@ -1,0 +1,91 @@
+"""The end of a topic in Kafka, compared with PostgreSQL: after a restore from a backup Kafka may be ahead."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from libs.common.errors import Unavailable
+from libs.common.log.kafka_lane import as_record
+from libs.common.log.kafka_topics import AWAY, LARGEST_BATCH, kafka_name
+from libs.common.log.reader import Position, Record, Where
+from libs.common.settings import Settings
+
+#: Records looked at from the end: behind a rewind the last ones are not those with the highest offsets.
+LOOK = 500
+PATIENCE = 30.0
+
+
+class Ahead(NamedTuple):
+    """Kafka has records up to `last`, which PostgreSQL has not; the first of them lies behind `hint`, in Kafka's count."""
+
+    where: Where
+    last: int
+    hint: int
+
+
+async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -> list[Ahead]:
+    """The partitions of which Kafka has records at or behind PostgreSQL's heads, of the same epoch. Raises Unavailable."""
+    found = []
+    async with _consumer(settings, topic, list(heads)) as (consumer, partitions):
+        beginnings, ends = await asyncio.gather(
+            consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        )
+        for partition in partitions:
+            where, head = Where(topic, partition.partition), heads[partition.partition]
+            beginning, end, span = beginnings[partition], ends[partition], LOOK
+            first = max(beginning, end - span)
+            seen = await _read(consumer, where, partition, first, end)
+            last = max((record.offset for record in seen if (record.epoch or 0) >= head.epoch), default=-1)
+            if last < head.next:
+                continue
+            while first > beginning:
+                one = await _read(consumer, where, partition, first, first + 1)
+                if one and one[0].offset < head.next:
+                    break
+                span *= 2
+                first = max(beginning, end - span)
+            found.append(Ahead(where, last, first + 1))
+    return found
+
+
+@asynccontextmanager
+async def _consumer(
+    settings: Settings, topic: str, lanes: Sequence[int]
+) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+    """A consumer of some partitions, and these; what goes wrong, or lasts too long, is raised as Unavailable."""
+    partitions = [TopicPartition(kafka_name(settings, topic), lane) for lane in sorted(lanes)]
+    consumer = AIOKafkaConsumer(
+        **settings.kafka_options(),
+        client_id="rapport-tail",
+        group_id=None,
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=LARGEST_BATCH,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await consumer.start()
+            consumer.assign(partitions)
+            consumer.pause(*partitions)
+            yield consumer, partitions
+    except AWAY as error:
+        raise Unavailable(f"Kafka's tail of {topic} cannot be read ({settings.kafka_bootstrap}): {error!r}") from error
+    finally:
+        await consumer.stop()
+
+
+async def _read(consumer: Any, where: Where, partition: TopicPartition, first: int, end: int) -> list[Record]:
+    """The records from `first` to below `end`, in Kafka's count."""
+    records: list[Record] = []
+    if first >= end:
+        return records
+    consumer.seek(partition, first)
+    consumer.resume(partition)
+    while not records or records[-1].native < end - 1:
+        fetched = await consumer.getmany(partition, timeout_ms=1000, max_records=end - first)
+        records += [as_record(where, message) for message in fetched.get(partition, ())]
+    consumer.pause(partition)
+    return [record for record in records if record.native < end]
