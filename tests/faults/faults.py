@@ -7,11 +7,12 @@ import signal
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import asyncpg
+import psutil  # type: ignore[import-untyped]
 
 from deploy.local.ports import SERVICES
 from tests.faults.stage import FOLDS, Stage
@@ -152,6 +153,29 @@ class Server(Fault):
 
 
 @dataclass(frozen=True)
+class Hang(Fault):
+    """PostgreSQL stands still with all its sessions, as in a paused virtual machine, and goes on."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"PostgreSQL hangs for {self.seconds:.1f} s"
+
+    async def strike(self, stage: Stage) -> None:
+        server = psutil.Process(await _running(stage, "postgres"))
+        stopped = [server, *server.children()]
+        try:
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            await asyncio.sleep(self.seconds)
+        finally:
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+
+@dataclass(frozen=True)
 class Storm(Fault):
     """Every connection to PostgreSQL is terminated, time and again."""
 
@@ -202,6 +226,8 @@ class Broker(Fault):
     """Kafka is killed, and comes back after so many seconds."""
 
     away: float
+    victim = "kafka"
+    deaths: ClassVar[int] = 2  # one at a time
 
     def __str__(self) -> str:
         return f"Kafka killed, {self.away:.1f} s away"
@@ -297,6 +323,7 @@ KINDS: tuple[tuple[float, tuple[str, ...], Callable[[random.Random], Fault]], ..
     (1, ("kafka",), lambda chance: Freeze("kafka", chance.uniform(1, 12))),
     (2, ("postgres", "kafka"), lambda chance: Worker(chance.choice(FOLDS), chance.uniform(2, 5), chance.choice(("stop", "kill")))),
     (3, ("postgres", "kafka"), lambda chance: Server(chance.choice(("fast", "immediate", "kill")))),
+    (1, ("postgres", "kafka"), lambda chance: Hang(chance.uniform(1, 12))),
     (2, ("postgres", "kafka"), lambda chance: Storm(chance.randint(1, 8))),
     (2, ("postgres", "kafka"), lambda chance: IdleTransaction(chance.choice(ROWS), chance.uniform(1, 7))),
     (2, ("kafka",), lambda chance: Broker(chance.uniform(0.2, 4))),

@@ -38,10 +38,11 @@ class Run:
 
     def __str__(self) -> str:
         what = ", ".join(f"{fault} @{at:.1f}" for at, fault in self.faults) or "no fault"
+        what += f" (died at {', '.join(self.reached)})" if self.reached else ""
         verdict = "ok" if not self.wrong else f"FAILED: {len(self.wrong)} differences"
         return (
             f"seed {self.seed} {self.log}: {what}; {len(self.workload.events)} events, {self.retries} retries,"
-            f" at rest {self.recovery:.1f} s after the last; {self.seconds:.1f} s: {verdict}"
+            f" at rest {self.recovery:.1f} s after it; {self.seconds:.1f} s: {verdict}"
         )
 
 
@@ -58,8 +59,9 @@ async def play(stage: Stage, run: Run) -> Run:
     client = Client(stage.platform.urls, stage.platform.tokens)
     try:
         start = await before(stage)
-        await _under_fire(stage, client, run)
-        run.recovery = await at_rest(stage)
+        quiet = await _under_fire(stage, client, run)
+        await at_rest(stage)
+        run.recovery = time.monotonic() - quiet
         dead = await _mend(stage, run)
         run.wrong += await verdict(stage, run, start, dead)
     except Exception as error:
@@ -71,13 +73,17 @@ async def play(stage: Stage, run: Run) -> Run:
     return run
 
 
-async def _under_fire(stage: Stage, client: Client, run: Run) -> None:
-    """Returns when every request is acknowledged and every fault has ended."""
+async def _under_fire(stage: Stage, client: Client, run: Run) -> float:
+    """Returns when every request is acknowledged and every fault has ended: the moment from which on there was none, and
+    nothing left to say for the first time."""
     chance = random.Random(run.seed)  # noqa: S311
+    quiet = time.monotonic() + SECONDS
 
     async def strike(at: float, fault: Fault) -> None:
+        nonlocal quiet
         await asyncio.sleep(at)
         await fault.strike(stage)
+        quiet = max(quiet, time.monotonic())
 
     async with asyncio.TaskGroup() as group:
         group.create_task(client.send_all(run.workload.requests, SECONDS, chance))
@@ -85,6 +91,7 @@ async def _under_fire(stage: Stage, client: Client, run: Run) -> None:
             group.create_task(client.adjust(adjust, chance))
         for at, fault in run.faults:
             group.create_task(strike(at, fault))
+    return quiet
 
 
 async def verdict(stage: Stage, run: Run, start: Before, dead: frozenset[tuple[str, str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -119,10 +120,16 @@ class _Maker:
         self._end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - LATEST
 
     def make(self) -> Workload:
-        people = [self._person(number) for number in range(self._chance.randint(6, 10))]
+        """A few people whose events come in one or a few at a time; in one of seven runs a crowd, in large batches."""
+        crowd = self._chance.random() < 0.15
+        people = [
+            self._person(number)
+            for number in range(self._chance.randint(30, 50) if crowd else self._chance.randint(6, 10))
+        ]
         events = [said for person in people for said in self._life(person)]
         events = self._poisoned(events)
-        return Workload(people, self._requests(self._sent(events)), self._adjustments(people))
+        sizes = (1, 1, 40, 120) if crowd else (1, 1, 1, 2, 4, 8)
+        return Workload(people, self._requests(self._sent(events), sizes), self._adjustments(people))
 
     def _person(self, number: int) -> Person:
         devices = tuple(f"{self._namespace}-d{number}-{n}" for n in range(self._chance.randint(1, 3)))
@@ -216,10 +223,10 @@ class _Maker:
                 sent.insert(self._chance.randint(0, len(sent)), said)
         return sent
 
-    def _requests(self, sent: list[Said]) -> list[list[Said]]:
+    def _requests(self, sent: list[Said], sizes: Sequence[int]) -> list[list[Said]]:
         requests = []
         while sent:
-            size = self._chance.choice((1, 1, 1, 2, 4, 8))
+            size = self._chance.choice(sizes)
             requests.append(sent[:size])
             sent = sent[size:]
         return requests
