@@ -67,7 +67,7 @@ async def source(tx: Tx, identity: UUID) -> asyncpg.Record:
 async def keys(tx: Tx, identity: UUID, after: UUID, limit: int) -> list[asyncpg.Record]:
     """A source's write keys, oldest first."""
     return await tx.fetch(
-        "SELECT id, prefix, created_at, expires_at, revoked_at FROM ingest.write_keys"
+        "SELECT id, prefix, created_at, expires_at, revoked_at, last_used_at FROM ingest.write_keys"
         " WHERE source_id = $1 AND id > $2 ORDER BY id LIMIT $3",
         identity,
         after,

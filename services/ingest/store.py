@@ -79,6 +79,35 @@ async def add_key(tx: Tx, source: UUID, expires_in: int | None) -> tuple[UUID, s
     return identity, key
 
 
+async def retire_key(tx: Tx, source: UUID, key: UUID, overlap: int) -> bytes:
+    """Let a write key end in `overlap` seconds, or when it would have ended before that; returns its hash.
+
+    Raises NotFound, or Conflict when it has ended already: then there is no overlap to be had.
+    """
+    row = await tx.fetchrow(
+        "UPDATE ingest.write_keys SET expires_at = least(expires_at, now() + make_interval(secs => $3))"
+        " WHERE source_id = $1 AND id = $2 RETURNING hash, revoked_at IS NOT NULL OR expires_at < now() AS ended",
+        source,
+        key,
+        overlap,
+    )
+    if row is None:
+        raise NotFound(f"The source has no write key {key}: GET /v1/sources/{source}/keys lists them.")
+    if row["ended"]:
+        raise Conflict(f"The write key {key} was revoked or has expired: leave `replaces` out.")
+    return bytes(row["hash"])
+
+
+async def note_used(tx: Tx, hashes: Sequence[bytes]) -> None:
+    """These keys are in use: at most one write a minute and key."""
+    await tx.execute(
+        "UPDATE ingest.write_keys SET last_used_at = now() WHERE id IN (SELECT id FROM ingest.write_keys"
+        " WHERE hash = ANY($1::bytea[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
+        " ORDER BY id FOR UPDATE SKIP LOCKED)",
+        list(hashes),
+    )
+
+
 async def revoke_key(tx: Tx, source: UUID, key: UUID) -> bytes:
     """Revoke a write key (again is harmless); returns its hash. Raises NotFound."""
     found: bytes | None = await tx.fetchval(

@@ -9,7 +9,7 @@ from libs.common.errors import Unauthenticated, Unavailable
 from libs.common.postgres import Postgres
 from libs.common.service import Check
 from libs.common.telemetry import log
-from services.ingest import queries
+from services.ingest import queries, store
 from services.ingest.domain import keys
 from services.ingest.queries import Grant
 
@@ -31,6 +31,7 @@ class WriteKeys:
         self._lookups: dict[str, asyncio.Task[Grant | None]] = {}
         self._refresher: asyncio.Task[None] | None = None
         self._away = ""
+        self._used: set[str] = set()
 
     async def start(self) -> None:
         self._refresher = asyncio.create_task(self._refresh_forever())
@@ -41,6 +42,11 @@ class WriteKeys:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._refresher = None
+        try:
+            async with asyncio.timeout(2):
+                await self._note_used()
+        except (Unavailable, *UNAVAILABLE) as error:
+            logger.warning("when write keys were last used was not noted", error=str(error))
 
     async def check(self) -> Check:
         known = f"{len(self._grants):,} keys in use"
@@ -61,6 +67,7 @@ class WriteKeys:
             grant = await self._look_up(key)
         if grant is None or not grant.is_valid(datetime.now(UTC)):
             raise unknown_key(key)
+        self._used.add(key)
         return grant
 
     def forget(self, digest: bytes) -> None:
@@ -100,12 +107,24 @@ class WriteKeys:
             try:
                 async with asyncio.timeout(2):
                     await self._refresh()
+                    await self._note_used()
             except (Unavailable, *UNAVAILABLE) as error:
                 if not self._away:
                     logger.warning("write keys cannot be refreshed, cached ones go on working", error=str(error))
                 self._away = f"{type(error).__name__}: {error}"
             else:
                 self._away = ""
+
+    async def _note_used(self) -> None:
+        """Say of the keys used since the last time that they are in use, to the minute."""
+        used, self._used = self._used, set()
+        if used:
+            try:
+                async with self._postgres.database.transaction() as tx:
+                    await store.note_used(tx, [keys.digest(key) for key in used])
+            except BaseException:
+                self._used |= used
+                raise
 
     async def _refresh(self) -> None:
         hashes = {keys.digest(key): key for key in self._grants}

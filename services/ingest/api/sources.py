@@ -61,11 +61,15 @@ class SourceChange(_Strict):
 
 
 class NewKey(_Strict):
-    """A further key, so that the old one can be revoked once it is no longer used."""
+    """A further key. With `replaces`, an old one ends by itself once `overlap` seconds have passed: until then both hold."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"expires_in": 31_536_000}})
 
     expires_in: Annotated[StrictInt | None, Field(ge=60, le=315_360_000, description="seconds; null for ever")] = None
+    replaces: Annotated[UUID | None, Field(description="the id of the key that this one takes the place of")] = None
+    overlap: Annotated[StrictInt, Field(ge=0, le=31_536_000, description="seconds in which both hold; a week by default")] = (
+        604_800
+    )
 
 
 class Source(BaseModel):
@@ -99,6 +103,7 @@ class Key(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    last_used_at: Annotated[datetime | None, Field(description="to the minute; null for one that never was")]
 
 
 class SourcePage(BaseModel):
@@ -144,10 +149,17 @@ def routes(postgres: Postgres, write_keys: WriteKeys) -> APIRouter:
 
     @router.post("/{id}/keys", status_code=201, summary="Make another write key; shown this once")
     async def add_key(id: UUID, _: Writer, new: NewKey | None = None) -> CreatedKey:
+        """To change a key without losing an event: make one that `replaces` the old one, give it to the apps, and see in
+        the list that the old one is used no more before its time is over."""
+        new = new or NewKey()
+        old = None
         async with postgres.database.transaction() as tx:
             await store.require_source(tx, id)
-            key, write_key = await store.add_key(tx, id, new.expires_in if new else None)
-        write_keys.forget(keys.digest(write_key))
+            if new.replaces is not None:
+                old = await store.retire_key(tx, id, new.replaces, new.overlap)
+            key, write_key = await store.add_key(tx, id, new.expires_in)
+        for digest in (keys.digest(write_key), *([] if old is None else [old])):
+            write_keys.forget(digest)
         return CreatedKey(id=key, write_key=write_key)
 
     @router.get("/{id}/keys", summary="A source's write keys, by their first characters")

@@ -1,10 +1,13 @@
 """Sources and write keys: made, listed, changed, expired, revoked."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import asyncpg
 import httpx
 
 from services.ingest.domain import keys
-from tests.integration.ingest.conftest import ADMIN, Ingest, Source, until
+from tests.integration.ingest.conftest import ADMIN, Ingest, Source, add_source, until
 
 TRACK = {"event": "Product Viewed", "userId": "ann", "messageId": "m1"}
 
@@ -110,3 +113,48 @@ async def test_what_is_not_there(source: Source, client: httpx.AsyncClient) -> N
         body: dict[str, str] | None = {} if method in ("PATCH", "POST") else None
         answer = await client.request(method, path, json=body, headers=ADMIN)
         assert answer.status_code == 404, (method, path, answer.text)
+
+
+async def test_a_key_is_changed_with_an_overlap(ingest: Ingest, source: Source, client: httpx.AsyncClient) -> None:
+    path = f"/v1/sources/{source.id}/keys"
+    (old,) = (await client.get(path, headers=ADMIN)).json()["items"]
+    assert (old["last_used_at"], old["expires_at"]) == (None, None)
+    made = (await client.post(path, json={"replaces": old["id"], "overlap": 3600}, headers=ADMIN)).json()
+    for key in (source.key, made["write_key"]):
+        assert (await source.post("/v1/track", TRACK, auth=(key, ""))).status_code == 200
+
+    async def listed() -> dict[str, Any]:
+        return {key["id"]: key for key in (await client.get(path, headers=ADMIN)).json()["items"]}
+
+    async def both_were_used() -> bool:
+        return all(key["last_used_at"] for key in (await listed()).values())
+
+    await until(both_were_used)
+    now = await listed()
+    assert now[made["id"]]["expires_at"] is None
+    first_end = datetime.fromisoformat(now[old["id"]]["expires_at"])
+    assert timedelta(minutes=59) < first_end - datetime.now(UTC) < timedelta(minutes=61)
+    # a longer overlap does not let it live longer
+    again = await client.post(path, json={"replaces": old["id"], "overlap": 86400}, headers=ADMIN)
+    assert again.status_code == 201
+    assert datetime.fromisoformat((await listed())[old["id"]]["expires_at"]) == first_end
+    # and when the overlap is over, so is the key
+    await client.post(path, json={"replaces": old["id"], "overlap": 0}, headers=ADMIN)
+
+    async def refused() -> bool:
+        return (await source.post("/v1/track", TRACK)).status_code == 401
+
+    await until(refused)
+    assert (await source.post("/v1/track", TRACK, auth=(made["write_key"], ""))).status_code == 200
+    late = await client.post(path, json={"replaces": old["id"]}, headers=ADMIN)
+    assert (late.status_code, "leave `replaces` out" in late.json()["detail"]) == (409, True)
+
+
+async def test_only_a_sources_own_key_is_replaced(ingest: Ingest, source: Source, client: httpx.AsyncClient) -> None:
+    other = await add_source(ingest)
+    (theirs,) = (await client.get(f"/v1/sources/{other.id}/keys", headers=ADMIN)).json()["items"]
+    before = (await client.get(f"/v1/sources/{source.id}/keys", headers=ADMIN)).json()["items"]
+    answer = await client.post(f"/v1/sources/{source.id}/keys", json={"replaces": theirs["id"]}, headers=ADMIN)
+    assert answer.status_code == 404
+    assert (await client.get(f"/v1/sources/{source.id}/keys", headers=ADMIN)).json()["items"] == before
+    assert (await other.post("/v1/track", TRACK)).status_code == 200
