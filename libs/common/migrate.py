@@ -10,13 +10,14 @@ from typing import cast
 
 from alembic import command, context
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common.connections import service_settings, summary
 from libs.common.db import Tx
 from libs.common.errors import Unavailable
-from libs.common.schema import SERVICES, refuse_other_partitions, scripts
+from libs.common.schema import SERVICES, refuse_other_partitions, revisions, scripts
 from libs.common.settings import Settings
 from libs.common.topics import NAMES
 
@@ -49,6 +50,11 @@ def run_env(metadata: MetaData) -> None:
 
 def _upgrade(connection: Connection, history: str) -> None:
     connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{history}"'))
+    there = MigrationContext.configure(connection, opts={"version_table_schema": history})
+    found = there.get_current_revision()
+    if found is not None and found not in revisions(history):  # of a later release, of which this one was put back
+        print(f"{history} is at {found}, which is newer than this release: left as it is")
+        return
     command.upgrade(_config(history, connection), "head")
 
 
