@@ -28,18 +28,18 @@ def installation() -> Iterator[None]:
     home = Place.load().home
     if not (home / "postgres" / "data").exists():
         raise LocalError(f"There is no data in {home}: set RAPPORT_HOME, or RAPPORT_DATABASE_URL.")
-    server = Postgres(home)
+    own = Postgres(home)
+    server: Postgres | None = own
     try:
-        os.environ["RAPPORT_DATABASE_URL"] = server.start(DATABASE)
+        os.environ["RAPPORT_DATABASE_URL"] = own.start(DATABASE)
+        print(f"PostgreSQL was started for this, on the data in {home}.", file=sys.stderr)
     except AlreadyRunning:
-        os.environ["RAPPORT_DATABASE_URL"] = _running(home)
-        yield
-        return
-    print(f"PostgreSQL was started for this, on the data in {home}.", file=sys.stderr)
+        server, os.environ["RAPPORT_DATABASE_URL"] = None, _running(home)
     try:
         yield
     finally:
-        server.stop()
+        if server:
+            server.stop()
 
 
 def _running(home: Path) -> str:

@@ -4,10 +4,12 @@ transaction, in a few statements for any number of causes."""
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
+
 from libs.common import bulk
 from libs.common.db import Tx
 from libs.common.facts import MessageQueued, MessageWithheld
-from libs.common.fold.decider import Applied, Merged
+from libs.common.fold.decider import Applied, Cause, Merged
 from services.triggers.domain.causes import Happened, See
 from services.triggers.domain.decide import message_id
 from services.triggers.domain.state import Recipient
@@ -15,7 +17,8 @@ from services.triggers.domain.vocabulary import LONGEST
 from services.triggers.models import deliveries
 
 _MESSAGE = ("customer", "id", "hook", "version", "channel", "endpoint", "state", "reason", "detail", "title", "text",
-            "event", "cause", "depth", "traceparent", "occurred_at", "settled_at")  # fmt: skip
+            "event", "cause", "depth", "traceparent", "occurred_at", "settled_at", "not_before", "quiet_hours")  # fmt: skip
+_NOT_BEFORE = _MESSAGE.index("not_before")
 _LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "folded_at", "data")
 _MOVED = ", ".join(column.name for column in deliveries.c if column.name != "customer")
 
@@ -27,7 +30,8 @@ INSERT INTO triggers.deliveries (customer, {_MOVED}) SELECT $2, {_MOVED} FROM mo
 """
 _REPLACE = """ON CONFLICT (customer, name) DO UPDATE SET record = excluded.record, type = excluded.type,
  source = excluded.source, depth = excluded.depth, occurred_at = excluded.occurred_at,
- received_at = excluded.received_at, folded_at = excluded.folded_at, data = excluded.data"""
+ received_at = excluded.received_at, folded_at = excluded.folded_at, data = excluded.data
+ WHERE (last_events.received_at, last_events.record) <= (excluded.received_at, excluded.record)"""
 # The clock is read inside the transaction, behind the fence: whoever publishes waits for it, so that comparing it with
 # the time of publication tells under which version a record was folded.
 _KEEP_LAST = f"""
@@ -40,7 +44,12 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smal
 _MOVE_EVENTS = f"""
 WITH moved AS (DELETE FROM triggers.last_events WHERE customer = $1 RETURNING *)
 INSERT INTO triggers.last_events ({", ".join(_LAST)})
-SELECT $2, {", ".join(_LAST[1:])} FROM moved {_REPLACE} WHERE last_events.folded_at <= excluded.folded_at
+SELECT $2, {", ".join(_LAST[1:])} FROM moved {_REPLACE}
+"""
+# What was decided in quiet hours is due when they end. One that was there already is left alone.
+_DELAY = """
+UPDATE triggers.deliveries AS d SET next_at = d.not_before FROM unnest($1::uuid[], $2::uuid[]) AS n(customer, id)
+WHERE d.customer = n.customer AND d.id = n.id AND d.state = 'queued' AND d.attempts = 0 AND d.not_before > d.next_at
 """
 _SEE = """
 UPDATE triggers.deliveries AS d SET seen_at = n.seen_at
@@ -79,9 +88,12 @@ async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
             rows.append((each.customer, UUID(message_id(cause.id, fact.hook)), UUID(fact.hook), fact.version, channel,
                          made.endpoint, *_state(fact), made.detail,
                          made.title, made.text, happened.name, cause.id, cause.depth + 1, cause.traceparent, cause.time,
-                         None if isinstance(fact, MessageQueued) else cause.received))  # fmt: skip
+                         None if isinstance(fact, MessageQueued) else cause.received, made.not_before,
+                         None if made.quiet is None else msgspec.json.encode(made.quiet).decode()))  # fmt: skip
     if rows:
         await tx.execute(bulk.insert(deliveries, _MESSAGE, "ON CONFLICT DO NOTHING"), *bulk.transposed(rows))
+    if delayed := [row[:2] for row in rows if row[_NOT_BEFORE] is not None]:
+        await tx.execute(_DELAY, *bulk.transposed(delayed))
 
 
 def _state(fact: MessageQueued | MessageWithheld) -> tuple[str, str | None]:
@@ -89,12 +101,17 @@ def _state(fact: MessageQueued | MessageWithheld) -> tuple[str, str | None]:
 
 
 async def _last_events(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-    """The last record of each name; of those folded in one batch, the last in the journal's order."""
-    last: dict[tuple[UUID, str], tuple[object, ...]] = {}
+    """The record of each name that was received last: the same however records are cut into batches, and after merges."""
+    last: dict[tuple[UUID, str], Cause] = {}
     for each in applied:
         happened, cause = each.cause.body, each.cause
         if isinstance(happened, Happened):
-            last[each.customer, happened.name[:LONGEST]] = (cause.id, cause.type, cause.source, cause.depth, cause.time,
-                                                            cause.received, bytes(happened.data))  # fmt: skip
-    if last:
-        await tx.execute(_KEEP_LAST, *bulk.transposed([(*key, *last[key]) for key in sorted(last)]))
+            key = each.customer, happened.name[:LONGEST]
+            if (known := last.get(key)) is None or (known.received, known.id) <= (cause.received, cause.id):
+                last[key] = cause
+    rows = [
+        (*key, cause.id, cause.type, cause.source, cause.depth, cause.time, cause.received, bytes(cause.body.data))
+        for key, cause in sorted(last.items(), key=lambda item: item[0])
+    ]
+    if rows:
+        await tx.execute(_KEEP_LAST, *bulk.transposed(rows))

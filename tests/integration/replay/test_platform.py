@@ -1,0 +1,109 @@
+"""The whole platform in processes of its own, killed on the way; replayed, rebuilt and asked what if, while it runs."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.demo.api import Api
+from deploy.local.platform import Platform
+from deploy.local.ports import free_base
+from tests.integration.replay.load import BADGE, BIG, NEWS, PROGRAMME, Shop, going_on
+
+ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+async def shop() -> AsyncIterator[Shop]:
+    """A shop that has had a history: kills, changed rules, dead letters, merges, opt-outs, fits."""
+    home = Path(tempfile.mkdtemp(prefix="rapport-replay-"))
+    async with Platform(home=home, port_base=free_base(), fsync=False) as platform, Api(platform) as api:
+        shop = Shop(platform, api, seed=5)
+        await lived(shop)
+        yield shop
+    shutil.rmtree(home, ignore_errors=True)
+
+
+async def lived(shop: Shop) -> None:
+    platform, api = shop.platform, shop.api
+    await shop.post(shop.traffic(200))  # before anything is published
+    programme = await shop.publish("rewards", "/v1/programmes", PROGRAMME)
+    for hook in (BIG, BADGE, NEWS):
+        await shop.publish("triggers", "/v1/hooks", hook)
+    async with going_on(shop):
+        for victim in ("rewards", "triggers", "metrics", "profile"):
+            await asyncio.sleep(1)
+            await shop.poison(3)
+            platform.services[victim].kill()
+    await shop.caught_up()
+    replayed = [await shop.settle_some(service) for service in ("rewards", "metrics")]
+    assert all(replayed)
+    assert (await api.post("metrics", "/v1/fits", role="analyst"))["scored"] > 50
+    changed = {**PROGRAMME, "levels": [{"id": "platinum", "name": "Platinum", "points": 700}]}
+    async with going_on(shop):
+        await api.put("rewards", f"/v1/programmes/{programme['id']}", changed)
+        await api.post("rewards", f"/v1/programmes/{programme['id']}/publish")
+        hooks = (await api.get("triggers", "/v1/hooks"))["items"]
+        big = next(hook for hook in hooks if hook["name"] == "Big order")
+        await api.post("triggers", f"/v1/hooks/{big['id']}/pause", {"reason": "enough"})
+        await asyncio.sleep(1)
+        await api.post("triggers", f"/v1/hooks/{big['id']}/resume")
+        await shop.poison(3)
+        for service in ("rewards", "metrics"):
+            await shop.settle_some(service)
+        platform.services["rewards"].kill()
+        platform.services["triggers"].kill()
+    await shop.caught_up()
+
+
+async def rapport(shop: Shop, *words: str, failpoints: str = "") -> tuple[int, str]:
+    """The command, as a person runs it beside the platform; its exit code and what it says."""
+    environment = {**os.environ, "RAPPORT_HOME": str(shop.platform.home), "RAPPORT_FAILPOINTS": failpoints}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "deploy.cli", *words),
+        cwd=ROOT,
+        env={name: value for name, value in environment.items() if not name.endswith("DATABASE_URL")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode() + err.decode()
+
+
+async def replayed(shop: Shop) -> dict[str, Any]:
+    """What `rapport replay` finds: all equal."""
+    code, said = await rapport(shop, "replay", "--json")
+    found = json.loads(said)
+    differing = [
+        (
+            each["service"],
+            each["differing_facts"],
+            [table for table in each["tables"] if table["differing"]],
+            each["first"],
+        )
+        for each in found
+        if each["differing_facts"] or any(table["differing"] for table in each["tables"])
+    ]
+    assert (code, differing) == (0, [])
+    return {each["service"]: each for each in found}
+
+
+async def test_everything_comes_out_the_same(shop: Shop) -> None:
+    found = await replayed(shop)
+    assert found.keys() == {"rewards", "triggers", "metrics"}
+    assert all(each["facts"] > 50 for each in (found["rewards"], found["triggers"]))
+
+
+async def test_also_while_records_come_in(shop: Shop) -> None:
+    async with going_on(shop):
+        for _ in range(3):
+            await replayed(shop)
