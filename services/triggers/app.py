@@ -8,19 +8,26 @@ from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.triggers.api import customers, hooks, streams, summary, why
 from services.triggers.decider import TriggersHandler
-from services.triggers.delivery.addresses import Addresses
+from services.triggers.delivery.addresses import Addresses, Lookup, system
 from services.triggers.delivery.workers import Delivery
 from services.triggers.inbox import Inboxes
 from services.triggers.settings import Settings
 
 
-def create(settings: Settings) -> FastAPI:
-    """The service."""
+def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
+    """The service. `lookup` finds the addresses of webhooks' hosts."""
     handler = TriggersHandler(settings.partitions, settings.zone)
     part = FoldPart("triggers", settings, handler)
-    addresses = Addresses(settings.webhook_allow)
+    addresses = Addresses(settings.webhook_allow, lookup)
     delivery = Delivery(part, handler, addresses, settings)
     inboxes = Inboxes(part, settings)
     routers = [hooks.routes(part, addresses), why.routes(part, handler), customers.routes(part, handler),
                streams.routes(part, handler, inboxes), summary.routes(part, settings), dead_letter_routes(part)]  # fmt: skip
-    return assemble("triggers", "Rapport triggers", settings, [part, LogKeeping("triggers", part), delivery, inboxes], routers, meter=part.meter)
+    return assemble(
+        "triggers",
+        "Rapport triggers",
+        settings,
+        [part, LogKeeping("triggers", part), delivery, inboxes],
+        routers,
+        meter=part.meter,
+    )

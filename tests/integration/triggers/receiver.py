@@ -12,7 +12,7 @@ class Receiver:
     """`answers` are given one after the other, the last one for ever; an answer is a status, with headers if need be.
     While `hanging` is set no answer is given."""
 
-    def __init__(self, *answers: int | tuple[int, dict[str, str]]) -> None:
+    def __init__(self, *answers: int | tuple[int, dict[str, str]], host: str = "127.0.0.1", port: int = 0) -> None:
         self.answers = list(answers or (200,))
         self.hanging = threading.Event()
         self.go_on = threading.Event()
@@ -36,7 +36,8 @@ class Receiver:
             def log_message(self, *_: Any) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.host = host
+        self._server = ThreadingHTTPServer((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> "Receiver":
@@ -50,8 +51,12 @@ class Receiver:
         self._thread.join()
 
     @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/hooks?shop=1"
+        return f"http://{self.host}:{self.port}/hooks?shop=1"
 
     @property
     def ids(self) -> Counter[str]:

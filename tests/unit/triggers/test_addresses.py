@@ -15,7 +15,8 @@ PUBLIC = Addresses(())
     198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.250 240.0.0.1 255.255.255.255
     :: ::1 fe80::1 fc00::1 fd12:3456::1 ff02::1 2001:db8::1 100::1
     ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 ::127.0.0.1 64:ff9b::a9fe:a9fe 2002:7f00:1::
-    2002:a00:1::1 2001:0:53aa:64c:0:0:f5ff:fffe""".split(),
+    2002:a00:1::1 2001:0:53aa:64c:0:0:f5ff:fffe fec0::1 3fff::1 fd00:ec2::254 64:ff9b:1::a9fe:a9fe
+    2606:4700::5efe:a9fe:a9fe 168.63.129.16 192.88.99.1 192.0.0.8""".split(),
 )
 def test_refused(address: str) -> None:
     assert not PUBLIC.allowed(ip_address(address))
