@@ -9,6 +9,7 @@
     ├── MethodNotAllowed          405
     ├── TooSlow                   408  the body did not arrive in time
     ├── Conflict                  409  the state, or an idempotency key, says otherwise
+    ├── PreconditionFailed        412  somebody has changed it since the state that `If-Match` names
     ├── TooLarge                  413
     ├── UnsupportedMediaType      415
     ├── TooMany                   429  come back after `retry_after` seconds
@@ -92,6 +93,11 @@ class TooSlow(RapportError):
 class Conflict(RapportError):
     status = 409
     title = "Conflict"
+
+
+class PreconditionFailed(RapportError):
+    status = 412
+    title = "Precondition failed"
 
 
 class TooLarge(RapportError):

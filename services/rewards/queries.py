@@ -1,7 +1,7 @@
 """SQL for the routes: programmes, statements, the ledger's sums. Each takes the caller's transaction or connection."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +12,13 @@ from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
 from libs.common.fold.customers import Customers
 from libs.common.ids import fresh
+from libs.common.web.versions import refuse_stale
 from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, ISSUANCE, REVERSED
 from services.rewards.domain.programme import Programme
 from services.rewards.domain.state import Account
 
 Record = Mapping[str, Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LIVE = "(SELECT version FROM rewards.programmes live WHERE live.id = p.id AND status = 'live') AS live_version"
 
 
@@ -26,17 +28,26 @@ async def create(tx: Tx, programme: Programme, by: str) -> Record:
     return await _insert(tx, fresh(), 1, programme, by)
 
 
-async def edit(tx: Tx, id: UUID, programme: Programme, by: str) -> Record:
-    """Change the draft; where the newest version is published, it stays as it is and a new draft begins."""
-    newest = await tx.fetchrow(
-        "SELECT version, status FROM rewards.programmes WHERE id = $1 ORDER BY version DESC LIMIT 1 FOR UPDATE", id
-    )
-    if newest is None:
-        raise _unknown(id, None)
+def tag(row: Record) -> str:
+    """The ETag of a programme in the state of its newest version."""
+    edited = (row["edited_at"] - _EPOCH) // timedelta(microseconds=1)
+    return f'"{row["version"]}-{row["status"]}-{edited}"'
+
+
+async def edit(tx: Tx, id: UUID, programme: Programme, by: str, if_match: str | None = None) -> Record:
+    """Change the draft; where the newest version is published, it stays as it is and a new draft begins.
+
+    Raises NotFound, PreconditionFailed; when the draft is so already, nothing is done.
+    """
+    newest = await _locked(tx, id)
+    if newest["status"] == "draft" and newest["content"] == programme.model_dump_json():
+        return await one(tx, id, newest["version"])
+    _refuse_stale(newest, if_match)
     if newest["status"] != "draft":
         return await _insert(tx, id, newest["version"] + 1, programme, by)
     await tx.execute(
-        "UPDATE rewards.programmes SET name = $3, content = $4, edited_by = $5, edited_at = now()"
+        "UPDATE rewards.programmes SET name = $3, content = $4, edited_by = $5,"
+        " edited_at = greatest(clock_timestamp(), edited_at + interval '1 microsecond')"
         " WHERE id = $1 AND version = $2",
         id,
         newest["version"],
@@ -60,20 +71,32 @@ async def _insert(tx: Tx, id: UUID, version: int, programme: Programme, by: str)
     return await one(tx, id, version)
 
 
-async def publish(tx: Tx, id: UUID, by: str) -> Record:
+async def _locked(tx: Tx, id: UUID) -> Record:
+    """The newest version of a programme, which nobody else changes until the transaction ends. Raises NotFound."""
+    await tx.execute("SELECT 1 FROM rewards.programmes WHERE id = $1 AND version = 1 FOR UPDATE", id)
+    row = await tx.fetchrow(
+        "SELECT * FROM rewards.programmes WHERE id = $1 ORDER BY version DESC LIMIT 1 FOR UPDATE", id
+    )
+    if row is None:
+        raise _unknown(id, None)
+    return dict(row)
+
+
+def _refuse_stale(row: Record, if_match: str | None) -> None:
+    said = f"version {row['version']} ({row['status']}), edited by {row['edited_by']} at {row['edited_at']:%Y-%m-%d %H:%M:%S} UTC"
+    refuse_stale(if_match, tag(row), f"The programme has changed since you read it: it is at {said}.")
+
+
+async def publish(tx: Tx, id: UUID, by: str, if_match: str | None = None) -> Record:
     """Put the draft in force from the present position of every partition; the programme that was live is retired.
 
-    Published again without a draft, the live version is answered as it is. Raises NotFound, Conflict.
+    Published again without a draft, the live version is answered as it is. Raises NotFound, PreconditionFailed, Conflict.
     """
-    newest = await tx.fetchrow(
-        "SELECT version, status, content FROM rewards.programmes WHERE id = $1 ORDER BY version DESC LIMIT 1 FOR UPDATE",
-        id,
-    )
-    if newest is None:
-        raise _unknown(id, None)
+    newest = await _locked(tx, id)
     version: int = newest["version"]
     if newest["status"] == "live":
         return await one(tx, id, version)
+    _refuse_stale(newest, if_match)
     if newest["status"] == "retired":
         raise Conflict(f"version {version} of the programme is retired: PUT it again, which makes a draft to publish")
     book = {"programme": str(id), "version": version, "content": msgspec.Raw(newest["content"].encode())}

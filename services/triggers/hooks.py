@@ -3,7 +3,7 @@
 import base64
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -12,10 +12,13 @@ from libs.common.db import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
 from libs.common.ids import fresh
-from services.triggers.domain.hook import Hook
+from libs.common.web.versions import refuse_stale
+from services.triggers.domain.hook import Hook, QuietHours
 from services.triggers.domain.rules import Live, Rulebook
 
 Row = Mapping[str, Any]
+MOST_OLD_SECRETS = 3
+"""Secrets of a hook that sign beside the newest: each adds a signature to the header."""
 
 _HOOK = (
     "SELECT h.*, v.content, v.edited_by, v.edited_at, live.published_at, live.published_by, first.published_at AS first_at"
@@ -73,11 +76,20 @@ async def create(tx: Tx, hook: Hook, by: str) -> tuple[UUID, str | None]:
     return id, secret
 
 
-async def edit(tx: Tx, id: UUID, hook: Hook, by: str) -> str | None:
-    """A new version, a draft; none when nothing is different from the newest. Gives a secret if one was made."""
+def tag(row: Row) -> str:
+    """The ETag of a hook."""
+    return f'"{row["version"]}-{row["status"]}-{row["live_version"] or 0}"'
+
+
+async def edit(tx: Tx, id: UUID, hook: Hook, by: str, if_match: str | None = None) -> str | None:
+    """A new version, a draft; none when nothing is different from the newest. Gives a secret if one was made.
+
+    Raises NotFound, PreconditionFailed, Conflict.
+    """
     row = await _locked(tx, id)
     if await content(tx, id, row["version"]) == hook:
         return None
+    await _refuse_stale(tx, row, if_match)
     taken = await tx.fetchval("SELECT true FROM triggers.hooks WHERE name = $1 AND id <> $2", hook.name, id)
     _refuse_taken("INSERT 0 0" if taken else "", hook.name)
     secret = _secret() if hook.action.channel == "webhook" and row["secret"] is None else None
@@ -93,12 +105,13 @@ async def edit(tx: Tx, id: UUID, hook: Hook, by: str) -> str | None:
     return secret
 
 
-async def publish(tx: Tx, id: UUID, by: str) -> None:
-    """Put the newest version in force. Nothing changes when it is already."""
+async def publish(tx: Tx, id: UUID, by: str, if_match: str | None = None) -> None:
+    """Put the newest version in force. Nothing changes when it is already. Raises NotFound, PreconditionFailed."""
     await _lock_workspace(tx)
     row = await _locked(tx, id)
     if row["status"] == "live" and row["live_version"] == row["version"]:
         return
+    await _refuse_stale(tx, row, if_match)
     await _set(tx, id, "live", row["version"], None)
     await _put_in_force(tx, by, id)
     await tx.execute(
@@ -132,18 +145,56 @@ async def resume(tx: Tx, id: UUID, by: str) -> None:
         await _put_in_force(tx, by, id)
 
 
-async def daily_cap(tx: Tx) -> int | None:
-    """How many messages a customer gets a day from all hooks together; None is any number."""
-    found: int | None = await tx.fetchval("SELECT daily_cap FROM triggers.workspace")
-    return found
+async def rotate_secret(tx: Tx, id: UUID, overlap: int) -> str:
+    """A new secret for a hook's webhooks. What signed them until now signs them too for `overlap` seconds; with 0 it, and
+    all before it, end at once. Raises NotFound; Conflict for a hook without webhooks, or too many secrets at a time."""
+    row = await _locked(tx, id)
+    if row["secret"] is None:
+        raise Conflict("The hook never had a webhook, so it has no secret.")
+    await tx.execute(
+        "DELETE FROM triggers.old_secrets WHERE hook = $1 AND (valid_until <= now() OR $2)", id, overlap == 0
+    )
+    held = await tx.fetchval("SELECT count(*) FROM triggers.old_secrets WHERE hook = $1", id)
+    if held >= MOST_OLD_SECRETS:
+        raise Conflict(f"{held} old secrets are valid still: wait, or end them all with an overlap of 0.")
+    if overlap:
+        await tx.execute(
+            "INSERT INTO triggers.old_secrets (hook, secret, valid_until)"
+            " VALUES ($1, $2, now() + make_interval(secs => $3))",
+            id,
+            row["secret"],
+            overlap,
+        )
+    secret = _secret()
+    await tx.execute("UPDATE triggers.hooks SET secret = $2 WHERE id = $1", id, secret)
+    return secret
 
 
-async def set_daily_cap(tx: Tx, cap: int | None, by: str) -> None:
-    """Change the workspace's cap, for what is folded from now on. The same again changes nothing."""
+class Workspace(NamedTuple):
+    """What holds for all hooks: how many messages a customer gets a day (None is any number), and when none is sent."""
+
+    daily_cap: int | None
+    quiet_hours: QuietHours | None
+
+
+async def workspace(tx: Tx) -> Workspace:
+    """What holds for all hooks."""
+    daily_cap, hours = await _workspace(tx)
+    return Workspace(daily_cap, None if hours is None else QuietHours.model_validate_json(hours))
+
+
+async def set_workspace(tx: Tx, given: Workspace, by: str) -> None:
+    """Change what holds for all hooks, for what is folded from now on. The same again changes nothing."""
     await _lock_workspace(tx)
-    if await daily_cap(tx) != cap:
-        await tx.execute("UPDATE triggers.workspace SET daily_cap = $1", cap)
+    if await workspace(tx) != given:
+        hours = None if given.quiet_hours is None else given.quiet_hours.model_dump_json(by_alias=True)
+        await tx.execute("UPDATE triggers.workspace SET daily_cap = $1, quiet_hours = $2", given.daily_cap, hours)
         await _put_in_force(tx, by)
+
+
+async def _workspace(tx: Tx) -> tuple[int | None, str | None]:
+    (row,) = await tx.fetch("SELECT daily_cap, quiet_hours FROM triggers.workspace")
+    return row["daily_cap"], row["quiet_hours"]
 
 
 async def _lock_workspace(tx: Tx) -> None:
@@ -155,6 +206,13 @@ async def _locked(tx: Tx, id: UUID) -> Row:
     if row is None:
         raise NotFound(f"There is no hook {id}: GET /v1/hooks lists them.")
     return row
+
+
+async def _refuse_stale(tx: Tx, row: Row, if_match: str | None) -> None:
+    newest = await one(tx, row["id"])
+    edited = f"edited by {newest['edited_by']} at {newest['edited_at']:%Y-%m-%d %H:%M:%S} UTC"
+    said = f"The hook has changed since you read it: it is {row['status']}, at version {row['version']}, {edited}."
+    refuse_stale(if_match, tag(row), said)
 
 
 async def _set(tx: Tx, id: UUID, status: str, live_version: int, reason: str | None) -> None:
@@ -176,7 +234,9 @@ async def _put_in_force(tx: Tx, by: str, new: UUID | None = None) -> None:
         " WHERE h.status = 'live' ORDER BY h.id"
     )
     live = [Live(str(row["id"]), row["version"], msgspec.Raw(row["content"].encode())) for row in rows]
-    await rulebooks.publish(tx, "triggers", msgspec.json.encode(Rulebook(await daily_cap(tx), live)), by)
+    daily_cap, hours = await _workspace(tx)
+    book = Rulebook(daily_cap, live, None if hours is None else msgspec.Raw(hours.encode()))
+    await rulebooks.publish(tx, "triggers", msgspec.json.encode(book), by)
     # behind the lock of the positions: whatever is folded under this rulebook sees a later clock
     await tx.execute("UPDATE triggers.hooks SET in_force_at = clock_timestamp() WHERE id = $1", new)
 
@@ -186,7 +246,7 @@ async def _add_version(tx: Tx, id: UUID, version: int, hook: Hook, by: str) -> N
         "INSERT INTO triggers.hook_versions (hook, version, content, edited_by) VALUES ($1, $2, $3, $4)",
         id,
         version,
-        hook.model_dump_json(),
+        hook.model_dump_json(by_alias=True),
         by,
     )
 

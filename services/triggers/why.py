@@ -23,6 +23,7 @@ from services.triggers.decider import TriggersDecider, TriggersHandler
 from services.triggers.domain import causes
 from services.triggers.domain.decide import OPTED_OUT
 from services.triggers.domain.explain import CONDITION_FALSE, PROPERTY_ABSENT, Explanation, Record, explain
+from services.triggers.domain.quiet import Quiet
 from services.triggers.domain.rules import Rules, compiled
 
 PATIENCE = 1.0
@@ -146,6 +147,11 @@ def _decided(row: queries.Row, live: int) -> Explanation:
                 return Explanation(
                     "queued", f"The message for {what} is on its way to {where} at this moment.", details
                 )
+            if row["not_before"] is not None and row["next_at"] == row["not_before"]:
+                hours = msgspec.json.decode(row["quiet_hours"], type=Quiet)
+                details |= {"quiet_hours": str(hours), "not_before": row["not_before"]}
+                said = f"until {_at(row['not_before'])}, when the quiet hours end ({hours})"
+                return Explanation("queued", f"The message for {what} waits {said}.", details)
             tried = f", and will be tried again at {_at(row['next_at'])}: {row['detail']}" if row["detail"] else ""
             return Explanation("queued", f"The message for {what} is queued for {where}{tried}.", details)
     sent = f"The message for {what} was sent to {where} at {_at(row['settled_at'])}"

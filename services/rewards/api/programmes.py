@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
 from libs.common.auth import Principal, require
 from libs.common.fold.part import FoldPart
+from libs.common.web.versions import CHANGED, IfMatch, tagged
 from services.rewards import queries
 from services.rewards.domain.programme import Badge, EarningRule, Level, Programme, refuse_faulty
 
@@ -45,10 +46,10 @@ def routes(part: FoldPart) -> APIRouter:
     router = APIRouter(prefix="/v1/programmes", tags=["programmes"])
 
     @router.post("", status_code=201, summary="A new programme, as a draft")
-    async def create(programme: Programme, who: Writer) -> ProgrammeVersion:
+    async def create(programme: Programme, who: Writer, response: Response) -> ProgrammeVersion:
         refuse_faulty(programme)
         async with part.tx() as tx:
-            return _shown(await queries.create(tx, programme, who.subject))
+            return _tagged(response, await queries.create(tx, programme, who.subject))
 
     @router.get("", summary="The programmes, the newest first")
     async def page(
@@ -62,24 +63,34 @@ def routes(part: FoldPart) -> APIRouter:
 
     @router.get("/{id}", summary="A programme, in its newest version or another")
     async def read(
-        id: UUID, _: Reader, version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
+        id: UUID, _: Reader, response: Response, version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
     ) -> ProgrammeVersion:
+        """The `ETag` says which state it is in: give it as `If-Match` to edit or publish just that."""
         async with part.read() as tx:
-            return _shown(await queries.one(tx, id, version))
+            return _tagged(response, await queries.one(tx, id, version))
 
-    @router.put("/{id}", summary="Change the draft; a published version stays, and a new draft begins")
-    async def edit(id: UUID, programme: Programme, who: Writer) -> ProgrammeVersion:
+    @router.put(
+        "/{id}", summary="Change the draft; a published version stays, and a new draft begins", responses=CHANGED
+    )
+    async def edit(
+        id: UUID, programme: Programme, who: Writer, response: Response, if_match: IfMatch = None
+    ) -> ProgrammeVersion:
         refuse_faulty(programme)
         async with part.tx() as tx:
-            return _shown(await queries.edit(tx, id, programme, who.subject))
+            return _tagged(response, await queries.edit(tx, id, programme, who.subject, if_match))
 
-    @router.post("/{id}/publish", summary="Put the draft in force, for what is folded from now on")
-    async def publish(id: UUID, who: Writer) -> ProgrammeVersion:
+    @router.post("/{id}/publish", summary="Put the draft in force, for what is folded from now on", responses=CHANGED)
+    async def publish(id: UUID, who: Writer, response: Response, if_match: IfMatch = None) -> ProgrammeVersion:
         """The programme that was live is retired. Every event falls under exactly one of the two."""
         async with part.tx() as tx:
-            return _shown(await queries.publish(tx, id, who.subject))
+            return _tagged(response, await queries.publish(tx, id, who.subject, if_match))
 
     return router
+
+
+def _tagged(response: Response, row: queries.Record) -> ProgrammeVersion:
+    tagged(response, queries.tag(row))
+    return _shown(row)
 
 
 def _shown(row: queries.Record) -> ProgrammeVersion:

@@ -4,16 +4,17 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from libs.common.auth import Principal, require
 from libs.common.db import Tx
 from libs.common.fold.part import FoldPart
+from libs.common.web.versions import CHANGED, IfMatch, tagged
 from services.triggers import hooks, vocabulary
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.domain.faults import refuse_faulty
-from services.triggers.domain.hook import Hook
+from services.triggers.domain.hook import Hook, QuietHours
 from services.triggers.domain.vocabulary import warnings
 
 Reader = Annotated[Principal, Depends(require("hooks:read"))]
@@ -67,12 +68,36 @@ class Hooks(BaseModel):
     next: UUID | None
 
 
+class SecretChange(BaseModel):
+    """For how long the old secret signs too."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"overlap": 86400}})
+
+    overlap: StrictInt = Field(
+        default=86_400,
+        ge=0,
+        le=2_592_000,
+        description="seconds; 0 ends all old secrets at once, as for one that leaked",
+    )
+
+
+class Secret(BaseModel):
+    """`secret` (`whsec_…`) is shown this once."""
+
+    secret: str
+
+
 class Messages(BaseModel):
-    """What holds for all hooks: how many messages a customer gets at most in one of their days; null is any number."""
+    """What holds for all hooks: how many messages a customer gets at most in one of their days (null is any number), and
+    the quiet hours of those that name none (null or left out: there are none)."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"daily_cap": 3}})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"daily_cap": 3, "quiet_hours": {"from": "22:00", "to": "08:00"}}},
+    )
 
-    daily_cap: Annotated[StrictInt | None, Field(ge=0, le=10_000)]
+    daily_cap: Annotated[int | None, Field(ge=0, le=10_000)]
+    quiet_hours: QuietHours | None = None
 
 
 def routes(part: FoldPart, addresses: Addresses) -> APIRouter:
@@ -80,11 +105,11 @@ def routes(part: FoldPart, addresses: Addresses) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["hooks"])
 
     @router.post("/hooks", status_code=201, summary="A new hook, as a draft")
-    async def create(hook: Hook, who: Writer) -> SavedHook:
+    async def create(hook: Hook, who: Writer, response: Response) -> SavedHook:
         refuse_faulty(hook, addresses.allowed)
         async with part.tx() as tx:
             id, secret = await hooks.create(tx, hook, who.subject)
-            return await _saved(tx, id, secret)
+            return await _saved(tx, id, secret, response)
 
     @router.get("/hooks", summary="The hooks, the oldest first")
     async def page(_: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: UUID | None = None) -> Hooks:
@@ -94,9 +119,11 @@ def routes(part: FoldPart, addresses: Addresses) -> APIRouter:
         return Hooks(items=items, next=items[-1].id if len(rows) > limit else None)
 
     @router.get("/hooks/{id}", summary="A hook with all its versions")
-    async def read(id: UUID, _: Reader) -> HookWithVersions:
+    async def read(id: UUID, _: Reader, response: Response) -> HookWithVersions:
+        """The `ETag` says which state it is in: give it as `If-Match` to edit or publish just that."""
         async with part.read() as tx:
             row = await hooks.one(tx, id)
+            tagged(response, hooks.tag(row))
             versions = [
                 Version(
                     **{name: each[name] for name in Version.model_fields if name != "hook"},
@@ -106,48 +133,70 @@ def routes(part: FoldPart, addresses: Addresses) -> APIRouter:
             ]
         return HookWithVersions(**shown(row).model_dump(), versions=versions)
 
-    @router.put("/hooks/{id}", summary="Edit a hook: a new version, as a draft; the live one stays in force")
-    async def edit(id: UUID, hook: Hook, who: Writer) -> SavedHook:
+    @router.put(
+        "/hooks/{id}",
+        summary="Edit a hook: a new version, as a draft; the live one stays in force",
+        responses=CHANGED,
+    )
+    async def edit(id: UUID, hook: Hook, who: Writer, response: Response, if_match: IfMatch = None) -> SavedHook:
         refuse_faulty(hook, addresses.allowed)
         async with part.tx() as tx:
-            secret = await hooks.edit(tx, id, hook, who.subject)
-            return await _saved(tx, id, secret)
+            secret = await hooks.edit(tx, id, hook, who.subject, if_match)
+            return await _saved(tx, id, secret, response)
 
-    @router.post("/hooks/{id}/publish", summary="Put the newest version in force, for what is folded from now on")
-    async def publish(id: UUID, who: Writer) -> ShownHook:
+    @router.post(
+        "/hooks/{id}/publish",
+        summary="Put the newest version in force, for what is folded from now on",
+        responses=CHANGED,
+    )
+    async def publish(id: UUID, who: Writer, response: Response, if_match: IfMatch = None) -> ShownHook:
         """Every event falls under exactly one version."""
         async with part.tx() as tx:
-            await hooks.publish(tx, id, who.subject)
-            return shown(await hooks.one(tx, id))
+            await hooks.publish(tx, id, who.subject, if_match)
+            return await _shown(tx, id, response)
+
+    @router.post("/hooks/{id}/secret", status_code=201, summary="A new secret for a hook's webhooks, shown this once")
+    async def rotate(id: UUID, _: Writer, change: SecretChange | None = None) -> Secret:
+        """Until the overlap is over, each webhook carries a signature by the new secret and one by the old: change the
+        receiver in that time."""
+        async with part.tx() as tx:
+            return Secret(secret=await hooks.rotate_secret(tx, id, (change or SecretChange()).overlap))
 
     @router.post("/hooks/{id}/pause", summary="Stop a hook and withhold its queued messages, within a second")
-    async def pause(id: UUID, who: Writer) -> ShownHook:
+    async def pause(id: UUID, who: Writer, response: Response) -> ShownHook:
         async with part.tx() as tx:
             await hooks.pause(tx, id, who.subject, f"paused by {who.subject}")
-            return shown(await hooks.one(tx, id))
+            return await _shown(tx, id, response)
 
     @router.post("/hooks/{id}/resume", summary="Put a paused hook in force again, in the version that was live")
-    async def resume(id: UUID, who: Writer) -> ShownHook:
+    async def resume(id: UUID, who: Writer, response: Response) -> ShownHook:
         async with part.tx() as tx:
             await hooks.resume(tx, id, who.subject)
-            return shown(await hooks.one(tx, id))
+            return await _shown(tx, id, response)
 
-    @router.get("/workspace/messages", summary="The limit on all messages of a customer's day")
-    async def limit(_: Reader) -> Messages:
+    @router.get("/workspace/messages", summary="The limits on all messages to a customer")
+    async def limits(_: Reader) -> Messages:
         async with part.read() as tx:
-            return Messages(daily_cap=await hooks.daily_cap(tx))
+            return Messages(**(await hooks.workspace(tx))._asdict())
 
-    @router.put("/workspace/messages", summary="Set the limit on all messages of a customer's day")
-    async def set_limit(messages: Messages, who: Writer) -> Messages:
+    @router.put("/workspace/messages", summary="Set the limits on all messages to a customer")
+    async def set_limits(messages: Messages, who: Writer) -> Messages:
+        """For what happens from now on; what is queued already keeps the quiet hours that it was queued under."""
         async with part.tx() as tx:
-            await hooks.set_daily_cap(tx, messages.daily_cap, who.subject)
+            await hooks.set_workspace(tx, hooks.Workspace(messages.daily_cap, messages.quiet_hours), who.subject)
         return messages
 
     return router
 
 
-async def _saved(tx: Tx, id: UUID, secret: str | None) -> SavedHook:
-    saved = shown(await hooks.one(tx, id))
+async def _shown(tx: Tx, id: UUID, response: Response) -> ShownHook:
+    row = await hooks.one(tx, id)
+    tagged(response, hooks.tag(row))
+    return shown(row)
+
+
+async def _saved(tx: Tx, id: UUID, secret: str | None, response: Response) -> SavedHook:
+    saved = await _shown(tx, id, response)
     event = saved.trigger.event
     said = warnings(saved, await vocabulary.names(tx), await vocabulary.properties(tx, event))
     return SavedHook(**saved.model_dump(), warnings=said, secret=secret)

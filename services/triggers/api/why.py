@@ -115,7 +115,8 @@ def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
 async def _tried(tx: Tx, part: FoldPart, handler: TriggersHandler, hook: CompiledHook, trial: Trial) -> Explanation:
     event = hook.hook.trigger.event
     if trial.customer is None:
-        rules = Rules(handler.decider.zone, await hooks.daily_cap(tx))
+        everywhere = await hooks.workspace(tx)
+        rules = Rules(handler.decider.zone, everywhere.daily_cap, quiet_hours=everywhere.quiet_hours)
         return explain(
             hook,
             _sample(event, trial.event or Sample(), {"id": "sample", "traits": trial.traits or {}}, rules),

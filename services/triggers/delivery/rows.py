@@ -52,7 +52,10 @@ FROM (
   LIMIT $3 FOR UPDATE SKIP LOCKED
 ) AS due JOIN triggers.deliveries AS r USING (customer, id) JOIN triggers.hooks AS h ON h.id = r.hook
 WHERE d.customer = due.customer AND d.id = due.id
-RETURNING d.*, h.secret, h.status
+RETURNING d.*, h.secret, h.status, ARRAY(
+  SELECT o.secret FROM triggers.old_secrets AS o WHERE o.hook = d.hook AND o.valid_until > clock_timestamp()
+  ORDER BY o.valid_until DESC
+) AS old_secrets
 """
 _DUE = _LEASE.format(which="q.endpoint = $4 AND q.next_at <= clock_timestamp() ORDER BY q.next_at")
 _PAUSED = _LEASE.format(which="q.lease IS NULL AND q.hook IN (SELECT id FROM triggers.hooks WHERE status = 'paused')")
@@ -74,6 +77,12 @@ WHERE d.customer = n.customer AND d.id = n.id
 _AGAIN = """
 UPDATE triggers.deliveries SET next_at = clock_timestamp() + $4::interval, lease = NULL, detail = $5
 WHERE customer = ANY($1::uuid[]) AND id = $2 AND lease = $3 AND state = 'queued'
+"""
+_POSTPONE = """
+UPDATE triggers.deliveries AS d
+SET next_at = n.until, not_before = n.until, lease = NULL, attempts = d.attempts - 1
+FROM unnest($1::uuid[], $2::timestamptz[]) AS n(id, until)
+WHERE d.customer = ANY($3::uuid[]) AND d.id = n.id AND d.lease = $4 AND d.state = 'queued'
 """
 
 
@@ -98,6 +107,14 @@ async def again(tx: Tx, handler: TriggersHandler, owner: UUID, row: Row, pause: 
     """Give a message back, to be tried again after `pause`."""
     customers = [row["customer"], await handler.customers.survivor(tx, row["customer"])]
     await tx.execute(_AGAIN, customers, row["id"], owner, pause, error)
+
+
+async def postpone(tx: Tx, handler: TriggersHandler, owner: UUID, until: Sequence[tuple[Row, datetime]]) -> None:
+    """Give messages back for the end of the quiet hours they met; that is no attempt."""
+    customers = {row["customer"] for row, _ in until}
+    customers |= {await handler.customers.survivor(tx, customer) for customer in customers}
+    ids, ends = [row["id"] for row, _ in until], [end for _, end in until]
+    await tx.execute(_POSTPONE, ids, ends, list(customers), owner)
 
 
 async def settle(

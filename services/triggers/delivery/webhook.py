@@ -30,11 +30,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What is sent: `id` stays the same for every attempt, so that a receiver can tell a second copy."""
+    """What is sent: `id` stays the same for every attempt, so that a receiver can tell a second copy. Each of `secrets`
+    signs it, the newest first: while they are changed there are several."""
 
     id: str
     url: str
-    secret: str
+    secrets: tuple[str, ...]
     body: bytes
 
 
@@ -93,7 +94,9 @@ class Sender:
                 "user-agent": USER_AGENT,
                 "webhook-id": letter.id,
                 "webhook-timestamp": str(int(now.timestamp())),
-                "webhook-signature": Webhook(letter.secret).sign(letter.id, now, letter.body.decode()),
+                "webhook-signature": " ".join(
+                    Webhook(secret).sign(letter.id, now, letter.body.decode()) for secret in letter.secrets
+                ),
                 **({} if traceparent is None else {"traceparent": traceparent}),
             },
             extensions={"sni_hostname": host},

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import msgspec
+
 from libs.common import tracing
 from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unavailable
@@ -24,6 +26,7 @@ from services.triggers.delivery.rows import Row, Verdict
 from services.triggers.delivery.webhook import Answer, Letter, Sender, body
 from services.triggers.domain.decide import HISTORY, OPTED_OUT, PAUSED
 from services.triggers.domain.hook import Hook, duration
+from services.triggers.domain.quiet import Quiet
 from services.triggers.domain.state import Recipient
 from services.triggers.settings import Settings
 
@@ -213,6 +216,10 @@ class Delivery:
                 logger.warning("a delivery cannot be recorded yet", error=repr(error), pause=round(pause, 2))
                 await asyncio.sleep(pause)
 
+    async def _postpone(self, row: Row, end: datetime) -> None:
+        async with self._part.tx() as tx:
+            await rows.postpone(tx, self._handler, self._owner, [(row, end)])
+
     # -- both -----------------------------------------------------------------------------------------------------------
     async def _settle(
         self, leased: list[Row], judge: Callable[[Row, Iterable[Recipient]], Verdict]
@@ -238,18 +245,31 @@ class Delivery:
             return _PAUSED
         if any(state.off_since is not None for state in states):
             return Verdict("withheld", OPTED_OUT, "the customer opted out of messages before it could be sent")
-        limits = self._versions[row["hook"], row["version"]].limits
-        late = datetime.now(UTC) - row["occurred_at"]
-        if row["attempts"] == 1 and not limits.history and late > duration(limits.freshness):
-            detail = f"it could only be sent {late} after the event, and the hook takes {limits.freshness} at most"
-            return Verdict("withheld", HISTORY, detail)
+        if (late := self._too_late(row)) is not None:
+            return Verdict("withheld", HISTORY, late)
         return None
+
+    def _too_late(self, row: Row) -> str | None:
+        """Why a message is no news any more; that it waited for the end of quiet hours does not count."""
+        limits = self._versions[row["hook"], row["version"]].limits
+        due = max(row["occurred_at"], row["not_before"] or row["occurred_at"])
+        late = datetime.now(UTC) - due
+        if row["attempts"] > 1 or limits.history or late <= duration(limits.freshness):
+            return None
+        behind = "the event" if row["not_before"] is None else "the quiet hours ended"
+        return f"it could only be sent {late} after {behind}, and the hook takes {limits.freshness} at most"
+
+    def _quiet_until(self, row: Row) -> datetime | None:
+        """The end of the quiet hours that it is in by the clock, for a message that should be sent then."""
+        if row["quiet_hours"] is None or row["status"] == "paused" or self._too_late(row) is not None:
+            return None
+        return msgspec.json.decode(row["quiet_hours"], type=Quiet).until(datetime.now(UTC))
 
     def _letter(self, row: Row) -> Letter:
         action = self._versions[row["hook"], row["version"]].action
         written = body(str(row["id"]), str(row["hook"]), str(row["customer"]), row["title"], row["text"], row["event"],
                        row["occurred_at"])  # fmt: skip
-        return Letter(str(row["id"]), action.url or "", row["secret"], written)
+        return Letter(str(row["id"]), action.url or "", (row["secret"], *row["old_secrets"]), written)
 
     async def _know_versions(self, leased: list[Row]) -> None:
         """Versions never change, so each is read once."""

@@ -1,6 +1,7 @@
 """What triggers reads from the journal: anything that has a name; and the commands and delivery outcomes."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -9,6 +10,7 @@ import msgspec
 from libs.common import facts, news
 from libs.common.fold.decider import Cause
 from libs.common.records import Envelope
+from services.triggers.domain.quiet import Quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,15 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a hook made of a record, beside the fact: where it goes, its text; or why it is withheld."""
+    """What a hook made of a record, beside the fact: where it goes, its text, the quiet hours that it is held to, and their
+    end if it was decided in them; or why it is withheld."""
 
     endpoint: str
     title: str | None = None
     text: str | None = None
     detail: str | None = None
+    quiet: Quiet | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(slots=True)

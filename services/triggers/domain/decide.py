@@ -96,7 +96,9 @@ def _message(
         decision.append(MessageWithheld(hook=hook.id, version=hook.version, reason=why_not.reason))
         return
     text = hook.render(happened, cause)
-    happened.made[hook.id] = Made(endpoint, text.title, text.text)
+    quiet = rules.quiet(hook, happened, cause)
+    not_before = None if quiet is None else quiet.until(cause.received)
+    happened.made[hook.id] = Made(endpoint, text.title, text.text, None, quiet, not_before)
     id, channel = message_id(cause.id, hook.id), hook.hook.action.channel
     decision.append(MessageQueued(message=id, hook=hook.id, version=hook.version, channel=channel))
     decision.counts.append(Count(hook.id, rules.day(happened, cause), hook.kept))

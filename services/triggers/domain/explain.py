@@ -53,6 +53,11 @@ def explain(hook: CompiledHook, record: Record, recipient: Recipient) -> Explana
     if why_not is not None:
         details |= {"reason": why_not.reason, "rule": why_not.detail}
         return Explanation(WITHHELD, f"The {what} matched, but the message is withheld: {why_not.detail}.", details)
+    quiet = record.rules.quiet(hook, happened, cause)
+    if quiet is not None and (end := quiet.until(cause.received)) is not None:
+        details |= {"quiet_hours": str(quiet), "not_before": end}
+        waits = f"it would be sent at {end:%Y-%m-%d %H:%M:%S} UTC, when the quiet hours end ({quiet})"
+        return Explanation(WOULD_SEND, f"The {what} matched, and nothing withholds the message: {waits}.", details)
     return Explanation(WOULD_SEND, f"The {what} matched, and nothing withholds the message.", details)
 
 

@@ -2,8 +2,8 @@
 
 import ipaddress
 import re
-from datetime import timedelta
-from typing import Annotated, Self
+from datetime import time, timedelta
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 from libs.common.cel import MAX_LENGTH
 from libs.common.facts import Channel
 from libs.common.liquid import MAX_SOURCE
+from services.triggers.domain.quiet import Quiet
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(days=366)
@@ -26,10 +27,10 @@ def duration(text: str) -> timedelta:
     return given
 
 
-def in_words(time: timedelta) -> str:
+def in_words(length: timedelta) -> str:
     """How long that is, in whole units of the largest that fits: 325 days, 2 hours, 1 minute."""
     for unit in ("day", "hour", "minute", "second"):
-        count = time // timedelta(**{f"{unit}s": 1})
+        count = length // timedelta(**{f"{unit}s": 1})
         if count > 0:
             return f"{count:,} {unit}{'s' if count > 1 else ''}"
     return "less than a second"
@@ -112,13 +113,43 @@ class Cap(_Strict):
     period: Duration
 
 
+def _on_the_wall(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
+        raise ValueError("a time of the day is hours and minutes, from 00:00 to 23:59")
+    return text
+
+
+WallTime = Annotated[str, AfterValidator(_on_the_wall), Field(pattern=r"^\d\d:\d\d$", examples=["22:00"])]
+
+
+class QuietHours(_Strict):
+    """From when to when nothing is sent, on the clock of the customer's wall; over midnight when `to` is before `from`."""
+
+    model_config = ConfigDict(populate_by_name=True, json_schema_extra={"example": {"from": "22:00", "to": "08:00"}})
+
+    start: WallTime = Field(alias="from")
+    end: WallTime = Field(alias="to")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.start == self.end:
+            raise ValueError("quiet hours that end when they begin are none: leave them out, or pause the hook")
+        return self
+
+    def of(self, zone: str) -> Quiet:
+        """The same in the zone of a customer."""
+        return Quiet(time.fromisoformat(self.start), time.fromisoformat(self.end), zone)
+
+
 class Limits(_Strict):
     """When a match sends nothing: the cap is reached, or the event reached us later than `freshness` after it happened
-    (unless `history` is accepted)."""
+    (unless `history` is accepted). What is decided in `quiet_hours` is sent when they end; `none` lets the hook send at any
+    time, whatever the workspace's are."""
 
     cap: Cap | None = None
     freshness: Duration = "1h"
     history: StrictBool = False
+    quiet_hours: QuietHours | Literal["none"] | None = Field(default=None, description="null: the workspace's")
 
 
 _EXAMPLE: JsonDict = {

@@ -11,7 +11,8 @@ from libs.common.cel import Condition, Outcome, compile_condition
 from libs.common.fold.decider import Cause
 from libs.common.liquid import Template, compile_template
 from services.triggers.domain.causes import Happened, Text
-from services.triggers.domain.hook import Hook, duration
+from services.triggers.domain.hook import Hook, QuietHours, duration
+from services.triggers.domain.quiet import Quiet
 from services.triggers.domain.state import TIMES
 
 ALWAYS = Outcome(True)
@@ -63,10 +64,11 @@ class Live(msgspec.Struct):
 
 
 class Rulebook(msgspec.Struct):
-    """The content of a rulebook: the cap of the workspace, and all live hooks in the order of their ids."""
+    """The content of a rulebook: the workspace's cap and quiet hours, and all live hooks in the order of their ids."""
 
     daily_cap: int | None
     hooks: list[Live]
+    quiet_hours: msgspec.Raw | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,13 @@ class Rules:
     daily_cap: int | None = None
     by_event: dict[str, list[CompiledHook]] = field(default_factory=dict)
     by_id: dict[str, CompiledHook] = field(default_factory=dict)
+    quiet_hours: QuietHours | None = None
+
+    def quiet(self, hook: CompiledHook, happened: Happened, cause: Cause) -> Quiet | None:
+        """The quiet hours that a message of a hook is held to: the hook's own, else the workspace's, in the customer's
+        zone."""
+        hours = hook.hook.limits.quiet_hours or self.quiet_hours
+        return None if hours is None or hours == "none" else hours.of(happened.zone(cause, self.zone).key)
 
     def day(self, happened: Happened, cause: Cause) -> date:
         """The customer's local day on which it happened."""
@@ -100,7 +109,8 @@ def compiled(id: str, version: int, hook: Hook) -> CompiledHook:
 
 def rules(book: Rulebook, zone: ZoneInfo) -> Rules:
     """A rulebook, compiled."""
-    made = Rules(zone, book.daily_cap)
+    hours = None if book.quiet_hours is None else QuietHours.model_validate_json(bytes(book.quiet_hours))
+    made = Rules(zone, book.daily_cap, quiet_hours=hours)
     for live in book.hooks:
         hook = compiled(live.id, live.version, Hook.model_validate_json(bytes(live.content)))
         made.by_id[hook.id] = hook

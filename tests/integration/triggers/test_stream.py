@@ -252,10 +252,10 @@ async def _opens_with(triggers: Triggers, headers: dict[str, str]) -> int:
 async def test_a_stream_ends_with_its_token_and_not_before(shop: Triggers) -> None:
     short = own(ttl=timedelta(seconds=3))
     by_ticket = await ticket(shop, headers=short)
-    options: dict[str, Any]
-    for options in ({"headers": short}, {"params": {"ticket": by_ticket}}):
-        async with followed(shop.client, **options) as stream:
-            assert [event.name async for event in stream] == ["ready"]
+    async with followed(shop.client, headers=short) as stream:
+        assert [event.name async for event in stream] == ["ready"]
+    async with followed(shop.client, f"{STREAM}?ticket={by_ticket}") as stream:
+        assert [event.name async for event in stream] == ["ready"]
 
 
 async def test_one_look_serves_all(shop: Triggers, monkeypatch: pytest.MonkeyPatch) -> None:
