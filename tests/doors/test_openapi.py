@@ -24,7 +24,7 @@ from tests.doors.five import SIZE, Five, Operation, app, bearer, operations
 from tests.doors.seed import HOOK
 
 #: Endless, so read by itself.
-STREAMS = {"/v1/kpis/stream"}
+STREAMS = {"/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream"}
 EVENTS = "events"
 """The tag of the routes that take a write key. A bad event is answered 200 there, and rejected alone."""
 CHECKS = [

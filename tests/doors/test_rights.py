@@ -73,12 +73,15 @@ PUT    /v1/hooks/{id}                               hooks:write
 POST   /v1/hooks/{id}/publish                       hooks:write
 POST   /v1/hooks/{id}/pause                         hooks:write
 POST   /v1/hooks/{id}/resume                        hooks:write
+POST   /v1/hooks/{id}/secret                        hooks:write
 GET    /v1/workspace/messages                       hooks:read
 PUT    /v1/workspace/messages                       hooks:write
 GET    /v1/hooks/{id}/why                           hooks:read
 POST   /v1/hooks/{id}/test                          hooks:read
 GET    /v1/customers/{ref}/inbox                    customers:read  own:inbox
 POST   /v1/customers/{ref}/inbox/{message}/seen     hooks:write     own:inbox
+GET    /v1/customers/{ref}/inbox/stream             customers:read  own:inbox
+POST   /v1/customers/{ref}/inbox/stream/tickets     customers:read  own:inbox
 GET    /v1/customers/{ref}/messages                 customers:read
 POST   /v1/customers/{ref}/messages/off             hooks:write
 POST   /v1/customers/{ref}/messages/on              hooks:write
@@ -96,6 +99,7 @@ GET    /v1/scores                                   metrics:read
 GET    /v1/customers/{ref}/score                    metrics:read
 GET    /v1/metrics/summary                          metrics:read
 GET    /v1/kpis/stream                              metrics:read
+POST   /v1/kpis/stream/tickets                      metrics:read
 GET    /v1/kpis/{name}                              metrics:read
 GET    /v1/metrics/dead-letters                     operate
 GET    /v1/metrics/dead-letters/{id}                operate
