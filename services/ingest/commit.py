@@ -12,7 +12,8 @@ from libs.common.service import Check
 from services.ingest.log import Log
 from services.ingest.patience import Patience
 
-COMMITTERS = 2  # one may prepare while the other waits for the disk
+COMMITTERS = 2  # one may prepare while the other waits for the disk,
+MUCH = 200  # once so many events wait; few are cheaper to store in one group than in two
 RECORDS = 5_000  # in one append, unless a single request has more
 
 
@@ -70,7 +71,7 @@ class GroupCommit:
         waiting = _Waiting(records, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._queued += len(records)
-        if len(self._committers) < COMMITTERS:
+        if not self._committers or (len(self._committers) < COMMITTERS and self._queued >= MUCH):
             committer = asyncio.create_task(self._commit_all())
             self._committers.add(committer)
             committer.add_done_callback(self._committers.discard)

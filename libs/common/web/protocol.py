@@ -10,6 +10,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from libs.common.errors import HeadersTooLarge, Malformed, RapportError, TooSlow
+from libs.common.web.corked import Corked
 from libs.common.web.limits import LINGER
 from libs.common.web.problems import Problems
 
@@ -43,7 +44,7 @@ class Protocol(HttpToolsProtocol):
         self._untaken: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Corked(transport, self.loop))
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
