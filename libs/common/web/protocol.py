@@ -110,7 +110,9 @@ class Protocol(HttpToolsProtocol):
         self._refuse(self._fault or Malformed("This is no HTTP request that can be read."))
 
     def _refuse(self, error: RapportError) -> None:
-        """Answer, and give the sender a moment to notice before the connection is closed."""
+        """Answer once, and give the sender a moment to notice before the connection is closed."""
+        if self._refused or self.transport.is_closing():
+            return
         self._refused = True
         answer = self._problems.answer(error)
         headers = [*answer.raw_headers, (b"connection", b"close")]

@@ -67,9 +67,9 @@ class NewKey(_Strict):
 
     expires_in: Annotated[StrictInt | None, Field(ge=60, le=315_360_000, description="seconds; null for ever")] = None
     replaces: Annotated[UUID | None, Field(description="the id of the key that this one takes the place of")] = None
-    overlap: Annotated[StrictInt, Field(ge=0, le=31_536_000, description="seconds in which both hold; a week by default")] = (
-        604_800
-    )
+    overlap: Annotated[
+        StrictInt, Field(ge=0, le=31_536_000, description="seconds in which both hold; a week by default")
+    ] = 604_800
 
 
 class Source(BaseModel):
