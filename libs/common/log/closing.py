@@ -1,0 +1,70 @@
+"""Moving from PostgreSQL's log to Kafka's: `ingest.events` is closed at its heads, the other topics go on.
+
+From then on ingest writes its events to Kafka, whose own offsets begin anew: they count on from the closed heads, so that
+positions only ever rise. What lies before the heads is still read from PostgreSQL. The other topics are written to
+PostgreSQL as ever, and forwarded from where the slowest of their readers stands.
+"""
+
+from collections.abc import Mapping
+
+import asyncpg
+
+from libs.common.db import Tx
+from libs.common.errors import Unavailable
+from libs.common.log.reader import Where
+from libs.common.settings import Settings
+from libs.common.topics import EVENTS, TOPICS
+
+_CLOSE = "UPDATE log.heads SET closed = true WHERE topic = $1 RETURNING partition, next"
+_CLOSED = "SELECT partition, next FROM log.heads WHERE topic = $1 AND closed"
+_BEGIN = """
+INSERT INTO "{writer}".positions (reader, topic, partition, next)
+SELECT 'forwarder', $1, partition, next FROM unnest($2::smallint[], $3::bigint[]) AS at(partition, next)
+ON CONFLICT DO NOTHING
+"""
+
+
+async def closed(tx: Tx) -> dict[Where, int]:
+    """The heads at which `ingest.events` was closed; none where it was not."""
+    return {Where(EVENTS, row[0]): row[1] for row in await tx.fetch(_CLOSED, EVENTS)}
+
+
+async def refuse_unclosed(tx: Tx) -> None:
+    """Raises Unavailable when events were written to PostgreSQL, and it was not closed: Kafka's would be taken for those."""
+    if await tx.fetchval("SELECT 1 FROM log.heads WHERE topic = $1 AND next > 0 AND NOT closed LIMIT 1", EVENTS):
+        raise Unavailable(f"{EVENTS} is in PostgreSQL: run `rapport move-to-kafka` first")
+
+
+def refuse_closed(heads: Mapping[Where, int]) -> None:
+    """Raises Unavailable when the events are in Kafka."""
+    if heads:
+        raise Unavailable(f"{EVENTS} has been moved to Kafka: set RAPPORT_LOG=kafka")
+
+
+async def move(settings: Mapping[str, Settings]) -> dict[Where, int]:
+    """Close `ingest.events` in PostgreSQL, and let forwarders begin where the slowest reader of their topic stands; the
+    heads. `settings` are those of the services. Safe to repeat. Raises Unavailable when databases are not shared."""
+    if len({each.dsn for each in settings.values()}) > 1:
+        raise Unavailable("the services have databases of their own, so Kafka is their log already")
+    one = settings["ingest"]
+    connection = await asyncpg.connect(one.dsn, ssl=one.database_ssl(), timeout=10, command_timeout=60)
+    try:
+        async with connection.transaction():
+            heads = {Where(EVENTS, row[0]): row[1] for row in await connection.fetch(_CLOSE, EVENTS)}
+            for topic in TOPICS:
+                if topic.name != EVENTS:
+                    await _begin_forwarding(connection, topic.name, topic.writer, topic.readers)
+    finally:
+        await connection.close()
+    return heads
+
+
+async def _begin_forwarding(tx: Tx, topic: str, writer: str, readers: tuple[str, ...]) -> None:
+    """Kafka need not have what everybody has read: there might be years of it."""
+    standing: dict[int, list[int]] = {}
+    for reader in readers:
+        query = f"SELECT partition, next FROM \"{reader}\".positions WHERE reader = 'fold' AND topic = $1"
+        for row in await tx.fetch(query, topic):
+            standing.setdefault(row[0], []).append(row[1])
+    slowest = {at: min(nexts) if len(nexts) == len(readers) else 0 for at, nexts in standing.items()}
+    await tx.execute(_BEGIN.format(writer=writer), topic, list(slowest), list(slowest.values()))
