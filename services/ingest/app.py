@@ -31,7 +31,7 @@ def create(settings: Settings) -> FastAPI:
     if settings.log == "postgres":
         parts.append(LogKeeping("ingest", postgres))
     else:
-        storing = kafka = log.KafkaLog(settings)
+        storing = kafka = log.KafkaLog(settings, postgres)
         parts.append(kafka)
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)

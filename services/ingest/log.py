@@ -5,6 +5,7 @@ from typing import Protocol
 
 from libs.common.db import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
+from libs.common.log import closing
 from libs.common.log.append import Outgoing, append_alone
 from libs.common.log.kafka import Producer, check_topics, ensure_topics
 from libs.common.postgres import Postgres
@@ -47,12 +48,15 @@ class KafkaLog:
 
     name = "kafka"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, postgres: Postgres) -> None:
         self._settings = settings
+        self._postgres = postgres
         self._producer = Producer(settings, settings.append_deadline)
 
     async def start(self) -> None:
-        """Make the topic if it is missing, and connect. Raises Unavailable."""
+        """Make the topic if it is missing, and connect. Raises Unavailable; also when events are still in PostgreSQL."""
+        async with self._postgres.database.connection() as tx:
+            await closing.refuse_unclosed(tx)
         await ensure_topics(self._settings, [EVENTS])
         await self._producer.start()
 

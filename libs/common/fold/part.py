@@ -10,6 +10,7 @@ from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.gauges import Gauges
 from libs.common.fold.loop import Fold
 from libs.common.fold.work import Handler
+from libs.common.log import closing
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Reader
 from libs.common.postgres import Postgres
@@ -100,6 +101,10 @@ class FoldPart:
     async def _reader(self, database: Database, stack: AsyncExitStack) -> Reader:
         topics: Sequence[str] = read_by(self.service)
         reader: Reader = PostgresReader(database, topics)
+        async with database.connection() as tx:
+            moved = await closing.closed(tx) if EVENTS in topics else {}
+        if self.settings.log == "postgres":
+            closing.refuse_closed(moved)
         if self.settings.log == "kafka":  # imported here: an installation without Kafka need not hold its client
             from libs.common.log.forward import Forwarder
             from libs.common.log.kafka import KafkaReader, ensure_topics
@@ -109,8 +114,9 @@ class FoldPart:
             self._forwarder = Forwarder(database, self.settings, self.service, writes)
             await self._forwarder.start()
             stack.push_async_callback(self._forwarder.stop)
-            forwarded = [topic for topic in topics if topic != EVENTS]  # ingest writes to Kafka only
-            reader = KafkaReader(self.settings, topics, PostgresReader(database, forwarded), name=self.service)
+            older = [topic for topic in topics if topic != EVENTS or moved]  # else ingest never wrote to PostgreSQL
+            fallback = PostgresReader(database, older)
+            reader = KafkaReader(self.settings, topics, fallback, name=self.service, bases=moved)
         await reader.start()
         stack.push_async_callback(reader.stop)
         return reader

@@ -31,7 +31,7 @@ WITH counts AS MATERIALIZED (
   SELECT * FROM unnest($2::smallint[], $3::int[]) AS counts(partition, records)
 ), locked AS MATERIALIZED (
   SELECT partition, next FROM log.heads
-  WHERE topic = $1 AND partition IN (SELECT partition FROM counts) ORDER BY partition FOR UPDATE
+  WHERE topic = $1 AND NOT closed AND partition IN (SELECT partition FROM counts) ORDER BY partition FOR UPDATE
 ), moved AS (
   UPDATE log.heads SET next = locked.next + counts.records FROM locked JOIN counts USING (partition)
   WHERE heads.topic = $1 AND heads.partition = locked.partition
@@ -66,7 +66,7 @@ async def append(tx: Tx, topic: str, records: Sequence[Outgoing], partitions: in
     except asyncpg.CheckViolationError as error:  # the only check that the log has: that there is a segment
         raise Unavailable(f"{topic} has no segment for its next offsets yet", retry_after=2) from error
     if not done:
-        raise Unavailable(f"{topic} is not set up for {partitions} partitions: run `rapport migrate`")
+        raise Unavailable(f"{topic} is closed, or not set up for {partitions} partitions: run `rapport migrate`")
 
 
 async def append_alone(database: Database, topic: str, records: Sequence[Outgoing], partitions: int) -> None:

@@ -28,9 +28,11 @@ class Lane:
     PostgreSQL, which has what Kafka no longer has under the same offsets.
     """
 
-    def __init__(self, where: Where, partition: TopicPartition) -> None:
+    def __init__(self, where: Where, partition: TopicPartition, base: int = 0) -> None:
+        """Where the topic is written to directly, its offsets count on from `base`."""
         self.where = where
         self.partition = partition
+        self._base = base
         self.turn = asyncio.Lock()
         self.proof = Proof.NONE
         self.records: list[Record] = []
@@ -96,7 +98,7 @@ class Lane:
         Raises Elsewhere when this turns out to be the wrong place, and the first time that a record is missing: a topic
         that was made anew has it before the place that we read.
         """
-        found = [as_record(self.where, message) for message in messages]
+        found = [as_record(self.where, message, self._base) for message in messages]
         ahead = found[0].offset - self.next
         if (self.proof is Proof.HINT and ahead >= 0) or (self.proof is Proof.BEGINNING and ahead > 0):
             raise Elsewhere(found[0])
@@ -148,9 +150,9 @@ class Elsewhere(Exception):
         self.first = first
 
 
-def as_record(where: Where, message: Any) -> Record:
-    """A record with our offset: the forwarder's header, or Kafka's own where the topic is written to directly."""
-    offset, epoch, since = message.offset, None, 0
+def as_record(where: Where, message: Any, base: int = 0) -> Record:
+    """A record with our offset: the forwarder's header, or Kafka's own (from `base` on) where it is written to directly."""
+    offset, epoch, since = message.offset + base, None, 0
     for name, value in message.headers:
         if name == "offset":
             offset = int(value)

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -34,6 +35,7 @@ class KafkaReader(Reader):
     """Reads topics from Kafka, and from `fallback` (the writing service's log) what Kafka no longer has.
 
     `name` names the group to which positions are told, for tools that show lag. The fallback runs only while it is needed.
+    `bases` are the offsets from which Kafka's own count on, where a topic was moved to Kafka.
     """
 
     def __init__(
@@ -44,10 +46,13 @@ class KafkaReader(Reader):
         *,
         name: str = "reader",
         patience: float = PATIENCE,
+        bases: Mapping[Where, int] = MappingProxyType({}),
     ) -> None:
         self._lanes = {
             Where(topic, partition): Lane(
-                Where(topic, partition), TopicPartition(kafka_name(settings, topic), partition)
+                Where(topic, partition),
+                TopicPartition(kafka_name(settings, topic), partition),
+                bases.get(Where(topic, partition), 0),
             )
             for topic in topics
             for partition in range(settings.partitions)

@@ -7,6 +7,7 @@ service's own (`libs.common.fold.tables`).
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Index,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     func,
+    text,
 )
 
 from libs.common.topics import JOURNAL, NAMES
@@ -41,6 +43,7 @@ heads = Table(
     Column("epoch", Integer, nullable=False, server_default="0"),
     Column("next", BigInteger, nullable=False, server_default="0"),
     Column("heard_until", DateTime(timezone=True)),  # of the journal: all that was received before it is in
+    Column("closed", Boolean, nullable=False, server_default=text("false")),  # moved to Kafka: written to no more
     postgresql_with={"fillfactor": 10},
 )
 
