@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "demo", help="real purchases through the whole platform (--help shows its options)", add_help=False
     )
+    commands.add_parser("move-to-kafka", help="close ingest.events in PostgreSQL; from then on RAPPORT_LOG=kafka")
     commands.add_parser("replay", help="fold the journal again beside the live state, and compare", add_help=False)
     commands.add_parser(
         "rebuild", help="make one service's state anew from the journal, and swap it in", add_help=False
@@ -103,6 +104,10 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
             from deploy.replay import main as replay
 
             return replay.main(rest)
+        case "move-to-kafka":
+            from deploy.replay import move
+
+            return move.main()
         case "rebuild":
             from deploy.replay import rebuild
 
