@@ -1,0 +1,22 @@
+"""`rapport move-to-kafka`: from PostgreSQL's log to Kafka's, in a running installation, without losing or doubling anything.
+
+Afterwards ingest answers 503, which clients repeat, until the services are started again with RAPPORT_LOG=kafka.
+"""
+
+from deploy.replay.installation import settings_of
+from deploy.replay.main import run
+from libs.common.log.closing import move
+from libs.common.schema import SERVICES
+
+
+def main() -> int:
+    """0: moved (again); 1: it failed, and nothing has changed."""
+    return run("move-to-kafka", _main)
+
+
+async def _main() -> int:
+    heads = await move({service: await settings_of(service) for service in SERVICES})
+    for where, next in sorted(heads.items()):
+        print(f"{where}: closed at {next:,}")
+    print("Now start all services again with RAPPORT_LOG=kafka; until then ingest answers 503.")
+    return 0
