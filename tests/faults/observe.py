@@ -10,12 +10,14 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from tests.faults import kafka_copy
 from tests.faults.answers import Answer, Whole
 from tests.faults.shop import DECIMALS
 from tests.faults.stage import FOLDS, Stage
 from tests.faults.workload import Person, Workload
 
 FACTS = ("rewards.facts", "triggers.facts", "metrics.facts")
+FORWARDED = ("profile.journal", *FACTS)
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 
@@ -26,6 +28,7 @@ class Before:
     totals: dict[str, int]
     heads: dict[tuple[str, int], int]
     received: int
+    copies: dict[tuple[str, int], int]
 
 
 async def before(stage: Stage) -> Before:
@@ -34,7 +37,11 @@ async def before(stage: Stage) -> Before:
         rows = await connection.fetch("SELECT topic, partition, next FROM log.heads")
     finally:
         await connection.close()
-    return Before(await _totals(stage), {(row[0], row[1]): row[2] for row in rows}, len(stage.receiver.came))
+    heads = {(row[0], row[1]): row[2] for row in rows}
+    forwarded = [place for place in heads if place[0] in FORWARDED]
+    broker = stage.platform.kafka
+    copies = await kafka_copy.ends(broker.bootstrap, forwarded) if broker else {}
+    return Before(await _totals(stage), heads, len(stage.receiver.came), copies)
 
 
 async def observed(stage: Stage, workload: Workload, start: Before, dead: frozenset[tuple[str, str]]) -> Whole:
@@ -46,6 +53,8 @@ async def observed(stage: Stage, workload: Workload, start: Before, dead: frozen
         for person, customer in zip(workload.people, places, strict=True):
             found.people.append(await _person(stage, connection, person, customer))
         await _log(connection, start, workload, found)
+        if broker := stage.platform.kafka:
+            found.wrong += await _copies(connection, start, broker.bootstrap)
         everybody = [id for place in places if place for id in (place["id"], *place["merged_from"])]
         found.wrong += await _badge_messages(connection, stage, everybody)
         for service in FOLDS:
@@ -162,7 +171,7 @@ async def _badge_messages(tx: Connection, stage: Stage, customers: Sequence[str]
 async def _log(tx: Connection, start: Before, workload: Workload, found: Whole) -> None:
     """Every event once in the journal, every fact in it once, a `merged` for each `left`."""
     known = {said.message for said in workload.events.values()}
-    journal = await _since(tx, "profile.journal", start)
+    journal = await _since(tx, "profile.journal", start, found.wrong)
     ids = Counter(record["id"] for record in journal)
     found.wrong += [f"the record {id} is {count} times in the journal" for id, count in ids.items() if count > 1]
     for record in journal:
@@ -172,8 +181,14 @@ async def _log(tx: Connection, start: Before, workload: Workload, found: Whole) 
     left = Counter(r["data"]["customer"]["id"] for r in journal if r["type"] == "customer.left.v1")
     merged = Counter(r["data"]["other"] for r in journal if r["type"] == "customer.merged.v1")
     found.wrong += [] if left == merged else [f"left {left - merged}, merged {merged - left}"]
+    gone = set()
+    for record in journal:
+        if record["key"] in gone:
+            found.wrong.append(f"{record['type']} {record['id']} comes on the key of {record['key']}, who had left")
+        if record["type"] == "customer.left.v1":
+            gone.add(record["key"])
     for topic in FACTS:
-        decided = {record["id"] for record in await _since(tx, topic, start)}
+        decided = {record["id"] for record in await _since(tx, topic, start, found.wrong)}
         news = {record["id"] for record in journal if record["source"] == f"/{topic.partition('.')[0]}"}
         if decided != news:
             found.wrong.append(
@@ -181,9 +196,27 @@ async def _log(tx: Connection, start: Before, workload: Workload, found: Whole) 
             )
 
 
-async def _since(tx: Connection, topic: str, start: Before) -> list[dict[str, Any]]:
-    rows = await tx.fetch(f'SELECT partition, "offset", value FROM log."{topic}" ORDER BY partition, "offset"')
-    return [json.loads(row["value"]) for row in rows if row["offset"] >= start.heads.get((topic, row["partition"]), 0)]
+async def _since(tx: Connection, topic: str, start: Before, wrong: list[str]) -> list[dict[str, Any]]:
+    """The records of a topic that the run has brought, each with its key; of each partition in their order."""
+    rows = await tx.fetch(f'SELECT partition, "offset", key, value FROM log."{topic}" ORDER BY 1, 2')
+    heads = await tx.fetch("SELECT partition, next FROM log.heads WHERE topic = $1", topic)
+    new = [row for row in rows if row["offset"] >= start.heads.get((topic, row["partition"]), 0)]
+    given = sum(head["next"] - start.heads.get((topic, head["partition"]), 0) for head in heads)
+    if given != len(new):
+        wrong.append(f"{topic}: {given} offsets were given out, and {len(new)} records are there")
+    return [{**json.loads(row["value"]), "key": row["key"]} for row in new]
+
+
+async def _copies(tx: Connection, start: Before, bootstrap: str) -> list[str]:
+    """Whether Kafka has exactly what PostgreSQL has."""
+    rows = set()
+    for topic in FORWARDED:
+        for row in await tx.fetch(f'SELECT partition, "offset" FROM log."{topic}"'):
+            if row[1] >= start.heads.get((topic, row[0]), 0):
+                rows.add((topic, row[0], row[1]))
+    there = await kafka_copy.copied(bootstrap, start.copies)
+    lost, strange = rows - there, {each for each in there - rows if each[2] >= start.heads.get(each[:2], 0)}
+    return [f"Kafka lacks {sorted(lost)[:5]} and has {sorted(strange)[:5]} alone"] if lost or strange else []
 
 
 def _webhooks(stage: Stage, start: Before, found: Whole) -> None:

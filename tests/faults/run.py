@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.faults import faults, workload
+from tests.faults import draw, workload
 from tests.faults.answers import differences
 from tests.faults.client import Client
 from tests.faults.faults import Fault
@@ -49,7 +49,7 @@ class Run:
 def plan(seed: int, log: str, disk: bool, namespace: str = "") -> Run:
     """Everything that a seed decides; `namespace` lets the same seed be played twice on one stage."""
     chance = random.Random(f"faults {seed} {log}")  # noqa: S311 (a seed is the point)
-    return Run(seed, log, faults.pick(chance, log, disk), workload.make(seed, f"{namespace or 'r'}{seed}{log[0]}"))
+    return Run(seed, log, draw.pick(chance, log, disk), workload.make(seed, f"{namespace or 'r'}{seed}{log[0]}"))
 
 
 async def play(stage: Stage, run: Run) -> Run:

@@ -1,6 +1,5 @@
 """The platform that runs are played on: started once for several of them, with handles for whoever strikes it."""
 
-import asyncio
 import re
 import sys
 import time
@@ -25,7 +24,7 @@ from tests.integration.triggers.receiver import Receiver
 
 FOLDS = ("profile", "rewards", "triggers", "metrics")
 WEBHOOK_SECONDS = 5
-CLOCKS = Path(__file__).parent / "clock"
+INSIDE = Path(__file__).parent / "inside"
 ENDED = re.compile(r"(\S+) ended \(")
 
 
@@ -53,14 +52,14 @@ class Stage:
             env={
                 "RAPPORT_TRIGGERS_WEBHOOK_ALLOW": "127.0.0.0/8",
                 "RAPPORT_TRIGGERS_WEBHOOK_SECONDS": str(WEBHOOK_SECONDS),
-                "FAULTS_CLOCK": str(home / "clock"),
-                "PYTHONPATH": str(CLOCKS),
+                "FAULTS_INSIDE": str(home / "inside"),
+                "PYTHONPATH": str(INSIDE),
             },
         )
         self.http = httpx.AsyncClient(timeout=10, limits=httpx.Limits(max_connections=20))
 
     async def __aenter__(self) -> Self:
-        (self.home / "clock").mkdir(parents=True)
+        (self.home / "inside").mkdir(parents=True)
         if self.disk:
             self.disk.mount()
         self.receiver.__enter__()
@@ -102,7 +101,8 @@ class Stage:
 
     # -- striking -------------------------------------------------------------------------------------------------------
     def begin(self) -> None:
-        """A new run: nothing has died yet."""
+        """A new run: nothing has died yet, and who dies first is started again soon."""
+        self.platform._supervisor._failures.clear()
         self.restarts.clear()
         self.explained.clear()
         self.reached.clear()
@@ -114,23 +114,13 @@ class Stage:
         return found.pid
 
     def kill(self, service: str) -> None:
-        """SIGKILL; the supervisor starts it again, as soon as if it were the first time."""
-        self.platform._supervisor._failures.clear()
+        """SIGKILL; the supervisor starts it again."""
         self.explained[service] += 1
         self.platform.services[service].kill()
 
-    async def rearm(self, service: str, **env: str) -> int:
-        """Kill a service and have it come back with more in its environment, this once; its new pid."""
-        running = self.platform.services[service]
-        kept, old = running._env, running.pid
-        running._env = {**kept, **env}
-        try:
-            self.kill(service)
-            while running.pid in (None, old):  # noqa: ASYNC110 (nobody tells)
-                await asyncio.sleep(0.02)
-        finally:
-            running._env = kept
-        return running.pid or 0
+    def arm(self, service: str, points: str) -> None:
+        """Within a twentieth of a second a running service dies at these points (RAPPORT_FAILPOINTS), or at none."""
+        self._tell(f"services.{service}.points", points)
 
     def hold_back(self, part: str, seconds: float) -> None:
         """The supervisor starts the part again only so many seconds from now."""
@@ -143,8 +133,14 @@ class Stage:
         return Service(name, [sys.executable, "-m", f"services.{service}"], env, self.home, port)
 
     def set_clock(self, service: str, shift: float) -> None:
-        """From within a tenth of a second on the service's clock is so many seconds ahead."""
-        (self.home / "clock" / f"services.{service}").write_text(str(shift))
+        """Within a twentieth of a second the service's clock is so many seconds ahead."""
+        self._tell(f"services.{service}.clock", str(shift))
+
+    def _tell(self, file: str, text: str) -> None:
+        """Written beside its place and moved there, so that nobody reads half of it."""
+        new = self.home / "inside" / f"{file}.new"
+        new.write_text(text)
+        new.rename(self.home / "inside" / file)
 
     def _hear(self, text: str) -> None:
         self.said.append(text)

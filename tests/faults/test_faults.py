@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import faults
-from tests.faults.faults import Broker, Clock, Fault, Kill, KillAt, Server, Storm, Worker
+from tests.faults import draw
+from tests.faults.faults import Clock, Fault, Kill, KillAt, Worker
 from tests.faults.observe import Before, before
+from tests.faults.outages import Broker, Server, Storm
 from tests.faults.run import Run, plan, play, verdict
 from tests.faults.stage import Stage
 
@@ -128,7 +129,7 @@ def test_every_point_at_which_services_are_killed_is_passed_somewhere() -> None:
     passed = {name for text in sources for name in re.findall(r'failpoint\("([^"]+)"\)', text)}
     chance = random.Random(1)  # noqa: S311
     drawn = {
-        fault.point for _ in range(3000) for _, fault in faults.pick(chance, "kafka", True) if isinstance(fault, KillAt)
+        fault.point for _ in range(3000) for _, fault in draw.pick(chance, "kafka", True) if isinstance(fault, KillAt)
     }
     assert drawn == passed - {"scorer.appended", "scorer.committed"}
 

@@ -47,6 +47,7 @@ class Said:
     amount: Decimal | None = None
     currency: str = "USD"
     traits: dict[str, Any] = field(default_factory=dict)
+    previous: str | None = None
     poison: str = ""
 
     @property
@@ -71,11 +72,16 @@ class Said:
     def body(self) -> dict[str, Any]:
         """The event in Segment's words."""
         said: dict[str, Any] = {"type": self.kind, "messageId": self.message, "timestamp": self.at.isoformat()}
-        named = {"userId": self.user, "anonymousId": self.device, "event": self.event}
+        named = {"userId": self.user, "anonymousId": self.device, "event": self.event, "previousId": self.previous}
         said |= {name: value for name, value in named.items() if value is not None}
-        if self.kind == "identify":
-            return {**said, "traits": self.traits}
-        return {**said, "properties": self.properties(), **({"name": "Home"} if self.kind == "page" else {})}
+        match self.kind:
+            case "identify":
+                return {**said, "traits": self.traits}
+            case "alias":
+                return said
+            case "group":
+                return {**said, "groupId": "shop"}
+        return {**said, "properties": self.properties()}
 
 
 @dataclass(frozen=True)
@@ -142,14 +148,20 @@ class _Maker:
         events = []
         if person.user is not None:
             for device in person.devices:
-                events.append(self._said(person, "identify", both=device, traits=self._traits()))
+                events.append(self._linking(person, device))
         for _ in range(self._chance.randint(1, 4)):
-            events.append(self._said(person, "page"))
+            events.append(self._said(person, self._chance.choice(("page", "screen", "group"))))
         for _ in range(self._chance.choice((0, 0, 1, 2))):
             events.append(self._said(person, "track", event="Review Written"))
         for number in range(self._chance.choice((0, 1, 1, 2, 3))):
             events += self._order(person, f"{self._namespace}-o{person.number}-{number}")
         return events
+
+    def _linking(self, person: Person, device: str) -> Said:
+        if self._chance.random() < 0.2:
+            alias = self._said(person, "alias", both=device, previous=device)
+            return replace(alias, device=None)
+        return self._said(person, "identify", both=device, traits=self._traits())
 
     def _order(self, person: Person, order: str) -> list[Said]:
         """An order, perhaps told again under another messageId, and what is given back of it."""
