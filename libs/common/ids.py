@@ -3,18 +3,22 @@
 import hashlib
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as _Fast
 from uuid_utils.compat import uuid7
 
-_SEPARATOR = b"\x1f"
+
+def parsed(text: str) -> UUID:
+    """The UUID that `text` names, as asyncpg's own class (a subclass), which is made in an eighth of the time. Raises
+    ValueError."""
+    return _Fast(text)
 
 
 def derived(*parts: str) -> UUID:
     """UUIDv8 (RFC 9562, section 5.8) from a hash of `parts`: the same parts give the same id, always."""
-    digest = hashlib.blake2b(_SEPARATOR.join(part.encode() for part in parts), digest_size=16).digest()
-    number = int.from_bytes(digest)
-    number = number & ~(0xF << 76) | 0x8 << 76
-    number = number & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=number)
+    digest = bytearray(hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).digest())
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return _Fast(bytes(digest))
 
 
 def derived_text(*parts: str) -> str:

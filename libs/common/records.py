@@ -9,6 +9,7 @@ between it and an event) and `stamp` (where in the order of its customer a fact 
 """
 
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar
 
 import msgspec
@@ -95,6 +96,16 @@ class Journalled(msgspec.Struct):
     customer: Snapshot
 
 
+class _BoundBy(msgspec.Struct):
+    bound: list[Binding] = []
+
+
+class Bound(msgspec.Struct):
+    """Of a journal record's `data` only the identifiers that it led to its customer."""
+
+    customer: _BoundBy
+
+
 _envelope = msgspec.json.Decoder(Envelope)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -143,6 +154,7 @@ def spliced(event: bytes, snapshot: bytes) -> bytes:
     return b'%b,"customer":%b}}' % (event[:-2], snapshot)
 
 
+@cache
 def display_name(type: str) -> str:
     """What marketers call a fact's type: `points.credited.v1` is "Points Credited"."""
     return " ".join(word.capitalize() for word in type.rsplit(".v", 1)[0].replace(".", " ").split())

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from libs.common import records
 from libs.common.db import Tx
 from libs.common.fold.work import Outcome, Work
+from libs.common.ids import parsed
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
 from libs.common.records import spliced
@@ -34,7 +35,7 @@ class Said(NamedTuple):
         """Raises ValueError or msgspec.DecodeError when it is none."""
         envelope = records.decode(record.value)
         require_splice(record.value, envelope)
-        return cls(record, envelope, UUID(record.key))
+        return cls(record, envelope, parsed(record.key))
 
     def journalled(self, people: People) -> Outgoing:
         person = people.by_id[people.survivors[self.subject]]

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
 
 from libs.common import bulk
 from libs.common.db import Tx
@@ -21,6 +24,13 @@ _SINCE = "SELECT DISTINCT path FROM triggers.vocabulary WHERE name = $1 AND seen
 _NAMES = "SELECT DISTINCT name FROM triggers.vocabulary WHERE path = '' AND seen_at > $1"
 
 
+class _Said(msgspec.Struct):
+    properties: dict[str, Any] = {}
+
+
+_said = msgspec.json.Decoder(_Said)
+
+
 class Vocabulary:
     """Knows what is in the table, to the day. What a transaction writes counts as known once it is committed."""
 
@@ -38,8 +48,7 @@ class Vocabulary:
                 continue
             partition, today = partition_of(str(each.customer), self._partitions), cause.received.date()
             known = self._known.get((partition, happened.name), {})
-            event, _ = happened.variables(cause)
-            for path in ("", *vocabulary.paths(event["properties"])):
+            for path in ("", *vocabulary.paths(_said.decode(happened.data).properties)):
                 seen = known.get(path)
                 if seen is None and len(known) >= vocabulary.MOST_PATHS:
                     continue

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from libs.common.records import Envelope, Fact
 
@@ -17,8 +19,7 @@ R = TypeVar("R")
 DEEPEST = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """One record or command, as a decider sees it. `body` is what the service read from its data.
 
     `time` is when it happened (business rules use it), `received` when we got it, `own` whether this very service
@@ -47,8 +48,7 @@ class Merged:
     noted: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
+class Stamped(NamedTuple):
     """A fact with the id, place and bytes that it goes into the log with."""
 
     id: UUID
@@ -56,8 +56,7 @@ class Stamped:
     stamp: str
 
 
-@dataclass(frozen=True, slots=True)
-class Applied(Generic[S]):
+class Applied(msgspec.Struct, Generic[S], frozen=True):
     """One cause, applied: what projections (rows that are queried) are made from. `state` is the one after the batch.
 
     `stamp` says where it was: partition, position, rulebook, and how many facts were decided on the customer before.

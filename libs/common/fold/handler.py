@@ -14,17 +14,17 @@ from libs.common.facts import CustomerLeft, CustomerMerged
 from libs.common.fold.customers import Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Cause, Decider, Merged, Stamped
 from libs.common.fold.work import Outcome, Work
-from libs.common.ids import derived
+from libs.common.ids import derived, parsed
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
-from libs.common.records import Binding, Envelope, Fact, Journalled, decode, encode
+from libs.common.records import Binding, Bound, Envelope, Fact, decode, encode
 
 S = TypeVar("S")
 R = TypeVar("R")
 
 _left = msgspec.json.Decoder(CustomerLeft)
 _merged = msgspec.json.Decoder(CustomerMerged)
-_journalled = msgspec.json.Decoder(Journalled)
+_bound = msgspec.json.Decoder(Bound)
 
 
 class Said(NamedTuple):
@@ -50,7 +50,7 @@ class Lane:
             if said.body is not None:
                 yield said.customer
             if isinstance(said.body, CustomerMerged):
-                yield UUID(said.body.other)
+                yield parsed(said.body.other)
 
     def bindings(self) -> Iterator[tuple[Binding, UUID]]:
         """Whom identifiers lead to, as far as it was applied."""
@@ -99,13 +99,13 @@ class DeciderHandler(Generic[S, R]):
             said = lane.read[index]
             body = said.body
             if isinstance(body, CustomerMerged):
-                if (other := rows[UUID(body.other)]).went_into is None:
+                if (other := rows[parsed(body.other)]).went_into is None:
                     return
                 body = self._absorb(rows[said.customer], other)
             lane.next = index + 1
             if isinstance(body, CustomerLeft):
                 row = rows[said.customer]
-                row.went_into, row.touched = UUID(body.into), True
+                row.went_into, row.touched = parsed(body.into), True
             elif body is not None:
                 cause = self._cause(said.envelope, body)
                 yield self.decided(rows[said.customer], cause, rules, lane.work.place(index))
@@ -173,7 +173,7 @@ class DeciderHandler(Generic[S, R]):
 
     def _read(self, record: Record, rules: R) -> "Said":
         envelope = decode(record.value)
-        customer, bindings = UUID(record.key), self._bindings(record, envelope)
+        customer, bindings = parsed(record.key), self._bindings(record, envelope)
         if envelope.type == CustomerLeft.TYPE:
             return Said(customer, envelope, _left.decode(envelope.data), bindings)
         if envelope.type == CustomerMerged.TYPE:
@@ -183,7 +183,7 @@ class DeciderHandler(Generic[S, R]):
     def _bindings(self, record: Record, envelope: Envelope) -> Sequence[Binding]:
         if b'"bound":[' not in record.value:
             return ()
-        return _journalled.decode(envelope.data).customer.bound
+        return _bound.decode(envelope.data).customer.bound
 
     def _cause(self, envelope: Envelope, body: object) -> Cause:
         return Cause(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -17,14 +18,15 @@ from libs.common.log.tables import relation
 logger = structlog.get_logger()
 
 _HEADS = "SELECT topic, partition, next FROM log.heads WHERE topic = ANY($1)"
-#: Of each partition rows until the bytes before them come to $4: 500 of the largest would be 450 MB.
+#: Of each partition rows until the bytes before them come to $4: 500 of the largest would be 450 MB. Sorted here, where that
+#: costs nothing: they come in order, but PostgreSQL would copy all of them to make sure.
 _ROWS = """
 SELECT at.partition, rows."offset", rows.key, rows.value, rows.appended_at
 FROM unnest($1::smallint[], $2::bigint[], $3::int[]) AS at(partition, next, most) CROSS JOIN LATERAL (
   SELECT *, sum(octet_length(value)) OVER (ORDER BY "offset" ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before
   FROM (SELECT "offset", key, value, appended_at FROM {relation}
         WHERE partition = at.partition AND "offset" >= at.next ORDER BY "offset" LIMIT at.most) AS found
-) AS rows WHERE rows.before < $4 ORDER BY at.partition, rows."offset"
+) AS rows WHERE rows.before < $4
 """
 _OLDEST = """
 SELECT at.partition, (
@@ -38,6 +40,9 @@ CONNECTIONS = 2
 LISTENING = 1
 #: Seconds between two looks at the heads, for what nobody told of.
 POLL = 0.25
+
+
+_offset = attrgetter("offset")
 
 
 class _Found(NamedTuple):
@@ -189,7 +194,7 @@ class PostgresReader(Reader):
                 records.setdefault(partition, []).append(record)
             for one in wanted:
                 if not one.found.done():
-                    mine = records.get(one.where.partition, [])
+                    mine = sorted(records.get(one.where.partition, ()), key=_offset)
                     whole = len(mine) < one.most and sum(len(record.value) for record in mine) < share
                     one.found.set_result(_Found(mine, whole))
 

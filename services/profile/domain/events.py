@@ -9,6 +9,7 @@ import msgspec
 
 from libs.common import records
 from libs.common.events import TYPES
+from libs.common.ids import parsed
 from libs.common.money import Money
 from libs.common.orders import CANCELLED, COMPLETED, REFUNDED, decode_order
 
@@ -89,7 +90,7 @@ def read(value: bytes) -> Heard | None:
     if not user and not devices:
         raise ValueError("the event is about nobody: it has neither a userId nor an anonymousId")
     return Heard(
-        id=UUID(envelope.id),
+        id=parsed(envelope.id),
         source=envelope.source,
         at=envelope.time,
         received=envelope.recordedtime,
