@@ -51,9 +51,15 @@ class Commands(Generic[S, R]):
         `decide` raises (RapportError) leave nothing behind.
         """
         service, handler, began = self._fold.service, self._handler, time.time_ns()
+        id = str(derived(service, "command", key))
         digest = hashlib.sha256(type(body).__name__.encode() + msgspec.json.encode(body)).digest()
         async with self._locked(customer) as (tx, row):
-            known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
+            known = await tx.fetchrow(
+                f'SELECT key, customer, digest, answer FROM "{service}".commands WHERE key = ANY($1)',
+                [key, f"restored:{id}"],
+            )
+            if known and known["key"] != key:
+                raise Conflict("this request was carried out before the database was restored; its answer is lost")
             if known:
                 if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
                     raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
@@ -61,7 +67,6 @@ class Commands(Generic[S, R]):
             where = Where(JOURNAL, partition_of(str(row.id), self._fold.partitions))
             stored = await self._fold.positions.load(tx, where)
             rules = await handler.rules(tx, stored.rulebook)
-            id = str(derived(service, "command", key))
             cause = command_cause(handler.decider.source, type(body).__name__, id, at, body, traceparent)
             place = f"{where.partition}/{stored.position.next}/{stored.rulebook}"
             applied = handler.decided(row, cause, rules, place)

@@ -49,6 +49,10 @@ class FoldPart:
             stack.push_async_callback(self._postgres.stop)
             database = self._postgres.database
             reader = await self._reader(database, stack)
+            if self.settings.log == "kafka":
+                from libs.common.fold.restored import put_back
+
+                await put_back(self.service, self.settings, reader)
             (writes,) = written_by(self.service)
             own = await Database.connect(
                 self.settings.model_copy(update={"pool_size": CONNECTIONS}), f"{self.service}-fold", **BY_INDEX
@@ -108,9 +112,11 @@ class FoldPart:
         if self.settings.log == "kafka":  # imported here: an installation without Kafka need not hold its client
             from libs.common.log.forward import Forwarder
             from libs.common.log.kafka import KafkaReader, ensure_topics
+            from libs.common.log.restoring import take_back
 
             (writes,) = written_by(self.service)
             await ensure_topics(self.settings, [*topics, writes])
+            await take_back(database, self.settings, self.service, writes)
             self._forwarder = Forwarder(database, self.settings, self.service, writes)
             await self._forwarder.start()
             stack.push_async_callback(self._forwarder.stop)

@@ -144,14 +144,15 @@ class Transactions:
 
     async def _transact(self, batches: Sequence[Batch]) -> list[Position]:
         for batch in batches:
-            if batch.records[0].offset != batch.position.next:
+            first = batch.records[0]
+            if first.offset != batch.position.next and (first.epoch or 0) <= batch.position.epoch:
                 raise FenceLost(f"{batch.where} stands at {batch.position.next}, not at {batch.records[0].offset}")
         began = time.time_ns()
         moves = {batch.where: (batch.position, batch.behind(len(batch.records))) for batch in batches}
         async with self._database.transaction() as tx:
             rulebook = await self._positions.advance(tx, moves)
             failpoint("fold.fenced")
-            works = [Work(batch.where, batch.records, rulebook, batch.position.next) for batch in batches]
+            works = [Work(batch.where, batch.records, rulebook, batch.records[0].offset) for batch in batches]
             outcome = await self._handler.apply(tx, works)
             failpoint("fold.saved")
             if outcome.taken:
@@ -168,12 +169,12 @@ class Transactions:
             failpoint("fold.appended")
         failpoint("fold.committed")
         for batch in batches:
-            tracing.folded(self._service, batch.records[: moves[batch.where][1].next - batch.position.next], began)
+            tracing.folded(self._service, batch.records[: moves[batch.where][1].next - batch.records[0].offset], began)
         if outcome.outgoing:
             self._database.bell.ring(self._writes)
         for done in outcome.committed:
             done()
         commit, self._commit = self._commit, asyncio.Event()
         commit.set()
-        self.folded += sum(moves[batch.where][1].next - batch.position.next for batch in batches)
+        self.folded += sum(moves[batch.where][1].next - batch.records[0].offset for batch in batches)
         return [moves[batch.where][1] for batch in batches]

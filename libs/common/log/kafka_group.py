@@ -1,7 +1,6 @@
 """Positions told to a Kafka group: for tools that show lag. Nothing reads them back, and no failure here matters."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,6 +76,8 @@ class GroupPositions:
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with contextlib.suppress(*AWAY):
+            try:
                 async with asyncio.timeout(PATIENCE):
                     await consumer.stop()
+            except AWAY:  # it still waits for the group's coordinator: its connections are closed all the same
+                await consumer._client.close()
