@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-import msgspec
-
 from libs.common import tracing
 from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unavailable
@@ -19,14 +17,13 @@ from libs.common.service import Check
 from libs.common.telemetry import log
 from services.triggers import hooks
 from services.triggers.decider import TriggersHandler
-from services.triggers.delivery import rows, schedule
+from services.triggers.delivery import lateness, rows, schedule
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.delivery.meter import DeliveryMeter
 from services.triggers.delivery.rows import Row, Verdict
 from services.triggers.delivery.webhook import Answer, Letter, Sender, body
 from services.triggers.domain.decide import HISTORY, OPTED_OUT, PAUSED
-from services.triggers.domain.hook import Hook, duration
-from services.triggers.domain.quiet import Quiet
+from services.triggers.domain.hook import Hook
 from services.triggers.domain.state import Recipient
 from services.triggers.settings import Settings
 
@@ -126,9 +123,13 @@ class Delivery:
             leased = await rows.lease(tx, self._owner, "inbox", BATCH, INBOX_LEASE)
         if leased:
             await self._know_versions(leased)
+            quiet = {row["id"]: (row, end) for row in leased if (end := self._quiet_until(row)) is not None}
+            if quiet:
+                await self._postpone(list(quiet.values()))
+            due = [row for row in leased if row["id"] not in quiet]
             began = time.time_ns()
-            settled = await self._settle(leased, lambda row, states: self._last_check(row, states) or rows.SENT)
-            for row in leased if tracing.active() else ():
+            settled = await self._settle(due, lambda row, states: self._last_check(row, states) or rows.SENT)
+            for row in due if tracing.active() else ():
                 if verdict := settled.get(row["id"]):
                     tracing.delivered(_place(row), {**_said(row), "rapport.outcome": verdict.state}, began, None)
         return len(leased)
@@ -177,6 +178,9 @@ class Delivery:
             if verdict is not None:
                 await self._record(lambda: self._settle([row], lambda *_: verdict))
                 return
+            if (end := self._quiet_until(row)) is not None:
+                await self._record(lambda: self._postpone([(row, end)]))
+                return
             began, place = time.time_ns(), _place(row)
             answer = await self._sender.send(self._letter(row), place and place.traceparent)
             failpoint("delivery.sent")
@@ -216,9 +220,9 @@ class Delivery:
                 logger.warning("a delivery cannot be recorded yet", error=repr(error), pause=round(pause, 2))
                 await asyncio.sleep(pause)
 
-    async def _postpone(self, row: Row, end: datetime) -> None:
+    async def _postpone(self, until: list[tuple[Row, datetime]]) -> None:
         async with self._part.tx() as tx:
-            await rows.postpone(tx, self._handler, self._owner, [(row, end)])
+            await rows.postpone(tx, self._handler, self._owner, until)
 
     # -- both -----------------------------------------------------------------------------------------------------------
     async def _settle(
@@ -245,25 +249,11 @@ class Delivery:
             return _PAUSED
         if any(state.off_since is not None for state in states):
             return Verdict("withheld", OPTED_OUT, "the customer opted out of messages before it could be sent")
-        if (late := self._too_late(row)) is not None:
-            return Verdict("withheld", HISTORY, late)
-        return None
-
-    def _too_late(self, row: Row) -> str | None:
-        """Why a message is no news any more; that it waited for the end of quiet hours does not count."""
-        limits = self._versions[row["hook"], row["version"]].limits
-        due = max(row["occurred_at"], row["not_before"] or row["occurred_at"])
-        late = datetime.now(UTC) - due
-        if row["attempts"] > 1 or limits.history or late <= duration(limits.freshness):
-            return None
-        behind = "the event" if row["not_before"] is None else "the quiet hours ended"
-        return f"it could only be sent {late} after {behind}, and the hook takes {limits.freshness} at most"
+        late = lateness.too_late(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
+        return None if late is None else Verdict("withheld", HISTORY, late)
 
     def _quiet_until(self, row: Row) -> datetime | None:
-        """The end of the quiet hours that it is in by the clock, for a message that should be sent then."""
-        if row["quiet_hours"] is None or row["status"] == "paused" or self._too_late(row) is not None:
-            return None
-        return msgspec.json.decode(row["quiet_hours"], type=Quiet).until(datetime.now(UTC))
+        return lateness.quiet_until(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
 
     def _letter(self, row: Row) -> Letter:
         action = self._versions[row["hook"], row["version"]].action

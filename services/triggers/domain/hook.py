@@ -113,13 +113,16 @@ class Cap(_Strict):
     period: Duration
 
 
+_WALL = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
+
+
 def _on_the_wall(text: str) -> str:
-    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
+    if not re.fullmatch(_WALL, text):
         raise ValueError("a time of the day is hours and minutes, from 00:00 to 23:59")
     return text
 
 
-WallTime = Annotated[str, AfterValidator(_on_the_wall), Field(pattern=r"^\d\d:\d\d$", examples=["22:00"])]
+WallTime = Annotated[str, AfterValidator(_on_the_wall), Field(examples=["22:00"], json_schema_extra={"pattern": _WALL})]
 
 
 class QuietHours(_Strict):

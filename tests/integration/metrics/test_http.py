@@ -156,6 +156,19 @@ async def test_so_many_may_follow(settings: Settings, database: Database) -> Non
         assert await eventually(free)
 
 
+async def test_a_ticket_lets_a_browser_in_once(metrics: Metrics) -> None:
+    made = await metrics.client.post("/v1/kpis/stream/tickets", headers=ANALYST)
+    assert made.status_code == 201
+    path = f"/v1/kpis/stream?ticket={made.json()['ticket']}"
+    async with metrics.client.stream("GET", path) as answer:
+        assert answer.status_code == 200
+        assert (await anext(events(answer)))[1]["orders"] == 0
+    again = await metrics.client.get(path)
+    assert (again.status_code, again.headers["content-type"]) == (401, "application/problem+json")
+    for headers, status in (({}, 401), (bearer("customers:read"), 403)):
+        assert (await metrics.client.post("/v1/kpis/stream/tickets", headers=headers)).status_code == status
+
+
 async def test_the_stream_ends_when_the_service_stops(settings: Settings, database: Database) -> None:
     async with process(settings) as (child, client):
         await eventually(lambda: answers(client), within=30)

@@ -68,7 +68,8 @@ async def test_it_waits_longer_than_the_hook_takes_events_for_new(triggers: Trig
     # but what could not be sent for long after their end is no news any more
     await triggers.journal(order(BEN, "2"))
     await triggers.database.pool.execute(
-        "UPDATE triggers.deliveries SET next_at = now(), not_before = now() - interval '2 hours' WHERE state = 'queued'"
+        "UPDATE triggers.deliveries SET next_at = now(), not_before = now() - interval '2 hours',"
+        " occurred_at = occurred_at - interval '12 hours' WHERE state = 'queued'"
     )
     answer = await triggers.expect(hook, "withheld", customer=BEN)
     assert (answer["details"]["reason"], "after the quiet hours ended" in answer["sentence"]) == ("history", True)
