@@ -1,7 +1,8 @@
 """Putting a rebuilt state in the place of the live one, while the service goes on running.
 
 The fold is held by locking its positions, commands by locking the customers' table: both wait (a command that waits for
-long is answered with 503) while the last records are folded. Then the tables change places, in one transaction: whoever
+long is answered with 503) while the last records are folded. Whole tables are locked, as waiting for those is fair: who
+has begun comes to an end, who comes later waits. Then the tables change places, in one transaction: whoever
 dies on the way leaves the live state as it was. Deliveries, idempotency keys, rules and positions are not replaced.
 """
 
@@ -15,7 +16,6 @@ from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
 from libs.common.fold.replay import Replay
 from libs.common.fold.replaying import catch_up
-from libs.common.topics import JOURNAL
 
 #: A rebuilt customer's version is beyond any that a process may remember.
 BEYOND = 1_000_000_000
@@ -64,10 +64,7 @@ async def _hold(replay: Replay[Any, Any]) -> None:
     service = replay.replayable.service
     try:
         await replay.tx.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
-        await replay.tx.execute(
-            f"SELECT 1 FROM \"{service}\".positions WHERE reader = 'fold' AND topic = $1 ORDER BY partition FOR UPDATE",
-            JOURNAL,
-        )
+        await replay.tx.execute(f'LOCK TABLE "{service}".positions IN EXCLUSIVE MODE')
         for table in replay.replayable.state:
             await replay.tx.execute(f'LOCK TABLE "{service}"."{table}" IN ACCESS EXCLUSIVE MODE')
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:

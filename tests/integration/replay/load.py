@@ -108,6 +108,15 @@ class Shop:
 
         await eventually(taken, within=60)
 
+    async def refused(self) -> None:
+        """Ingest answers 503, so that clients send again; what was refused is sent by nobody here."""
+        calls = self.traffic(3)
+        self.sent -= 3
+        async with httpx.AsyncClient(timeout=20) as client:
+            url, auth = f"{self.platform.urls['ingest']}/v1/batch", (self.platform.tokens["write_key"], "")
+            answer = await client.post(url, json={"batch": calls}, auth=auth)
+        assert answer.status_code == 503, answer.text
+
     async def insist(self, service: str, path: str, body: Any = None, role: str = "operator") -> Any:
         """A POST, until it is answered with other than 503; None where it is refused."""
         found: list[Any] = []
@@ -213,7 +222,7 @@ async def going_on(shop: Shop) -> AsyncIterator[None]:
             await shop.adjust(shop.chance.choice((5, 10, -2)))
             if shop.chance.random() < 0.3:
                 await shop.opt(shop.chance.choice(("off", "on")))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
 
     task = asyncio.create_task(work())
     try:

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from deploy.demo.api import Api
@@ -107,3 +109,60 @@ async def test_also_while_records_come_in(shop: Shop) -> None:
     async with going_on(shop):
         for _ in range(3):
             await replayed(shop)
+
+
+async def test_a_rebuild_is_swapped_in_while_all_run(shop: Shop) -> None:
+    """And what it was swapped in for is folded on, and still what the journal gives."""
+    for service in ("rewards", "triggers", "metrics"):
+        async with going_on(shop):
+            code, said = await rapport(shop, "rebuild", service)
+            assert code == 0, said
+            assert f"{service}: the state of" in said
+            await asyncio.sleep(1)
+    await shop.caught_up()
+    await replayed(shop)
+
+
+@pytest.mark.parametrize("where", ["near", "folded", "swapped"])
+async def test_a_rebuild_that_dies_leaves_the_live_state_as_it_was(shop: Shop, where: str) -> None:
+    await shop.caught_up()
+    before = await tables(shop)
+    code, _ = await rapport(shop, "rebuild", "rewards", failpoints=f"rebuild.{where}=kill")
+    assert code == -signal.SIGKILL
+    assert await tables(shop) == before
+    async with going_on(shop):
+        code, said = await rapport(shop, "rebuild", "rewards")
+        assert code == 0, said
+    await shop.caught_up()
+    assert await tables(shop) != before
+    await replayed(shop)
+
+
+async def tables(shop: Shop) -> dict[str, int]:
+    """Rewards' tables, by the numbers under which PostgreSQL keeps them."""
+    connection = await asyncpg.connect(shop.platform.dsn)
+    try:
+        rows = await connection.fetch(
+            "SELECT relname, oid::bigint FROM pg_class WHERE relnamespace = 'rewards'::regnamespace AND relkind = 'r'"
+        )
+        return {row["relname"]: row["oid"] for row in rows}
+    finally:
+        await connection.close()
+
+
+async def test_a_rebuild_leaves_the_schema_as_migrations_made_it(shop: Shop) -> None:
+    """Indexes keep their names, so that later migrations find them."""
+    connection = await asyncpg.connect(shop.platform.dsn)
+    try:
+        query = (
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname IN ('metrics', 'rewards', 'triggers')"
+            " UNION ALL SELECT table_name, column_name || data_type || coalesce(column_default, '') || is_nullable"
+            " FROM information_schema.columns WHERE table_schema IN ('metrics', 'rewards', 'triggers')"
+        )
+        before = {tuple(row) for row in await connection.fetch(query)}
+        for service in ("rewards", "triggers", "metrics"):
+            assert (await rapport(shop, "rebuild", service))[0] == 0
+        assert {tuple(row) for row in await connection.fetch(query)} == before
+        assert not await connection.fetch("SELECT 1 FROM pg_namespace WHERE nspname ~ '_(rebuild|replay|what_if)$'")
+    finally:
+        await connection.close()
