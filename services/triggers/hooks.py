@@ -235,7 +235,7 @@ async def _put_in_force(tx: Tx, by: str, new: UUID | None = None) -> None:
     )
     live = [Live(str(row["id"]), row["version"], msgspec.Raw(row["content"].encode())) for row in rows]
     daily_cap, hours = await _workspace(tx)
-    book = Rulebook(daily_cap, live, None if hours is None else msgspec.Raw(hours.encode()))
+    book = Rulebook(daily_cap, live, None if hours is None else msgspec.json.decode(hours))
     await rulebooks.publish(tx, "triggers", msgspec.json.encode(book), by)
     # behind the lock of the positions: whatever is folded under this rulebook sees a later clock
     await tx.execute("UPDATE triggers.hooks SET in_force_at = clock_timestamp() WHERE id = $1", new)

@@ -68,7 +68,7 @@ class Rulebook(msgspec.Struct):
 
     daily_cap: int | None
     hooks: list[Live]
-    quiet_hours: msgspec.Raw | None = None
+    quiet_hours: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def compiled(id: str, version: int, hook: Hook) -> CompiledHook:
 
 def rules(book: Rulebook, zone: ZoneInfo) -> Rules:
     """A rulebook, compiled."""
-    hours = None if book.quiet_hours is None else QuietHours.model_validate_json(bytes(book.quiet_hours))
+    hours = None if book.quiet_hours is None else QuietHours.model_validate(book.quiet_hours)
     made = Rules(zone, book.daily_cap, quiet_hours=hours)
     for live in book.hooks:
         hook = compiled(live.id, live.version, Hook.model_validate_json(bytes(live.content)))

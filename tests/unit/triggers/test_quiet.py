@@ -4,6 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -14,7 +15,8 @@ from services.triggers.domain.decide import decide
 from services.triggers.domain.explain import Record, explain
 from services.triggers.domain.hook import QuietHours
 from services.triggers.domain.quiet import Quiet
-from services.triggers.domain.rules import Rules
+from services.triggers.domain.rules import Live, Rulebook, Rules
+from services.triggers.domain.rules import rules as compiled_rules
 from services.triggers.domain.state import Recipient
 from tests.unit.triggers.examples import NOON, hook, ordered, rules
 
@@ -145,3 +147,19 @@ def test_it_is_decided_and_counted_the_same_and_explained() -> None:
 def test_what_are_no_quiet_hours(hours: Any) -> None:
     with pytest.raises(ValueError, match="quiet_hours"):
         hook(limits={"quiet_hours": hours})
+
+
+def test_a_rulebook_carries_the_workspaces_and_an_older_one_has_none() -> None:
+    live = Live(
+        "h1",
+        1,
+        msgspec.Raw(b'{"name":"h1","trigger":{"event":"Order Completed"},"action":{"channel":"inbox","text":"Hi"}}'),
+    )
+    for book, until in (
+        (Rulebook(None, [live], HOURS), datetime(2026, 3, 2, 8, tzinfo=UTC)),
+        (Rulebook(None, [live]), None),
+    ):
+        read = msgspec.json.decode(msgspec.json.encode(book), type=Rulebook)
+        assert queued(compiled_rules(read, ZoneInfo("UTC")), ordered(EVENING))[1] == until
+    older = msgspec.json.decode(b'{"daily_cap":null,"hooks":[]}', type=Rulebook)
+    assert compiled_rules(older, ZoneInfo("UTC")).quiet_hours is None
