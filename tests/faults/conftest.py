@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.disk import Disk, mountable
 from tests.faults.stage import Stage
 
 
@@ -14,7 +15,7 @@ from tests.faults.stage import Stage
 async def stage() -> AsyncIterator[Stage]:
     """The platform with its log in PostgreSQL."""
     home = Path(tempfile.mkdtemp(prefix="rapport-faults-"))
-    async with Stage(home, "postgres") as running:
+    async with Stage(home, "postgres", Disk(home) if mountable() else None) as running:
         yield running
     shutil.rmtree(home, ignore_errors=True)
 
