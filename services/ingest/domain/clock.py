@@ -21,6 +21,8 @@ def parse(value: object) -> datetime:
                 raise ValueError("a boolean is no time")
             case str():
                 time = datetime.fromisoformat(value.strip())
+                if time.tzinfo is UTC:
+                    return time
                 return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
             case int() | float():
                 return datetime.fromtimestamp(value / 1000 if abs(value) >= _MILLISECONDS else value, UTC)

@@ -8,6 +8,8 @@ from services.ingest.domain.limits import ID, MESSAGE_ID, Rejection
 #: Segment's blocked values: what broken clients send for everyone.
 _BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
 
+_BLOCKED_BEGIN = frozenset("0-nNuUaA")  # or with a space; most ids do not, and need no regular expression
+
 
 def identifier(name: str, value: object) -> str | None:
     """The identifier, None when there is none (null, empty or blocked). Raises Rejection on what cannot be one."""
@@ -27,7 +29,10 @@ def identifier(name: str, value: object) -> str | None:
 
 def is_plain(text: str | None) -> bool:
     """Whether there is none, or one that can be taken as it stands; of a text of 1 to 256 characters without NUL."""
-    return text is None or not (_BLOCKED.fullmatch(text) or "\ufffd" in text)
+    if text is None:
+        return True
+    may_be_blocked = text[0] in _BLOCKED_BEGIN or text[0].isspace()
+    return not ("\ufffd" in text or (may_be_blocked and _BLOCKED.fullmatch(text)))
 
 
 def is_blocked(value: object) -> bool:

@@ -25,10 +25,7 @@ def make() -> str:
 def is_well_formed(key: str) -> bool:
     """Whether `key` can be one of ours at all."""
     return (
-        len(key) == _LENGTH
-        and key.startswith(PREFIX)
-        and key.isascii()
-        and _checksum(key[:-_CHECK]) == key[-_CHECK:]
+        len(key) == _LENGTH and key.startswith(PREFIX) and key.isascii() and _checksum(key[:-_CHECK]) == key[-_CHECK:]
     )
 
 

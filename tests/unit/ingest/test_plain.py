@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from libs.common import ids
 from libs.common.events import Kind
 from services.ingest.domain import limits
 from services.ingest.domain.body import single
+from services.ingest.domain.identifiers import identifier, is_plain
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import KINDS, Delivery, Normalised, normalise, read
 from services.ingest.domain.plain import plain
@@ -137,3 +138,17 @@ def test_only_long_integers_are_odd(value: object, odd: bool) -> None:
 @given(st.lists(st.text(), min_size=1, max_size=4))
 def test_derived_ids_as_text(parts: list[str]) -> None:
     assert ids.derived_text(*parts) == str(ids.derived(*parts))
+
+
+spaces = st.sampled_from(" \t\n\x1c\x85\xa0\u2003\u3000")
+blocked = st.sampled_from(["0-0", "00", "-", "-1", "NULL", "Undefined", "anonymous", "a\ufffd", "nullable", "-2", "0x"])
+
+
+@given(st.text(min_size=1, max_size=3) | st.text(spaces, min_size=1, max_size=2) | blocked)
+def test_ids_that_can_be_taken_as_they_stand(text: str) -> None:
+    assume("\0" not in text)
+    try:
+        found = identifier("userId", text)
+    except Rejection:
+        found = None
+    assert is_plain(text) == (found == text)
