@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import jwt
@@ -14,6 +15,9 @@ from deploy.local import files, ports, tokens
 from deploy.local.errors import PortTaken
 from deploy.local.owner import Owner
 from deploy.local.service import ROOT
+from libs.common.auth import OWN_SCOPES, Verifier, generate_keys, mint
+from libs.common.keyring import Keyring
+from libs.common.settings import Settings
 
 
 def rapport(home: Path, *words: str, base: int = 8001) -> subprocess.CompletedProcess[str]:
@@ -68,6 +72,27 @@ def test_a_role_has_its_scopes_and_the_key_stays_the_same(home: Path) -> None:
     for token in printed:
         claims = jwt.decode(token, public, algorithms=["EdDSA"], audience="rapport", issuer="rapport")
         assert claims["scope"].split()[:3] == ["operate", "sources:read", "sources:write"]
+
+
+def test_a_customers_own_token_is_signed_with_the_businesss_key(home: Path) -> None:
+    token = rapport(home, "token", "--customer", "user:ann").stdout.strip()
+    settings = Settings(
+        jwt_public_key_file=tokens.public_key_file(home), customer_public_key_file=tokens.customer_public_key_file(home)
+    )
+    who = Verifier(settings).verify(token)
+    assert (who.customer, sorted(who.scopes)) == ("user:ann", sorted(OWN_SCOPES))
+    assert stat.S_IMODE(tokens.customer_private_key_file(home).stat().st_mode) == 0o600
+    assert jwt.get_unverified_header(token)["kid"] in Keyring.read(settings.customer_public_key, "x").keys
+
+
+def test_a_key_that_was_added_for_a_change_of_keys_stays(home: Path) -> None:
+    rapport(home, "token", "--role", "operator")
+    public = tokens.public_key_file(home)
+    next_private, next_public = generate_keys()
+    public.write_text(public.read_text() + next_public)
+    token = rapport(home, "token", "--role", "operator").stdout.strip()
+    checks = Verifier(Settings(jwt_public_key_file=public))
+    assert checks.verify(token).subject == checks.verify(mint(next_private, "development", [], timedelta(1))).subject
 
 
 def test_a_token_that_nobody_would_take_is_not_made(home: Path) -> None:
