@@ -5,7 +5,9 @@ customers; OUT=FILE writes the table elsewhere than to bench.md.
 """
 
 import os
+import platform
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
@@ -51,13 +53,18 @@ async def main() -> None:
     bench = Bench(scale=float(os.environ.get("SCALE") or 1), times=int(os.environ.get("BEST") or 3))
     path, names = Path(os.environ.get("OUT") or "bench.md"), {row.key: row.measure for row in ROWS}
     figures: list[Figure] = []
+    caption = (
+        f"Last run: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, {platform.system()}"
+        f" {platform.machine()}, Python {platform.python_version()}; the best of {bench.times}"
+        + (f"; at {bench.scale:g} of the sizes named." if bench.scale != 1 else ".")
+    )
     for measure in selected(os.environ.get("ROWS", "")):
         say(f"{measure.__name__}: {(measure.__doc__ or '').splitlines()[0]}")
         async for figure in measure(bench):
             say(f"  {names[figure.row]}: {figure.here} | {figure.bare} | {figure.ratio}")
             figures.append(figure)
-            write(path, best(figures))  # after each, as a long run may be broken off
-    print("\n".join(write(path, best(figures))))  # noqa: T201
+            write(path, best(figures), caption)  # after each, as a long run may be broken off
+    print("\n".join(write(path, best(figures), caption)))  # noqa: T201
 
 
 if __name__ == "__main__":

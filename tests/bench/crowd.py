@@ -18,15 +18,15 @@ from tests.bench.workload import CUSTOMERS, Workload
 FEWER = 10
 #: A customer's name: the number has seven digits, so that all names are of one length. 0 is the one who is copied.
 NAME = "crowd-%07d"
-#: Events of the one who is copied.
-EVENTS = 20
+#: Events of the one who is copied: two orders, large enough for a message each, and views.
+FIRST, EVENTS = 45, 6
 
 _COLUMNS = """
 SELECT c.table_name, array_agg(c.column_name::text ORDER BY c.ordinal_position),
   array_agg(c.data_type::text ORDER BY c.ordinal_position)
 FROM information_schema.columns c JOIN pg_class t ON t.relname = c.table_name AND t.relkind = 'r'
-  AND t.relnamespace = $1::regnamespace
-WHERE c.table_schema = $1 GROUP BY c.table_name
+  AND t.relnamespace = $1::text::regnamespace
+WHERE c.table_schema = $1::text GROUP BY c.table_name
 HAVING bool_or(c.column_name = 'customer' AND c.data_type = 'uuid') OR c.table_name = 'customers' ORDER BY 1
 """
 
@@ -45,7 +45,7 @@ async def _rate(bench: Bench, count: int) -> float:
     workload = Workload(lambda _: (NAME % drawn.randint(1, count)).encode())
     events = bench.size(50_000, 1_000)
     async with bench.whole() as installation:
-        await end_to_end(installation, Workload(lambda _: (NAME % 0).encode()), EVENTS)
+        await end_to_end(installation, Workload(lambda _: (NAME % 0).encode(), FIRST), EVENTS)
         await fill(installation.dsn, count)
         await end_to_end(installation, workload, events // 5)
         return await end_to_end(installation, workload, events)

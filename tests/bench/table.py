@@ -67,8 +67,9 @@ def lines(found: Mapping[str, Figure], before: Iterable[str] = ()) -> list[str]:
     return table
 
 
-def write(path: Path, found: Mapping[str, Figure]) -> list[str]:
+def write(path: Path, found: Mapping[str, Figure], caption: str) -> list[str]:
     """Write the table to `path`, over the rows that an earlier run wrote there; its lines."""
     table = lines(found, path.read_text().splitlines() if path.exists() else ())
+    table += ["", caption]
     path.write_text("\n".join(table) + "\n")
     return table

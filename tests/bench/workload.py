@@ -23,14 +23,16 @@ _FORM = {
 
 
 class Workload:
-    """Events that nobody has sent before, by number. `who` says whose the event of a number is."""
+    """Events that nobody has sent before, by number from `first` on. `who` says whose the event of a number is."""
 
-    def __init__(self, who: Callable[[int], bytes] = lambda number: b"user-%d" % (number % CUSTOMERS)) -> None:
+    def __init__(
+        self, who: Callable[[int], bytes] = lambda number: b"user-%d" % (number % CUSTOMERS), first: int = 0
+    ) -> None:
         self._who = who
         self._run = uuid.uuid4().hex[:16].encode()
         form = json.dumps(_FORM).replace("@", datetime.now(UTC).isoformat()).replace('"#"', "%d")
         self._form = form.encode()
-        self._next = 0
+        self._next = first
 
     def event(self, number: int, *, order: bool) -> bytes:
         """One event as JSON."""
