@@ -17,6 +17,7 @@ import pytest
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.ports import free_base
+from libs.common.facts import MessageSent
 from tests.integration.replay.load import BADGE, BIG, NEWS, PROGRAMME, Shop, going_on
 
 ROOT = Path(__file__).parents[3]
@@ -121,6 +122,7 @@ async def test_a_rebuild_is_swapped_in_while_all_run(shop: Shop) -> None:
             await asyncio.sleep(1)
     await shop.caught_up()
     await replayed(shop)
+    assert await sent_twice(shop) == 0
 
 
 @pytest.mark.parametrize("where", ["near", "folded", "swapped"])
@@ -136,6 +138,19 @@ async def test_a_rebuild_that_dies_leaves_the_live_state_as_it_was(shop: Shop, w
     await shop.caught_up()
     assert await tables(shop) != before
     await replayed(shop)
+
+
+async def sent_twice(shop: Shop) -> int:
+    """How many messages were told to be sent more than once."""
+    connection = await asyncpg.connect(shop.platform.dsn)
+    try:
+        rows = await connection.fetch('SELECT value FROM log."triggers.facts"')
+    finally:
+        await connection.close()
+    facts = [json.loads(row["value"]) for row in rows]
+    sent = [fact["data"]["message"] for fact in facts if fact["type"] == MessageSent.TYPE]
+    assert sent
+    return len(sent) - len(set(sent))
 
 
 async def tables(shop: Shop) -> dict[str, int]:
@@ -166,3 +181,29 @@ async def test_a_rebuild_leaves_the_schema_as_migrations_made_it(shop: Shop) -> 
         assert not await connection.fetch("SELECT 1 FROM pg_namespace WHERE nspname ~ '_(rebuild|replay|what_if)$'")
     finally:
         await connection.close()
+
+
+async def test_what_if_as_a_command(shop: Shop, tmp_path: Path) -> None:
+    await shop.caught_up()
+    before = await tables(shop)
+    for bound, kept in ((50, True), (10**9, False)):
+        hook = {**BIG, "trigger": {"event": "Order Completed", "when": f"event.properties.revenue > {bound}"}}
+        code, said = await rapport(shop, "replay", "--hook", written(tmp_path, hook), "--json")
+        assert code == 0, said
+        big = json.loads(said)["sums"].get("Big order", {"now": 1, "then": 1})
+        assert (big["now"] == big["then"]) is kept, said[:2000]
+        assert kept or (big["now"] > 0 and big["then"] == 0)
+    twice = {**PROGRAMME, "earning": [{"id": "more", "earn": {"per": 1, "points": 9, "of": "revenue"}}]}
+    code, said = await rapport(shop, "replay", "--programme", written(tmp_path, twice))
+    assert code == 0, said
+    assert "customers would be different" in said
+    assert "→" in said
+    code, said = await rapport(shop, "replay", "--programme", written(tmp_path, {"name": ""}))
+    assert (code, "Traceback" in said) == (1, False)
+    assert await tables(shop) == before
+
+
+def written(folder: Path, content: dict[str, Any]) -> str:
+    file = folder / "asked.json"
+    file.write_text(json.dumps(content))
+    return str(file)
