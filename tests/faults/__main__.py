@@ -1,7 +1,6 @@
 """`python -m tests.faults --seed 1 --runs 100 --log both`: the long run. Exit code 1 when anything differs."""
 
 import argparse
-import asyncio
 import os
 import shutil
 import sys
@@ -10,6 +9,7 @@ import traceback
 from pathlib import Path
 
 from deploy.local.errors import LocalError
+from deploy.local.signals import run_until_signalled
 from tests.faults.disk import Disk, mountable
 from tests.faults.run import Run, plan, play
 from tests.faults.stage import Stage
@@ -26,7 +26,8 @@ def main() -> int:
     parser.add_argument("--log", choices=("postgres", "kafka", "both"), default="both")
     asked = parser.parse_args()
     _with_own_mounts()
-    return asyncio.run(_runs(asked.seed, asked.runs, ("postgres", "kafka") if asked.log == "both" else (asked.log,)))
+    logs = ("postgres", "kafka") if asked.log == "both" else (asked.log,)
+    return run_until_signalled(_runs(asked.seed, asked.runs, logs))
 
 
 async def _runs(seed: int, runs: int, logs: tuple[str, ...]) -> int:

@@ -46,18 +46,17 @@ KINDS: tuple[tuple[float, tuple[str, ...], Callable[[random.Random], Fault]], ..
     (2, ("postgres", "kafka"), lambda chance: IdleTransaction(chance.choice(ROWS), chance.uniform(1, 7))),
     (2, ("kafka",), lambda chance: Broker(chance.uniform(0.2, 4))),
     (0.3, ("kafka",), lambda chance: Broker(35.0)),
-    (1.5, ("disk",), lambda chance: FullDisk(chance.uniform(1, 5))),
+    (1.5, ("postgres", "kafka"), lambda chance: FullDisk(chance.uniform(1, 5))),
     (2, ("postgres", "kafka"), lambda chance: Clock(chance.choice(SERVICES), chance.choice((-1, 1)), chance.uniform(1, 4))),
 )  # fmt: skip
 
 
 def pick(chance: random.Random, log: str, disk: bool) -> list[tuple[float, Fault]]:
-    """One to three faults, each with the second of the run at which it strikes.
+    """One to three faults, each with the second of the run at which it strikes; a full disk is left out without `disk`.
 
     A service is killed twice at most: the third death on one record is the record's fault, and it would be buried.
     """
-    allowed = {log, "disk"} if disk else {log}
-    kinds = [(weight, draw) for weight, logs, draw in KINDS if allowed & set(logs)]
+    kinds = [(weight, draw) for weight, logs, draw in KINDS if log in logs]
     count = chance.choice((1, 1, 2, 2, 3))
     deaths: Counter[str] = Counter()
     picked: list[tuple[float, Fault]] = []
@@ -67,4 +66,5 @@ def pick(chance: random.Random, log: str, disk: bool) -> list[tuple[float, Fault
         if deaths[fault.victim] + fault.deaths <= 2:
             deaths[fault.victim] += fault.deaths
             picked.append((at, fault))
-    return sorted(picked, key=lambda each: each[0])
+    possible = (each for each in picked if disk or not isinstance(each[1], FullDisk))
+    return sorted(possible, key=lambda each: each[0])
