@@ -67,7 +67,7 @@ class Service:
                 except httpx.TransportError:
                     return False
 
-            await eventually(says, within=60)
+            await eventually(says, within=110)
 
     def stop(self) -> None:
         self.process.terminate()

@@ -88,9 +88,11 @@ class Troubles:
 
 
 def about(record: Record) -> dict[str, Any]:
-    """What a log line says of a record, as far as it can be read: where it is, its ids, whose it is."""
+    """What a log line says of a record, as far as it can be read: where it is, its ids, whose it is. Not its key where that
+    is what an app calls a customer: a mail address, often."""
     said: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    said["customer" if record.topic == JOURNAL else "key"] = record.key
+    if record.topic == JOURNAL:
+        said["customer"] = record.key
     try:
         envelope = decode(record.value)
     except (msgspec.MsgspecError, ValueError, RecursionError):

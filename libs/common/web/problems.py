@@ -1,6 +1,7 @@
 """Every error as RFC 9457 `application/problem+json`, with a sentence that says what to do and the request's id."""
 
 import http
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from libs.common.seldom import Seldom
 from libs.common.telemetry import current_request, log
 
 MEDIA_TYPE = "application/problem+json"
+_KEY = re.compile("rk_[0-9A-Za-z]+")  # a write key
 logger = log("http")
 
 #: Adds members to every problem a service answers with; is given what is there already.
@@ -54,7 +56,7 @@ class Problems:
         """The answer to any exception, logged when it is ours to mend."""
         problem = translate(error, scope)
         if isinstance(problem, Internal):
-            logger.error("a request failed unexpectedly", method=scope["method"], path=scope["path"], exc_info=error)
+            logger.error("a request failed unexpectedly", method=scope["method"], route=route_of(scope), exc_info=error)
         elif problem.status == 503 and not isinstance(error, RapportError):
             self._tell_unavailable(error, scope)
         return self.answer(problem)
@@ -65,7 +67,7 @@ class Problems:
             logger.warning(
                 "a request met an unavailable part",
                 method=scope["method"],
-                path=scope["path"],
+                route=route_of(scope),
                 error=f"{type(error).__name__}: {error}",
                 times=times,
                 exc_info=error,
@@ -79,6 +81,12 @@ class Problems:
 
         for kind in (RapportError, RequestValidationError, HTTPException, *UNAVAILABLE):
             app.add_exception_handler(kind, handle)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that took a request: for logs and metrics, since a path has customers' names and write
+    keys in it, and there are as many as anybody thinks of."""
+    return getattr(scope.get("route"), "path", "none")
 
 
 def translate(error: Exception, scope: Scope) -> RapportError:
@@ -139,14 +147,15 @@ def _place(location: tuple[str | int, ...]) -> str:
 
 
 def _http(error: HTTPException, scope: Scope) -> RapportError:
-    where = f"{scope['method']} {scope['path']}"
+    path = _KEY.sub("rk_…", scope["path"])
+    where = f"{scope['method']} {path}"
     match error.status_code:
         case 404:
             said = f"There is no {where} here: /docs lists what there is."
             problem: RapportError = errors.NotFound(said if error.detail == "Not Found" else str(error.detail))
         case 405:
             allowed = (error.headers or {}).get("Allow", "")
-            problem = errors.MethodNotAllowed(f"{where} does not exist; {scope['path']} takes {allowed or 'others'}.")
+            problem = errors.MethodNotAllowed(f"{where} does not exist; {path} takes {allowed or 'others'}.")
         case 400:
             problem = errors.Malformed(f"{error.detail}.")
         case status:

@@ -13,7 +13,7 @@ from libs.common import tracing
 from libs.common.seldom import Seldom
 from libs.common.telemetry import Meter, RequestContext, enter_request, log
 from libs.common.web.health import PATHS
-from libs.common.web.problems import Problems
+from libs.common.web.problems import Problems, route_of
 
 if TYPE_CHECKING:
     from libs.common.spans import Requested
@@ -65,10 +65,10 @@ class Requests:
         finally:
             self._measure(scope, status, time.perf_counter() - started)
             if traced is not None:
-                traced.end(_route(scope), status, context.request_id)
+                traced.end(route_of(scope), status, context.request_id)
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
-        route = _route(scope)
+        route = route_of(scope)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         timer = self.seconds.get((route, method))
         if timer is None:
@@ -87,13 +87,8 @@ class Requests:
             logger.debug("answered", **_said(scope, status, seconds))
 
 
-def _route(scope: Scope) -> str:
-    """Its template: a path that no route took would be a label for each path anybody thinks of."""
-    return getattr(scope.get("route"), "path", "none")
-
-
 def _said(scope: Scope, status: int, seconds: float) -> dict[str, object]:
-    return {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 4)}
+    return {"method": scope["method"], "route": route_of(scope), "status": status, "seconds": round(seconds, 4)}
 
 
 _METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
