@@ -56,7 +56,7 @@ check: $(READY) ## lint, format, types, layers
 replay: $(READY) ## fold the journal again beside the live state, and compare (ARGS="rewards --json"; .venv/bin/rapport replay --help)
 	@$(PYTHON) -m deploy.cli replay $(ARGS)
 
-bench: $(READY) ## throughput and delays, as a table
+bench: $(READY) ## throughput and delays, as a table (ROWS=singles,null BEST=1 SCALE=0.01; docs/performance.md)
 	@$(PYTHON) -m tests.bench
 
 faults: $(READY) ## seeded faults under load, checked against a model (SEED=1 RUNS=20 on each log; LOG=postgres, kafka)
