@@ -47,6 +47,7 @@ GET    /v1/profile/dead-letters                     operate
 GET    /v1/profile/dead-letters/{id}                operate
 POST   /v1/profile/dead-letters/{id}/replay         operate
 POST   /v1/profile/dead-letters/replay              operate
+POST   /v1/profile/dead-letters/pass-over           operate
 POST   /v1/profile/dead-letters/{id}/discard        operate
 POST   /v1/programmes                               rewards:write
 GET    /v1/programmes                               rewards:read
@@ -65,6 +66,7 @@ GET    /v1/rewards/dead-letters                     operate
 GET    /v1/rewards/dead-letters/{id}                operate
 POST   /v1/rewards/dead-letters/{id}/replay         operate
 POST   /v1/rewards/dead-letters/replay              operate
+POST   /v1/rewards/dead-letters/pass-over           operate
 POST   /v1/rewards/dead-letters/{id}/discard        operate
 POST   /v1/hooks                                    hooks:write
 GET    /v1/hooks                                    hooks:read
@@ -105,6 +107,7 @@ GET    /v1/metrics/dead-letters                     operate
 GET    /v1/metrics/dead-letters/{id}                operate
 POST   /v1/metrics/dead-letters/{id}/replay         operate
 POST   /v1/metrics/dead-letters/replay              operate
+POST   /v1/metrics/dead-letters/pass-over           operate
 POST   /v1/metrics/dead-letters/{id}/discard        operate
 """
 UNDESCRIBED = {"/healthz", "/metrics", "/docs", "/docs/oauth2-redirect", "/openapi.json"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from libs.common.db import Tx
 from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
@@ -23,6 +24,8 @@ from libs.common.topics import JOURNAL
 
 if TYPE_CHECKING:
     from libs.common.fold.loop import Fold
+
+logger = structlog.get_logger()
 
 LONGEST_ERROR = 2_000
 LONGEST_TRACE = 8_000
@@ -114,6 +117,17 @@ class DeadLetters:
         for done in outcome.committed:
             done()
         return await self.read(id)
+
+    async def pass_over(self, by: str, reason: str) -> dict[Where, int]:
+        """Let the fold pass over bad records again, up to the present ends of its partitions (see `breaker`); those ends."""
+        fold = self._fold
+        lags = await fold.lag()
+        async with fold.database.transaction() as tx:
+            positions = await fold.positions.all(tx)
+            through = {where: positions[where].next + lag.records for where, lag in lags.items()}
+            await fold.breaker.allow(tx, through)
+        logger.warning("bad records are passed over again, up to the present ends", by=by, reason=reason)
+        return through
 
     async def discard(self, id: UUID, by: str, reason: str) -> dict[str, Any]:
         """Settle a dead letter without applying it; the reason is kept."""

@@ -12,6 +12,7 @@ import structlog
 
 from libs.common.db import UNAVAILABLE, Database
 from libs.common.fold import rulebooks
+from libs.common.fold.breaker import Breaker, Open
 from libs.common.fold.failures import Backoff, is_poison
 from libs.common.fold.transactions import Apart, Batch, Transactions
 from libs.common.fold.troubles import Troubles
@@ -53,6 +54,7 @@ class Fold:
         self.transactions = Transactions(service, database, self.positions, handler, writes)
         self.buried = 0
         self.troubles = Troubles()
+        self.breaker = Breaker(service, database)
         self._tasks: dict[Where, asyncio.Task[None]] = {}
         self._tried: set[Where] = set()
         self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
@@ -215,8 +217,8 @@ class Fold:
         try:
             if batch.where not in self._doubtful:
                 with contextlib.suppress(Apart):
-                    return self._advanced(batch.where, await self.transactions.together(batch))
-            return self._advanced(batch.where, await self.transactions.alone(batch))
+                    return self._applied(batch, await self.transactions.together(batch))
+            return self._applied(batch, await self.transactions.alone(batch))
         except Waits as waits:
             logger.debug("waiting for another partition", where=str(batch.where), reason=str(waits))
             return await self._wait(batch.where, batch.position, batch.records[0])
@@ -239,7 +241,8 @@ class Fold:
     async def _alone(self, where: Where, position: Position, record: Record, *, again: bool = True) -> Position:
         """One record in a transaction of its own. Where it is poison twice it goes into the dead letters."""
         try:
-            return self._advanced(where, await self.transactions.alone(Batch(where, position, [record])))
+            batch = Batch(where, position, [record])
+            return self._applied(batch, await self.transactions.alone(batch))
         except Waits:
             raise
         except Exception as error:
@@ -249,6 +252,10 @@ class Fold:
             poison = error
         if again:
             return await self._alone(where, position, record, again=False)
+        try:
+            await self.breaker.check(where, record)
+        except Open as open:
+            raise open from poison
         return await self._bury(where, position, record, poison)
 
     async def _wait(self, where: Where, position: Position, record: Record) -> Position:
@@ -265,6 +272,10 @@ class Fold:
         self.buried += 1
         self.troubles.buried(where, record, error)
         return self._advanced(where, moved)
+
+    def _applied(self, batch: Batch, position: Position) -> Position:
+        self.breaker.applied(batch.records[: position.next - batch.position.next])
+        return self._advanced(batch.where, position)
 
     def _advanced(self, where: Where, position: Position) -> Position:
         self.watchdog.advanced(where)

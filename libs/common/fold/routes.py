@@ -33,7 +33,7 @@ class Mended(BaseModel):
 
 
 class Discard(BaseModel):
-    """Why the record is given up; kept with it."""
+    """Why records are given up; kept with them, or in the service's log."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "a test event of the old app"}})
 
@@ -90,6 +90,20 @@ class Replayed(BaseModel):
     failed: list[Failed]
 
 
+class Through(BaseModel):
+    """Records of a partition before offset `through` may be passed over."""
+
+    topic: str
+    partition: int
+    through: int
+
+
+class PassedOver(BaseModel):
+    """Up to where each partition may pass over what is bad."""
+
+    partitions: list[Through]
+
+
 def dead_letter_routes(part: FoldPart) -> APIRouter:
     """List, read, replay (one or all) and discard the records that this service could not take."""
     router = APIRouter(prefix=f"/v1/{part.service}/dead-letters", tags=["dead letters"])
@@ -125,6 +139,16 @@ def dead_letter_routes(part: FoldPart) -> APIRouter:
             except Conflict as conflict:
                 failed.append({"id": str(id), "detail": conflict.detail})
         return {"replayed": replayed, "failed": failed}
+
+    @router.post("/pass-over", summary="Pass over bad records again, up to the present end", response_model=PassedOver)
+    async def pass_over(operator: Operator, given: Discard) -> dict[str, Any]:
+        """After the breaker stopped partitions because too many records failed: what fails among the records that have come
+        so far goes into the dead letters after all. What comes later is judged anew."""
+        through = await part.dead_letters.pass_over(operator.subject, given.reason)
+        partitions = [
+            {"topic": where.topic, "partition": where.partition, "through": end} for where, end in through.items()
+        ]
+        return {"partitions": partitions}
 
     @router.post("/{id}/discard", summary="Give it up, with a reason", response_model=WholeDeadLetter)
     async def discard(id: UUID, operator: Operator, given: Discard) -> dict[str, Any]:

@@ -41,6 +41,9 @@ def fold_tables(metadata: MetaData) -> FoldTables:
         Column("hint", BigInteger),
         Column("rulebook", Integer, nullable=False, server_default="0"),
         Column("deaths", Integer, nullable=False, server_default="0"),
+        Column(
+            "pass_over", BigInteger, nullable=False, server_default="0"
+        ),  # the breaker lets bad records before it pass
         PrimaryKeyConstraint("reader", "topic", "partition"),
         postgresql_with={"fillfactor": 10},
     )

@@ -1,0 +1,94 @@
+"""The breaker: when many records of a partition are poison it is more likely our code that is bad than they.
+
+Then nothing more is passed over: the partition stands, and tries again until the record can be applied (a release that mends
+it needs nothing else), or until an operator lets it pass over what has come so far. What is known of the past is what the
+database says, so that a restart changes nothing.
+
+One app that sends nonsense must not stop the others: its records are passed over all the same, as long as those of others
+are applied.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from libs.common.db import Database, Tx
+from libs.common.log.reader import Record, Where
+
+#: The breaker opens at so many dead letters (5 %) among the last so many records of a partition.
+BAD, WINDOW = 50, 1000
+#: A source that alone brings them is exempt while so many of the last records applied by this process are others'.
+OTHERS, REMEMBERED = 100, 5000
+
+_SOURCE = re.compile(rb'"source":"([^"]*)"')
+#: The source stands at the beginning of a record.
+_HEAD = 600
+
+
+class Open(Exception):
+    """A record that fails is not to be passed over: too many before it failed."""
+
+
+class Breaker:
+    """Of one fold. Remembers whose records were applied from the first dead letter on; before it that costs nothing."""
+
+    def __init__(self, service: str, database: Database) -> None:
+        self._database = database
+        self._letters = f'"{service}".dead_letters'
+        self._positions = f'"{service}".positions'
+        self._applied: deque[bytes] | None = None
+
+    def applied(self, records: Iterable[Record]) -> None:
+        """These records were applied."""
+        if self._applied is not None:
+            self._applied.extend(_source(record.value) for record in records)
+
+    async def check(self, where: Where, record: Record) -> None:
+        """Raises Open when `record`, which is poison, must not be passed over."""
+        if self._applied is None:
+            self._applied = deque(maxlen=REMEMBERED)
+        async with self._database.connection() as tx:
+            heads = await self._bad(tx, where, record.offset)
+            if len(heads) < BAD or await self._is_allowed(tx, where, record.offset):
+                return
+        source = _source(record.value)
+        others_bad = sum(_source(head) != source for head in heads)
+        others_good = sum(applied != source for applied in self._applied)
+        if others_bad < BAD and others_good >= OTHERS:
+            return
+        raise Open(
+            f"{len(heads)} of the last {WINDOW:,} records of {where} could not be applied, so no more are passed over:"
+            " mend the code (the partition goes on by itself), or POST …/dead-letters/pass-over"
+        )
+
+    async def allow(self, tx: Tx, through: Mapping[Where, int]) -> None:
+        """Let each partition pass over what is bad before an offset. Does not commit."""
+        for where, offset in sorted(through.items()):
+            await tx.execute(
+                f"UPDATE {self._positions} SET pass_over = greatest(pass_over, $3)"
+                " WHERE reader = 'fold' AND topic = $1 AND partition = $2",
+                *where,
+                offset,
+            )
+
+    async def _bad(self, tx: Tx, where: Where, offset: int) -> list[bytes]:
+        """The beginnings of the dead letters among the last records."""
+        rows = await tx.fetch(
+            f"SELECT substring(value FROM 1 FOR {_HEAD}) FROM {self._letters}"
+            ' WHERE topic = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4',
+            *where,
+            offset - WINDOW,
+            offset,
+        )
+        return [row[0] for row in rows]
+
+    async def _is_allowed(self, tx: Tx, where: Where, offset: int) -> bool:
+        through: int = await tx.fetchval(
+            f"SELECT pass_over FROM {self._positions} WHERE reader = 'fold' AND topic = $1 AND partition = $2", *where
+        )
+        return offset < through
+
+
+def _source(value: bytes) -> bytes:
+    found = _SOURCE.search(value, 0, _HEAD)
+    return found[1] if found else b""

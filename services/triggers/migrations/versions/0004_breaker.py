@@ -1,0 +1,13 @@
+"""How far an operator lets the breaker pass over bad records."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "positions", sa.Column("pass_over", sa.BigInteger, nullable=False, server_default="0"), schema="triggers"
+    )
