@@ -92,6 +92,7 @@ GET    /v1/triggers/dead-letters                    operate
 GET    /v1/triggers/dead-letters/{id}               operate
 POST   /v1/triggers/dead-letters/{id}/replay        operate
 POST   /v1/triggers/dead-letters/replay             operate
+POST   /v1/triggers/dead-letters/pass-over          operate
 POST   /v1/triggers/dead-letters/{id}/discard       operate
 POST   /v1/fits                                     metrics:write
 GET    /v1/fits                                     metrics:read
