@@ -214,15 +214,15 @@ class Shop:
 
 @asynccontextmanager
 async def going_on(shop: Shop) -> AsyncIterator[None]:
-    """Traffic, commands and opt-outs the while."""
+    """Traffic, commands and opt-outs the while: less than a slow machine can take."""
 
     async def work() -> None:
         while True:
-            await shop.post(shop.traffic(40))
+            await shop.post(shop.traffic(10))
             await shop.adjust(shop.chance.choice((5, 10, -2)))
             if shop.chance.random() < 0.3:
                 await shop.opt(shop.chance.choice(("off", "on")))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
     task = asyncio.create_task(work())
     try:

@@ -41,6 +41,8 @@ async def lived(shop: Shop) -> None:
     programme = await shop.publish("rewards", "/v1/programmes", PROGRAMME)
     for hook in (BIG, BADGE, NEWS):
         await shop.publish("triggers", "/v1/hooks", hook)
+    for _ in range(4):
+        await shop.post(shop.traffic(350))
     async with going_on(shop):
         for victim in ("rewards", "triggers", "metrics", "profile"):
             await asyncio.sleep(1)
