@@ -1,7 +1,9 @@
 """The facts: what services decide, as the typed `data` of their records. A breaking change is a new version of a type."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import ClassVar, Literal
+
+from msgspec import UNSET, UnsetType
 
 from libs.common.records import Fact
 
@@ -27,13 +29,15 @@ class CustomerMerged(Fact, frozen=True, kw_only=True):
 
 # -- rewards ------------------------------------------------------------------------------------------------------------
 class PointsCredited(Fact, frozen=True, kw_only=True):
-    """An earning rule gave points. `balance` is the customer's available balance after it."""
+    """An earning rule gave points. `balance` is the customer's available balance after it; what is left of them at
+    `expires_at` is lost."""
 
     TYPE: ClassVar[str] = "points.credited.v1"
     points: int
     balance: int
     rule: str
     order_id: str | None = None
+    expires_at: datetime | UnsetType = UNSET
 
     @property
     def effect(self) -> str:
@@ -61,6 +65,16 @@ class PointsAdjusted(Fact, frozen=True, kw_only=True):
     points: int
     balance: int
     reason: str
+    expires_at: datetime | UnsetType = UNSET
+
+
+class PointsExpired(Fact, frozen=True, kw_only=True):
+    """What was left of the points that were good until `until` is lost."""
+
+    TYPE: ClassVar[str] = "points.expired.v1"
+    points: int
+    balance: int
+    until: datetime
 
 
 class BadgeEarned(Fact, frozen=True, kw_only=True):
@@ -207,7 +221,15 @@ class ScoreChanged(Fact, frozen=True, kw_only=True):
 #: Every fact type by the service that writes it.
 WRITTEN_BY: dict[str, tuple[type[Fact], ...]] = {
     "profile": (CustomerLeft, CustomerMerged),
-    "rewards": (PointsCredited, PointsReversed, PointsAdjusted, BadgeEarned, BadgeRevoked, LevelReached),
+    "rewards": (
+        PointsCredited,
+        PointsReversed,
+        PointsAdjusted,
+        PointsExpired,
+        BadgeEarned,
+        BadgeRevoked,
+        LevelReached,
+    ),
     "triggers": (
         MessageQueued,
         MessageWithheld,

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from libs.common.fold.heard import Hearing
 from libs.common.fold.part import FoldPart
 from libs.common.fold.routes import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
@@ -22,7 +23,7 @@ def create(settings: Settings) -> FastAPI:
         "profile",
         "Rapport: customers",
         settings,
-        [part, LogKeeping("profile", part), Housekeeping(part)],
+        [part, LogKeeping("profile", part), Hearing(part), Housekeeping(part)],
         routers,
         meter=part.meter,
     )

@@ -5,10 +5,12 @@ from fastapi import FastAPI
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
 from libs.common.fold.routes import dead_letter_routes
+from libs.common.fold.timers import Timers
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.rewards.api import customers, ledger, programmes
-from services.rewards.decider import RewardsDecider
+from services.rewards.decider import EXPIRY, RewardsDecider
+from services.rewards.domain.causes import Expire
 from services.rewards.settings import Settings
 
 
@@ -16,7 +18,8 @@ def create(settings: Settings) -> FastAPI:
     """The service."""
     handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
     part = FoldPart("rewards", settings, handler)
+    clock = Timers(part, handler, {EXPIRY: lambda due: Expire(due)})
     routers = [programmes.routes(part), customers.routes(part, handler), ledger.routes(part), dead_letter_routes(part)]
     return assemble(
-        "rewards", "Rapport rewards", settings, [part, LogKeeping("rewards", part)], routers, meter=part.meter
+        "rewards", "Rapport rewards", settings, [part, LogKeeping("rewards", part), clock], routers, meter=part.meter
     )

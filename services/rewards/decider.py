@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from libs.common.db import Tx
-from libs.common.fold import rulebooks
+from libs.common.fold import rulebooks, timers
 from libs.common.fold.decider import Applied, Cause, Merged
 from libs.common.news import Happened
 from libs.common.records import Envelope, Fact
@@ -20,6 +20,10 @@ from services.rewards.domain.state import Account
 from services.rewards.standings import STANDING, standing
 
 _KEPT = 16  # rulebooks: a replay meets them one after the other
+
+
+#: The timer of a customer whose points are lost at a time.
+EXPIRY = "points expire"
 
 
 class Rulebook(msgspec.Struct):
@@ -65,8 +69,10 @@ class RewardsDecider:
             book = msgspec.json.decode(content, type=Rulebook)
             if len(self._rules) > _KEPT:
                 self._rules = {0: Rules()}
-            self._rules[rulebook] = compiled(Programme.model_validate_json(bytes(book.content)))
+            self._rules[rulebook] = compiled(Programme.model_validate_json(bytes(book.content)), self._zone)
         return self._rules[rulebook]
 
     async def project(self, tx: Tx, applied: list[Applied[Account]]) -> None:
         await store.project(tx, applied, self._partitions, self._zone)
+        due = {each.customer: when for each in applied if (when := each.state.next_expiry()) is not None}
+        await timers.set_at(tx, "rewards", EXPIRY, due, self._partitions)

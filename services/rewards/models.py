@@ -18,11 +18,13 @@ from sqlalchemy import (
 )
 
 from libs.common.fold.tables import customer_tables, fold_tables
+from libs.common.fold.timer_table import timer_table
 
 metadata = MetaData(schema="rewards")
 
 FOLD = fold_tables(metadata)
 CUSTOMERS = customer_tables(metadata)
+TIMERS = timer_table(metadata)
 
 #: One row a version. `content` is the programme as JSON; only a draft's may change.
 programmes = Table(
@@ -51,7 +53,7 @@ entries = Table(
     Column("transaction", Uuid, nullable=False),
     Column("account", Text, nullable=False),
     Column("points", BigInteger, nullable=False),
-    Column("kind", Text, nullable=False),  # credited, reversed or adjusted
+    Column("kind", Text, nullable=False),  # credited, reversed, adjusted or expired
     Column("rule", Text),
     Column("reason", Text),
     Column("order_id", Text),

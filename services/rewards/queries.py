@@ -13,7 +13,7 @@ from libs.common.fold import rulebooks
 from libs.common.fold.customers import Customers
 from libs.common.ids import fresh
 from libs.common.web.versions import refuse_stale
-from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, ISSUANCE, REVERSED
+from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
 from services.rewards.domain.programme import Programme
 from services.rewards.domain.state import Account
 
@@ -184,7 +184,7 @@ async def statement(tx: Tx, customer: UUID, limit: int, cursor: UUID | None) -> 
 # -- the whole ------------------------------------------------------------------------------------------------------------
 async def ledger(tx: Tx, until: date | None = None) -> dict[str, int]:
     """The sum of each account over all customers, of all that happened up to and including the day `until`."""
-    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED), 0)
+    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED, EXPIRED), 0)
     rows = await tx.fetch(
         "SELECT account, sum(points)::bigint FROM rewards.totals WHERE $1::date IS NULL OR day <= $1 GROUP BY account",
         until,
@@ -194,7 +194,7 @@ async def ledger(tx: Tx, until: date | None = None) -> dict[str, int]:
 
 async def booked(tx: Tx) -> tuple[dict[str, int], int]:
     """The sum of each account from the entries themselves, and how many transactions do not sum to zero. Reads all."""
-    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED), 0)
+    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED, EXPIRED), 0)
     rows = await tx.fetch("SELECT account, sum(points)::bigint FROM rewards.entries GROUP BY account")
     unbalanced: int = await tx.fetchval(
         "SELECT count(*) FROM (SELECT 1 FROM rewards.entries GROUP BY customer, transaction HAVING sum(points) <> 0) t"

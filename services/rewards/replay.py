@@ -25,7 +25,8 @@ COMPARED = (
     Compared("standings", ("customer", "kind", "item", "count"), "customer"),
     Compared("tallies", ("day", "kind", "item"), sums=("count",)),
 )
-STATE = tuple(each.table for each in COMPARED)
+#: Timers are not compared: one that has nothing to do any more stays until its time.
+STATE = (*(each.table for each in COMPARED), "timers")
 
 _PAGE = """
 SELECT id, l.state AS now, s.state AS then FROM "{live}".customers l FULL JOIN "{shadow}".customers s USING (id)

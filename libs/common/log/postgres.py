@@ -19,19 +19,21 @@ logger = structlog.get_logger()
 
 _HEADS = "SELECT topic, partition, next FROM log.heads WHERE topic = ANY($1)"
 #: Of each partition rows until the bytes before them come to $4: 500 of the largest would be 450 MB. Sorted here, where that
-#: costs nothing: they come in order, but PostgreSQL would copy all of them to make sure.
+#: costs nothing: they come in order, but PostgreSQL would copy all of them to make sure. $5 and $6 bound all
+#: offsets, so that only the segments concerned are planned and locked (offsets are dense: nothing is left out).
 _ROWS = """
 SELECT at.partition, rows."offset", rows.key, rows.value, rows.appended_at
 FROM unnest($1::smallint[], $2::bigint[], $3::int[]) AS at(partition, next, most) CROSS JOIN LATERAL (
   SELECT *, sum(octet_length(value)) OVER (ORDER BY "offset" ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before
   FROM (SELECT "offset", key, value, appended_at FROM {relation}
-        WHERE partition = at.partition AND "offset" >= at.next ORDER BY "offset" LIMIT at.most) AS found
+        WHERE partition = at.partition AND "offset" >= at.next AND "offset" < at.next + at.most
+          AND "offset" >= $5 AND "offset" < $6 ORDER BY "offset" LIMIT at.most) AS found
 ) AS rows WHERE rows.before < $4
 """
 _OLDEST = """
 SELECT at.partition, (
   SELECT appended_at FROM {relation} AS record
-  WHERE record.partition = at.partition AND "offset" >= at.next ORDER BY "offset" LIMIT 1
+  WHERE record.partition = at.partition AND "offset" = at.next AND "offset" >= $3 AND "offset" <= $4
 ) FROM unnest($1::smallint[], $2::bigint[]) AS at(partition, next)
 """
 
@@ -141,6 +143,8 @@ class PostgresReader(Reader):
                 _OLDEST.format(relation=relation(topic)),
                 [where.partition for where in late],
                 [positions[where].next for where in late],
+                min(positions[where].next for where in late),
+                max(positions[where].next for where in late),
             )
             oldest |= {Where(topic, row[0]): row[1] for row in rows if row[1] is not None}
         now = datetime.now(UTC)
@@ -179,6 +183,8 @@ class PostgresReader(Reader):
                     [one.next for one in wanted],
                     [one.most for one in wanted],
                     share,
+                    min(one.next for one in wanted),
+                    max(one.next + one.most for one in wanted),
                 )
             except BaseException as error:
                 for one in wanted:

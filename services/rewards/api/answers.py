@@ -108,6 +108,7 @@ class Ledger(BaseModel):
     issued: int
     reversed: int
     adjusted: int
+    expired: int
 
 
 class Check(BaseModel):
@@ -125,6 +126,7 @@ class Summary(BaseModel):
     points_issued: int
     points_reversed: int
     points_adjusted: int
+    points_expired: int
     balance: int
     badges: dict[str, int]
     levels: dict[str, int]

@@ -9,7 +9,7 @@ from libs.common.fold.part import FoldPart
 from libs.common.times import Day
 from services.rewards import queries
 from services.rewards.api import answers
-from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, ISSUANCE, REVERSED
+from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
 
 Reader = Annotated[Principal, Depends(require("rewards:read"))]
 Until = Annotated[Day | None, Query(description="as it was at the end of this day of the workspace's zone")]
@@ -33,6 +33,7 @@ def routes(part: FoldPart) -> APIRouter:
             issued=-sums[ISSUANCE],
             reversed=sums[REVERSED],
             adjusted=-sums[ADJUSTED],
+            expired=sums[EXPIRED],
         )
 
     @router.get("/ledger/check", summary="Sum up every entry again, and compare")
@@ -59,6 +60,7 @@ def routes(part: FoldPart) -> APIRouter:
             points_issued=-sums[ISSUANCE],
             points_reversed=sums[REVERSED],
             points_adjusted=-sums[ADJUSTED],
+            points_expired=sums[EXPIRED],
             balance=sums[AVAILABLE],
             badges=tallies["badge"],
             levels=tallies["level"],

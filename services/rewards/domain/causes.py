@@ -1,6 +1,7 @@
 """What rewards reads from the journal: orders, refunds, and anything else that has a name; and the adjustment."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -33,6 +34,12 @@ class Adjust(msgspec.Struct, frozen=True):
 
     points: int
     reason: str
+
+
+class Expire(msgspec.Struct, frozen=True):
+    """The time has come at which points are lost."""
+
+    until: datetime
 
 
 def read(envelope: Envelope) -> Happened | None:

@@ -1,16 +1,18 @@
 """The rule book: what follows for one customer from what happened. Pure: no clock, no I/O, the account unchanged."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from libs.common.errors import Conflict
-from libs.common.facts import BadgeEarned, BadgeRevoked, PointsAdjusted, PointsCredited, PointsReversed
+from libs.common.facts import BadgeEarned, BadgeRevoked, PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
 from libs.common.fold.decider import Cause, Merged
 from libs.common.news import Happened
 from libs.common.records import Fact
 from services.rewards.domain import earning, levels
-from services.rewards.domain.causes import Adjust, OrderCompleted, OrderRefunded
+from services.rewards.domain.causes import Adjust, Expire, OrderCompleted, OrderRefunded
 from services.rewards.domain.programme import Badge
 from services.rewards.domain.refunds import due, share
 from services.rewards.domain.rules import Rules
@@ -21,9 +23,10 @@ class Decision(list[Fact]):
     """The facts that follow, and what was found on the way that is no news: which badges the cause `counted` for, and
     the terms of those `awarded`."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, expires_at: datetime | UnsetType = UNSET) -> None:
         super().__init__()
         self.account = account
+        self.expires_at = expires_at
         self.balance = account.balance
         self.qualifying = account.qualifying
         self.moved = False
@@ -34,7 +37,9 @@ class Decision(list[Fact]):
         self.moved = True
         self.balance += points
         self.qualifying += points
-        self.append(PointsCredited(points=points, balance=self.balance, rule=rule, order_id=order))
+        self.append(
+            PointsCredited(points=points, balance=self.balance, rule=rule, order_id=order, expires_at=self.expires_at)
+        )
 
     def take_back(self, order: str, by_rule: Mapping[str, int]) -> None:
         for rule, points in by_rule.items():
@@ -46,7 +51,7 @@ class Decision(list[Fact]):
 
 def decide(account: Account, cause: Cause, rules: Rules) -> list[Fact]:
     """What follows. Raises Conflict for an adjustment that would make the balance negative."""
-    decision = Decision(account)
+    decision = Decision(account, rules.expiry(cause.time))
     match cause.body:
         case OrderCompleted() as order if account.has_counted(order.order):
             return decision
@@ -60,7 +65,10 @@ def decide(account: Account, cause: Cause, rules: Rules) -> list[Fact]:
                 decision.credit(rule.id, earning.points(rule.earn, happened), None)
             _count(decision, happened, cause, rules)
         case Adjust() as adjust:
-            decision.append(_adjusted(account, adjust))
+            decision.append(_adjusted(account, adjust, decision.expires_at))
+        case Expire(until):
+            if lost := sum(lot.remaining for lot in account.expiring(until)):
+                decision.append(PointsExpired(points=lost, balance=account.balance - lost, until=until))
         case Merged():
             _settle(decision, rules)
     if decision.moved or (isinstance(cause.body, Merged) and account.lots):
@@ -130,7 +138,7 @@ def _change_badges(decision: Decision, changes: Mapping[str, int], rules: Rules)
                 decision.append(BadgeRevoked(badge=id, name=name, occurrence=occurrence))
 
 
-def _adjusted(account: Account, adjust: Adjust) -> PointsAdjusted:
+def _adjusted(account: Account, adjust: Adjust, expires_at: datetime | UnsetType) -> PointsAdjusted:
     balance = account.balance + adjust.points
     if adjust.points < 0 and balance < 0:
         raise Conflict(
@@ -138,7 +146,8 @@ def _adjusted(account: Account, adjust: Adjust) -> PointsAdjusted:
             if account.balance > 0
             else f"the customer has {account.balance} points, so none can be taken"
         )
-    return PointsAdjusted(points=adjust.points, balance=balance, reason=adjust.reason)
+    expires = expires_at if adjust.points > 0 else UNSET
+    return PointsAdjusted(points=adjust.points, balance=balance, reason=adjust.reason, expires_at=expires)
 
 
 def completed(waiting: Order | None, happened: OrderCompleted) -> Order:

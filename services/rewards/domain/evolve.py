@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from libs.common.facts import BadgeEarned, BadgeRevoked, LevelReached, PointsAdjusted, PointsCredited, PointsReversed
+from libs.common.facts import (
+    BadgeEarned,
+    BadgeRevoked,
+    LevelReached,
+    PointsAdjusted,
+    PointsCredited,
+    PointsExpired,
+    PointsReversed,
+)
 from libs.common.fold.decider import Cause, Merged
 from libs.common.records import Fact
 from services.rewards.domain.causes import OrderCompleted, OrderRefunded
@@ -40,16 +48,21 @@ def evolve(account: Account, cause: Cause, facts: list[Fact]) -> None:
 def _apply(account: Account, fact: Fact, time: datetime) -> None:
     match fact:
         case PointsCredited():
-            credit(account, fact.points, time, fact.rule, fact.order_id)
+            credit(account, fact.points, time, fact.rule, fact.order_id, fact.expires_at or None)
             account.qualifying += fact.points
         case PointsReversed():
             reverse(account, fact.points, fact.rule, fact.order_id)
             account.qualifying -= fact.points
         case PointsAdjusted() if fact.points > 0:
-            credit(account, fact.points, time, None, None)
+            credit(account, fact.points, time, None, None, fact.expires_at or None)
         case PointsAdjusted():
             take(account, -fact.points, account.lots)
             account.balance += fact.points
+        case PointsExpired():
+            for lot in account.expiring(fact.until):
+                lot.reversed += lot.remaining
+                account.balance -= lot.remaining
+                lot.remaining = 0
         case BadgeEarned():
             progress = account.badges.setdefault(fact.badge, Progress())
             progress.earned, progress.earned_at = fact.occurrence, time
@@ -60,11 +73,13 @@ def _apply(account: Account, fact: Fact, time: datetime) -> None:
             account.level = fact.level or None
 
 
-def credit(account: Account, points: int, at: datetime, rule: str | None, order: str | None) -> None:
+def credit(
+    account: Account, points: int, at: datetime, rule: str | None, order: str | None, expires_at: datetime | None = None
+) -> None:
     """A new lot, of which a debt is repaid first."""
     repaid = min(account.debt, points)
     account.debt -= repaid
-    account.lots.append(Lot(points, points - repaid, 0, at, rule, order))
+    account.lots.append(Lot(points, points - repaid, 0, at, rule, order, expires_at=expires_at))
     account.balance += points
 
 

@@ -3,6 +3,7 @@
     credited   issuance  -10   customer:available  +10
     reversed   customer:available  -4   reversed   +4
     adjusted   adjusted  -5   customer:available   +5
+    expired    customer:available  -3   expired    +3
 
 `customer:available` is the customer's; the others are the system's, and are kept for each customer too, so that no two
 customers share a row. The sum over all accounts is zero; the customers' balances are minus the sum of the system's.
@@ -10,13 +11,14 @@ customers share a row. The sum over all accounts is zero; the customers' balance
 
 from typing import NamedTuple
 
-from libs.common.facts import PointsAdjusted, PointsCredited, PointsReversed
+from libs.common.facts import PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
 from libs.common.records import Fact
 
 AVAILABLE = "customer:available"
 ISSUANCE = "issuance"
 REVERSED = "reversed"
 ADJUSTED = "adjusted"
+EXPIRED = "expired"
 
 
 class Posting(NamedTuple):
@@ -45,6 +47,8 @@ def transaction(fact: Fact) -> Transaction | None:
             return Transaction("reversed", _moved(REVERSED, -fact.points), rule=fact.rule, order=fact.order_id)
         case PointsAdjusted():
             return Transaction("adjusted", _moved(ADJUSTED, fact.points), reason=fact.reason)
+        case PointsExpired():
+            return Transaction("expired", _moved(EXPIRED, -fact.points))
         case _:
             return None
 

@@ -63,6 +63,14 @@ class EarningRule(_Identified):
     effective_to: Moment | None = Field(default=None, description="the first moment at which it no longer holds")
 
 
+class Points(_Strict):
+    """What holds for all points: those not spent within so many days of when they were earned are lost, at the end of the
+    day (in the workspace's zone); the oldest are spent first. Without it points are good for ever.
+    """
+
+    expire_after_days: StrictInt | None = Field(default=None, ge=1, le=36_500, examples=[365])
+
+
 class Level(_Identified):
     """Reached with so many qualifying points: those that rules gave, less those that refunds took back."""
 
@@ -97,6 +105,7 @@ class Programme(_Strict):
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     name: Name = Field(examples=["Rapport Club"])
+    points: Points = Field(default=Points(), description="how long points are good")
     earning: list[EarningRule] = Field(default=[], max_length=200)
     levels: list[Level] = Field(default=[], max_length=50)
     badges: list[Badge] = Field(default=[], max_length=200)

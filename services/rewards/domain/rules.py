@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
 
 from libs.common.cel import Condition, compile_condition
 from libs.common.fold.decider import Cause
@@ -50,6 +52,16 @@ class Rules:
     badge_by_id: dict[str, CompiledBadge] = field(default_factory=dict)
     levels: tuple[Level, ...] = ()
     """From the lowest."""
+    expire_after_days: int | None = None
+    zone: tzinfo = UTC
+    """The workspace's."""
+
+    def expiry(self, time: datetime) -> datetime | UnsetType:
+        """Until when points that are earned at `time` are good: to the end of a day. UNSET: for ever."""
+        if self.expire_after_days is None:
+            return UNSET
+        day = time.astimezone(self.zone).date() + timedelta(days=self.expire_after_days + 1)
+        return datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(UTC)
 
     def concern(self, happened: Happened) -> bool:
         """Whether anything can follow from it: orders and refunds are always kept, the rest is what a rule names."""
@@ -64,7 +76,7 @@ class Rules:
         return [each.badge for each in self.badges.get(happened.name, ()) if each.matches(happened, cause)]
 
 
-def compiled(programme: Programme) -> Rules:
+def compiled(programme: Programme, zone: tzinfo = UTC) -> Rules:
     """The rules of a programme. Raises ConditionError for a condition that `refuse_faulty` would have refused."""
     rules = [CompiledRule(rule, _compiled(rule.when)) for rule in programme.earning]
     badges = [CompiledBadge(badge, _compiled(badge.when)) for badge in programme.badges]
@@ -73,6 +85,8 @@ def compiled(programme: Programme) -> Rules:
         _by_name((each.badge.on, each) for each in badges),
         {each.badge.id: each for each in badges},
         tuple(sorted(programme.levels, key=lambda level: level.points)),
+        programme.points.expire_after_days,
+        zone,
     )
 
 

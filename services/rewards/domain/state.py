@@ -10,7 +10,8 @@ class Lot(msgspec.Struct, array_like=True):
     """Points credited at once. `points` = what was credited, `remaining` = neither spent nor reversed.
 
     `rule` is None for a person's adjustment, which does not qualify for levels. A `double` belongs to an order that was
-    counted for both customers of a merge: all of it is reversed.
+    counted for both customers of a merge: all of it is reversed. What is left at `expires_at` is lost; it counts as
+    `reversed`, so that a refund does not take it a second time.
     """
 
     points: int
@@ -20,6 +21,7 @@ class Lot(msgspec.Struct, array_like=True):
     rule: str | None
     order: str | None
     double: bool = False
+    expires_at: datetime | None = None
 
 
 class Refund(msgspec.Struct, frozen=True, array_like=True):
@@ -95,6 +97,15 @@ class Account(msgspec.Struct, omit_defaults=True):
         """The lots that came from an order, doubles first."""
         found = [lot for lot in self.lots if lot.order == order]
         return iter(sorted(found, key=lambda lot: not lot.double))
+
+    def expiring(self, until: datetime) -> list[Lot]:
+        """The lots of which something is left that is lost by `until`."""
+        return [lot for lot in self.lots if lot.remaining and lot.expires_at is not None and lot.expires_at <= until]
+
+    def next_expiry(self) -> datetime | None:
+        """When points are lost next, if none are spent before; None when none ever are."""
+        dates = [lot.expires_at for lot in self.lots if lot.remaining and lot.expires_at is not None]
+        return min(dates, default=None)
 
     def progress(self, badge: str) -> Progress:
         return self.badges.get(badge) or Progress()

@@ -37,6 +37,7 @@ async def test_a_refund_takes_back_points_badges_and_levels(rewards: Rewards) ->
         "points_issued": 80,
         "points_reversed": 60,
         "points_adjusted": 0,
+        "points_expired": 0,
         "balance": 20,
         "badges": {},
         "levels": {},

@@ -1,0 +1,139 @@
+"""Timers: what becomes due for a customer at a time, kept in the database, and decided like a command when it is.
+
+A timer fires only when everything up to its time has been heard and folded: a service that is hours behind does not yet
+know what happened before. It is a command: stamped, so that a replay puts it back in its place. That it fires once follows
+from the customer's own state, which `decide` looks at under the customer's lock; the mark goes in the same transaction.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from libs.common.db import UNAVAILABLE, Tx
+from libs.common.errors import Unavailable
+from libs.common.fold.commands import Commands
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.part import FoldPart
+from libs.common.log.partition import partition_of
+from libs.common.log.reader import Where
+from libs.common.topics import JOURNAL
+from libs.common.web.health import Check
+
+logger = structlog.get_logger()
+
+EVERY = 5.0
+#: Timers of one transaction.
+BATCH = 200
+
+_SET = """
+INSERT INTO "{service}".timers (customer, kind, partition, due)
+SELECT customer, $1, partition, due FROM unnest($2::uuid[], $3::smallint[], $4::timestamptz[]) AS t(customer, partition, due)
+ON CONFLICT (customer, kind) DO UPDATE SET due = excluded.due WHERE timers.due <> excluded.due
+"""
+_DUE = """
+SELECT customer, kind, due FROM "{service}".timers WHERE partition = $1 AND due <= $2 ORDER BY due, kind, customer LIMIT $3
+"""
+_DONE = 'DELETE FROM "{service}".timers WHERE customer = ANY($1::uuid[]) AND kind = $2 AND due = $3'
+_HEARD = "SELECT partition, next, heard_until FROM log.heads WHERE topic = $1 AND heard_until IS NOT NULL"
+
+
+async def set_at(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int) -> None:
+    """Set the timers of customers, whose rows the transaction holds; each has one of a kind. Does not commit.
+
+    One that is no longer wanted may stay: it finds nothing to do.
+    """
+    if due:
+        customers = sorted(due)
+        lanes = [partition_of(str(customer), partitions) for customer in customers]
+        await tx.execute(_SET.format(service=service), kind, customers, lanes, [due[each] for each in customers])
+
+
+class Timers:
+    """A component: fires what is due. `bodies` makes the command of each kind from the time at which it was due."""
+
+    name = "timers"
+
+    def __init__(
+        self,
+        part: FoldPart,
+        handler: DeciderHandler[Any, Any],
+        bodies: Mapping[str, Callable[[datetime], msgspec.Struct]],
+    ) -> None:
+        self._part = part
+        self._handler = handler
+        self._bodies = bodies
+        #: Of each partition of the journal: a head, and what was heard when it stood there; and what holds now.
+        self._looked: dict[int, tuple[int, datetime]] = {}
+        self._folded: dict[int, datetime] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._keep(), name="timers")
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def check(self) -> Check:
+        """Always ready: a timer that waits is late, and lost is none."""
+        return Check(True)
+
+    def died(self) -> str:
+        return "the timers have ended" if self._task and self._task.done() else ""
+
+    async def round(self, now: datetime) -> int:
+        """Fire what is due; how many timers."""
+        await self._look()
+        fired = 0
+        for partition, until in sorted(self._folded.items()):
+            while more := await self._fire(partition, min(until, now)):
+                fired += more
+        return fired
+
+    async def _look(self) -> None:
+        """Up to which time each partition has been folded: once the head that was seen with a time has been reached."""
+        async with self._part.read() as connection:
+            rows = await connection.fetch(_HEARD, JOURNAL)
+            positions = await self._part.fold.positions.all(connection)
+        for partition, head, heard in rows:
+            next = positions[Where(JOURNAL, partition)].next
+            looked = self._looked.setdefault(partition, (head, heard))
+            if next >= looked[0]:
+                self._folded[partition] = max(looked[1], self._folded.get(partition, looked[1]))
+                self._looked[partition] = (head, heard)
+                if next >= head:
+                    self._folded[partition] = max(heard, self._folded[partition])
+
+    async def _fire(self, partition: int, until: datetime) -> int:
+        service = self._part.service
+        async with self._part.read() as connection:
+            rows = await connection.fetch(_DUE.format(service=service), partition, until, BATCH)
+        commands: Commands[Any, Any] = Commands(self._part.fold, self._handler)
+        for (due, kind), group in groupby(rows, key=lambda row: (row["due"], row["kind"])):
+            body = self._bodies[kind](due)
+            customers = [row["customer"] for row in group]
+            async with self._part.tx() as tx:
+                key = f"{kind}/{due.isoformat()}"
+                applied = await commands.run_many(tx, dict.fromkeys(customers, body), key=key, at=due)
+                await tx.execute(_DONE.format(service=service), customers, kind, due)
+            if any(each.facts for each in applied):
+                self._part.database.bell.ring(self._part.fold.writes)
+        return len(rows)
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                if fired := await self.round(datetime.now(UTC)):
+                    logger.info("timers fired", service=self._part.service, timers=fired)
+            except (*UNAVAILABLE, Unavailable) as error:
+                logger.warning("timers put off", service=self._part.service, error=repr(error))
+            await asyncio.sleep(EVERY)
