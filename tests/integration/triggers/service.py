@@ -139,8 +139,8 @@ def event(
     late: timedelta = timedelta(0),
     snapshot: Snapshot | None = None,
 ) -> Outgoing:
-    """An event of the journal, now unless `time` says; received `late` after it happened."""
-    when = time or datetime.now(UTC)
+    """An event of the journal, received `late` after it happened: now, unless `time` says when it happened."""
+    when = time or datetime.now(UTC) - late
     said = ClientEvent(type="track", messageId=id, event=name, properties=properties or {}, context=context or {})
     record = journal_record(
         customer, msgspec.to_builtins(said), id=f"r-{id}", time=when, snapshot=snapshot or Snapshot(id=customer)
