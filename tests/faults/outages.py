@@ -129,21 +129,38 @@ class Broker(Fault):
 
 @dataclass(frozen=True)
 class FullDisk(Fault):
-    """PostgreSQL's disk is full, to the last byte."""
+    """PostgreSQL's disk is full, to the last byte; with `log`, at the moment at which its write-ahead log needs more, so that
+    PostgreSQL ends, and cannot start, until there is room."""
 
     seconds: float
+    log: bool = False
 
     def __str__(self) -> str:
-        return f"disk full for {self.seconds:.1f} s"
+        return f"disk full {'under the WAL ' if self.log else ''}for {self.seconds:.1f} s"
 
     async def strike(self, stage: Stage) -> None:
         assert stage.disk is not None
         with _excused(stage, "postgres"):
             for _ in range(int(self.seconds / 0.2)):
-                stage.disk.fill()
+                with suppress(OSError):
+                    stage.disk.fill()
+                if self.log:
+                    await self._use_up(stage)
                 await asyncio.sleep(0.2)
             stage.disk.free()
             await running(stage, "postgres")
+
+    async def _use_up(self, stage: Stage) -> None:
+        """Begin new segments of the log until none is left that was made beforehand."""
+        with suppress(*AWAY):
+            connection = await asyncpg.connect(stage.superuser, timeout=2)
+            try:
+                for _ in range(10):
+                    await connection.execute(
+                        "SELECT pg_logical_emit_message(true, 'faults', 'x'); SELECT pg_switch_wal()"
+                    )
+            finally:
+                connection.terminate()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.faults import draw, workload
+from tests.faults import aftermath, draw, workload
 from tests.faults.answers import differences
 from tests.faults.client import Client
 from tests.faults.faults import Fault
@@ -14,7 +14,7 @@ from tests.faults.model import expected
 from tests.faults.observe import Before, before, dead_letters, observed
 from tests.faults.rest import at_rest
 from tests.faults.stage import Stage
-from tests.faults.workload import Workload
+from tests.faults.workload import Adjust, Workload
 
 #: The workload is spread over so many seconds; faults strike in the first two.
 SECONDS = 3.0
@@ -30,6 +30,7 @@ class Run:
     log: str
     faults: list[tuple[float, Fault]]
     workload: Workload
+    adjusted: list[Adjust] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
     recovery: float = 0.0
@@ -49,7 +50,8 @@ class Run:
 def plan(seed: int, log: str, disk: bool, namespace: str = "") -> Run:
     """Everything that a seed decides; `namespace` lets the same seed be played twice on one stage."""
     chance = random.Random(f"faults {seed} {log}")  # noqa: S311 (a seed is the point)
-    return Run(seed, log, draw.pick(chance, log, disk), workload.make(seed, f"{namespace or 'r'}{seed}{log[0]}"))
+    said = workload.make(seed, f"{namespace or 'r'}{seed}{log[0]}")
+    return Run(seed, log, draw.pick(chance, log, disk), said, list(said.adjustments))
 
 
 async def play(stage: Stage, run: Run) -> Run:
@@ -63,6 +65,9 @@ async def play(stage: Stage, run: Run) -> Run:
         await at_rest(stage)
         run.recovery = time.monotonic() - quiet
         dead = await _mend(stage, run)
+        await at_rest(stage)
+        run.wrong += await aftermath.play(stage, client, run.workload, run.adjusted)
+        await at_rest(stage)
         run.wrong += await verdict(stage, run, start, dead)
     except Exception as error:
         run.wrong += _told(error)
@@ -97,7 +102,7 @@ async def _under_fire(stage: Stage, client: Client, run: Run) -> float:
 async def verdict(stage: Stage, run: Run, start: Before, dead: frozenset[tuple[str, str]]) -> list[str]:
     """All that differs from the model, and what no fault explains. Changes nothing: it can be asked again."""
     found = await observed(stage, run.workload, start, dead)
-    return differences(expected(run.workload, run.workload.adjustments), found) + _unexplained(stage, run, start)
+    return differences(expected(run.workload, run.adjusted), found) + _unexplained(stage, run, start)
 
 
 async def _mend(stage: Stage, run: Run) -> frozenset[tuple[str, str]]:
@@ -111,8 +116,6 @@ async def _mend(stage: Stage, run: Run) -> frozenset[tuple[str, str]]:
         data = letter.json()["record"]["data"]
         data["properties"] = mended[message].properties(mended=True)
         await stage.post(service, f"/v1/{service}/dead-letters/{id}/replay", {"data": data}, "operator")
-    if dead:
-        await at_rest(stage)
     return frozenset((service, message) for service, _, message in dead)
 
 

@@ -84,11 +84,11 @@ class Stage:
     # -- asking ---------------------------------------------------------------------------------------------------------
     async def get(self, service: str, path: str, role: str = "marketer") -> httpx.Response:
         """GET as somebody; the answer may be any."""
-        return await self.http.get(self.platform.urls[service] + path, headers=self._as(role))
+        return await self.http.get(self.platform.urls[service] + path, headers=self.bearer(role))
 
     async def post(self, service: str, path: str, body: Any = None, role: str = "marketer") -> Any:
         """POST as somebody; the answer must be one of 2xx."""
-        answer = await self.http.post(self.platform.urls[service] + path, json=body, headers=self._as(role))
+        answer = await self.http.post(self.platform.urls[service] + path, json=body, headers=self.bearer(role))
         assert answer.is_success, f"POST {path} was answered {answer.status_code}: {answer.text[:500]}"
         return answer.json()
 
@@ -96,7 +96,14 @@ class Stage:
         """A connection of our own, which no timeout of the services' ends."""
         return await asyncpg.connect(self.platform.dsn, server_settings={"application_name": "faults"}, timeout=5)
 
-    def _as(self, role: str) -> dict[str, str]:
+    @property
+    def superuser(self) -> str:
+        """The address of the database for PostgreSQL's own superuser."""
+        assert self.platform.postgres is not None
+        return self.platform.postgres._superuser_dsn
+
+    def bearer(self, role: str) -> dict[str, str]:
+        """The header that says who asks."""
         return {"authorization": f"Bearer {self.platform.tokens[role]}"}
 
     # -- striking -------------------------------------------------------------------------------------------------------
