@@ -19,10 +19,12 @@ _BEHIND = " UNION ALL ".join(
     " AND (p.reader <> 'forwarder' OR $1 = 'kafka')"
     for service in FOLDS
 )
-#: Leases of processes that were killed run out after up to twenty seconds; those that nobody can be using are ended now.
+#: Leases of processes that were killed run out after up to twenty seconds (a webhook's; ten an inbox's). Those that nobody
+#: can be using any more, as they are older than a webhook may last, are ended at once.
+_LEASES = {"webhook": 15 + WEBHOOK_SECONDS - (WEBHOOK_SECONDS + 1), "inbox": 10 - 2}
 _NUDGE = f"""
 UPDATE triggers.deliveries SET next_at = now() WHERE state = 'queued' AND next_at > now() AND lease IS NOT NULL
-  AND next_at < now() + make_interval(secs => CASE WHEN endpoint = 'inbox' THEN 8 ELSE {15 - 1} END)
+  AND next_at < now() + make_interval(secs => CASE channel WHEN 'inbox' THEN {_LEASES["inbox"]} ELSE {_LEASES["webhook"]} END)
 """
 
 
@@ -71,6 +73,3 @@ async def _behind(stage: Stage) -> str:
     finally:
         await connection.close()
     return ""
-
-
-assert WEBHOOK_SECONDS + 15 == 20, "the leases that _NUDGE knows"
