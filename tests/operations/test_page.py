@@ -41,7 +41,7 @@ async def dead_letter(platform: Platform) -> str:
 def test_each_block_is_run_here_or_says_where() -> None:
     for how, _ in BLOCKS:
         assert not how or how.startswith("by hand: ") or (ROOT / how).is_file(), how
-    assert sum(not how for how, _ in BLOCKS) >= 7
+    assert sum(not how for how, _ in BLOCKS) >= 8
     assert PAGE.count("```sh") == len(BLOCKS)
 
 
@@ -75,6 +75,7 @@ async def test_the_commands_work_as_they_stand(platform: Platform, tmp_path: Pat
     assert '"error":"DecodeError' in said or '"error":"' in said
     assert '"outcome":"discarded"' in said
     assert '"failed":[{' in said
+    assert '"through":' in said
     assert "rewards/fold is 0 records behind" in said
 
 
