@@ -77,10 +77,9 @@ async def _what_if(options: argparse.Namespace) -> int:
     settings, replayable = await of(service)
     content = (options.programme or options.hook).read_bytes()
     module = importlib.import_module(f"services.{service}.replay")
-    extra = () if options.programme else (settings.zone,)
     connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=10)
     try:
-        kind = what_if(await module.rules_with(connection, content, *extra))
+        kind = what_if(await module.rules_with(connection, content, settings.zone))
     finally:
         await connection.close()
     journal = await settings_of("profile")

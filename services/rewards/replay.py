@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -41,14 +42,14 @@ def replayable(settings: Settings) -> Replayable[Account, Rules]:
     return Replayable("rewards", handler, STATE, COMPARED, differences)
 
 
-async def rules_with(tx: Tx, content: bytes) -> Callable[[Tx, int], Awaitable[Rules]]:
+async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, int], Awaitable[Rules]]:
     """The rules of a what-if: this programme (JSON) wherever one was in force, or always where none ever was.
 
     Raises ValueError for what is no programme, and Invalid for a faulty one.
     """
     programme = Programme.model_validate_json(content)
     refuse_faulty(programme)
-    candidate = compiled(programme)
+    candidate = compiled(programme, zone)
     published = await tx.fetchval("SELECT count(*) FROM rewards.rulebooks")
 
     async def rules(tx: Tx, rulebook: int) -> Rules:
