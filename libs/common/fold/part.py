@@ -8,6 +8,7 @@ from libs.common.db import BY_INDEX, Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.gauges import Gauges
+from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.loop import Fold
 from libs.common.fold.work import Handler
 from libs.common.log import closing
@@ -49,16 +50,21 @@ class FoldPart:
             stack.push_async_callback(self._postgres.stop)
             database = self._postgres.database
             reader = await self._reader(database, stack)
+            handler = self.handler
             if self.settings.log == "kafka":
+                from libs.common.fold.already import passing_over_known
                 from libs.common.fold.restored import put_back
 
-                await put_back(self.service, self.settings, reader)
+                if isinstance(handler, DeciderHandler):
+                    await put_back(self.service, self.settings, reader)
+                else:
+                    handler = await passing_over_known(database, self.service, handler)
             (writes,) = written_by(self.service)
             own = await Database.connect(
                 self.settings.model_copy(update={"pool_size": CONNECTIONS}), f"{self.service}-fold", **BY_INDEX
             )
             stack.push_async_callback(own.close)
-            fold = Fold(self.service, own, reader, self.handler, read_by(self.service), writes)
+            fold = Fold(self.service, own, reader, handler, read_by(self.service), writes)
             await fold.start()
             stack.push_async_callback(fold.stop)
             self._fold, self._stack = fold, stack.pop_all()

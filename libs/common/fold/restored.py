@@ -5,6 +5,7 @@ again: as in a replay each fact belongs to its record, and the facts of commands
 comes to where it was when the last of the facts was sent; from there on the service goes on as ever.
 """
 
+import contextlib
 import importlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -92,8 +93,9 @@ class ReaderJournal(Journal):
         for _ in range(PATIENCE):
             if records := await self._fetch(partition, offset, 1, 0.5):
                 return records[0]
-            if not (await self._reader.lag({where: self._position(partition, offset)}))[where].records:
-                return None
+            with contextlib.suppress(Unavailable):  # it is slow: asked again
+                if not (await self._reader.lag({where: self._position(partition, offset)}))[where].records:
+                    return None
         raise Unavailable(f"{JOURNAL}/{partition} cannot be read at {offset}")
 
     async def _fetch(self, partition: int, first: int, limit: int, wait: float) -> list[Record]:
@@ -154,6 +156,8 @@ class Restoration(Replay[Any, Any]):
             for partition in done:
                 del waiting[partition]
         async with self.tx.transaction():
+            if self.replayable.told:
+                await self.tx.execute(self.replayable.told)
             await self.tx.execute("DELETE FROM log.imported WHERE topic = $1", self._topic)
             await self.shadow.drop(self.tx)
 
