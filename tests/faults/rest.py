@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 
 from deploy.local.ports import SERVICES
-from tests.faults.stage import FOLDS, WEBHOOK_SECONDS, Stage
+from tests.faults.stage import FOLDS, Stage
 
 #: So many seconds after the last fault has ended nothing may be behind.
 BOUND = 90.0
@@ -21,7 +21,7 @@ _BEHIND = " UNION ALL ".join(
 )
 #: Leases of processes that were killed run out after up to twenty seconds (a webhook's; ten an inbox's). Those that nobody
 #: can be using any more, as they are older than a webhook may last, are ended at once.
-_LEASES = {"webhook": 15 + WEBHOOK_SECONDS - (WEBHOOK_SECONDS + 1), "inbox": 10 - 2}
+_LEASES = {"webhook": 14, "inbox": 8}  # seconds that are left of one
 _NUDGE = f"""
 UPDATE triggers.deliveries SET next_at = now() WHERE state = 'queued' AND next_at > now() AND lease IS NOT NULL
   AND next_at < now() + make_interval(secs => CASE channel WHEN 'inbox' THEN {_LEASES["inbox"]} ELSE {_LEASES["webhook"]} END)
