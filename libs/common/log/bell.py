@@ -11,11 +11,18 @@ from typing import Any
 import asyncpg
 import structlog
 
+from libs.common.topics import EVENTS, JOURNAL
+
 logger = structlog.get_logger()
 
 CHANNEL = "rapport_log"
 #: Seconds between two notifications of one process.
-PAUSE = 0.002
+PAUSE = 0.005
+#: Facts are told of only after so many seconds, a few at a time: they come back as news, which nobody waits for, and in
+#: batches of one each would cost as much as the event that it follows from.
+LINGER = 0.02
+#: What people wait for.
+URGENT = (EVENTS, JOURNAL)
 
 
 class Bell:
@@ -40,6 +47,8 @@ class Bell:
 
     async def _notify(self) -> None:
         while self._rung:
+            if self._rung.isdisjoint(URGENT):
+                await asyncio.sleep(LINGER)
             topics, self._rung = sorted(self._rung), set()
             try:
                 await self._pool.execute(
