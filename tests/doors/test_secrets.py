@@ -104,6 +104,13 @@ async def _good_days(seen: Watched, receiver: Receiver) -> None:
     await seen.call("rewards", "GET", f"/v1/customers/user:{ANN}/points", seen.customer)
     await seen.call("triggers", "GET", f"/v1/hooks/{made['id']}/why?customer=user:{ANN}")
     await seen.call("triggers", "GET", f"/v1/hooks/{made['id']}")
+    ticket = (await seen.call("metrics", "POST", "/v1/kpis/stream/tickets")).json()["ticket"]
+    seen.secrets["ticket"] = ticket
+    async with seen.five.clients["metrics"].stream("GET", f"/v1/kpis/stream?ticket={ticket}") as following:
+        assert following.status_code == 200
+    used = await seen.five.clients["metrics"].get(f"/v1/kpis/stream?ticket={ticket}")
+    assert used.status_code == 401
+    seen.answers.append(used)
     await seen.call("ingest", "GET", f"/v1/projects/{seen.secrets['write key']}/settings")
 
 
@@ -204,6 +211,7 @@ def test_secrets_are_answered_once_to_who_made_them(watched: Watched) -> None:
         "write key": [("POST", "/v1/sources"), ("GET", "/settings")],
         "second write key": [("POST", "/keys"), ("GET", "/settings")],
         "webhook's secret": [("POST", "/v1/hooks")],
+        "ticket": [("POST", "/tickets")],
     }
     for what, secret in watched.secrets.items():
         for answer in watched.answers:
