@@ -97,9 +97,9 @@ class Database:
         )
 
     async def ping(self) -> datetime:
-        """PostgreSQL's clock. Raises Unavailable when it does not answer within 2 s."""
+        """PostgreSQL's clock. Raises Unavailable when it does not answer within 1.5 s."""
         try:
-            async with asyncio.timeout(2), self.connection() as connection:
+            async with asyncio.timeout(1.5), self.connection() as connection:
                 now: datetime = await connection.fetchval("SELECT clock_timestamp()")
                 return now
         except UNAVAILABLE as error:

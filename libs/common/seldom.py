@@ -13,7 +13,7 @@ _NUMBERS = re.compile(r"\d+")
 
 #: What Kafka's client says, in our words, by how its message begins; several of its messages have one cause.
 KAFKA = (
-    (("Unable connect to node", "Unable to connect"), "a Kafka broker cannot be reached"),
+    (("Unable connect to", "Unable to connect"), "a Kafka broker cannot be reached"),
     (("Unable to update metadata", "Unable to request metadata", "No broker metadata"),
      "no Kafka broker says where the topics are"),
     (("Topic ", "No partition metadata", "Error fetching metadata"), "a Kafka topic is missing, or not for us"),
@@ -62,7 +62,8 @@ class Library(logging.Handler):
             cause = next((ours for beginnings, ours in self._words if said.startswith(beginnings)), None)
             if (times := self._seldom.due(cause or _NUMBERS.sub("", str(record.msg)))) is not None:
                 error = record.exc_info[1] if record.exc_info else None
-                more = {"said": said[:300], "error": repr(error) if error else None} if cause else {}
+                more = {"said": said[:300]} if cause else {}
+                more |= {"error": repr(error)} if error else {}
                 structlog.get_logger(component=record.name).log(
                     record.levelno, cause or said[:300], times=times, **more
                 )

@@ -1,5 +1,6 @@
 """What a fold and its forwarder say of themselves, to /readyz and to /metrics alike: measured once, told twice."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from libs.common.web.health import Check, ReaderLag
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
 
+#: Seconds that the log may take to say how far it goes: less than a check may take, so that it is named.
+PATIENCE = 1.2
 _WAITING = 'SELECT count(*) FROM "{service}".dead_letters WHERE outcome IS NULL'
 
 
@@ -32,13 +35,19 @@ class Gauges:
         """Whether nothing is missing from the log, how far each reader is behind, and what needs a person."""
         fold, forwarder = self._fold, self._forwarder
         self._count()
-        readers = [*self._behind("fold", await fold.lag())]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                lags = await fold.lag()
+        except TimeoutError:
+            away = "Kafka" if fold.database.settings.log == "kafka" else "PostgreSQL"
+            return Check(False, f"{away} does not say within {PATIENCE:g} s how far the log goes", (), self._concerns())
+        readers = [*self._behind("fold", lags)]
         self._show_gaps("fold", fold.reader.gaps)
         self._show_stopped()
         async with fold.database.connection() as connection:
             waiting = await connection.fetchval(_WAITING.format(service=fold.service))
         self._meter.dead_letters_waiting.set(waiting)
-        concerns = tuple(stopped.sentence() for stopped in fold.troubles.stopped.values())
+        concerns = self._concerns()
         if forwarder is not None:
             forwarding = await forwarder.check()
             readers += self._behind("forwarder", await forwarder.lag())
@@ -51,6 +60,9 @@ class Gauges:
             )
             return Check(False, detail, tuple(readers), concerns)
         return Check(True, _letters(waiting), tuple(readers), concerns)
+
+    def _concerns(self) -> tuple[str, ...]:
+        return tuple(stopped.sentence() for stopped in self._fold.troubles.stopped.values())
 
     def _behind(self, reader: str, lags: Mapping[Where, Lag]) -> list[ReaderLag]:
         for where, lag in lags.items():
