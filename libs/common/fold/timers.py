@@ -7,15 +7,18 @@ from the customer's own state, which `decide` looks at under the customer's lock
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import structlog
 
+from libs.common.connections import service_settings
 from libs.common.db import UNAVAILABLE, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.commands import Commands
@@ -29,6 +32,8 @@ from libs.common.web.health import Check
 logger = structlog.get_logger()
 
 EVERY = 5.0
+#: Where profile's database is, if it is another one.
+PROFILE = "RAPPORT_PROFILE_DATABASE_URL"
 #: Timers of one transaction.
 BATCH = 200
 
@@ -102,7 +107,7 @@ class Timers:
     async def _look(self) -> None:
         """Up to which time each partition has been folded: once the head that was seen with a time has been reached."""
         async with self._part.read() as connection:
-            rows = await connection.fetch(_HEARD, JOURNAL)
+            rows = await self._heard(connection)
             positions = await self._part.fold.positions.all(connection)
         for partition, head, heard in rows:
             next = positions[Where(JOURNAL, partition)].next
@@ -112,6 +117,17 @@ class Timers:
                 self._looked[partition] = (head, heard)
                 if next >= head:
                     self._folded[partition] = max(heard, self._folded[partition])
+
+    async def _heard(self, own: Tx) -> list[asyncpg.Record]:
+        """The journal's heads and what was heard, from profile's database: this one, unless the environment says else."""
+        profile = service_settings("profile") if os.environ.get(PROFILE) else self._part.settings
+        if profile.dsn == self._part.settings.dsn:
+            return await own.fetch(_HEARD, JOURNAL)
+        connection = await asyncpg.connect(profile.dsn, ssl=profile.database_ssl(), timeout=5, command_timeout=5)
+        try:
+            return await connection.fetch(_HEARD, JOURNAL)
+        finally:
+            await connection.close(timeout=2)
 
     async def _fire(self, partition: int, until: datetime) -> int:
         service = self._part.service

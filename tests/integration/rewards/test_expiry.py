@@ -3,11 +3,16 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
+import pytest
+
+from deploy.local.postgres import Postgres
 from libs.common.fold.replaying import compared
+from libs.common.fold.timers import PROFILE
 from libs.common.topics import JOURNAL
 from services.rewards.replay import replayable
 from services.rewards.settings import Settings
-from tests.integration.rewards.service import ANN, BEN, PROGRAMME, Rewards, merge, order, refund
+from tests.integration.rewards.service import ANN, BEN, PROGRAMME, Rewards, merge, order, refund, serving
 from tests.support import eventually
 
 YEAR = {**PROGRAMME, "points": {"expire_after_days": 365}}
@@ -105,3 +110,22 @@ async def test_what_was_lost_is_not_taken_a_second_time_and_moves_with_a_merge(r
     await rewards.journal(refund(BEN, "a"))
     assert await points(rewards, BEN) == -30  # what was spent is owed, what was lost is not
     await rewards.check()
+
+
+async def test_with_a_database_of_its_own_it_asks_profiles(
+    rewards_settings: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.create_database(name := f"profile_{uuid.uuid4().hex}", template="template_rapport")
+    monkeypatch.setenv(PROFILE, postgres.dsn(name))
+    async with serving(rewards_settings) as rewards:
+        await rewards.publish(YEAR)
+        await rewards.journal(order(ANN, "old", 50, time=EARNED), order(BEN, "b", 1, time=EARNED - timedelta(days=1)))
+        await hear(rewards, NOW)  # what stands in its own database says nothing of profile
+        profile = await asyncpg.connect(postgres.dsn(name))
+        heard = "UPDATE log.heads SET heard_until = $2 WHERE topic = $1"
+        await profile.execute(heard, JOURNAL, LONG_AGO)
+        await becomes(rewards, 0, BEN)
+        assert await points(rewards) == 100
+        await profile.execute(heard, JOURNAL, LOST)
+        await becomes(rewards, 0)
+        await profile.close()
