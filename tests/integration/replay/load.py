@@ -5,13 +5,14 @@ import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import httpx
 
 from deploy.demo.api import Api
+from deploy.demo.purchases import FIRST, LAST, events, orders
 from deploy.local.errors import LocalError
 from deploy.local.platform import Platform
 from libs.common.log.append import append
@@ -107,6 +108,27 @@ class Shop:
             return answer.status_code == 200
 
         await eventually(taken, within=60)
+
+    async def real_purchases(self) -> date:
+        """A fifth of the demo's purchases, so that models can be fitted; as of which day only these are known."""
+        shift = datetime.now(UTC).date() - timedelta(days=1) - LAST
+        some = [order for order in orders() if order.customer % 5 == 0]
+        calls = [
+            {
+                "type": "identify" if event.kind == "identify" else "track",
+                "messageId": event.message_id,
+                "timestamp": event.at.isoformat(),
+                "event": "Order Completed",
+                "properties": event.properties,
+                **({"userId": event.user_id} if event.user_id else {}),
+                **({"anonymousId": event.anonymous_id} if event.anonymous_id else {}),
+            }
+            for event in events(some, shift, FIRST, LAST)
+        ]
+        for first in range(0, len(calls), 400):
+            await self.post(calls[first : first + 400])
+        self.sent += len(calls)
+        return datetime.now(UTC).date() - timedelta(days=302)
 
     async def refused(self) -> None:
         """Ingest answers 503, so that clients send again; what was refused is sent by nobody here."""

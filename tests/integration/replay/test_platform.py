@@ -41,8 +41,8 @@ async def lived(shop: Shop) -> None:
     programme = await shop.publish("rewards", "/v1/programmes", PROGRAMME)
     for hook in (BIG, BADGE, NEWS):
         await shop.publish("triggers", "/v1/hooks", hook)
-    for _ in range(4):
-        await shop.post(shop.traffic(350))
+    await shop.post(shop.traffic(300))
+    as_of = await shop.real_purchases()
     async with going_on(shop):
         for victim in ("rewards", "triggers", "metrics", "profile"):
             await asyncio.sleep(1)
@@ -51,7 +51,7 @@ async def lived(shop: Shop) -> None:
     await shop.caught_up()
     replayed = [await shop.settle_some(service) for service in ("rewards", "metrics")]
     assert all(replayed)
-    assert (await api.post("metrics", "/v1/fits", role="analyst"))["scored"] > 50
+    assert (await api.post("metrics", "/v1/fits", {"as_of": str(as_of)}, role="analyst"))["scored"] > 300
     changed = {**PROGRAMME, "levels": [{"id": "platinum", "name": "Platinum", "points": 700}]}
     async with going_on(shop):
         await api.put("rewards", f"/v1/programmes/{programme['id']}", changed)
