@@ -12,13 +12,17 @@ from deploy.local.postgres import Postgres
 from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
+from libs.common.log import epochs
 from libs.common.log.append import Outgoing, append
 from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import Producer, ensure_topics
+from libs.common.log.partition import partition_of
+from libs.common.log.reader import Where
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS, JOURNAL, TRIGGERS
+from libs.common.topics import EVENTS, JOURNAL, REWARDS, TRIGGERS
 from services.triggers.settings import Settings as TriggersSettings
 from tests.integration.profile import said as profile
+from tests.integration.profile.test_facts import badge
 from tests.integration.triggers import service as triggers
 from tests.support import eventually
 
@@ -148,3 +152,44 @@ async def test_triggers_sends_no_message_again(
         facts = [fact["id"] for fact in await service.facts()]
         assert len(facts) == len(set(facts)) == len(expected[0]) + 2
     await forwarder.stop()
+
+
+async def test_a_fold_follows_a_new_epoch(databases: Databases, kafka_settings: Settings) -> None:
+    """Rewards' records behind the backup are lost for good; profile, which has read them, reads what comes in their place."""
+    await ensure_topics(kafka_settings, [EVENTS])
+    producer = Producer(kafka_settings)
+    await producer.start()
+    rewards = await Database.connect(databases.settings(databases.make()), "rewards")
+    forwarder = Forwarder(rewards, kafka_settings, "rewards", REWARDS)
+    await forwarder.start()
+    async with profile.running(databases.settings(databases.make())) as part:
+        await producer.send(EVENTS, [profile.said("identify", "u1", message="m1")])
+        await eventually(lambda: profile.holder(part, "user:u1"), within=60)
+        customer = str(await profile.holder(part, "user:u1"))
+        where = Where(REWARDS, partition_of(customer, kafka_settings.partitions))
+
+        async def journalled(numbers: range, total: int) -> None:
+            async with rewards.transaction() as tx:
+                await append(tx, REWARDS, [badge(customer, number) for number in numbers], kafka_settings.partitions)
+
+            async def there() -> bool:
+                records = await profile.journal(part)
+                return len([record for record in records if record["type"] == "badge.earned.v1"]) == total
+
+            await eventually(there, within=60)
+
+        await journalled(range(1, 6), 5)
+        await forwarder.stop()
+        async with rewards.transaction() as tx:  # restored, as it was after the third
+            await tx.execute(f'DELETE FROM log."{REWARDS}" WHERE "offset" >= 3')
+            await tx.execute("UPDATE log.heads SET next = 3 WHERE topic = $1 AND partition = $2", *where)
+            await tx.execute("UPDATE rewards.positions SET next = least(next, 3) WHERE reader = 'forwarder'")
+            assert await epochs.begin(tx, where) == 1
+        forwarder = Forwarder(rewards, kafka_settings, "rewards", REWARDS)
+        await forwarder.start()
+        await journalled(range(10, 14), 9)
+        async with part.read() as connection:
+            assert (await part.fold.positions.load(connection, where)).position[:2] == (1, 7)
+    await forwarder.stop()
+    await rewards.close()
+    await producer.stop()
