@@ -103,9 +103,19 @@ class LogKeeping:
                 if retire:
                     dropped = await self._retire(connection)
             finally:
-                with contextlib.suppress(*UNAVAILABLE):
-                    await connection.execute("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK, self.topic)
+                await self._leave(connection)
         return made, dropped
+
+    async def _leave(self, connection: Tx) -> None:
+        """Leave the session as the pool's others expect it, or end it: with it the lock goes, too."""
+        try:
+            await connection.execute("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK, self.topic)
+            await connection.execute("RESET lock_timeout")
+        except UNAVAILABLE:
+            connection.terminate()
+        except BaseException:
+            connection.terminate()
+            raise
 
     async def forget(self) -> None:
         """Forget the answers to commands of over 30 days ago, a thousand a transaction."""

@@ -188,6 +188,28 @@ async def test_it_works_by_itself_and_another_process_leaves_it_the_work(house: 
         assert await LogKeeping("rewards", house).round() == ([], [])
 
 
+async def test_it_leaves_the_pools_connections_as_they_were(house: House) -> None:
+    """Also when a round fails half way: a statement of somebody else must not wait for a second only."""
+    async with house.database.connection() as connection:
+        usual = await connection.fetchval("SHOW lock_timeout")
+        await connection.execute("ALTER TABLE log.readers RENAME TO gone")
+    for _ in range(2):
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await house.keeping.round()
+    async with house.database.connection() as connection:
+        await connection.execute("ALTER TABLE log.gone RENAME TO readers")
+    await house.keeping.round()
+    connections = [await house.database.pool.acquire() for _ in range(house.settings.pool_size)]
+    assert {await connection.fetchval("SHOW lock_timeout") for connection in connections} == {usual}
+    held = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    assert await connections[0].fetchval(held) == 0
+    for connection in connections:
+        await house.database.pool.release(connection)
+
+
 async def test_old_answers_to_commands_are_forgotten(house: House) -> None:
     async with house.database.connection() as connection:
         await connection.execute(
