@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -17,6 +17,7 @@ from libs.common.fold.work import Outcome, Work
 from libs.common.ids import derived, parsed
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
+from libs.common.pipeline import Pipeline
 from libs.common.records import Binding, Bound, Envelope, Fact, decode, encode
 
 S = TypeVar("S")
@@ -73,9 +74,12 @@ class DeciderHandler(Generic[S, R]):
         lanes = [Lane(work, [self._read(record, rules) for record in work.records]) for work in works]
         rows = await self.customers.load(tx, {id for lane in lanes for id in lane.customers()})
         applied = list(self._through(lanes, rows, rules))
-        await self.customers.bind(tx, [bound for lane in lanes for bound in lane.bindings()])
         await self.customers.save(tx, rows.values())
-        await self.decider.project(tx, applied)
+        pipeline = Pipeline(tx)
+        writes = cast("Tx", pipeline)  # it has of a transaction what a projection uses
+        await self.customers.bind(writes, [bound for lane in lanes for bound in lane.bindings()])
+        await self.decider.project(writes, applied)
+        await pipeline.flush()
         return Outcome(
             outgoing=[record for done in applied for record in self.outgoing(done)],
             committed=[lambda: self.customers.known(rows)],
