@@ -57,7 +57,7 @@ def run(command: str, work: Callable[[], Awaitable[int]]) -> int:
     except ValidationError as error:
         print(f"rapport {command}: {error}", file=sys.stderr)
     except FAILURES as error:
-        print(f"rapport {command}: {getattr(error, 'detail', error)}", file=sys.stderr)
+        print(f"rapport {command}: {getattr(error, 'detail', None) or error}", file=sys.stderr)
     return 1
 
 

@@ -39,9 +39,9 @@ STATE = ("customers", "identifiers", "last_events", "vocabulary")
 OUTSIDE = ("deliveries",)
 
 _COUNTS = """
-SELECT customer, hook, now, then FROM (
+SELECT customer, hook, now, "then" FROM (
   SELECT customer, coalesce(h.name, hook::text) AS hook,
-    count(*) FILTER (WHERE live AND decided) AS now, count(*) FILTER (WHERE NOT live AND decided) AS then
+    count(*) FILTER (WHERE live AND decided) AS now, count(*) FILTER (WHERE NOT live AND decided) AS "then"
   FROM (
     SELECT customer, hook, true AS live, state <> 'withheld' OR attempts > 0 AS decided FROM "{live}".deliveries
     UNION ALL SELECT customer, hook, false, state <> 'withheld' FROM "{shadow}".deliveries
