@@ -7,6 +7,7 @@ from collections.abc import Callable
 from deploy.local.ports import SERVICES
 from tests.faults.faults import Clock, Fault, Freeze, Kill, KillAt, Worker
 from tests.faults.outages import Broker, FullDisk, Hang, IdleTransaction, Server, Storm
+from tests.faults.restored import Restored
 from tests.faults.stage import FOLDS
 
 #: Longer than a service's PostgreSQL sessions may idle (3 s), wait for a lock or stay in a transaction (5 s).
@@ -27,7 +28,7 @@ ROWS = (
 def _kill_at(chance: random.Random) -> Fault:
     service = chance.choice(SERVICES)
     points = INGEST_POINTS if service == "ingest" else FOLD_POINTS
-    return KillAt(service, chance.choice(points), chance.randint(1, 12))
+    return KillAt(service, chance.choice(points), chance.randint(1, 7))
 
 
 #: How each kind is drawn, and how often against the others. The slow ones are rare.
@@ -35,7 +36,7 @@ KINDS: tuple[tuple[float, tuple[str, ...], Callable[[random.Random], Fault]], ..
     (4, ("postgres", "kafka"), lambda chance: Kill(chance.choice(SERVICES))),
     (6, ("postgres", "kafka"), _kill_at),
     (1, ("postgres", "kafka"), lambda chance: KillAt("triggers", "delivery.sent", chance.randint(1, 3))),
-    (2, ("kafka",), lambda chance: KillAt(chance.choice(FOLDS), "forwarder.sent", chance.randint(1, 8))),
+    (2, ("kafka",), lambda chance: KillAt(chance.choice(FOLDS), "forwarder.sent", chance.randint(1, 6))),
     (1, ("postgres", "kafka"), lambda chance: Freeze(chance.choice(SERVICES), chance.uniform(3.5, PAST_EVERY_LOCK))),
     (1, ("postgres", "kafka"), lambda chance: Freeze(chance.choice(FOLDS), PAST_EVERY_LOCK, replaced=True)),
     (1, ("kafka",), lambda chance: Freeze("kafka", chance.uniform(1, 12))),
@@ -47,6 +48,7 @@ KINDS: tuple[tuple[float, tuple[str, ...], Callable[[random.Random], Fault]], ..
     (2, ("kafka",), lambda chance: Broker(chance.uniform(0.2, 4))),
     (0.3, ("kafka",), lambda chance: Broker(35.0)),
     (1.5, ("postgres", "kafka"), lambda chance: FullDisk(chance.uniform(1, 5), chance.random() < 0.3)),
+    (2, ("kafka",), lambda chance: Restored(chance.choice(("rewards", "triggers", "metrics")))),
     (2, ("postgres", "kafka"), lambda chance: Clock(chance.choice(SERVICES), chance.choice((-1, 1)), chance.uniform(1, 4))),
 )  # fmt: skip
 

@@ -28,6 +28,10 @@ class Fault(ABC):
     @abstractmethod
     async def strike(self, stage: Stage) -> None: ...
 
+    async def after(self, stage: Stage) -> None:
+        """What is still to be done once the platform is at rest: for most nothing."""
+        return
+
 
 @dataclass(frozen=True)
 class Kill(Fault):

@@ -64,6 +64,9 @@ async def play(stage: Stage, run: Run) -> Run:
         quiet = await _under_fire(stage, client, run)
         await at_rest(stage)
         run.recovery = time.monotonic() - quiet
+        for _, fault in run.faults:
+            await fault.after(stage)
+        await at_rest(stage)
         dead = await _mend(stage, run)
         await at_rest(stage)
         run.wrong += await aftermath.play(stage, client, run.workload, run.adjusted)

@@ -14,7 +14,7 @@ import httpx
 import jwt
 
 from deploy.local import tokens
-from deploy.local.platform import Log, Platform
+from deploy.local.platform import DATABASE, Log, Platform
 from deploy.local.ports import free_base
 from deploy.local.service import Service
 from tests.conftest import free_port
@@ -98,9 +98,15 @@ class Stage:
 
     @property
     def superuser(self) -> str:
-        """The address of the database for PostgreSQL's own superuser."""
+        """The address of PostgreSQL for its own superuser."""
         assert self.platform.postgres is not None
         return self.platform.postgres._superuser_dsn
+
+    @property
+    def database_of_superuser(self) -> str:
+        """The platform's database, for the superuser."""
+        assert self.platform.postgres is not None
+        return self.platform.postgres._url("postgres", DATABASE)
 
     def bearer(self, role: str) -> dict[str, str]:
         """The header that says who asks."""
