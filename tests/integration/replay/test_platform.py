@@ -28,11 +28,13 @@ pytestmark = pytest.mark.timeout(400)
 async def shop() -> AsyncIterator[Shop]:
     """A shop that has had a history: kills, changed rules, dead letters, merges, opt-outs, fits."""
     home = Path(tempfile.mkdtemp(prefix="rapport-replay-"))
-    async with Platform(home=home, port_base=free_base(), fsync=False) as platform, Api(platform) as api:
-        shop = Shop(platform, api, seed=5)
-        await lived(shop)
-        yield shop
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        async with Platform(home=home, port_base=free_base(), fsync=False) as platform, Api(platform) as api:
+            shop = Shop(platform, api, seed=5)
+            await lived(shop)
+            yield shop
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 async def lived(shop: Shop) -> None:
