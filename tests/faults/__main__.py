@@ -79,6 +79,7 @@ def _keep(home: Path, stage: Stage, run: Run) -> None:
     """Say what differs, and where everything needed to find out why lies."""
     for line in run.wrong:
         say(f"    {line}")
+    stage.failed = True
     (home / "failure.txt").write_text("\n".join([str(run), *run.wrong, "", *stage.said]) + "\n")
     say(f"  logs and data: {home}; again: {_again(run)}")
 

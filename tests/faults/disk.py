@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -48,9 +49,13 @@ class Disk:
         """Give everything back."""
         self._filler.unlink(missing_ok=True)
 
-    def unmount(self) -> None:
-        """Also while somebody still holds a file of it open: it goes when they do."""
+    def unmount(self, keep: bool = False) -> None:
+        """Also while somebody still holds a file of it open: it goes when they do. `keep` leaves a copy beside it."""
         if self._mounted:
+            if keep:
+                shutil.copytree(
+                    self._place, self._place.with_name("postgres-kept"), ignore=shutil.ignore_patterns("socket")
+                )
             _libc.umount2(os.fsencode(self._place), _DETACH)
             self._mounted = False
 

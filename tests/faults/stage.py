@@ -43,6 +43,7 @@ class Stage:
         #: Points of the code at which a process was killed in this run.
         self.reached: list[str] = []
         self.said: list[str] = []
+        self.failed = False
         self.platform = Platform(
             home=home,
             port_base=free_base(),
@@ -79,7 +80,7 @@ class Stage:
         await self.platform.__aexit__(kind, error, trace)
         self.receiver.__exit__()
         if self.disk:
-            self.disk.unmount()
+            self.disk.unmount(keep=self.failed)
 
     # -- asking ---------------------------------------------------------------------------------------------------------
     async def get(self, service: str, path: str, role: str = "marketer") -> httpx.Response:
