@@ -221,9 +221,14 @@ class Restoration(Replay[Any, Any]):
         return taken
 
     async def _others(self, busy: Collection[int]) -> bool:
-        """One record more of the partitions that are where they should be: a merge elsewhere may wait for it."""
-        others = [partition for partition in range(self.journal.partitions) if partition not in busy]
-        return any([await self._step(partition, set()) for partition in others])
+        """One record more of the partitions that are where they should be: a merge elsewhere may wait for it. That may be the
+        very record whose facts were set aside."""
+        stepped = False
+        for partition in set(range(self.journal.partitions)) - set(busy):
+            if await self._step(partition, self._last.get(partition, set())):
+                self._last.pop(partition, None)
+                stepped = True
+        return stepped
 
     async def _step(self, partition: int, known: set[str]) -> bool:
         """One record as the fold takes it, but for facts that are `known`; False when there is none, or it must wait."""
