@@ -107,7 +107,7 @@ async def test_the_watchdog_lets_who_waits_wait(toy: Database, child: Start) -> 
         await tx.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0')
         await tx.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name <> 'rapport-test'"
+            " WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> 'rapport-test'"
         )
         await append(tx, JOURNAL, [did(third, "t1")], PARTITIONS)
         await _outlasts(process)

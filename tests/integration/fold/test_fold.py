@@ -114,7 +114,7 @@ async def test_connections_terminated_in_a_storm(running: Running, settings: Set
         await journal_again(killer, *(did(customer, f"{batch}-{customer}") for customer in CUSTOMERS))
         await killer.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
     await killer.close()
     await eventually(lambda: _away_or(running.caught_up), within=30)

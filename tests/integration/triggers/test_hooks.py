@@ -59,8 +59,8 @@ async def test_the_same_again_changes_nothing(triggers: Triggers) -> None:
     await triggers.post(f"hooks/{hook}/publish")
     await triggers.post(f"hooks/{hook}/resume")
     for _ in range(2):
-        assert await triggers.put("workspace/messages", {"daily_cap": 3}) == {"daily_cap": 3}
-    assert await triggers.get("workspace/messages") == {"daily_cap": 3}
+        assert await triggers.put("workspace/messages", {"daily_cap": 3}) == {"daily_cap": 3, "quiet_hours": None}
+    assert await triggers.get("workspace/messages") == {"daily_cap": 3, "quiet_hours": None}
     for _ in range(2):
         await triggers.post(f"hooks/{hook}/pause")
     assert await triggers.database.pool.fetchval(numbers) == 3
