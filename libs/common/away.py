@@ -40,8 +40,10 @@ def cause(error: BaseException) -> str:
     if isinstance(error, FenceLost):
         return "taken_over"
     if isinstance(error, Unavailable):
+        if (said := _of_sentence(error.detail)) == "kafka_away":  # whose client's errors are timeouts too
+            return said
         inner = error.__cause__
-        return cause(inner) if inner is not None and cause(inner) != "other" else _of_sentence(error.detail)
+        return cause(inner) if inner is not None and cause(inner) != "other" else said
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2]) or "other"
