@@ -90,7 +90,7 @@ def configure_logs(service: str, level: str = "info") -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
-    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # with PostgreSQL away: a stack each second; pauses say it in words
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # a stack each second in an outage, which pauses tell of
     for noisy in ("httpx", "httpcore", "alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
     quieten()
