@@ -23,8 +23,9 @@ from libs.common.log.reader import Position, Record, Where, after
 
 #: Records in one transaction, unless one partition alone brings more.
 LARGEST = 1000
-#: Seconds that a process rests at most after a transaction.
-LONGEST_REST = 0.02
+#: After a transaction that was not full a process rests three times as long as it took, so many seconds at most: so five of
+#: them and PostgreSQL share two cores, and what comes meanwhile goes through the next one together.
+RESTS, LONGEST_REST = 3, 0.02
 
 
 class Apart(Exception):
@@ -104,13 +105,12 @@ class Transactions:
                 await self._commit.wait()
 
     async def _work(self) -> None:
-        """One transaction after the other while something is ready. After each that was not full a rest as long as it took:
-        a process that is half busy finds more in its next one, and a record costs the less the more there are."""
+        """One transaction after the other while something is ready, with rests: a record costs the less the more there are."""
         while group := self._next_group():
             began = time.monotonic()
             await self._share(group)
             if sum(len(ready.batch.records) for ready in group) < LARGEST / 2:
-                await asyncio.sleep(min(time.monotonic() - began, LONGEST_REST))
+                await asyncio.sleep(min(RESTS * (time.monotonic() - began), LONGEST_REST))
 
     def _next_group(self) -> list[_Ready]:
         group: list[_Ready] = []

@@ -41,7 +41,7 @@ SELECT at.partition, (
 CONNECTIONS = 2
 LISTENING = 1
 #: Seconds between two looks at the heads, for what nobody told of.
-POLL = 0.25
+POLL = 0.5
 
 
 _offset = attrgetter("offset")
