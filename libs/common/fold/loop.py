@@ -13,7 +13,7 @@ import structlog
 from libs.common.db import UNAVAILABLE, Database
 from libs.common.fold import rulebooks
 from libs.common.fold.breaker import Breaker, Open
-from libs.common.fold.failures import Backoff, is_poison
+from libs.common.fold.failures import Backoff, is_poison, must_not_be_buried
 from libs.common.fold.transactions import Apart, Batch, Transactions
 from libs.common.fold.troubles import Troubles
 from libs.common.fold.watchdog import Watchdog
@@ -30,8 +30,6 @@ LONGEST_WAIT = 0.1
 #: A partition is left at the end of the batch begun, or in the midst of it after so many seconds: well before the session
 #: that holds the locks has been idle for too long.
 PATIENCE = 1.5
-#: Records that are never dead-lettered: leaving one out would leave a customer in two places.
-STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
 #: After so many deaths of the process on one position its first record is dead-lettered unread.
 DEATHS = 3
 
@@ -188,7 +186,7 @@ class Fold:
         first = batch.records[0]
         try:
             async with self._suspects:
-                if deaths >= DEATHS and not _must_not_be_buried(first):
+                if deaths >= DEATHS and not must_not_be_buried(first):
                     error = RuntimeError(f"the process died {deaths} times on it")
                     position = await self._bury(batch.where, batch.position, first, error)
                 else:
@@ -247,7 +245,7 @@ class Fold:
             raise
         except Exception as error:
             self.troubles.failed_alone(where, record)
-            if not is_poison(error) or _must_not_be_buried(record):
+            if not is_poison(error) or must_not_be_buried(record):
                 raise
             poison = error
         if again:
@@ -281,9 +279,3 @@ class Fold:
         self.watchdog.advanced(where)
         self.troubles.moved(where)
         return position
-
-
-def _must_not_be_buried(record: Record) -> bool:
-    """By the record's own type: its `data`, which comes last, may be a client's and say anything."""
-    envelope, _, _ = record.value.partition(b'"data":')
-    return any(mark in envelope for mark in STOPPING)

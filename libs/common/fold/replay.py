@@ -181,7 +181,7 @@ class Replay(Generic[S, R]):
 
     def failed(self, record: Record, error: Exception) -> ReplayFailed:
         where = f"record {record.offset} of {record.topic}/{record.partition}"
-        return ReplayFailed(f"{where} was applied once, and cannot be now: {type(error).__name__}: {error}")
+        return ReplayFailed(f"{where} was applied once, and cannot be now: {type(error).__name__}: {error}", record)
 
 
 def _needs(said: Said) -> Iterator[UUID]:

@@ -19,7 +19,11 @@ SELECT "offset", key, value, appended_at FROM (
 
 
 class ReplayFailed(Exception):
-    """The journal cannot be folded again; the message says at which record, and why."""
+    """The journal cannot be folded again; the message says at which record (`record`, if it is one's own fault), and why."""
+
+    def __init__(self, message: str, record: Record | None = None) -> None:
+        super().__init__(message)
+        self.record = record
 
 
 class Journal:

@@ -11,11 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from libs.common.db import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.customers import Row
+from libs.common.fold.dead_letters import bury
+from libs.common.fold.failures import is_poison, must_not_be_buried
 from libs.common.fold.replay import Replay
 from libs.common.fold.replay_beside import Beside
 from libs.common.fold.replay_journal import Journal, ReplayFailed
@@ -143,7 +146,9 @@ class Restoration(Replay[Any, Any]):
                 while await self.fold():
                     pass
                 break
-            except ReplayFailed:
+            except ReplayFailed as failed:
+                if failed.record and await self._bury(failed.record, failed.__cause__ or failed):
+                    continue
                 busy = [lane for lane, target in self._targets.items() if self.reached[lane] < target]
                 if not busy or not await self._others(busy):
                     raise
@@ -230,6 +235,19 @@ class Restoration(Replay[Any, Any]):
                 stepped = True
         return stepped
 
+    async def _bury(self, record: Record, error: BaseException) -> bool:
+        """Make a record a dead letter again: the backup does not know that it was one. False when it was not, because it led
+        to something."""
+        if must_not_be_buried(record) or not is_poison(error):
+            return False
+        query = f"SELECT 1 FROM \"{self.shadow.schema}\".beside WHERE kind = 'fact' AND position = $1 AND id = $2"
+        if await self.tx.fetchval(query, record.offset, decode(record.value).id):
+            return False
+        async with self.tx.transaction():
+            await bury(self.tx, self.replayable.service, record, error)
+        self._buried.add((record.partition, record.offset))
+        return True
+
     async def _step(self, partition: int, known: set[str]) -> bool:
         """One record as the fold takes it, but for facts that are `known`; False when there is none, or it must wait."""
         where, stood = Where(JOURNAL, partition), self._reading.stood[partition]
@@ -247,10 +265,15 @@ class Restoration(Replay[Any, Any]):
                 return False
             new = [each for each in outcome.outgoing if decode(each.value).id not in known]
             await append(self.tx, self._topic, new, self.journal.partitions)
-        except BaseException:
+        except BaseException as error:
             await transaction.rollback()
-            raise
-        await transaction.commit()
+            if known or not isinstance(error, Exception) or not await self._bury(record, error):
+                raise
+            async with self.tx.transaction():
+                await self._positions.advance(self.tx, {where: (stood, moved)})
+                await self.handler.pass_over(self.tx, record)
+        else:
+            await transaction.commit()
         self._reading.stood[partition] = moved
         self.reached[partition] = moved.next
         self.records += 1
