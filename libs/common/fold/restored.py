@@ -240,9 +240,10 @@ class Restoration(Replay[Any, Any]):
         to something."""
         if must_not_be_buried(record) or not is_poison(error):
             return False
-        query = f"SELECT 1 FROM \"{self.shadow.schema}\".beside WHERE kind = 'fact' AND position = $1 AND id = $2"
-        if await self.tx.fetchval(query, record.offset, decode(record.value).id):
-            return False
+        with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):  # what says nothing led to nothing
+            query = f"SELECT 1 FROM \"{self.shadow.schema}\".beside WHERE kind = 'fact' AND position = $1 AND id = $2"
+            if await self.tx.fetchval(query, record.offset, decode(record.value).id):
+                return False
         async with self.tx.transaction():
             await bury(self.tx, self.replayable.service, record, error)
         self._buried.add((record.partition, record.offset))
