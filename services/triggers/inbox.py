@@ -171,10 +171,11 @@ class Inboxes:
                 recount = True
             before = await queries.before(tx, asked) if recount else []
         for number, count in enumerate(before):
-            _recounted(waiting[asked[number]], count)
+            if asked[number][0] not in moved:
+                _recounted(waiting[asked[number]], count)
         for (customer, _), followers in waiting.items():
-            for follower in followers:
-                follower.customer = moved.get(customer, customer)
+            for follower in followers if customer in moved else ():
+                follower.customer, follower.counted = moved[customer], False
         for number, rows in come.items():
             for follower in waiting[asked[number]]:
                 follower.come = rows
