@@ -26,8 +26,8 @@ LARGEST = 1000
 #: After a transaction that was not full a process rests three times as long as it took, so many seconds at most: so five of
 #: them and PostgreSQL share two cores, and what comes meanwhile goes through the next one together. Those between an order and
 #: the points that its customer looks for rest less.
-RESTS, LONGEST_REST = 3, {"profile": 0.004, "rewards": 0.004}
-OTHERS_REST = 0.025
+RESTS, LONGEST_REST = 3, {"profile": 0.006, "rewards": 0.006}
+OTHERS_REST = 0.05
 
 
 class Apart(Exception):

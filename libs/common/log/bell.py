@@ -20,7 +20,7 @@ CHANNEL = "rapport_log"
 PAUSE = 0.005
 #: Facts are told of only after so many seconds, a few at a time: they come back as news, which nobody waits for, and in
 #: batches of one each would cost as much as the event that it follows from.
-LINGER = 0.05
+LINGER = 0.1
 #: What people wait for.
 URGENT = (EVENTS, JOURNAL)
 
