@@ -65,8 +65,12 @@ def _together(queries: tuple[str, ...]) -> str:
         return queries[0]
     parts, before = [], 0
     for number, query in enumerate(queries):
-        shift = before
-        parts.append(f"w{number} AS ({_PLACE.sub(lambda place: f'${int(place[1]) + shift}', query)} RETURNING 1)")  # noqa: B023
+        parts.append(f"w{number} AS ({_shifted(query, before)} RETURNING 1)")
         before += max((int(place) for place in _PLACE.findall(query)), default=0)
     counts = ", ".join(f"(SELECT count(*) FROM w{number})" for number in range(len(queries)))
     return f"WITH {', '.join(parts)} SELECT {counts}"
+
+
+def _shifted(query: str, by: int) -> str:
+    """The statement with its parameters numbered on."""
+    return _PLACE.sub(lambda place: f"${int(place[1]) + by}", query)
