@@ -64,14 +64,14 @@ async def test_one_trace_from_the_post_to_the_message(
         spans = collector.of(trace)
         found = {span.name: path(spans, span) for span in spans if span.name in wanted}
         news = {"profile message.sent.v1", "metrics track.v1", "metrics message.sent.v1"}
-        return found == wanted and news <= {span.name for span in spans}
+        known = {caller} | {span.span for span in spans}
+        return found == wanted and news <= {span.name for span in spans} and all(s.parent in known for s in spans)
 
     await eventually(both_paths)
     spans = collector.of(trace)
-    (root,) = [span for span in spans if span.name == "POST /v1/track"]
-    assert (root.service, root.parent) == ("rapport-ingest", caller)
+    (root,) = [span for span in spans if span.parent == caller]
+    assert (root.service, root.name) == ("rapport-ingest", "POST /v1/track")
     by_id = {span.span: span for span in spans}
-    assert [span.name for span in spans if span is not root and span.parent not in by_id] == []
     assert all(by_id[span.parent].began <= span.began <= span.ended for span in spans if span is not root)
     (sent,) = [span for span in spans if span.name == "deliver to webhook"]
     assert f"00-{trace}-{sent.span}-01" in [headers.get("traceparent") for headers, _ in receiver.came]
@@ -108,12 +108,12 @@ async def test_a_command_is_traced_from_its_request_on(platform: Platform, api: 
 
     await eventually(adjusted)
 
-    async def traced() -> list[str]:
+    # Each process sends its spans when its own batch of them is due: the last span of a path may come before the first.
+    async def traced() -> bool:
         spans = collector.of(trace)
-        last = [span for span in spans if span.name == "triggers points.adjusted.v1"]
-        return path(spans, last[0]) if last else []
+        return [
+            "POST /v1/customers/{ref}/adjustments", "rewards Adjust", "profile points.adjusted.v1",
+            "triggers points.adjusted.v1",
+        ] in [path(spans, span) for span in spans if span.name == "triggers points.adjusted.v1"]  # fmt: skip
 
-    assert (await eventually(traced))[-4:] == [
-        "POST /v1/customers/{ref}/adjustments", "rewards Adjust", "profile points.adjusted.v1",
-        "triggers points.adjusted.v1",
-    ]  # fmt: skip
+    await eventually(traced)
