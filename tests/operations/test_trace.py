@@ -60,15 +60,15 @@ async def test_one_trace_from_the_post_to_the_message(
         ],
     }  # fmt: skip
 
-    async def both_paths() -> bool:
+    async def both_paths() -> list[Seen]:
         spans = collector.of(trace)
         found = {span.name: path(spans, span) for span in spans if span.name in wanted}
         news = {"profile message.sent.v1", "metrics track.v1", "metrics message.sent.v1"}
         known = {caller} | {span.span for span in spans}
-        return found == wanted and news <= {span.name for span in spans} and all(s.parent in known for s in spans)
+        whole = found == wanted and news <= {s.name for s in spans} and all(s.parent in known for s in spans)
+        return spans if whole else []
 
-    await eventually(both_paths)
-    spans = collector.of(trace)
+    spans = await eventually(both_paths)
     (root,) = [span for span in spans if span.parent == caller]
     assert (root.service, root.name) == ("rapport-ingest", "POST /v1/track")
     by_id = {span.span: span for span in spans}
