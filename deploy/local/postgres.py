@@ -7,6 +7,7 @@ import signal
 import stat
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -38,19 +39,21 @@ class Postgres:
     """One PostgreSQL server with its data in `home/postgres`, owned by this process and gone with it.
 
     `fsync=False` is for tests: faster, and what was committed survives a crash of ours but not one of the machine.
+    `settings` are PostgreSQL's own, beside SETTINGS.
     All methods block. Call `start` and `launch` from a thread that lives as long as the server (on Linux it ends with it).
     """
 
     name = "postgres"
 
-    def __init__(self, home: Path, *, fsync: bool = True) -> None:
+    def __init__(self, home: Path, *, fsync: bool = True, settings: Mapping[str, str] = {}) -> None:
         self._home = home.resolve()
         self._folder = self._home / "postgres"
         self._data = self._folder / "data"
         self._programs = cluster.programs()
         self._account = child.OURSELVES
         self._fsync = fsync
-        self._settings = SETTINGS if fsync else {**SETTINGS, "fsync": "off", "full_page_writes": "off"}
+        unsafe = {} if fsync else {"fsync": "off", "full_page_writes": "off"}
+        self._settings = {**SETTINGS, **unsafe, **settings}
         self._owner = Owner(self._home, "postgres")
         self._child: child.Child | None = None
         self._sockets = self._folder / "socket"

@@ -38,7 +38,7 @@ class Installation:
         self.sent = 0
         self.write_key = ""
         self.services: dict[str, Service] = {}
-        self.postgres = Postgres(home)
+        self.postgres = Postgres(home, settings={"track_commit_timestamp": "on"})  # tells when something became visible
         self.kafka = Kafka(home, *kafka_ports(base), lambda _: None) if log == "kafka" else None
         self.ports = service_ports(base)
 

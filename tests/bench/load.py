@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._taken: tuple[bytes, ...] = ()
         self._transport: asyncio.WriteTransport | None = None
         self._answer: asyncio.Future[bytes] | None = None
 
@@ -55,11 +56,13 @@ class Connection(asyncio.Protocol):
         _, connection = await asyncio.get_running_loop().create_connection(cls, HOST, port)
         return connection
 
-    async def ask(self, message: bytes) -> bytes:
-        """The body of the answer. Raises RuntimeError on any status but 200, ConnectionError when it breaks."""
+    async def ask(self, message: bytes, *, or_missing: bool = False) -> bytes:
+        """The body of the answer. Raises RuntimeError on any status but 200 (or, if you like, 404), ConnectionError when it
+        breaks."""
         if self._transport is None:
             raise ConnectionResetError("the connection is closed")
         self._buffer = b""
+        self._taken = (b"200", b"404") if or_missing else (b"200",)
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(message)
         return await self._answer
@@ -81,7 +84,7 @@ class Connection(asyncio.Protocol):
         stop = lower.find(b"\r\n", at)
         if len(body) < int(lower[at:] if stop < 0 else lower[at:stop]):
             return
-        if head.startswith(b"HTTP/1.1 200"):
+        if head[9:12] in self._taken:
             self._answer.set_result(body)
         else:
             self._answer.set_exception(RuntimeError(f"answered {self._buffer[:300]!r}"))

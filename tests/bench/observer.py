@@ -1,7 +1,8 @@
 """From POST to points, for single orders sent at a steady rate by a process of their own.
 
-Every order is of a new customer. One connection waits for the bell that rewards rings, and asks PostgreSQL for all orders
-that are due: what it finds is committed. For one in ten the REST API is then asked; that it shows the points is checked.
+Every order is of a new customer. When its points were committed PostgreSQL itself has noted (`track_commit_timestamp`): it is
+asked once all have been sent, so that looking takes nothing from what is looked at. For one order in fifty the REST API is
+asked as well, again and again until it shows the points.
 """
 
 import asyncio
@@ -16,29 +17,28 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from libs.common.log.bell import CHANNEL
-from libs.common.topics import REWARDS
 from tests.bench.installation import Installation
 from tests.bench.load import Connection, get, quantile
 from tests.bench.paced import Spec
 
-ASKED = 10
+ASKED = 50
 CONNECTIONS = 4
-#: Seconds after which it is looked without a bell.
-LONGEST = 0.02
+#: Seconds between two GETs for an order, and between two looks at what has been committed.
+AGAIN, LOOKS = 0.005, 0.2
 PATIENCE = 60.0
 #: The share of the orders, the first ones, that is not counted.
 WARMING = 0.1
 
-_FOUND = """
-SELECT bound.value FROM rewards.identifiers AS bound JOIN rewards.customers AS customer ON customer.id = bound.customer
-WHERE bound.kind = 'user' AND bound.value = ANY($1::text[]) AND customer.facts > 0
+_COMMITTED = """
+SELECT bound.value, extract(epoch FROM min(pg_xact_commit_timestamp(entry.xmin)))::float8
+FROM rewards.identifiers AS bound JOIN rewards.entries AS entry USING (customer)
+WHERE bound.kind = 'user' AND bound.value = ANY($1::text[]) GROUP BY bound.value
 """
 
 
 @dataclass
 class Seen:
-    """Seconds from POST until committed (all orders) and until shown by GET (one in ten)."""
+    """Seconds from POST until committed (all orders) and until shown by GET (one in fifty)."""
 
     committed: list[float] = field(default_factory=list)
     shown: list[float] = field(default_factory=list)
@@ -80,51 +80,40 @@ class _Observer:
     ) -> None:
         self._port, self._token = installation.ports["rewards"], installation.token()
         self._connection, self._spec, self._begin = connection, spec, begin
-        self._rung = asyncio.Event()
         self._idle: asyncio.Queue[Connection] = asyncio.Queue()
         self.committed: dict[int, float] = {}
         self.shown: dict[int, float] = {}
 
     async def run(self) -> None:
-        await self._connection.add_listener(
-            CHANNEL, lambda _, __, ___, topic: self._rung.set() if topic == REWARDS else None
-        )
         for _ in range(CONNECTIONS):
             self._idle.put_nowait(await Connection.open(self._port))
-        unseen = dict.fromkeys(range(self._spec.count))
-        moved = self._begin
         async with asyncio.TaskGroup() as asking:
-            while unseen:
-                await self._wait()
-                due = (time.monotonic() - self._begin) * self._spec.rate
-                pending = [number for number in unseen if number <= due]
-                rows = await self._connection.fetch(_FOUND, [f"{self._spec.prefix}-{number}" for number in pending])
-                now = time.monotonic()
-                for (value,) in rows:
-                    number = int(value.rpartition("-")[2])
-                    del unseen[number]
-                    self.committed[number], moved = now, now
-                    if number % ASKED == 0:
-                        asking.create_task(self._ask(number))
-                if now - moved > PATIENCE:
-                    raise RuntimeError(f"{len(unseen)} of {self._spec.count} orders have not become visible")
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(LONGEST):
-                await self._rung.wait()
-        except TimeoutError:
-            return
-        self._rung.clear()
+            for number in range(0, self._spec.count, ASKED):
+                asking.create_task(self._ask(number))
+        names = [f"{self._spec.prefix}-{number}" for number in range(self._spec.count)]
+        ended, zero = time.monotonic(), time.monotonic() - time.time()
+        while len(self.committed) < self._spec.count:
+            if time.monotonic() > ended + PATIENCE:
+                missing = self._spec.count - len(self.committed)
+                raise RuntimeError(f"{missing} of {self._spec.count} orders have not become visible")
+            await asyncio.sleep(LOOKS)
+            rows = await self._connection.fetch(_COMMITTED, names)
+            self.committed = {int(name.rpartition("-")[2]): zero + at for name, at in rows}
 
     async def _ask(self, number: int) -> None:
-        path = f"/v1/customers/user:{self._spec.prefix}-{number}/points"
-        connection = await self._idle.get()
-        answer = json.loads(await connection.ask(get(path, self._token)))
-        self.shown[number] = time.monotonic()
-        self._idle.put_nowait(connection)
-        if answer["available"] <= 0:
-            raise RuntimeError(f"{path} was answered {answer} after the points had been committed")
+        """By GET, again and again from when the order is to be sent, until its points are shown."""
+        message = get(f"/v1/customers/user:{self._spec.prefix}-{number}/points", self._token)
+        await asyncio.sleep(self._begin + number / self._spec.rate - time.monotonic())
+        until = time.monotonic() + PATIENCE
+        while number not in self.shown:
+            connection = await self._idle.get()
+            answer = json.loads(await connection.ask(message, or_missing=True))
+            self._idle.put_nowait(connection)
+            if answer.get("available", 0) > 0:
+                self.shown[number] = time.monotonic()
+            elif time.monotonic() > until:
+                raise RuntimeError(f"order {number} is not shown: {answer}")
+            await asyncio.sleep(AGAIN)
 
 
 async def start(spec: Spec) -> asyncio.subprocess.Process:
