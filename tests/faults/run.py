@@ -12,6 +12,7 @@ from tests.faults.client import Client
 from tests.faults.faults import Fault
 from tests.faults.model import expected
 from tests.faults.observe import Before, before, dead_letters, observed
+from tests.faults.recovery import Recovery
 from tests.faults.rest import at_rest
 from tests.faults.stage import Stage
 from tests.faults.workload import Adjust, Workload
@@ -34,6 +35,7 @@ class Run:
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
     recovery: float = 0.0
+    stood: float = 0.0
     retries: int = 0
     reached: list[str] = field(default_factory=list)
 
@@ -43,7 +45,7 @@ class Run:
         verdict = "ok" if not self.wrong else f"FAILED: {len(self.wrong)} differences"
         return (
             f"seed {self.seed} {self.log}: {what}; {len(self.workload.events)} events, {self.retries} retries,"
-            f" at rest {self.recovery:.1f} s after it; {self.seconds:.1f} s: {verdict}"
+            f" lag fell within {self.stood:.1f} s, at rest {self.recovery:.1f} s after it; {self.seconds:.1f} s: {verdict}"
         )
 
 
@@ -59,10 +61,12 @@ async def play(stage: Stage, run: Run) -> Run:
     begun = time.monotonic()
     stage.begin()
     client = Client(stage.platform.urls, stage.platform.tokens)
+    recovery = Recovery(stage)
     try:
         start = await before(stage)
-        quiet = await _under_fire(stage, client, run)
-        await at_rest(stage)
+        async with recovery.watching():
+            quiet = await _under_fire(stage, client, run, recovery)
+            await at_rest(stage)
         run.recovery = time.monotonic() - quiet
         for _, fault in run.faults:
             await fault.after(stage)
@@ -76,12 +80,14 @@ async def play(stage: Stage, run: Run) -> Run:
         run.wrong += _told(error)
     finally:
         await client.close()
+    run.stood = recovery.standing.longest
+    run.wrong += recovery.standing.wrong
     run.retries, run.reached = client.retries, list(stage.reached)
     run.seconds = time.monotonic() - begun
     return run
 
 
-async def _under_fire(stage: Stage, client: Client, run: Run) -> float:
+async def _under_fire(stage: Stage, client: Client, run: Run, recovery: Recovery) -> float:
     """Returns when every request is acknowledged and every fault has ended: the moment from which on there was none, and
     nothing left to say for the first time."""
     chance = random.Random(run.seed)  # noqa: S311
@@ -90,7 +96,8 @@ async def _under_fire(stage: Stage, client: Client, run: Run) -> float:
     async def strike(at: float, fault: Fault) -> None:
         nonlocal quiet
         await asyncio.sleep(at)
-        await fault.strike(stage)
+        with recovery.struck():
+            await fault.strike(stage)
         quiet = max(quiet, time.monotonic())
 
     async with asyncio.TaskGroup() as group:
