@@ -25,6 +25,7 @@ from libs.common.settings import Settings
 from libs.common.telemetry import Meter, configure_logs, log
 from libs.common.web import health
 from libs.common.web.direct import DirectRoutes, Service
+from libs.common.web.documentation import documentation
 from libs.common.web.health import Check, Component, ReaderLag, Worker
 from libs.common.web.lifecycle import Gate, Lifecycle
 from libs.common.web.limits import Limits
@@ -88,7 +89,9 @@ def assemble(
         version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         # ours are in telemetry.py
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
@@ -102,7 +105,7 @@ def assemble(
     app.add_middleware(Limits, problems=problems, settings=settings, own=body_limits or {})
     app.add_middleware(Gate, lifecycle=lifecycle, problems=problems)
     app.add_middleware(Requests, meter=meter, problems=problems)
-    for router in (health.router, *routers):
+    for router in (health.router, documentation(app), *routers):
         app.include_router(router, dependencies=[Depends(refuse_unknown)])
     document(app, problem_members)
     return app

@@ -15,6 +15,7 @@ import pytest
 
 from libs.common.auth import OWN_SCOPES, SCOPES, generate_keys, mint, mint_customer
 from libs.common.schema import SERVICES
+from libs.common.web import documentation
 from tests.conftest import KEYS
 from tests.doors.five import CUSTOMERS, Five, app, bearer, operations
 
@@ -111,7 +112,7 @@ POST   /v1/metrics/dead-letters/replay              operate
 POST   /v1/metrics/dead-letters/pass-over           operate
 POST   /v1/metrics/dead-letters/{id}/discard        operate
 """
-UNDESCRIBED = {"/healthz", "/metrics", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+UNDESCRIBED = {"/healthz", "/metrics", *documentation.PATHS}
 """Open to all, and on no page; beside them only what browsers ask first, and other names of the routes for events."""
 NOBODY, NOTHING = "user:nobody-of-this-name", "00000000-0000-7000-8000-000000000000"
 ME, OTHER = "user:user-1", "user:user-3"

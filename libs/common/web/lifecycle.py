@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.telemetry import Meter, log
-from libs.common.web.health import PATHS, Check, Component, Worker, check, report
+from libs.common.web import documentation, health
+from libs.common.web.health import Check, Component, Worker, check, report
 from libs.common.web.problems import Problems
 
 logger = log("lifecycle")
@@ -126,7 +127,7 @@ class Lifecycle:
 class Gate:
     """Answers 503 with what is missing until the components have started; health and documentation pass."""
 
-    OPEN = PATHS | {"/docs", "/openapi.json"}
+    OPEN = health.PATHS | documentation.PATHS
 
     def __init__(self, app: ASGIApp, lifecycle: Lifecycle, problems: Problems) -> None:
         self.app = app
