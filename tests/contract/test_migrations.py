@@ -51,3 +51,14 @@ def test_a_file_is_named_after_its_revision(history: str) -> None:
     """Services know the newest revision by the files' names."""
     scripts = ScriptDirectory(str(schema.scripts(history)))
     assert tuple(reversed([script.revision for script in scripts.walk_revisions()])) == schema.revisions(history)
+
+
+@pytest.mark.parametrize("history", ["log", *SERVICES])
+def test_a_history_is_one_line(history: str) -> None:
+    """One first revision, one head, and one successor of each: two that were numbered alike, or follow the same, are two lines."""
+    scripts = ScriptDirectory(str(schema.scripts(history)))
+    known = schema.revisions(history)
+    assert scripts.get_heads() == [known[-1]]
+    assert scripts.get_bases() == [known[0]]
+    assert [script.down_revision for script in scripts.walk_revisions()] == [*reversed(known[:-1]), None]
+    assert len(set(known)) == len(known)
