@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import httpx
@@ -62,15 +62,17 @@ class Standing:
 
 
 class Recovery:
-    """Watches the readers of a run: who is behind must read on within `BOUND` seconds of the end of the last fault."""
+    """Watches the readers of a run: who is behind must read on within `BOUND` seconds of the end of the last fault. But for
+    the services among `struck`, which have to be started again first: those have the run's own bound."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, struck: Collection[str]) -> None:
         self._stage = stage
+        self._struck = struck
         self._striking = 0
         self.standing = Standing()
 
     @contextlib.contextmanager
-    def struck(self) -> Iterator[None]:
+    def striking(self) -> Iterator[None]:
         """A fault is under way."""
         self._striking += 1
         try:
@@ -111,7 +113,7 @@ class Recovery:
             return
         async with asyncio.timeout(2):
             rows = await connection.fetch(_READERS)
-        seen = [Seen((row[0], row[1], row[2]), row[3], row[4] > 0) for row in rows]
+        seen = [Seen((row[0], row[1], row[2]), row[3], row[4] > 0) for row in rows if row[0] not in self._struck]
         if self._stage.log == "kafka":  # whose end PostgreSQL does not know
             events = await self._events_wait()
             seen = [each._replace(behind=events) if each.reader[2] == _EVENTS else each for each in seen]

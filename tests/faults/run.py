@@ -61,7 +61,7 @@ async def play(stage: Stage, run: Run) -> Run:
     begun = time.monotonic()
     stage.begin()
     client = Client(stage.platform.urls, stage.platform.tokens)
-    recovery = Recovery(stage)
+    recovery = Recovery(stage, {fault.victim for _, fault in run.faults})
     try:
         start = await before(stage)
         async with recovery.watching():
@@ -96,7 +96,7 @@ async def _under_fire(stage: Stage, client: Client, run: Run, recovery: Recovery
     async def strike(at: float, fault: Fault) -> None:
         nonlocal quiet
         await asyncio.sleep(at)
-        with recovery.struck():
+        with recovery.striking():
             await fault.strike(stage)
         quiet = max(quiet, time.monotonic())
 
