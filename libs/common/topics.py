@@ -4,13 +4,18 @@ from typing import NamedTuple
 
 
 class Topic(NamedTuple):
-    """Who writes a topic, what its key is, what it says and who reads it."""
+    """Who writes a topic, what its key is, what it says and who reads it.
+
+    Readers `at_once` are told of each record as soon as it is there, because somebody waits for what they make of it;
+    the others a little later of several at a time, which costs them and the log far less.
+    """
 
     name: str
     writer: str
     key: str
     says: str
     readers: tuple[str, ...]
+    at_once: tuple[str, ...] = ()
 
 
 EVENTS = "ingest.events"
@@ -20,8 +25,9 @@ TRIGGERS = "triggers.facts"
 METRICS = "metrics.facts"
 
 TOPICS = (
-    Topic(EVENTS, "ingest", "anonymousId, else userId", "what a client app said happened", ("profile",)),
-    Topic(JOURNAL, "profile", "customer id", "what a customer did, with the customer as they were", ("rewards", "triggers", "metrics")),
+    Topic(EVENTS, "ingest", "anonymousId, else userId", "what a client app said happened", ("profile",), ("profile",)),
+    Topic(JOURNAL, "profile", "customer id", "what a customer did, with the customer as they were",
+          ("rewards", "triggers", "metrics"), ("rewards",)),
     Topic(REWARDS, "rewards", "customer id", "points, badges and levels that rewards decided", ("profile",)),
     Topic(TRIGGERS, "triggers", "customer id", "messages that triggers queued, withheld, sent or saw read", ("profile",)),
     Topic(METRICS, "metrics", "customer id", "risk and value bands that metrics found changed", ("profile",)),
@@ -38,6 +44,11 @@ def written_by(service: str) -> list[str]:
 def read_by(service: str) -> list[str]:
     """The topics that a service reads."""
     return [topic.name for topic in TOPICS if service in topic.readers]
+
+
+def told_at_once(service: str | None = None) -> list[str]:
+    """The topics of whose records somebody (or `service`) is told at once."""
+    return [topic.name for topic in TOPICS if topic.at_once and (service is None or service in topic.at_once)]
 
 
 def table() -> str:

@@ -36,7 +36,6 @@ class PostgresLog:
         partitions = self._postgres.settings.partitions
         try:
             await append_alone(self._postgres.database, EVENTS, records, partitions)
-            self._postgres.database.bell.ring(EVENTS)
         except UNAVAILABLE as error:
             if is_data_error(error):
                 raise

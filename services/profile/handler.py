@@ -1,6 +1,6 @@
 """Profile's part of the fold: events and facts in, the journal out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import NamedTuple
 from uuid import UUID
@@ -56,9 +56,9 @@ class Profile:
             "rapport_duplicates", "Events dropped because they had come before.", ["source"], registry=registry
         )
 
-    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+    async def apply(self, tx: Tx, works: Sequence[Work], taken: Collection[UUID] = ()) -> Outcome:
         """Batches of events and of facts, in the transaction given: drop duplicates, find or make the customers, journal,
-        save. Does not commit.
+        save. Does not commit. `taken`: see `People`.
 
         Facts are journalled before the events beside them: a customer whom these merge into another one has not left yet.
         """
@@ -70,6 +70,7 @@ class Profile:
             await weeks.ensure(tx, spanned)
         batch.keep(await self._unseen(tx, received))
         people = await store.gather(tx, batch.events, {said.subject for said in facts})
+        people.taken = taken
         outgoing = [said.journalled(people) for said in facts]
         batch.apply(people, await store.known(tx, {event.renamed for event in batch.events if event.renamed}))
         await store.save(tx, people)

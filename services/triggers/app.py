@@ -11,6 +11,7 @@ from services.triggers.decider import TriggersHandler
 from services.triggers.delivery.addresses import Addresses, Lookup, system
 from services.triggers.delivery.workers import Delivery
 from services.triggers.inbox import Inboxes
+from services.triggers.keeping import MessageKeeping
 from services.triggers.settings import Settings
 
 
@@ -27,7 +28,7 @@ def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
         "triggers",
         "Rapport triggers",
         settings,
-        [part, LogKeeping("triggers", part), delivery, inboxes],
+        [part, LogKeeping("triggers", part), MessageKeeping(part, settings), delivery, inboxes],
         routers,
         meter=part.meter,
     )

@@ -108,6 +108,7 @@ deliveries = Table(
     PrimaryKeyConstraint("customer", "id"),
 )
 _queued = text("state = 'queued'")
+Index("deliveries_ended", deliveries.c.settled_at, postgresql_where=text("state <> 'queued'"))
 Index("deliveries_due", deliveries.c.endpoint, deliveries.c.next_at, postgresql_where=_queued)
 Index("deliveries_queued_by_hook", deliveries.c.hook, postgresql_where=_queued)
 Index("deliveries_by_hook", deliveries.c.customer, deliveries.c.hook, deliveries.c.decided_at)
@@ -118,6 +119,9 @@ Index(
     deliveries.c.id,
     postgresql_where=text("state = 'sent' AND channel = 'inbox'"),
 )
+
+#: The ids of deliveries whose rows are gone: what was decided once is not decided anew.
+forgotten = Table("forgotten", metadata, Column("id", Uuid, primary_key=True))
 
 #: The last record of each name a customer has: what `why` and `test` look at. `data` as it stands in the journal.
 last_events = Table(

@@ -1,6 +1,6 @@
 """What a replay makes of triggers: who opted out, what counts for caps, last events, vocabulary; and what was decided.
 
-Deliveries stand outside: what became of a message is not made again, and nothing is sent.
+Deliveries stand outside: what became of a message is not made again, and nothing is sent. Forgotten ones are left out.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,6 +37,7 @@ COMPARED = (
 )
 STATE = ("customers", "identifiers", "last_events", "vocabulary")
 OUTSIDE = ("deliveries",)
+ONLY_READ = ("forgotten",)
 
 _COUNTS = """
 SELECT customer, hook, now, "then" FROM (
@@ -80,6 +81,7 @@ def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
         COMPARED,
         differences,
         outside=OUTSIDE,
+        only_read=ONLY_READ,
         told=TOLD,
         kept_in_what_if=frozenset({MessagesStopped.TYPE, MessagesResumed.TYPE}),
         written=handler.decider.vocabulary.committed,

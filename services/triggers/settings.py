@@ -29,4 +29,7 @@ class Settings(settings.Settings):
     webhook_concurrency: int = Field(
         default=4, ge=1, le=100, description="webhooks under way at once to one endpoint, from this process"
     )
+    keep_message_days: float = Field(
+        default=90, ge=0, description="days that a message stays once it was sent, withheld or given up; 0: for ever"
+    )
     inbox_streams: int = Field(default=256, ge=1, description="how many may follow an inbox at a time, in this process")

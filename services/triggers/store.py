@@ -46,6 +46,11 @@ WITH moved AS (DELETE FROM triggers.last_events WHERE customer = $1 RETURNING *)
 INSERT INTO triggers.last_events ({", ".join(_LAST)})
 SELECT $2, {", ".join(_LAST[1:])} FROM moved {_REPLACE}
 """
+_DECIDED = f"""
+INSERT INTO triggers.deliveries ({", ".join(_MESSAGE)})
+SELECT * FROM {bulk.unnest(deliveries, _MESSAGE)} AS n({", ".join(_MESSAGE)})
+WHERE NOT EXISTS (SELECT FROM triggers.forgotten AS f WHERE f.id = n.id) ON CONFLICT DO NOTHING
+"""
 # What was decided in quiet hours is due when they end. One that was there already is left alone.
 _DELAY = """
 UPDATE triggers.deliveries AS d SET next_at = d.not_before FROM unnest($1::uuid[], $2::uuid[]) AS n(customer, id)
@@ -73,7 +78,8 @@ async def project(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
 
 
 async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-    """A row for each message queued or withheld. One that is there already stays: nothing is ever sent twice."""
+    """A row for each message queued or withheld. One that is there already stays, one that is forgotten stays so: nothing
+    is ever sent twice."""
     rows: list[tuple[object, ...]] = []
     for each in applied:
         happened, cause = each.cause.body, each.cause
@@ -91,7 +97,7 @@ async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
                          None if isinstance(fact, MessageQueued) else cause.received, made.not_before,
                          None if made.quiet is None else msgspec.json.encode(made.quiet).decode()))  # fmt: skip
     if rows:
-        await tx.execute(bulk.insert(deliveries, _MESSAGE, "ON CONFLICT DO NOTHING"), *bulk.transposed(rows))
+        await tx.execute(_DECIDED, *bulk.transposed(rows))
     if delayed := [row[:2] for row in rows if row[_NOT_BEFORE] is not None]:
         await tx.execute(_DELAY, *bulk.transposed(delayed))
 

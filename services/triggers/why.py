@@ -21,7 +21,7 @@ from libs.common.topics import JOURNAL
 from services.triggers import hooks, queries
 from services.triggers.decider import TriggersDecider, TriggersHandler
 from services.triggers.domain import causes
-from services.triggers.domain.decide import OPTED_OUT
+from services.triggers.domain.decide import OPTED_OUT, message_id
 from services.triggers.domain.explain import CONDITION_FALSE, PROPERTY_ABSENT, Explanation, Record, explain
 from services.triggers.domain.quiet import Quiet
 from services.triggers.domain.rules import Rules, compiled
@@ -71,6 +71,10 @@ async def _answer(
     last = await queries.last_event(tx, customer, event)
     if last is not None and (decided := await queries.decision(tx, customer, row["id"], last["record"])) is not None:
         return _decided(decided, live)
+    if last is not None and await queries.is_forgotten(tx, UUID(message_id(last["record"], str(row["id"])))):
+        said = f"What became of the message for the {event} of {_at(last['occurred_at'])} is not known any more: it ended longer ago"
+        details = {"event": event, "last_seen": last["occurred_at"]}
+        return Explanation("forgotten", f"{said} than messages are kept.", details)
     earlier = _earlier(await queries.last_sent(tx, customer, row["id"]))
     if row["status"] == "paused":
         said = f"The hook {name!r} is paused since {_at(row['paused_at'])} ({row['paused_reason']}){earlier}."

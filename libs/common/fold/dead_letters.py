@@ -98,7 +98,7 @@ class DeadLetters:
                     outcome = await fold.handler.apply(tx, [work])
                     if outcome.taken:
                         raise Waits("it waits for another customer's records")
-                    await append(tx, fold.writes, outcome.outgoing, fold.partitions)
+                    written = await append(tx, fold.writes, outcome.outgoing, fold.partitions)
             except Exception as error:
                 if not is_poison(error):
                     raise
@@ -113,7 +113,7 @@ class DeadLetters:
                 key,
                 value if mended is not None else None,
             )
-        fold.database.bell.ring(fold.writes)
+        fold.database.bell.ring(fold.writes, written)
         for done in outcome.committed:
             done()
         return await self.read(id)

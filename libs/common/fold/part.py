@@ -18,7 +18,7 @@ from libs.common.postgres import Postgres
 from libs.common.service import Check
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter, Totals
-from libs.common.topics import EVENTS, read_by, written_by
+from libs.common.topics import EVENTS, read_by, told_at_once, written_by
 
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
@@ -110,7 +110,7 @@ class FoldPart:
 
     async def _reader(self, database: Database, stack: AsyncExitStack) -> Reader:
         topics: Sequence[str] = read_by(self.service)
-        reader: Reader = PostgresReader(database, topics)
+        reader: Reader = PostgresReader(database, topics, told_at_once(self.service))
         async with database.connection() as tx:
             moved = await closing.closed(tx) if EVENTS in topics else {}
         if self.settings.log == "postgres":

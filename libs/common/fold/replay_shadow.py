@@ -14,7 +14,7 @@ import asyncpg
 from libs.common.db import Tx
 from libs.common.fold.replayable import Replayable
 
-#: Live tables that a fold reads and a shadow has none of.
+#: Live tables that every fold reads and a shadow has none of.
 READ_ONLY = ("rulebooks",)
 _RIGHTS = """
 SELECT grantee, privilege_type FROM information_schema.role_table_grants
@@ -29,6 +29,7 @@ class Shadow:
         self.live = replayable.service
         self.schema = f"{replayable.service}_{name}"
         self.tables = (*replayable.state, *replayable.outside)
+        self._only_read = (*READ_ONLY, *replayable.only_read)
         self._redirect = lru_cache(maxsize=512)(self._redirected)
         self._mention = re.compile(rf"(?<![\w.\"'])(?:{self.live}|\"{self.live}\")\.\"?(\w+)\"?")
 
@@ -56,7 +57,7 @@ class Shadow:
         table = mention[1]
         if table in self.tables:
             return f'"{self.schema}"."{table}"'
-        if table in READ_ONLY:
+        if table in self._only_read:
             return mention[0]
         raise RuntimeError(f"a replay of {self.live} would touch the live table {table}")
 

@@ -45,6 +45,7 @@ Differences = Callable[[Tx, str, str], AsyncIterator[Change]]
 class Replayable(Generic[S, R]):
     """`state` are the tables that hold nothing but what follows from the journal: they are made anew, and swapped in by a
     rebuild. `outside` are written by the fold and changed by others (deliveries): made anew only to be compared.
+    `only_read` are the service's own tables that its fold only looks into: a replay looks into the live ones.
 
     `commands` are the bodies, by their type's name, of those that cannot be made again from their facts; the SQL
     `commands_from` gives them as (customer, stamp, at, type, id, time, body).
@@ -56,6 +57,7 @@ class Replayable(Generic[S, R]):
     compared: tuple[Compared, ...]
     differences: Differences | None = None
     outside: tuple[str, ...] = ()
+    only_read: tuple[str, ...] = ()
     commands: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
     commands_from: str = ""
     #: Types of own facts that a what-if takes over from commands; None: all.

@@ -142,7 +142,7 @@ class Timers:
                 applied = await commands.run_many(tx, dict.fromkeys(customers, body), key=key, at=due)
                 await tx.execute(_DONE.format(service=service), customers, kind, due)
             if any(each.facts for each in applied):
-                self._part.database.bell.ring(self._part.fold.writes)
+                self._part.database.bell.ring(self._part.fold.writes, ())
         return len(rows)
 
     async def _keep(self) -> None:

@@ -152,29 +152,30 @@ class Transactions:
                 raise FenceLost(f"{batch.where} stands at {batch.position.next}, not at {batch.records[0].offset}")
         began = time.time_ns()
         moves = {batch.where: (batch.position, batch.behind(len(batch.records))) for batch in batches}
-        async with self._database.transaction() as tx:
-            rulebook = await self._positions.advance(tx, moves)
-            failpoint("fold.fenced")
-            works = [Work(batch.where, batch.records, rulebook, batch.records[0].offset) for batch in batches]
-            outcome = await self._handler.apply(tx, works)
-            failpoint("fold.saved")
-            if outcome.taken:
-                if len(batches) == 1 and not outcome.taken[batches[0].where]:
-                    raise Waits(f"{batches[0].where} waits for another partition")
-                back = {
-                    batch.where: (moves[batch.where][1], batch.behind(outcome.taken[batch.where]))
-                    for batch in batches
-                    if batch.where in outcome.taken
-                }
-                await self._positions.advance(tx, back)
-                moves |= {where: (moves[where][0], reached) for where, (_, reached) in back.items()}
-            await append(tx, self._writes, outcome.outgoing, self._database.settings.partitions)
-            failpoint("fold.appended")
-        failpoint("fold.committed")
+        async with self._database.connection() as tx:
+            async with tx.transaction():
+                rulebook = await self._positions.advance(tx, moves)
+                failpoint("fold.fenced")
+                works = [Work(batch.where, batch.records, rulebook, batch.records[0].offset) for batch in batches]
+                outcome = await self._handler.apply(tx, works)
+                failpoint("fold.saved")
+                if outcome.taken:
+                    if len(batches) == 1 and not outcome.taken[batches[0].where]:
+                        raise Waits(f"{batches[0].where} waits for another partition")
+                    back = {
+                        batch.where: (moves[batch.where][1], batch.behind(outcome.taken[batch.where]))
+                        for batch in batches
+                        if batch.where in outcome.taken
+                    }
+                    await self._positions.advance(tx, back)
+                    moves |= {where: (moves[where][0], reached) for where, (_, reached) in back.items()}
+                written = await append(tx, self._writes, outcome.outgoing, self._database.settings.partitions)
+                failpoint("fold.appended")
+            failpoint("fold.committed")
+            if written:
+                await self._database.bell.tell(tx, self._writes, written)
         for batch in batches:
             tracing.folded(self._service, batch.records[: moves[batch.where][1].next - batch.records[0].offset], began)
-        if outcome.outgoing:
-            self._database.bell.ring(self._writes)
         for done in outcome.committed:
             done()
         commit, self._commit = self._commit, asyncio.Event()

@@ -1,6 +1,6 @@
 """Appending to the log, in the transaction that changed the state."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -51,15 +51,15 @@ FROM unnest($4::smallint[], $5::int[], $6::text[], $7::timestamptz[], $8::bytea[
 )
 
 
-async def append(tx: Tx, topic: str, records: Sequence[Outgoing], partitions: int) -> None:
-    """Append `records`, in their order, each to the partition of its key.
+async def append(tx: Tx, topic: str, records: Sequence[Outgoing], partitions: int) -> Collection[int]:
+    """Append `records`, in their order, each to the partition of its key; the partitions that now have more.
 
     Call it last before the commit: it locks the heads of the partitions it writes until then. Does not commit. Raises
     TooLarge when a record is over 900 KB, Unavailable when the topic has not been set up for so many partitions, or the
     segment for their offsets is not there yet (`segments` makes them, ahead).
     """
     if not records:
-        return
+        return ()
     placed = _Placed(records, partitions)
     try:
         done = await (_insert if len(records) < COPIED else _copy)(tx, topic, records, placed)
@@ -67,16 +67,18 @@ async def append(tx: Tx, topic: str, records: Sequence[Outgoing], partitions: in
         raise Unavailable(f"{topic} has no segment for its next offsets yet", retry_after=2) from error
     if not done:
         raise Unavailable(f"{topic} is closed, or not set up for {partitions} partitions: run `rapport migrate`")
+    return placed.counts.keys()
 
 
 async def append_alone(database: Database, topic: str, records: Sequence[Outgoing], partitions: int) -> None:
-    """`append` in a transaction of its own, which costs few records one round trip only. Commits."""
-    if len(records) < COPIED:
-        async with database.connection() as connection:
-            await append(connection, topic, records, partitions)
-    else:
-        async with database.transaction() as tx:
-            await append(tx, topic, records, partitions)
+    """`append` in a transaction of its own, which costs few records one round trip only. Commits, and tells readers."""
+    async with database.connection() as connection:
+        if len(records) < COPIED:
+            written = await append(connection, topic, records, partitions)
+        else:
+            async with connection.transaction():
+                written = await append(connection, topic, records, partitions)
+        await database.bell.tell(connection, topic, written)
 
 
 class _Placed:

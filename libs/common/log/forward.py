@@ -24,6 +24,7 @@ from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Lag, Position, Record, Where, after
 from libs.common.settings import Settings
+from libs.common.topics import told_at_once
 from libs.common.web.health import Check, ReaderLag
 
 logger = structlog.get_logger()
@@ -43,7 +44,7 @@ class Forwarder:
         self._settings = settings
         self._topic = topic
         self._wheres = [Where(topic, partition) for partition in range(settings.partitions)]
-        self._reader = PostgresReader(database, [topic])
+        self._reader = PostgresReader(database, [topic], told_at_once())
         self._producer = Producer(settings)
         self._positions = Positions(schema, "forwarder")
         self._ownership = Ownership(database, f"{schema}/forwarder", self._wheres)

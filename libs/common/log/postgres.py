@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from libs.common.db import BY_INDEX, PLANNING, TIMEOUTS, Database, keep_session
-from libs.common.log.bell import CHANNEL
+from libs.common.log import bell
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
 from libs.common.log.tables import relation
 
@@ -62,21 +62,23 @@ class _Wanted(NamedTuple):
 
 
 class PostgresReader(Reader):
-    """Reads topics of one database. It is told of new records (`bell`), and looks at the heads now and then in case that it
-    was not; `fetch` waits for either. What partitions of one topic want at the same time is read by one query.
+    """Reads topics of one database. It is told of new records (`bell`), of those `at_once` at once, and looks at the heads now
+    and then in case that it was not; `fetch` waits for either. What partitions of one topic want at the same time is read by
+    one query.
     """
 
-    def __init__(self, database: Database, topics: Sequence[str], connections: int = CONNECTIONS) -> None:
+    def __init__(self, database: Database, topics: Sequence[str], at_once: Collection[str] = ()) -> None:
         self._database = database
         self._topics = list(topics)
-        self._connections = connections
+        self._at_once = frozenset(at_once)
         self._heads: dict[Where, int] = {}
         self._gaps: dict[Where, Gap] = {}
         self._pool: asyncpg.Pool[Any] | None = None
         self._ear: asyncpg.Connection[Any] | None = None
         self._poller: asyncio.Task[None] | None = None
-        self._news: dict[str, asyncio.Event] = {topic: asyncio.Event() for topic in topics}
-        self._rung: dict[str, int] = dict.fromkeys(topics, 0)  # how often there was news of a topic
+        self._wheres = [Where(topic, lane) for topic in topics for lane in range(database.settings.partitions)]
+        self._news = {where: asyncio.Event() for where in self._wheres}
+        self._rung = dict.fromkeys(self._wheres, 0)  # how often there was news of a partition
         self._emptied: dict[Where, tuple[int, int]] = {}  # at which of them, and where, a partition's end was reached
         self._wanted: dict[str, list[_Wanted]] = {topic: [] for topic in topics}
         self._fetchers: dict[str, asyncio.Task[None]] = {}
@@ -86,7 +88,7 @@ class PostgresReader(Reader):
         self._pool = await asyncpg.create_pool(
             settings.dsn,
             min_size=1,
-            max_size=self._connections,
+            max_size=CONNECTIONS,
             ssl=settings.database_ssl(),
             timeout=5,
             command_timeout=10,
@@ -109,12 +111,12 @@ class PostgresReader(Reader):
         await self._close()
 
     async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
-        if where.topic not in self._news:  # Kafka's alone
+        if where not in self._news:  # Kafka's alone
             await asyncio.sleep(wait)
             return []
         until = asyncio.get_running_loop().time() + wait
         while True:
-            rung, news = self._rung[where.topic], self._news[where.topic]
+            rung, news = self._rung[where], self._news[where]
             if self._emptied.get(where) != (rung, position.next):
                 found = await self._read(where, position.next, limit)
                 accepted, gap = contiguous(position, found.records)
@@ -215,23 +217,30 @@ class PostgresReader(Reader):
     async def _listen(self) -> None:
         """Raises what asyncpg raises."""
         self._ear = await self._database.session("rapport-ear")
-        await self._ear.add_listener(CHANNEL, lambda _, __, ___, topic: self._tell(str(topic)))
+        for channel in {bell.AT_ONCE if topic in self._at_once else bell.LATER for topic in self._topics}:
+            await self._ear.add_listener(channel, self._hear)
 
-    def _tell(self, topic: str) -> None:
-        """There may be something new in a topic: wake who waits for it."""
-        if topic in self._news:
-            self._rung[topic] += 1
-            news, self._news[topic] = self._news[topic], asyncio.Event()
-            news.set()
+    def _hear(self, _: object, __: int, channel: str, payload: object) -> None:
+        topic, partitions = bell.read(str(payload))
+        if (topic in self._at_once) == (channel == bell.AT_ONCE):
+            for where in self._wheres if partitions is None else [Where(topic, partition) for partition in partitions]:
+                if where.topic == topic and where in self._news:
+                    self._tell(where)
+
+    def _tell(self, where: Where) -> None:
+        """There may be something new in a partition: wake who waits for it."""
+        self._rung[where] += 1
+        news, self._news[where] = self._news[where], asyncio.Event()
+        news.set()
 
     async def _poll(self) -> None:
         """Read the heads, and tell of those that moved."""
         rows = await self._reading.fetch(_HEADS, self._topics)
         heads = {Where(row[0], row[1]): row[2] for row in rows}
-        moved = {where.topic for where, next in heads.items() if self._heads.get(where) != next}
+        moved = [where for where, next in heads.items() if self._heads.get(where) != next and where in self._news]
         self._heads = heads
-        for topic in moved:
-            self._tell(topic)
+        for where in moved:
+            self._tell(where)
 
     async def _watch(self) -> None:
         warned = False
