@@ -56,6 +56,7 @@ class Delivery:
         self._sending: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._wakers: list[asyncio.Event] = []
+        self._resting: list[asyncio.Event] = []  # of every loop: the end wakes them all
         self._recording = asyncio.Semaphore(3)
         self._stopping = asyncio.Event()
         self._meter = DeliveryMeter(part.meter.registry)
@@ -67,20 +68,22 @@ class Delivery:
             waker = asyncio.Event()
             if step != self._withhold_paused:  # which only looks now and then
                 self._wakers.append(waker)
+            self._resting.append(waker)
             self._loops.append(asyncio.create_task(self._repeat(step, waker), name=f"delivery {step.__name__}"))
         self._handler.on_decided = self.wake
 
     async def stop(self) -> None:
         """Finish what is being sent, for a few seconds; what is not finished has its lease run out."""
         self._stopping.set()
-        self.wake()
+        for waker in self._resting:
+            waker.set()
         tasks = [*self._loops, *self._sending]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        self._loops, self._wakers = [], []
+        self._loops, self._wakers, self._resting = [], [], []
         await self._sender.close()
 
     async def check(self) -> Check:
