@@ -34,7 +34,8 @@ def routes(part: FoldPart, settings: Settings) -> APIRouter:
 
     @router.get("/summary", summary="Messages sent, seen, failed and withheld, with the reasons")
     async def summary(_: Annotated[Principal, Depends(require("hooks:read"))], until: Day | None = None) -> Summary:
-        """Of the messages that are kept (90 days, unless the installation says otherwise). `until` counts messages by when the events happened, up to the end of that day in the workspace's zone."""
+        """Of the messages that are kept (90 days, unless the installation says otherwise). `until` counts them by when the
+        events happened, up to the end of that day in the workspace's zone."""
         async with part.read() as tx:
             return Summary(**await queries.summary(tx, until, settings.zone))
 

@@ -1,0 +1,77 @@
+"""Messages that ended long ago are forgotten, a few at a time. That there was one of its id is kept: none is sent twice."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+from libs.common.db import UNAVAILABLE
+from libs.common.errors import Unavailable
+from libs.common.fold.part import FoldPart
+from libs.common.service import Check
+from libs.common.telemetry import log
+from services.triggers.settings import Settings
+
+logger = log("keeping")
+
+#: Seconds between two rounds, and between two batches of one: deliveries go on meanwhile.
+EVERY, BREATH = 3600.0, 0.1
+BATCH = 500
+#: Customers are locked too, as by who decides: whoever decides on the same record again finds the row or the id. Nobody is
+#: waited for: what is locked at this moment is left for the next round.
+_FORGET = """
+WITH old AS (
+  SELECT d.customer, d.id FROM triggers.deliveries AS d JOIN triggers.customers AS c ON c.id = d.customer
+  WHERE d.state <> 'queued' AND d.settled_at < now() - $1::interval ORDER BY d.settled_at LIMIT $2
+  FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM triggers.deliveries AS d USING old WHERE d.customer = old.customer AND d.id = old.id RETURNING d.id
+)
+INSERT INTO triggers.forgotten (id) SELECT id FROM gone ON CONFLICT DO NOTHING
+"""
+
+
+class MessageKeeping:
+    """A component. Messages that wait to be sent are never forgotten."""
+
+    name = "message keeping"
+
+    def __init__(self, part: FoldPart, settings: Settings) -> None:
+        self._part = part
+        self._kept = timedelta(days=settings.keep_message_days)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        if self._kept:
+            self._task = asyncio.create_task(self._keep(), name="message keeping")
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def check(self) -> Check:
+        """Always well: a late round costs nothing but disk."""
+        return Check(True)
+
+    def died(self) -> str:
+        return "the keeping of messages has ended" if self._task and self._task.done() else ""
+
+    async def forget(self) -> int:
+        """One round; how many messages were forgotten."""
+        total, status = 0, f"INSERT 0 {BATCH}"
+        while status == f"INSERT 0 {BATCH}":
+            async with self._part.tx() as tx:
+                status = await tx.execute(_FORGET, self._kept, BATCH)
+            total += int(status.split()[-1])
+            await asyncio.sleep(BREATH)
+        return total
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                if forgotten := await self.forget():
+                    logger.info("messages forgotten", messages=forgotten)
+            except (*UNAVAILABLE, Unavailable) as error:
+                logger.warning("the keeping of messages put off", error=repr(error))
+            await asyncio.sleep(EVERY)
