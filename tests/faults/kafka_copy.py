@@ -37,8 +37,8 @@ async def copied(bootstrap: str, since: Mapping[Place, int]) -> set[tuple[str, i
 @asynccontextmanager
 async def _consumer(bootstrap: str) -> AsyncIterator[Any]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         yield consumer
     finally:
         await consumer.stop()

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import httpx
+from aiokafka.errors import KafkaError
 
+from tests.faults import kafka_copy
 from tests.faults.observe import Connection
 from tests.faults.outages import AWAY
 from tests.faults.stage import FOLDS, Stage
@@ -15,6 +17,10 @@ from tests.faults.stage import FOLDS, Stage
 #: So many seconds after the last fault, PostgreSQL and Kafka answering, no reader that is behind stands where it stood.
 BOUND = 10.0
 EVERY = 0.1
+#: In which they must answer a stranger; while they do not, they are not back yet.
+ANSWER = 2.0
+#: Who stands for so long makes us ask Kafka.
+LONG = 1.0
 _READERS = " UNION ALL ".join(
     f"SELECT '{service}' AS service, p.reader, p.topic, sum(p.next)::bigint AS next, sum(h.next - p.next)::bigint AS behind"
     f" FROM {service}.positions p JOIN log.heads h USING (topic, partition) GROUP BY 2, 3"
@@ -47,6 +53,10 @@ class Standing:
     def excused(self) -> None:
         """Something is away or being struck: who stands still now cannot help it."""
         self._since.clear()
+
+    def longest_now(self, now: float) -> float:
+        """For how long somebody stands at this moment who is behind."""
+        return max((now - since for _, since in self._since.values()), default=0.0)
 
     def saw(self, seen: Iterable[Seen], now: float) -> None:
         """What is there at this moment."""
@@ -103,7 +113,7 @@ class Recovery:
                         await asyncio.sleep(EVERY)
                 finally:
                     connection.terminate()
-            except AWAY:  # PostgreSQL does not answer yet
+            except (*AWAY, KafkaError):  # PostgreSQL or Kafka does not answer yet
                 self.standing.excused()
                 await asyncio.sleep(EVERY)
 
@@ -111,13 +121,16 @@ class Recovery:
         if self._striking:
             self.standing.excused()
             return
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(ANSWER):
             rows = await connection.fetch(_READERS)
         seen = [Seen((row[0], row[1], row[2]), row[3], row[4] > 0) for row in rows if row[0] not in self._struck]
         if self._stage.log == "kafka":  # whose end PostgreSQL does not know
             events = await self._events_wait()
             seen = [each._replace(behind=events) if each.reader[2] == _EVENTS else each for each in seen]
         self.standing.saw(seen, time.monotonic())
+        if (broker := self._stage.platform.kafka) and self.standing.longest_now(time.monotonic()) > LONG:
+            async with asyncio.timeout(ANSWER):
+                await kafka_copy.ends(broker.bootstrap, [("profile.journal", 0)])
 
     async def _events_wait(self) -> bool:
         """Whether profile says that there are events to read in Kafka, or cannot say."""

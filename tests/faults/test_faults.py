@@ -11,6 +11,7 @@ from tests.faults.disk import mountable
 from tests.faults.faults import Clock, Fault, KillAt, Worker
 from tests.faults.observe import Before, before
 from tests.faults.outages import Broker, FullDisk, Server, Storm
+from tests.faults.recovery import Seen, Standing
 from tests.faults.run import Run, plan, play, verdict
 from tests.faults.stage import Stage
 
@@ -129,6 +130,18 @@ def test_every_point_at_which_services_are_killed_is_passed_somewhere() -> None:
     assert drawn == {
         point for point in passed if not point.startswith(("scorer.", "rebuild."))
     }  # no run asks for those
+
+
+def test_who_stands_still_is_told_of() -> None:
+    """Behind and not moved for longer than the bound: once. Who moves, has nothing to read, or is excused is not."""
+    standing = Standing(bound=10)
+    stuck, moving, idle = ("rewards", "fold", "a"), ("rewards", "fold", "b"), ("rewards", "fold", "c")
+    for second in range(40):
+        standing.saw([Seen(stuck, 5, True), Seen(moving, second // 10, True), Seen(idle, 7, False)], float(second))
+        if second == 8:
+            standing.excused()
+        assert bool(standing.wrong) == (second > 19), second
+    assert standing.wrong == ["rewards fold a is behind and has not moved for 10 s"]
 
 
 def test_a_seed_decides_everything() -> None:

@@ -40,7 +40,7 @@ def must_not_be_buried(record: Record) -> bool:
 class Backoff:
     """Pauses that double from `first` to `longest` seconds, with jitter; `reset` after a success."""
 
-    def __init__(self, first: float = 0.05, longest: float = 5.0) -> None:
+    def __init__(self, first: float = 0.05, longest: float = 2.0) -> None:
         self._first = first
         self._longest = longest
         self._next = first

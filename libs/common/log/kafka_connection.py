@@ -19,8 +19,9 @@ from libs.common.settings import Settings
 
 logger = structlog.get_logger()
 
-#: A consumer that gets nothing for so long though there is something, or no answer at all, is made anew.
-PATIENCE = 15.0
+#: A consumer that gets nothing for so long though there is something, or no answer at all, is made anew: early enough for
+#: everybody to read on ten seconds after Kafka is back.
+PATIENCE, UNANSWERED = 6.0, 4.0
 WATCH = 1.0
 ANSWER = 2.0
 
@@ -164,7 +165,7 @@ class Connection:
         try:
             ends = (await self.bounds(consumer, list(waiting)))[1] if waiting else {}
         except Unavailable as error:
-            if now - self._answered > self._patience:
+            if now - self._answered > min(self._patience, UNANSWERED):
                 self.give_up(consumer, error.detail)
             return
         self._answered = now
