@@ -24,6 +24,7 @@ from libs.common.auth import Verifier
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter, configure_logs, log
 from libs.common.web import health
+from libs.common.web.browsers import let_in
 from libs.common.web.direct import DirectRoutes, Service
 from libs.common.web.documentation import documentation
 from libs.common.web.health import Check, Component, ReaderLag, Worker
@@ -58,14 +59,16 @@ def assemble(
     body_limits: Mapping[str, int | None] | None = None,
     problem_members: AddMembers | None = None,
     direct: DirectRoutes | None = None,
+    browsers: bool = False,
 ) -> FastAPI:
     """A service: its routes, its components' lives, health, limits, problems, metrics.
 
     The components start in the background, in order, so that the port is up at once; until all have, routes answer 503
     with what is missing. `body_limits` gives path prefixes another limit in bytes, or None: that route reads and bounds
     its body itself (`limits.read_body`). `problem_members` adds members to every problem. `direct` are routes by method and
-    path that FastAPI only documents; they read and bound their bodies themselves too. `app.state` holds `settings`,
-    `meter`, `verifier`, `problems` and `lifecycle`. Raises ValueError when the settings' public key is none.
+    path that FastAPI only documents; they read and bound their bodies themselves too. With `browsers`, pages of the settings'
+    `browser_origins` may ask. `app.state` holds `settings`, `meter`, `verifier`, `problems` and `lifecycle`. Raises
+    ValueError when the settings' public key is none.
     """
     meter = meter or Meter(name)
     problems = Problems(problem_members)
@@ -104,6 +107,7 @@ def assemble(
     # the last added is the outermost
     app.add_middleware(Limits, problems=problems, settings=settings, own=body_limits or {})
     app.add_middleware(Gate, lifecycle=lifecycle, problems=problems)
+    let_in(app, settings.browser_origins if browsers else ())
     app.add_middleware(Requests, meter=meter, problems=problems)
     for router in (health.router, documentation(app), *routers):
         app.include_router(router, dependencies=[Depends(refuse_unknown)])

@@ -1,13 +1,26 @@
 """Settings: read once from the environment (`RAPPORT_…`), passed as an argument, never imported."""
 
+import re
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
+
+
+def _origins(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    origins = tuple(part.strip() for part in given.split(",") if part.strip())
+    if any(not _ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("an origin is scheme and host, lower case and without a path: https://shop.example")
+    return origins
 
 
 class Settings(BaseSettings):
@@ -60,6 +73,11 @@ class Settings(BaseSettings):
     jwks_scope_claim: str = Field(default="scope", description="the claim that holds the scopes: a text or a list")
     jwks_refresh_seconds: float = Field(
         default=30, gt=0, description="in which the identity provider is asked for an unknown key at most once"
+    )
+
+    browser_origins: Annotated[Sequence[str], NoDecode, BeforeValidator(_origins)] = Field(
+        default=(),
+        description="origins, comma separated (https://shop.example), whose pages may read points, inboxes and scores",
     )
 
     workspace_timezone: str = "UTC"

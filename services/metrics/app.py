@@ -25,5 +25,11 @@ def create(settings: Settings) -> FastAPI:
         dead_letter_routes(part),
     ]
     return assemble(
-        "metrics", "Rapport metrics", settings, [part, LogKeeping("metrics", part), scorer], routers, meter=part.meter
+        "metrics",
+        "Rapport metrics",
+        settings,
+        [part, LogKeeping("metrics", part), scorer],
+        routers,
+        meter=part.meter,
+        browsers=True,
     )

@@ -21,5 +21,11 @@ def create(settings: Settings) -> FastAPI:
     clock = Timers(part, handler, {EXPIRY: lambda due: Expire(due)})
     routers = [programmes.routes(part), customers.routes(part, handler), ledger.routes(part), dead_letter_routes(part)]
     return assemble(
-        "rewards", "Rapport rewards", settings, [part, LogKeeping("rewards", part), clock], routers, meter=part.meter
+        "rewards",
+        "Rapport rewards",
+        settings,
+        [part, LogKeeping("rewards", part), clock],
+        routers,
+        meter=part.meter,
+        browsers=True,
     )

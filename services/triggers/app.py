@@ -31,4 +31,5 @@ def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
         [part, LogKeeping("triggers", part), MessageKeeping(part, settings), delivery, inboxes],
         routers,
         meter=part.meter,
+        browsers=True,
     )
