@@ -5,9 +5,11 @@ What was journalled but never sent to Kafka is lost, and is decided again when i
 have been sent: the other is journalled first of all, so that nobody waits for it.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import tzinfo
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -23,6 +25,7 @@ from libs.common.log.reader import Record
 from libs.common.records import decode as decode_record
 from libs.common.topics import EVENTS, JOURNAL
 from services.profile import store, weeks
+from services.profile.domain import events
 from services.profile.domain.events import Brought
 from services.profile.domain.identity import People, Person, newcomer
 from services.profile.domain.state import decode
@@ -174,7 +177,7 @@ class PassingOver:
 
     async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
         works = await self._unknown(tx, works)
-        makes = [newcomer(parsed(id)) for work in works if work.where.topic == EVENTS for id in _ids(work.records)]
+        makes = [id for work in works if work.where.topic == EVENTS for record in work.records for id in _makes(record)]
         taken = {row[0] for row in await tx.fetch("SELECT id FROM profile.customers WHERE id = ANY($1)", makes)}
         return await self._handler.apply(tx, works, taken)
 
@@ -194,8 +197,8 @@ class PassingOver:
             for id in _ids(work.records)
             if id in times
         ]
-        lanes, events = zip(*brought, strict=True) if brought else ((), ())
-        seen = {Brought(*row) for row in await tx.fetch(_SEEN, lanes, events)}
+        lanes, said = zip(*brought, strict=True) if brought else ((), ())
+        seen = {Brought(*row) for row in await tx.fetch(_SEEN, lanes, said)}
         passed: Counter[str] = Counter()
         received = {}
         left = []
@@ -241,6 +244,14 @@ def _id(record: Record) -> str | None:
 
 def _ids(records: Sequence[Record]) -> list[str]:
     return [id for record in records if (id := _id(record)) is not None]
+
+
+def _makes(record: Record) -> list[UUID]:
+    """Whom an event makes, if they are not there; nobody where it is the handler's to refuse."""
+    with contextlib.suppress(msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
+        if event := events.read(record.value):
+            return [newcomer(event.id, ref) for ref in event.refs]
+    return []
 
 
 def _run(work: Work, start: int, end: int) -> Work:

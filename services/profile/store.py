@@ -166,7 +166,7 @@ def _guesses(events: Sequence[Heard], found: Mapping[str, UUID]) -> dict[str, UU
     """Whom new identifiers will most likely lead to: who holds the event's other one, else the customer it makes."""
     holders = dict(found)
     for event in events:
-        held = next((holders[ref] for ref in event.refs if ref in holders), None) or newcomer(event.id)
+        held = next((holders[ref] for ref in event.refs if ref in holders), None) or newcomer(event.id, event.refs[0])
         for ref in event.refs:
             holders.setdefault(ref, held)
     return holders

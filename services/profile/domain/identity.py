@@ -59,10 +59,10 @@ class People:
         id = None if ref is None else self.by_ref.get(ref)
         return None if id is None else self.by_id[id]
 
-    def newcomer(self, record: UUID) -> UUID:
+    def newcomer(self, record: UUID, ref: str | None) -> UUID:
         """The id of the customer that a record makes."""
-        id = newcomer(record)
-        return newcomer(id) if id in self.taken else id
+        id = newcomer(record, ref)
+        return newcomer(id, ref) if id in self.taken else id
 
     def lead(self, ref: str, person: Person, version: int) -> Binding:
         """Let a reference lead to `person` from `version` on."""
@@ -97,16 +97,21 @@ class Match(NamedTuple):
     refused: str = ""
 
 
-def newcomer(record: UUID) -> UUID:
-    """The id of the customer that a record makes: the same on every replay."""
-    return derived("customer", str(record))
+def newcomer(record: UUID, ref: str | None) -> UUID:
+    """The id of the customer that a record makes for a reference (its user, else its device): the same on every replay, and
+    another where the record comes again, in another partition, with another anonymousId."""
+    return derived("customer", str(record), ref or "")
 
 
 def match(people: People, user: str | None, device: str | None, record: UUID) -> Match:
     """The rules, for one user and one device of a record (at least one of them given). Changes nothing."""
     of_user, of_device = people.holder(user), people.holder(device)
     if user is None:
-        return Match(of_device.id) if of_device else Match(people.newcomer(record), creates=True, binds=_given(device))
+        return (
+            Match(of_device.id)
+            if of_device
+            else Match(people.newcomer(record, device), creates=True, binds=_given(device))
+        )
     if of_user is None:
         return _of_new_user(people, user, device, of_device, record)
     if device is None or of_device is of_user:
@@ -122,10 +127,10 @@ def match(people: People, user: str | None, device: str | None, record: UUID) ->
 
 def _of_new_user(people: People, user: str, device: str | None, of_device: Person | None, record: UUID) -> Match:
     if of_device is None or of_device.state.user is not None:
-        return Match(people.newcomer(record), creates=True, binds=(user, *_given(device)))
+        return Match(people.newcomer(record, user), creates=True, binds=(user, *_given(device)))
     if _room(of_device, 1):
         return Match(of_device.id, claims=True, binds=(user,))
-    return Match(people.newcomer(record), creates=True, binds=(user,), refused="identifiers")
+    return Match(people.newcomer(record, user), creates=True, binds=(user,), refused="identifiers")
 
 
 def _room(person: Person, more: int) -> bool:

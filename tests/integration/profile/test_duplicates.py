@@ -78,3 +78,13 @@ async def test_poison_goes_to_the_dead_letters_alone_and_its_mended_replay_is_no
         assert (last["data"]["messageId"], last["data"]["customer"]["revenue"]) == ("m1", {"USD": 29.33})
         await tell(part, said(user="u1", message="m1", event="Order Completed", properties=ORDER))
         assert len(await journal(part)) == 3
+
+
+async def test_an_event_sent_again_under_another_anonymousid_stops_nobody(settings: Settings) -> None:
+    """Two partitions bring it; in each it makes a customer of its own."""
+    async with running(settings) as part:
+        await tell(part, said("page", device="a1", message="m1"))
+        await tell(part, said("page", device="b2", message="m1"))
+        assert len({record["key"] for record in await journal(part)}) == 2
+        await tell(part, said("page", device="a3", message="m2"), said("page", device="b4", message="m2"))
+        assert len({record["key"] for record in await journal(part)}) == 4

@@ -288,6 +288,29 @@ async def test_who_takes_over_may_be_known_by_nothing_else(world: World, sent: t
     await backup.close()
 
 
+async def test_one_event_of_two_partitions_is_journalled_by_both_and_not_by_a_duplicate(world: World) -> None:
+    inputs, chance = Inputs(), random.Random(1)  # noqa: S311
+    live = await world.open(name := world.make())
+    await live.close()
+    backup, live = await world.open(world.make(name)), await world.open(name)
+    inputs.say(*[said("page", device="a1", message="m1") for _ in range(8)], said("page", device="b2", message="m1"))
+    assert lane("a1") != lane("b2")
+    await inputs.read(live, Profile(UTC), {}, chance)
+    rows = await journal(live)
+    assert len(rows) == 2
+    await take_back(backup, rows)
+    handler = await level(backup, Profile(UTC))
+    first = Inputs()
+    where = Where(EVENTS, lane("a1"))
+    first.topics[where] = inputs.topics[where]
+    stands = await first.read(backup, handler, {}, chance)
+    await inputs.read(backup, handler, stands, chance)
+    assert await journal(backup) == rows
+    assert await told(backup) == await told(live)
+    await live.close()
+    await backup.close()
+
+
 async def test_two_processes_do_not_put_back_at_once(world: World) -> None:
     live, backup, _, _ = await lived(world, 1)
     await take_back(backup, await journal(live))

@@ -62,7 +62,7 @@ def test_two_identified_customers_are_never_merged() -> None:
 
 def test_the_id_of_a_customer_follows_from_the_record_that_makes_them() -> None:
     world = World().tell_all([said("m1", anonymousId="a")])
-    assert world.journal[0][0] == str(newcomer(UUID(world.journal[0][1]["id"])))
+    assert world.journal[0][0] == str(newcomer(UUID(world.journal[0][1]["id"]), "anon:a"))
 
 
 def test_no_merge_above_the_limit_but_the_event_is_journalled() -> None:
