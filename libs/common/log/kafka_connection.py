@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common.errors import Unavailable
-from libs.common.log.kafka_topics import AWAY, LARGEST_BATCH, RETRY_MS, check_topics, kafka_name
+from libs.common.log.kafka_topics import AWAY, CONNECT, LARGEST_BATCH, RETRY_MS, check_topics, kafka_name
 from libs.common.settings import Settings
 
 logger = structlog.get_logger()
@@ -125,7 +125,7 @@ class Connection:
             metadata_max_age_ms=2_000,
         )
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(CONNECT):
                 await consumer.start()
         except BaseException as error:
             await _close(consumer)

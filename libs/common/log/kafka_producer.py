@@ -17,7 +17,7 @@ from aiokafka.errors import ProducerClosed
 
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.append import Outgoing
-from libs.common.log.kafka_topics import AWAY, RETRY_MS, kafka_name
+from libs.common.log.kafka_topics import AWAY, CONNECT, RETRY_MS, kafka_name
 from libs.common.log.partition import partition_of
 from libs.common.records import LARGEST
 from libs.common.settings import Settings
@@ -148,7 +148,8 @@ class Producer:
             metadata_max_age_ms=2_000,
         )
         try:
-            await inner.start()
+            async with asyncio.timeout(CONNECT):
+                await inner.start()
         except BaseException:
             await _close(inner)
             raise

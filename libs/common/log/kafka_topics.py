@@ -18,6 +18,8 @@ RETENTION_DAYS = 7
 #: A record of 900 KB with its key and headers.
 LARGEST_BATCH = 1_048_576
 TIMEOUT = 10.0
+#: Seconds of one try to connect: a broker that is starting takes connections long before it answers, and then never does.
+CONNECT = 3.0
 #: Between an aiokafka client's own tries.
 RETRY_MS = 250
 _ALREADY_EXISTS = 36
@@ -60,7 +62,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[str]) -> None:
 
 async def check_topics(settings: Settings, topics: Sequence[str]) -> None:
     """Raises Unavailable when a topic is missing or has another number of partitions, or Kafka cannot be reached."""
-    async with _admin(settings) as admin:
+    async with _admin(settings, CONNECT) as admin:
         _refuse_other_partitions(settings, topics, await _partitions(admin))
 
 
@@ -82,11 +84,11 @@ async def _partitions(admin: Any) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[Any]:
-    """An admin client for some requests; what goes wrong with them, or lasts over TIMEOUT, is raised as Unavailable."""
-    admin = AIOKafkaAdminClient(**settings.kafka_options(), request_timeout_ms=int(TIMEOUT * 1000))
+async def _admin(settings: Settings, seconds: float = TIMEOUT) -> AsyncIterator[Any]:
+    """An admin client for some requests; what goes wrong with them, or lasts for longer, is raised as Unavailable."""
+    admin = AIOKafkaAdminClient(**settings.kafka_options(), request_timeout_ms=int(seconds * 1000))
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(seconds):
             await admin.start()
             yield admin
     except AWAY as error:
