@@ -182,12 +182,14 @@ class Restoration(Replay[Any, Any]):
         return sum(max(0, next - self.reached[lane]) for lane, next in self._targets.items())
 
     async def _refuse_lost_rules(self) -> None:
+        """Under other rules the state would not be what the facts say: points that were credited would be others."""
         used = await self.tx.fetchval(f'SELECT max(rulebook) FROM "{self.shadow.schema}".beside')
         known = await self.tx.fetchval(f'SELECT coalesce(max(number), 0) FROM "{self.replayable.service}".rulebooks')
         if used is not None and used > known:
             raise Unavailable(
-                f"facts were decided under rulebook {used}, the restored database knows up to {known}: restore a backup that"
-                " was made after the rules were last published"
+                f"{self.replayable.service} has decided facts under rulebook {used}, and the restored database knows up to"
+                f" {known}. Rules are nowhere but in the database: restore a backup from after they were last published, or"
+                " all services to one moment (docs/operations.md, With Kafka as the log). Until then nothing is decided"
             )
 
     async def _set_last_aside(self) -> None:

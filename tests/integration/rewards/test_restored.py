@@ -2,7 +2,8 @@
 
 import random
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,10 +14,13 @@ from libs.common.db import Database
 from libs.common.log.append import Outgoing, append
 from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import ensure_topics
+from libs.common.log.partition import partition_of
 from libs.common.settings import Settings
 from libs.common.topics import JOURNAL, REWARDS
+from services.rewards.app import create
 from services.rewards.replay import COMPARED
 from services.rewards.settings import Settings as RewardsSettings
+from tests.integration.common.running import running
 from tests.integration.rewards.service import PROGRAMME, Rewards, merge, order, refund, serving
 from tests.support import eventually
 
@@ -139,3 +143,85 @@ async def test_a_restored_database_ends_as_the_one_that_was_lost(world: World) -
         assert not await rewards.database.pool.fetch("SELECT * FROM log.imported")
     async with serving(world.rewards(backup)) as rewards:
         assert [fact["id"] for fact in await rewards.facts()] == facts
+
+
+@pytest.mark.timeout(300)
+async def test_a_merge_that_waits_for_the_last_record_of_another_partition_leaves_its_facts_as_they_are(
+    world: World,
+) -> None:
+    """What the last record led to may be in Kafka in part: it is decided again, and what is there is not sent again."""
+    goes, stays = "33333333-3333-8333-8333-333333333333", "44444444-4444-8444-8444-444444444444"
+    assert partition_of(goes, 8) != partition_of(stays, 8)
+    async with _restored(world, [order(goes, "a", 5), order(stays, "b", 5)]) as (rewards, then):
+        await then([order(goes, "last", 5), *merge(stays, goes), order(stays, "behind", 5)])
+        assert len([fact for fact in await rewards.facts() if fact["type"] == "points.credited.v1"]) == 4
+
+
+@pytest.mark.timeout(300)
+async def test_a_record_that_died_after_the_backup_dies_again_and_holds_nothing_up(world: World) -> None:
+    who = PEOPLE[0]
+    async with _restored(world, [order(who, "a", 5)]) as (rewards, then):
+        await then([order(who, "bad", "no money"), order(who, "b", 5), order(who, "worse", "nothing"), order(who, "c", 5)])
+        letters = await rewards.get("rewards/dead-letters")
+        assert [letter["outcome"] for letter in letters["items"]] == ["waiting"] * 2
+
+
+@pytest.mark.timeout(300)
+async def test_rules_that_only_the_lost_database_had_are_asked_for(world: World) -> None:
+    """What they decided is not decided otherwise: the service waits, and says what is missing and what to do."""
+    world.postgres.create_database(live := f"live_{uuid.uuid4().hex}", template="template_rapport")
+    async with serving(world.rewards(live)) as rewards:
+        await rewards.publish()
+        await world.journal([order(PEOPLE[0], "a", 5)])
+        await world.caught_up(rewards)
+    world.postgres.create_database(backup := f"backup_{uuid.uuid4().hex}", template=live)
+    async with serving(world.rewards(live)) as rewards:
+        await rewards.publish({**PROGRAMME, "earning": [*PROGRAMME["earning"], BONUS]})
+        await world.journal([order(PEOPLE[0], "b", 5)])
+        await world.caught_up(rewards)
+    world.postgres.create_database(later := f"later_{uuid.uuid4().hex}", template=live)
+    expected = await tables(world.rewards(live))
+    async with running(create(world.rewards(backup))) as client:
+
+        async def said() -> str:
+            answer = await client.get("/readyz", params={"verbose": ""})
+            return answer.text if answer.status_code == 503 and "rulebook" in answer.text else ""
+
+        text = await eventually(said, within=40)
+        assert "under rulebook 2, and the restored database knows up to 1" in text
+        assert "restore a backup from after" in text
+    assert len((await tables(world.rewards(backup)))["entries"]) < len(expected["entries"])  # nothing was decided anew
+    async with serving(world.rewards(later)) as rewards:  # the way out that it names
+        await world.caught_up(rewards)
+        assert await tables(world.rewards(later)) == expected
+
+
+@asynccontextmanager
+async def _restored(
+    world: World, before: Sequence[Outgoing]
+) -> AsyncIterator[tuple[Rewards, Callable[[Sequence[Outgoing]], Awaitable[None]]]]:
+    """Rewards that has read `before` and is backed up; once it has been told what came `then`, a restored one, which has
+    come out as the lost one."""
+    world.postgres.create_database(live := f"live_{uuid.uuid4().hex}", template="template_rapport")
+    async with serving(world.rewards(live)) as rewards:
+        await rewards.publish()
+        await world.journal(before)
+        await world.caught_up(rewards)
+    world.postgres.create_database(backup := f"backup_{uuid.uuid4().hex}", template=live)
+    async with AsyncExitStack() as stack:
+        lost = await stack.enter_async_context(serving(world.rewards(live)))
+        restored = Rewards(lost.client, lost.database)
+
+        async def then(records: Sequence[Outgoing]) -> None:
+            await world.journal(records)
+            await world.caught_up(lost)
+            await stack.aclose()
+            expected = await tables(world.rewards(live))
+            service = await stack.enter_async_context(serving(world.rewards(backup)))
+            restored.client, restored.database = service.client, service.database
+            await world.caught_up(restored)
+            assert await tables(world.rewards(backup)) == expected
+            facts = [fact["id"] for fact in await restored.facts()]
+            assert len(facts) == len(set(facts))
+
+        yield restored, then
