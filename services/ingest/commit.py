@@ -80,6 +80,9 @@ class GroupCommit:
                 await waiting.done
         except TimeoutError:
             raise Unavailable(f"the log did not answer within {self._deadline:g} seconds", retry_after=2) from None
+        finally:
+            # its future holds what is raised, and that this frame: the records would stay till the next collection
+            del waiting
 
     async def _commit_all(self) -> None:
         while group := self._next_group():
@@ -103,21 +106,29 @@ class GroupCommit:
                 failpoint("ingest.append")
                 await self._log.append([record for waiting in group for record in waiting.records])
                 failpoint("ingest.appended")
-        except (Unavailable, TimeoutError, OSError) as error:
-            away = error if isinstance(error, Unavailable) else Unavailable("the log does not answer", retry_after=2)
-            _fail(group, away)
+        except Unavailable as error:
+            _put_off(group, error.detail, error.retry_after)
+        except (TimeoutError, OSError):
+            _put_off(group, "the log does not answer")
         except Exception as error:
             if len(group) == 1:
                 _fail(group, error)
             for waiting in group if len(group) > 1 else ():  # only who brought what is refused shall suffer from it
                 await self._commit([waiting])
         except BaseException:
-            _fail(group, Unavailable("the service is stopping: send the events again", retry_after=1))
+            _put_off(group, "the service is stopping: send the events again", 1)
             raise
         else:
             for waiting in group:
                 if not waiting.done.done():
                     waiting.done.set_result(None)
+
+
+def _put_off(group: list[_Waiting], detail: str, retry_after: int | None = 2) -> None:
+    """Fail the requests, each with an error of its own that was never raised here: one that was would hold this group, whose
+    futures hold it, and all their records would stay in memory till the next collection."""
+    for waiting in group:
+        _fail([waiting], Unavailable(detail, retry_after or 1))
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

@@ -39,7 +39,8 @@ class PostgresLog:
         except UNAVAILABLE as error:
             if is_data_error(error):
                 raise
-            raise _away(error) from error
+            # asyncpg's frames hold their error and it them, and with them the records, till the next collection
+            raise _away(error) from error.with_traceback(None)
 
 
 class KafkaLog:
