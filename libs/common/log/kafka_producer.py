@@ -95,7 +95,8 @@ class Producer:
                 for lane, places in lanes.items():
                     group.create_task(self._send_lane(topic, lane, places, records, headers))
         except ExceptionGroup as errors:
-            error = errors.exceptions[0]
+            # the task group's frame holds its error and it that, and with it the records, till the next collection
+            error = errors.with_traceback(None).exceptions[0]
             raise (self._unavailable(error) if isinstance(error, AWAY) else error) from errors
         except TimeoutError as error:
             raise self._unavailable(error) from error
