@@ -1,7 +1,8 @@
 """After a restore: what a service's own topic has in Kafka and no longer in PostgreSQL is taken back, under the same
 offsets, so that nothing that is there is given out, or sent, again.
 
-Only where Kafka has lost a part of it can the offsets not be kept: then a new epoch begins (`epochs`).
+Only where Kafka has lost a part of it can the offsets not be kept: then a new epoch begins (`epochs`). Not so in the journal,
+whose records nobody could decide again as they were.
 """
 
 import time
@@ -18,6 +19,7 @@ from libs.common.log.reader import Position, Record, Where, after
 from libs.common.log.tables import relation
 from libs.common.records import decode
 from libs.common.settings import Settings
+from libs.common.topics import JOURNAL
 
 logger = structlog.get_logger()
 
@@ -70,6 +72,12 @@ async def _take_back(
             await _insert(database, service, where, records)
             position, since = after(position, records), time.monotonic()
         elif (gap := reader.gaps.get(where)) and not (await reader.lag({where: position}))[where].records:
+            if where.topic == JOURNAL:
+                raise Unavailable(
+                    f"Kafka no longer has records {gap.expected} to {gap.found - 1} of {where}, and who is who is said nowhere"
+                    " else: restore a newer backup of profile, or all services to one moment. `rapport epoch profile` gives"
+                    " these records up: their customers are then others, and what the other services know of them is nobody's"
+                )
             async with database.transaction() as tx:
                 epoch = await epochs.begin(tx, where)
             logger.error(

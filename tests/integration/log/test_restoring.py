@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from libs.common.db import Database
+from libs.common.errors import Unavailable
 from libs.common.log import epochs
 from libs.common.log.append import Outgoing, append
 from libs.common.log.forward import Forwarder
@@ -17,7 +18,7 @@ from libs.common.log.restoring import take_back
 from libs.common.log.rewind import rewind
 from libs.common.records import encode
 from libs.common.settings import Settings
-from libs.common.topics import REWARDS
+from libs.common.topics import JOURNAL, REWARDS
 from tests.integration.log.logs import PARTITIONS, START, WHEN, key_in, read
 from tests.support import eventually
 
@@ -161,6 +162,40 @@ async def test_where_the_tail_is_lost_a_new_epoch_begins_and_readers_follow_it(
     records, position = await follow(fresh, Position(0, 40), 9)
     assert said(records) == [*(fact(f"b{number}") for number in range(8)), fact("c")]
     await fresh.stop()
+
+
+async def test_where_the_journals_tail_is_lost_profile_does_not_go_on_by_itself(
+    kafka_settings: Settings, database: Database
+) -> None:
+    """Its records would be bound to other customers than those whom the other services know."""
+    where = Where(JOURNAL, WHERE.partition)
+    forwarder = Forwarder(database, kafka_settings, "profile", JOURNAL)
+    await forwarder.start()
+    async with database.transaction() as tx:
+        records = [Outgoing(key_in(where.partition), fact(word), WHEN) for word in words("a", range(60))]
+        await append(tx, JOURNAL, records, PARTITIONS)
+
+    async def sent() -> bool:
+        return (await forwarder.check()).lag[0].records == 0
+
+    await eventually(sent)
+    await forwarder.stop()
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_bootstrap)
+    await admin.start()
+    lost = TopicPartition(kafka_settings.topic_prefix + JOURNAL, where.partition)
+    await admin.delete_records({lost: RecordsToDelete(50)})
+    await admin.close()
+    async with database.transaction() as tx:
+        await tx.execute(f'DELETE FROM log."{JOURNAL}" WHERE "offset" >= 40')
+        await tx.execute("UPDATE log.heads SET next = least(next, 40) WHERE topic = $1", JOURNAL)
+        await tx.execute("UPDATE profile.positions SET next = least(next, 40) WHERE reader = 'forwarder'")
+    with pytest.raises(
+        Unavailable, match=r"no longer has records 40 to 49 of profile.journal.* newer backup of profile"
+    ):
+        await take_back(database, kafka_settings, "profile", JOURNAL)
+    async with database.transaction() as tx:
+        assert await epochs.begin(tx, where) == 1  # as `rapport epoch profile` does: an operator gives them up
+    assert await take_back(database, kafka_settings, "profile", JOURNAL) == 0
 
 
 async def test_an_epoch_is_followed_from_the_midst_of_what_was_read(house: House, reader: KafkaReader) -> None:
