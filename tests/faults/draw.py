@@ -48,7 +48,7 @@ KINDS: tuple[tuple[float, tuple[str, ...], Callable[[random.Random], Fault]], ..
     (2, ("kafka",), lambda chance: Broker(chance.uniform(0.2, 4))),
     (0.3, ("kafka",), lambda chance: Broker(35.0)),
     (1.5, ("postgres", "kafka"), lambda chance: FullDisk(chance.uniform(1, 5), chance.random() < 0.3)),
-    (2, ("kafka",), lambda chance: Restored(chance.choice(("rewards", "triggers", "metrics")))),
+    (2, ("kafka",), lambda chance: Restored(chance.choice(FOLDS))),
     (2, ("postgres", "kafka"), lambda chance: Clock(chance.choice(SERVICES), chance.choice((-1, 1)), chance.uniform(1, 4))),
 )  # fmt: skip
 
