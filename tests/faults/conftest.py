@@ -11,7 +11,7 @@ from tests.faults.disk import Disk, mountable
 from tests.faults.stage import Stage
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def stage() -> AsyncIterator[Stage]:
     """The platform with its log in PostgreSQL."""
     home = Path(tempfile.mkdtemp(prefix="rapport-faults-"))
@@ -20,7 +20,7 @@ async def stage() -> AsyncIterator[Stage]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def kafka_stage() -> AsyncIterator[Stage]:
     """The platform with its log in Kafka."""
     home = Path(tempfile.mkdtemp(prefix="rapport-faults-"))
