@@ -1,7 +1,7 @@
 """What the services' settings, taken together, ask of PostgreSQL: how many connections at most.
 
-Each process has its pool; one with a fold has beside it the fold's pool, a reader's, a session that listens and one that
-holds its partitions, and with Kafka the last three again for its forwarder.
+Each process has its pool; one with a fold has beside it the fold's pool, a session that listens and one that holds its
+partitions, and with Kafka the last two again for its forwarder.
 """
 
 import importlib
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from libs.common.fold import part
-from libs.common.log.postgres import CONNECTIONS, LISTENING
+from libs.common.log.postgres import LISTENING
 from libs.common.schema import SERVICES
 from libs.common.settings import Settings
 from libs.common.topics import read_by
@@ -28,7 +28,7 @@ def at_most(service: str, settings: Settings) -> int:
     if not read_by(service):
         return settings.pool_size
     readers = 2 if settings.log == "kafka" else 1
-    return settings.pool_size + part.CONNECTIONS + readers * (CONNECTIONS + LISTENING + SESSION)
+    return settings.pool_size + part.CONNECTIONS + readers * (LISTENING + SESSION)
 
 
 def summary(settings: Mapping[str, Settings] | None = None) -> str:

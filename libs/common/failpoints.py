@@ -1,7 +1,7 @@
 """Named points at which a test lets the process die or stall. Off unless RAPPORT_FAILPOINTS names some.
 
-`RAPPORT_FAILPOINTS="fold.saved=kill:3,fold.appended=raise:1"`: at the third passing of `fold.saved` the process is
-killed as by SIGKILL, at the first of `fold.appended` an OSError is raised, as if the database had gone away.
+`RAPPORT_FAILPOINTS="fold.decided=kill:3,fold.written=raise:1"`: at the third passing of `fold.decided` the process is
+killed as by SIGKILL, at the first of `fold.written` an OSError is raised, as if the database had gone away.
 """
 
 import os

@@ -15,11 +15,12 @@ from libs.common.fold.work import Outcome, Work
 from libs.common.ids import parsed
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
+from libs.common.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.records import spliced
 from libs.common.topics import EVENTS
 from services.profile import store, weeks
 from services.profile.batch import Batch
-from services.profile.domain.events import Brought, require_splice
+from services.profile.domain.events import Brought, Heard, require_splice
 from services.profile.domain.identity import People
 
 
@@ -56,7 +57,7 @@ class Profile:
             "rapport_duplicates", "Events dropped because they had come before.", ["source"], registry=registry
         )
 
-    async def apply(self, tx: Tx, works: Sequence[Work], taken: Collection[UUID] = ()) -> Outcome:
+    async def apply(self, tx: AnyTx, works: Sequence[Work], taken: Collection[UUID] = ()) -> Outcome:
         """Batches of events and of facts, in the transaction given: drop duplicates, find or make the customers, journal,
         save. Does not commit. `taken`: see `People`.
 
@@ -66,23 +67,27 @@ class Profile:
         batch = Batch([work for work in works if work.where.topic == EVENTS], self._zone)
         received = batch.received
         spanned = {store.week_of(time) for time in received.values()}
-        if not spanned <= self._weeks:
-            await weeks.ensure(tx, spanned)
-        batch.keep(await self._unseen(tx, received))
-        people = await store.gather(tx, batch.events, {said.subject for said in facts})
-        people.taken = taken
-        outgoing = [said.journalled(people) for said in facts]
-        batch.apply(people, await store.known(tx, {event.renamed for event in batch.events if event.renamed}))
-        await store.save(tx, people)
-        await store.count(tx, batch.counts)
+        async with pipelined(tx) as pipeline:
+            if not spanned <= self._weeks:
+                await weeks.ensure(pipeline, spanned)
+            unseen, holders = await self._look(pipeline, received, batch.events)
+            batch.keep(unseen)
+            people = await store.gather(pipeline, batch.events, {said.subject for said in facts}, holders)
+            people.taken = taken
+            outgoing = [said.journalled(people) for said in facts]
+            batch.apply(people, await store.known(pipeline, {event.renamed for event in batch.events if event.renamed}))
+            await store.save(pipeline, people)
+            await store.count(pipeline, batch.counts)
         return Outcome(outgoing + batch.outgoing, [lambda: self._committed(batch, spanned)])
 
     async def pass_over(self, tx: Tx, record: Record) -> None:
         """Nothing: what profile could not take concerns nobody yet."""
 
-    async def _unseen(self, tx: Tx, received: Mapping[Brought, datetime]) -> set[Brought]:
+    async def _look(
+        self, pipeline: Pipeline, received: Mapping[Brought, datetime], events: Sequence[Heard]
+    ) -> tuple[set[Brought], dict[str, UUID]]:
         try:
-            return await store.unseen(tx, received)
+            return await store.look(pipeline, received, store.named(events))
         except asyncpg.CheckViolationError as error:
             self._weeks.clear()
             raise store.Contended("another process has dropped a week's table that was known here") from error

@@ -22,6 +22,7 @@ from libs.common.fold.work import Handler, Outcome, Work
 from libs.common.ids import parsed
 from libs.common.log.append import Outgoing, append
 from libs.common.log.reader import Record
+from libs.common.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.records import decode as decode_record
 from libs.common.topics import EVENTS, JOURNAL
 from services.profile import store, weeks
@@ -175,7 +176,11 @@ class PassingOver:
     def __init__(self, handler: Profile) -> None:
         self._handler = handler
 
-    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
+        async with pipelined(tx) as pipeline:
+            return await self._apply(pipeline, works)
+
+    async def _apply(self, tx: Pipeline, works: Sequence[Work]) -> Outcome:
         works = await self._unknown(tx, works)
         makes = [id for work in works if work.where.topic == EVENTS for record in work.records for id in _makes(record)]
         taken = {row[0] for row in await tx.fetch("SELECT id FROM profile.customers WHERE id = ANY($1)", makes)}
@@ -184,7 +189,7 @@ class PassingOver:
     async def pass_over(self, tx: Tx, record: Record) -> None:
         await self._handler.pass_over(tx, record)
 
-    async def _unknown(self, tx: Tx, works: Sequence[Work]) -> list[Work]:
+    async def _unknown(self, tx: Pipeline, works: Sequence[Work]) -> list[Work]:
         """What is left of the batches, in runs of records without holes; remembers events that are passed over as seen."""
         ids = sorted({id for work in works for id in _ids(work.records)})
         rows = await tx.fetch(f"SELECT id, times FROM {KNOWN} WHERE id = ANY($1) ORDER BY id FOR UPDATE", ids)
@@ -219,7 +224,7 @@ class PassingOver:
                 start = index + 1
             left.append(_run(work, start, len(work.records)))
         await weeks.ensure(tx, {store.week_of(time) for time in received.values()})
-        await store.unseen(tx, received)
+        await store.look(tx, received, ())
         await tx.execute(_TAKE, list(passed), list(passed.values()))
         await tx.execute(f"DELETE FROM {KNOWN} WHERE id = ANY($1) AND times <= 0", list(passed))
         return [work for work in left if work.records]

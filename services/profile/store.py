@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from libs.common import bulk
-from libs.common.db import Tx
+from libs.common.pipeline import AnyTx, Pipeline, pipelined
 from services.profile import models
 from services.profile.domain.events import Brought, Heard
 from services.profile.domain.identity import People, Person, newcomer
@@ -22,21 +22,28 @@ class Contended(OSError):
 
 ATTEMPTS = 5
 
-_UNSEEN = """
-INSERT INTO profile.seen (partition, id, week)
-SELECT new.partition, new.id, new.week
-FROM unnest($1::smallint[], $2::uuid[], $3::date[]) AS new(partition, id, week)
-LEFT JOIN LATERAL (
-  SELECT true AS was FROM profile.seen AS s WHERE s.partition = new.partition AND s.id = new.id LIMIT 1
-) AS before ON true
-WHERE before.was IS NULL ORDER BY new.partition, new.id
-ON CONFLICT DO NOTHING RETURNING partition, id
+# New records and holders in one answer: (partition, id) and (-1 - place, customer). One look-up probes all weeks.
+_NEW = """
+fresh AS (
+  INSERT INTO profile.seen (partition, id, week)
+  SELECT new.partition, new.id, new.week
+  FROM unnest($1::smallint[], $2::uuid[], $3::date[]) AS new(partition, id, week)
+  LEFT JOIN LATERAL (
+    SELECT true AS was FROM profile.seen AS s WHERE s.partition = new.partition AND s.id = new.id LIMIT 1
+  ) AS before ON true
+  WHERE before.was IS NULL ORDER BY new.partition, new.id
+  ON CONFLICT DO NOTHING RETURNING partition, id
+)
 """
-_HOLDERS = """
-SELECT wanted.place, held.customer FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted(kind, value, place)
+_HELD = """
+SELECT wanted.place, held.customer FROM unnest(${kinds}::text[], ${values}::text[]) WITH ORDINALITY AS wanted(kind, value, place)
 CROSS JOIN LATERAL (
   SELECT customer FROM profile.identifiers AS i WHERE i.kind = wanted.kind AND i.value = wanted.value LIMIT 1
 ) AS held
+"""
+_HOLDERS = _HELD.format(kinds=1, values=2)
+_LOOK = f"""
+SELECT partition::bigint, id FROM fresh UNION ALL SELECT -place, customer FROM ({_HELD.format(kinds=4, values=5)}) AS held
 """
 _LOCK = "SELECT id, state, version, went_into FROM profile.customers WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _SURVIVORS = """
@@ -77,29 +84,46 @@ def week_of(time: datetime) -> date:
     return day - timedelta(days=day.weekday())
 
 
-async def unseen(tx: Tx, received: Mapping[Brought, datetime]) -> set[Brought]:
-    """Which of these records their partitions have not brought before; remembers them. One look-up probes all weeks.
+async def look(
+    pipeline: Pipeline, received: Mapping[Brought, datetime], refs: Sequence[str]
+) -> tuple[set[Brought], dict[str, UUID]]:
+    """Which of these records their partitions have not brought before, and remember them; whom references lead to now.
 
     The weeks' tables must exist (`weeks.ensure`).
     """
     if not received:
-        return set()
+        return set(), {}
     rows = [(*brought, week_of(time)) for brought, time in received.items()]
-    return {Brought(*row) for row in await tx.fetch(_UNSEEN, *bulk.transposed(rows))}
+    unseen, holders = set(), {}
+    for place, id in await pipeline.rows(_LOOK, *bulk.transposed(rows), *_split(refs), ctes=_NEW):
+        if place < 0:
+            holders[refs[-place - 1]] = id
+        else:
+            unseen.add(Brought(place, id))
+    return unseen, holders
 
 
-async def gather(tx: Tx, events: Sequence[Heard], subjects: Collection[UUID] = ()) -> People:
+def named(events: Sequence[Heard]) -> list[str]:
+    """The references in these events."""
+    return sorted({ref for event in events for ref in event.refs})
+
+
+async def gather(
+    tx: AnyTx,
+    events: Sequence[Heard],
+    subjects: Collection[UUID] = (),
+    holders: Mapping[str, UUID] | None = None,
+) -> People:
     """All customers whom the events may concern, locked, and whom each reference leads to; and the `subjects`, each for
-    whoever they went into by merges (`People.survivor`).
+    whoever they went into by merges (`People.survivor`). `holders` is what was just found by `look`.
 
     New identifiers are inserted first, so that of several partitions that meet one at once the first makes it, and the
     others wait and read whose it has become. Then all customers are locked in the order of their ids. A locked
     customer's own list of identifiers says whether the look-up still holds; if not, it is made again. Raises LookupError
     when a subject is no customer.
     """
-    refs = sorted({ref for event in events for ref in event.refs})
-    people = People()
-    found = await _holders(tx, refs)
+    refs, people = named(events), People()
+    found = await _holders(tx, refs) if holders is None else {ref: holders[ref] for ref in refs if ref in holders}
     if missing := [ref for ref in refs if ref not in found]:
         guesses = _guesses(events, found)
         made = await _claim(tx, missing, guesses)
@@ -123,7 +147,7 @@ async def gather(tx: Tx, events: Sequence[Heard], subjects: Collection[UUID] = (
     raise Contended("identifiers lead elsewhere each time they are looked up")
 
 
-async def _survivors(tx: Tx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
+async def _survivors(tx: AnyTx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
     """Whom each of these customers went into, or themselves. Raises LookupError when there is no such customer."""
     if not subjects:
         return {}
@@ -133,7 +157,7 @@ async def _survivors(tx: Tx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
     return ends
 
 
-async def _lock(tx: Tx, people: People, ids: Collection[UUID], *, out_of_order: bool = False) -> None:
+async def _lock(tx: AnyTx, people: People, ids: Collection[UUID], *, out_of_order: bool = False) -> None:
     """Lock customers in the order of their ids. Those that come after others are not waited for: that could be for ever."""
     if not ids:
         return
@@ -144,19 +168,19 @@ async def _lock(tx: Tx, people: People, ids: Collection[UUID], *, out_of_order: 
         people.by_id[id] = Person(id, decode(state), version, went_into)
 
 
-async def known(tx: Tx, refs: Collection[str]) -> set[str]:
+async def known(tx: AnyTx, refs: Collection[str]) -> set[str]:
     """Which of these references lead to somebody."""
     return set(await _holders(tx, list(refs)))
 
 
-async def _holders(tx: Tx, refs: Sequence[str]) -> dict[str, UUID]:
+async def _holders(tx: AnyTx, refs: Sequence[str]) -> dict[str, UUID]:
     if not refs:
         return {}
     rows = await tx.fetch(_HOLDERS, *_split(refs))
     return {refs[row[0] - 1]: row[1] for row in rows}
 
 
-async def _claim(tx: Tx, refs: Sequence[str], guesses: Mapping[str, UUID]) -> set[str]:
+async def _claim(tx: AnyTx, refs: Sequence[str], guesses: Mapping[str, UUID]) -> set[str]:
     kinds, values = _split(refs)
     rows = await tx.fetch(_CLAIM, kinds, values, [guesses[ref] for ref in refs], [1] * len(refs))
     return {f"{row[0]}:{row[1]}" for row in rows}
@@ -172,21 +196,22 @@ def _guesses(events: Sequence[Heard], found: Mapping[str, UUID]) -> dict[str, UU
     return holders
 
 
-async def save(tx: Tx, people: People) -> None:
+async def save(tx: AnyTx, people: People) -> None:
     """Write the customers that changed, and the identifiers that lead elsewhere than their rows say.
 
     Raises Contended unless each customer's row was as it was read.
     """
     touched = sorted((person for person in people.by_id.values() if person.touched), key=lambda person: person.id)
-    if touched:
-        status = await tx.execute(_SAVE, *bulk.transposed([_row(person) for person in touched]))
-        if status != f"INSERT 0 {len(touched)}":
-            raise Contended(f"{status} of {len(touched)} customers")
     bound = [(*_split_one(ref), *people.binding(ref)) for ref in sorted(people.rebound) if not people.as_guessed(ref)]
-    if bound:
-        await tx.execute(_BIND, *bulk.transposed(bound))
-    if unbound := [_split_one(ref) for ref in sorted(people.guessed) if ref not in people.by_ref]:
-        await tx.execute(_RELEASE, *bulk.transposed(unbound))
+    unbound = [_split_one(ref) for ref in sorted(people.guessed) if ref not in people.by_ref]
+    async with pipelined(tx) as pipeline:
+        if touched:
+            columns = bulk.transposed([_row(person) for person in touched])
+            await pipeline.write(_SAVE, *columns, rows=len(touched), otherwise=Contended)
+        if bound:
+            await pipeline.execute(_BIND, *bulk.transposed(bound))
+        if unbound:
+            await pipeline.execute(_RELEASE, *bulk.transposed(unbound))
 
 
 def _row(person: Person) -> tuple[object, ...]:
@@ -203,7 +228,7 @@ def _row(person: Person) -> tuple[object, ...]:
     )
 
 
-async def count(tx: Tx, counts: Mapping[tuple[int, date, str, str], int]) -> None:
+async def count(tx: AnyTx, counts: Mapping[tuple[int, date, str, str], int]) -> None:
     """Add to the counters, by partition, day, name and source."""
     rows = [(*key, counts[key]) for key in sorted(counts) if counts[key]]
     if rows:

@@ -10,6 +10,7 @@ import asyncpg
 from libs.common.db import UNAVAILABLE, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
+from libs.common.pipeline import AnyTx
 from libs.common.service import Check
 from libs.common.telemetry import log
 from services.profile.store import week_of
@@ -33,7 +34,7 @@ def table_of(week: date) -> str:
     return f"seen_{week:%Y_%m_%d}"
 
 
-async def ensure(tx: Tx, weeks: Iterable[date]) -> None:
+async def ensure(tx: AnyTx, weeks: Iterable[date]) -> None:
     """Make the tables of `weeks` that are missing. Does not commit, and keeps nobody from reading or writing others."""
     existing = {row[0] for row in await tx.fetch(_EXISTING)}
     if not (missing := [week for week in sorted(weeks) if table_of(week) not in existing]):

@@ -11,6 +11,7 @@ from libs.common.fold import rulebooks
 from libs.common.fold.decider import Applied, Cause
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.work import Outcome, Work
+from libs.common.pipeline import AnyTx
 from libs.common.records import Envelope, Fact
 from services.triggers import store
 from services.triggers.domain import causes, state
@@ -76,7 +77,7 @@ class TriggersHandler(DeciderHandler[Recipient, Rules]):
         super().__init__("triggers", TriggersDecider(partitions, zone))
         self.on_decided: Callable[[], None] = lambda: None
 
-    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
         vocabulary, partitions = self.decider.vocabulary, [work.where.partition for work in works]
         vocabulary.begin(partitions)
         outcome = await super().apply(tx, works)

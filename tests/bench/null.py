@@ -23,6 +23,7 @@ from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.keeping import LogKeeping
 from libs.common.log.reader import Record
+from libs.common.pipeline import AnyTx
 from libs.common.postgres import Postgres
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter
@@ -67,7 +68,7 @@ class Null:
         self._of_event = flow.records[JOURNAL] - flow.facts, flow.records[EVENTS]
         self._of_journal = flow.records[self._writes], flow.records[JOURNAL]
 
-    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
         return Outcome([made for work in works for record in work.records for made in self._made(record)])
 
     async def pass_over(self, tx: Tx, record: Record) -> None:

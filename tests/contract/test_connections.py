@@ -9,7 +9,6 @@ from deploy.local.service import ROOT
 from libs.common import connections
 from libs.common.db import Database
 from libs.common.fold.part import CONNECTIONS as FOLDING
-from libs.common.log.postgres import CONNECTIONS
 from libs.common.schema import SERVICES
 from services.rewards.app import create
 from services.rewards.settings import Settings
@@ -38,7 +37,6 @@ async def test_a_service_opens_no_more_than_it_says(database: Database) -> None:
             await connection.execute("SELECT pg_sleep(0.01)")
         held = [await part.database.pool.acquire() for _ in range(settings.pool_size)]
         folding = [await part.fold.database.pool.acquire() for _ in range(FOLDING)]
-        reading = [await part.fold.reader._pool.acquire() for _ in range(CONNECTIONS)]
         found = await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name <> 'rapport-test'"
@@ -47,6 +45,4 @@ async def test_a_service_opens_no_more_than_it_says(database: Database) -> None:
             await part.database.pool.release(one)
         for one in folding:
             await part.fold.database.pool.release(one)
-        for one in reading:
-            await part.fold.reader._pool.release(one)
     assert found == connections.at_most("rewards", settings)

@@ -12,7 +12,7 @@ from tests.faults.stage import FOLDS
 
 #: Longer than a service's PostgreSQL sessions may idle (3 s), wait for a lock or stay in a transaction (5 s).
 PAST_EVERY_LOCK = 6.5
-FOLD_POINTS = ("fold.fenced", "fold.saved", "fold.appended", "fold.committed")
+FOLD_POINTS = ("fold.fenced", "fold.decided", "fold.written", "fold.committed")
 INGEST_POINTS = ("ingest.append", "ingest.appended")
 ROWS = (
     "log.heads WHERE topic = 'profile.journal' AND partition < 4",

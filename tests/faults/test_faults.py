@@ -103,7 +103,7 @@ FULL = (FullDisk(1.5),) if mountable() else ()
 @pytest.mark.parametrize(
     ("seed", "struck"),
     [
-        (3, (KillAt("rewards", "fold.saved", 3), Server("immediate"), Clock("profile", -1, 1.5))),
+        (3, (KillAt("rewards", "fold.decided", 3), Server("immediate"), Clock("profile", -1, 1.5))),
         (4, (KillAt("profile", "fold.committed", 4), Storm(3), Worker("triggers", 2.5, "kill"), *FULL)),
     ],
     ids=["PostgreSQL goes", "connections and disk go"],

@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.db import Tx
 from libs.common.errors import Invalid, NotFound
+from libs.common.pipeline import AnyTx, pipelined
 from libs.common.records import Binding
 
 S = TypeVar("S")
@@ -45,25 +46,33 @@ class Customers(Generic[S]):
         self._decoder = msgspec.json.Decoder(state)
         self._encoder = msgspec.json.Encoder(decimal_format="string")
         self._known: set[UUID] = set()
+        columns = "id, state, version, facts, went_into"
+        self._there = f"SELECT {columns} FROM (SELECT {columns} FROM {self._table} WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE) there"
+        self._make = (
+            f"made AS (INSERT INTO {self._table} (id) SELECT id FROM unnest($2::uuid[]) id ORDER BY id"
+            f" ON CONFLICT DO NOTHING RETURNING {columns})"
+        )
+        self._made = f" UNION ALL SELECT {columns} FROM made"
+        self._save = (
+            f"UPDATE {self._table} AS c SET state = n.state, version = c.version + 1, facts = n.facts,"
+            " went_into = n.went_into"
+            " FROM unnest($1::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::uuid[])"
+            " AS n(id, state, version, facts, went_into) WHERE c.id = n.id AND c.version = n.version"
+        )
 
-    async def load(self, tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Row[S]]:
+    async def load(self, tx: AnyTx, ids: Iterable[UUID]) -> dict[UUID, Row[S]]:
         """The rows of `ids`, locked in the order of their ids; missing ones are made first, so that there is a lock."""
         wanted = sorted(set(ids))
         if not wanted:
             return {}
-        if unknown := [id for id in wanted if id not in self._known]:
-            await tx.execute(
-                f"INSERT INTO {self._table} (id) SELECT id FROM unnest($1::uuid[]) id ORDER BY id ON CONFLICT DO NOTHING",
-                unknown,
-            )
-        rows = await tx.fetch(
-            f"SELECT id, state, version, facts, went_into FROM {self._table} WHERE id = ANY($1::uuid[])"
-            " ORDER BY id FOR UPDATE",
-            wanted,
-        )
+        async with pipelined(tx) as pipeline:
+            if unknown := [id for id in wanted if id not in self._known]:
+                rows = await pipeline.rows(self._there + self._made, wanted, unknown, ctes=self._make)
+            else:
+                rows = await pipeline.rows(self._there, wanted)
         if len(rows) != len(wanted):
             self._known.clear()
-            raise StaleRow("a customer's row has gone")
+            raise StaleRow("a customer's row has gone, or has just come")
         return {row[0]: Row(row[0], self._decode(row[1]), row[2], row[3], row[4]) for row in rows}
 
     def known(self, ids: Iterable[UUID]) -> None:
@@ -72,24 +81,22 @@ class Customers(Generic[S]):
             self._known.clear()
         self._known.update(ids)
 
-    async def save(self, tx: Tx, rows: Iterable[Row[S]]) -> None:
+    async def save(self, tx: AnyTx, rows: Iterable[Row[S]]) -> None:
         """Write the touched rows. Raises StaleRow unless each was as it was read."""
         touched = [row for row in rows if row.touched]
         if not touched:
             return
-        status = await tx.execute(
-            f"UPDATE {self._table} AS c SET state = n.state, version = c.version + 1, facts = n.facts,"
-            " went_into = n.went_into"
-            " FROM unnest($1::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::uuid[])"
-            " AS n(id, state, version, facts, went_into) WHERE c.id = n.id AND c.version = n.version",
-            [row.id for row in touched],
-            [self._encoder.encode(row.state) for row in touched],
-            [row.version for row in touched],
-            [row.facts for row in touched],
-            [row.went_into for row in touched],
-        )
-        if status != f"UPDATE {len(touched)}":
-            raise StaleRow(f"{status} of {len(touched)} customers")
+        async with pipelined(tx) as pipeline:
+            await pipeline.write(
+                self._save,
+                [row.id for row in touched],
+                [self._encoder.encode(row.state) for row in touched],
+                [row.version for row in touched],
+                [row.facts for row in touched],
+                [row.went_into for row in touched],
+                rows=len(touched),
+                otherwise=StaleRow,
+            )
 
     async def bind(self, tx: Tx, bindings: Iterable[tuple[Binding, UUID]]) -> None:
         """Let identifiers lead to customers; of several versions the highest wins, whatever the order they come in."""

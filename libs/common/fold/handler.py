@@ -17,7 +17,7 @@ from libs.common.fold.work import Outcome, Work
 from libs.common.ids import derived, parsed
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
-from libs.common.pipeline import Pipeline
+from libs.common.pipeline import AnyTx, pipelined
 from libs.common.records import Binding, Bound, Envelope, Fact, decode, encode
 
 S = TypeVar("S")
@@ -68,18 +68,17 @@ class DeciderHandler(Generic[S, R]):
         self.customers: Customers[S] = Customers(service, decider.state)
         self.suppressed = 0
 
-    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
+    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
         """Batches of different partitions in the transaction given, each up to a merge whose other customer has not left."""
-        rules = await self.rules(tx, works[0].rulebook)
-        lanes = [Lane(work, [self._read(record, rules) for record in work.records]) for work in works]
-        rows = await self.customers.load(tx, {id for lane in lanes for id in lane.customers()})
-        applied = list(self._through(lanes, rows, rules))
-        await self.customers.save(tx, rows.values())
-        pipeline = Pipeline(tx)
-        writes = cast("Tx", pipeline)  # it has of a transaction what a projection uses
-        await self.customers.bind(writes, [bound for lane in lanes for bound in lane.bindings()])
-        await self.decider.project(writes, applied)
-        await pipeline.flush()
+        async with pipelined(tx) as pipeline:
+            over = cast("Tx", pipeline)  # it has of a transaction what rules and projections use
+            rules = await self.rules(over, works[0].rulebook)
+            lanes = [Lane(work, [self._read(record, rules) for record in work.records]) for work in works]
+            rows = await self.customers.load(pipeline, {id for lane in lanes for id in lane.customers()})
+            applied = list(self._through(lanes, rows, rules))
+            await self.customers.save(pipeline, rows.values())
+            await self.customers.bind(over, [bound for lane in lanes for bound in lane.bindings()])
+            await self.decider.project(over, applied)
         return Outcome(
             outgoing=[record for done in applied for record in self.outgoing(done)],
             committed=[lambda: self.customers.known(rows)],

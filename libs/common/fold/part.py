@@ -23,8 +23,8 @@ from libs.common.topics import EVENTS, read_by, told_at_once, written_by
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
 
-#: Of the fold's own pool, whose plans are pinned to indexes.
-CONNECTIONS = 4
+#: Of the fold's own pool, whose plans are pinned to indexes: what reads, folds and forwards goes through it.
+CONNECTIONS = 5
 
 
 class FoldPart:
@@ -48,8 +48,11 @@ class FoldPart:
         async with AsyncExitStack() as stack:
             await self._postgres.start()
             stack.push_async_callback(self._postgres.stop)
-            database = self._postgres.database
-            reader = await self._reader(database, stack)
+            own = await Database.connect(
+                self.settings.model_copy(update={"pool_size": CONNECTIONS}), f"{self.service}-fold", **BY_INDEX
+            )
+            stack.push_async_callback(own.close)
+            reader = await self._reader(own, stack)
             handler = self.handler
             if self.settings.log == "kafka":
                 from libs.common.fold.already import passing_over_known
@@ -58,12 +61,8 @@ class FoldPart:
                 if isinstance(handler, DeciderHandler):
                     await put_back(self.service, self.settings, reader)
                 else:
-                    handler = await passing_over_known(database, self.service, handler)
+                    handler = await passing_over_known(own, self.service, handler)
             (writes,) = written_by(self.service)
-            own = await Database.connect(
-                self.settings.model_copy(update={"pool_size": CONNECTIONS}), f"{self.service}-fold", **BY_INDEX
-            )
-            stack.push_async_callback(own.close)
             fold = Fold(self.service, own, reader, handler, read_by(self.service), writes)
             await fold.start()
             stack.push_async_callback(fold.stop)

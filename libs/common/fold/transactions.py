@@ -1,7 +1,8 @@
 """The transactions of a fold: what several partitions have ready at one time goes through one of them.
 
-    fence the positions → the service loads, decides, evolves, saves → append what it decided → commit
+    fence the positions, load → decide, evolve → save, append what was decided → commit
 
+in one round trip each.
 State, positions and output move together, so that a crash at any point leaves all of them or none.
 """
 
@@ -9,17 +10,18 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from libs.common import tracing
-from libs.common.db import Database
+from libs.common.db import Database, Tx
 from libs.common.failpoints import failpoint
 from libs.common.fold.dead_letters import bury
-from libs.common.fold.work import Handler, Waits, Work
+from libs.common.fold.work import Handler, Outcome, Waits, Work
 from libs.common.log.append import append
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position, Record, Where, after
+from libs.common.pipeline import Pipeline
 
 #: Records in one transaction, unless one partition alone brings more.
 LARGEST = 1000
@@ -28,6 +30,14 @@ LARGEST = 1000
 #: the points that its customer looks for rest less.
 RESTS, LONGEST_REST = 3, {"profile": 0.006, "rewards": 0.006}
 OTHERS_REST = 0.05
+
+
+class _Published(OSError):
+    """Another rulebook is in force than the one that records were read under (no fault of theirs: it passes as unavailability)."""
+
+    def __init__(self, rulebook: int) -> None:
+        super().__init__(rulebook)
+        self.rulebook = rulebook
 
 
 class Apart(Exception):
@@ -65,6 +75,7 @@ class Transactions:
         self._longest_rest = LONGEST_REST.get(service, OTHERS_REST)
         self._ready: deque[_Ready] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._rulebook = 0  # in force when it was last looked
         self._commit = asyncio.Event()  # set, and replaced, at the next commit
         self.folded = 0
 
@@ -151,34 +162,61 @@ class Transactions:
             if first.offset != batch.position.next and (first.epoch or 0) <= batch.position.epoch:
                 raise FenceLost(f"{batch.where} stands at {batch.position.next}, not at {batch.records[0].offset}")
         began = time.time_ns()
-        moves = {batch.where: (batch.position, batch.behind(len(batch.records))) for batch in batches}
-        async with self._database.connection() as tx:
-            async with tx.transaction():
-                rulebook = await self._positions.advance(tx, moves)
-                failpoint("fold.fenced")
-                works = [Work(batch.where, batch.records, rulebook, batch.records[0].offset) for batch in batches]
-                outcome = await self._handler.apply(tx, works)
-                failpoint("fold.saved")
-                if outcome.taken:
-                    if len(batches) == 1 and not outcome.taken[batches[0].where]:
-                        raise Waits(f"{batches[0].where} waits for another partition")
-                    back = {
-                        batch.where: (moves[batch.where][1], batch.behind(outcome.taken[batch.where]))
-                        for batch in batches
-                        if batch.where in outcome.taken
-                    }
-                    await self._positions.advance(tx, back)
-                    moves |= {where: (moves[where][0], reached) for where, (_, reached) in back.items()}
-                written = await append(tx, self._writes, outcome.outgoing, self._database.settings.partitions)
-                failpoint("fold.appended")
+        async with self._database.connection() as connection:
+            try:
+                outcome, reached, written = await self._apply(connection, batches)
+            except _Published as published:
+                self._rulebook = published.rulebook
+                outcome, reached, written = await self._apply(connection, batches)
             failpoint("fold.committed")
             if written:
-                await self._database.bell.tell(tx, self._writes, written)
-        for batch in batches:
-            tracing.folded(self._service, batch.records[: moves[batch.where][1].next - batch.records[0].offset], began)
+                await self._database.bell.tell(connection, self._writes, written)
         for done in outcome.committed:
             done()
+        for batch in batches:
+            records = batch.records[: reached[batch.where].next - batch.records[0].offset]
+            tracing.folded(self._service, records, began)
+            self.folded += len(records)
         commit, self._commit = self._commit, asyncio.Event()
         commit.set()
-        self.folded += sum(moves[batch.where][1].next - batch.records[0].offset for batch in batches)
-        return [moves[batch.where][1] for batch in batches]
+        return [reached[batch.where] for batch in batches]
+
+    async def _apply(
+        self, connection: Tx, batches: Sequence[Batch]
+    ) -> tuple[Outcome, dict[Where, Position], Collection[int]]:
+        """One transaction: what it led to, the positions reached, and the partitions written.
+
+        The fence goes with the first statement of the service, which so reads under the rulebook that was in force last;
+        raises _Published if that is another one by now.
+        """
+
+        def under(rulebook: int) -> None:
+            failpoint("fold.fenced")
+            if rulebook != self._rulebook:
+                raise _Published(rulebook)
+
+        ends = {batch.where: batch.behind(len(batch.records)) for batch in batches}
+        reached = dict(ends)
+        async with connection.transaction():
+            pipeline = Pipeline(connection)
+            self._positions.fence(
+                pipeline, {batch.where: (batch.position, ends[batch.where]) for batch in batches}, under
+            )
+            works = [Work(batch.where, batch.records, self._rulebook, batch.records[0].offset) for batch in batches]
+            outcome = await self._handler.apply(pipeline, works)
+            failpoint("fold.decided")
+            if outcome.taken:
+                if len(batches) == 1 and not outcome.taken[batches[0].where]:
+                    raise Waits(f"{batches[0].where} waits for another partition")
+                reached |= {
+                    batch.where: batch.behind(outcome.taken[batch.where])
+                    for batch in batches
+                    if batch.where in outcome.taken
+                }
+                await pipeline.flush()
+                back = {where: (ends[where], reached[where]) for where in outcome.taken}
+                await self._positions.advance(pipeline, back)
+            written = await append(pipeline, self._writes, outcome.outgoing, self._database.settings.partitions)
+            await pipeline.flush()
+            failpoint("fold.written")
+        return outcome, reached, written

@@ -7,6 +7,7 @@ from typing import Protocol
 from libs.common.db import Tx
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record, Where
+from libs.common.pipeline import AnyTx
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,9 @@ class Outcome:
 class Handler(Protocol):
     """A service's part of the fold: change the state for a few batches, in the transaction given. Never commits."""
 
-    async def apply(self, tx: Tx, works: Sequence[Work]) -> Outcome:
-        """Apply batches of different partitions, all under one rulebook, each in its order."""
+    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
+        """Apply batches of different partitions, all under one rulebook, each in its order. What a pipeline is given to write
+        may wait there."""
         ...
 
     async def pass_over(self, tx: Tx, record: Record) -> None:

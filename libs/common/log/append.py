@@ -10,6 +10,7 @@ from libs.common.db import Database, Tx
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import SCHEMA, relation
+from libs.common.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.records import LARGEST
 
 
@@ -27,7 +28,7 @@ COPIED = 200
 # Heads are locked in the order of their partitions, so that two appenders never wait for each other; the offsets that
 # they give out stay dense because the heads move in the same transaction that inserts the rows.
 _MOVED = """
-WITH counts AS MATERIALIZED (
+counts AS MATERIALIZED (
   SELECT * FROM unnest($2::smallint[], $3::int[]) AS counts(partition, records)
 ), locked AS MATERIALIZED (
   SELECT partition, next FROM log.heads
@@ -39,34 +40,40 @@ WITH counts AS MATERIALIZED (
   RETURNING heads.partition, locked.next AS first
 )
 """
-_MOVE = f"{_MOVED} SELECT partition, first FROM moved"
-_INSERT = (
-    _MOVED
-    + """
+_MOVE = f"WITH {_MOVED} SELECT partition, first FROM moved"
+_INSERT = """
 INSERT INTO {relation} (partition, "offset", key, time, value)
 SELECT record.partition, moved.first + record.place, record.key, record.time, record.value
 FROM unnest($4::smallint[], $5::int[], $6::text[], $7::timestamptz[], $8::bytea[])
   AS record(partition, place, key, time, value) JOIN moved USING (partition)
 """
-)
 
 
-async def append(tx: Tx, topic: str, records: Sequence[Outgoing], partitions: int) -> Collection[int]:
+async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions: int) -> Collection[int]:
     """Append `records`, in their order, each to the partition of its key; the partitions that now have more.
 
-    Call it last before the commit: it locks the heads of the partitions it writes until then. Does not commit. Raises
+    Call it last before the commit: it locks the heads of the partitions it writes until then. What waits in a pipeline is
+    written with them. Does not commit. Raises
     TooLarge when a record is over 900 KB, Unavailable when the topic has not been set up for so many partitions, or the
     segment for their offsets is not there yet (`segments` makes them, ahead).
     """
     if not records:
         return ()
     placed = _Placed(records, partitions)
+    closed = Unavailable(f"{topic} is closed, or not set up for {partitions} partitions: run `rapport migrate`")
     try:
-        done = await (_insert if len(records) < COPIED else _copy)(tx, topic, records, placed)
-    except asyncpg.CheckViolationError as error:  # the only check that the log has: that there is a segment
+        async with pipelined(tx) as pipeline:
+            if len(records) < COPIED:
+                await _insert(pipeline, topic, records, placed, closed)
+                await pipeline.flush()
+            else:
+                await pipeline.flush()
+                await _copy(pipeline.tx, topic, records, placed, closed)
+    except asyncpg.CheckViolationError as error:
+        if error.schema_name != SCHEMA:
+            raise
+        # the only check that the log has: that there is a segment
         raise Unavailable(f"{topic} has no segment for its next offsets yet", retry_after=2) from error
-    if not done:
-        raise Unavailable(f"{topic} is closed, or not set up for {partitions} partitions: run `rapport migrate`")
     return placed.counts.keys()
 
 
@@ -99,10 +106,12 @@ class _Placed:
             self.places.append(place)
 
 
-async def _insert(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Placed) -> bool:
-    """Move the heads and write the rows in one statement; False when a head is missing."""
+async def _insert(
+    pipeline: Pipeline, topic: str, records: Sequence[Outgoing], placed: _Placed, closed: Exception
+) -> None:
+    """Move the heads and write the rows in one statement; raises `closed` when a head is missing."""
     keys, values, times = zip(*records, strict=True)
-    status = await tx.execute(
+    await pipeline.write(
         _INSERT.format(relation=relation(topic)),
         topic,
         list(placed.counts),
@@ -112,15 +121,17 @@ async def _insert(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Plac
         keys,
         times,
         values,
+        rows=len(records),
+        otherwise=lambda _: closed,
+        ctes=_MOVED,
     )
-    return status == f"INSERT 0 {len(records)}"
 
 
-async def _copy(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Placed) -> bool:
-    """Move the heads, then copy the rows with the offsets that this gave; False when a head is missing."""
+async def _copy(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Placed, closed: Exception) -> None:
+    """Move the heads, then copy the rows with the offsets that this gave; raises `closed` when a head is missing."""
     first = dict(await tx.fetch(_MOVE, topic, list(placed.counts), list(placed.counts.values())))
     if len(first) < len(placed.counts):
-        return False
+        raise closed
     await tx.copy_records_to_table(
         topic,
         schema_name=SCHEMA,
@@ -130,4 +141,3 @@ async def _copy(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Placed
             for lane, place, (key, value, time) in zip(placed.lanes, placed.places, records, strict=True)
         ],
     )
-    return True

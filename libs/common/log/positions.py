@@ -1,11 +1,12 @@
 """Positions: where a reader stands, kept in the database that its results go to, moved in the same transaction."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from libs.common import bulk
 from libs.common.db import Tx
 from libs.common.log.reader import Position, Where
+from libs.common.pipeline import AnyTx, Pipeline, pipelined
 
 
 class FenceLost(Exception):
@@ -79,19 +80,39 @@ class Positions:
         query = f"SELECT topic, partition, epoch, next, hint FROM {self._table} WHERE reader = $1"
         return {Where(row[0], row[1]): Position(*row[2:]) for row in await tx.fetch(query, self.reader)}
 
-    async def advance(self, tx: Tx, moves: Mapping[Where, tuple[Position, Position]]) -> int:
+    async def advance(self, tx: AnyTx, moves: Mapping[Where, tuple[Position, Position]]) -> int:
         """The fence: move each partition from its old to its new position, if all still stand at the old ones, and return
         the rulebook in force.
 
         Locks the rows, in the order of the partitions, until the transaction ends. Raises FenceLost when one of them stands
         elsewhere.
         """
+        found: list[int] = []
+        async with pipelined(tx) as pipeline:
+            self.fence(pipeline, moves, found.append)
+            await pipeline.flush()
+        return found[0]
+
+    def fence(
+        self, pipeline: Pipeline, moves: Mapping[Where, tuple[Position, Position]], then: Callable[[int], None]
+    ) -> None:
+        """`advance` with the first statement of a pipeline; the rulebook in force is given to `then` before that statement's
+        answer is."""
         rows = sorted((*where, *old[:2], *new) for where, (old, new) in moves.items())
-        rulebooks = await tx.fetch(self._advance, self.reader, *bulk.transposed(rows))
-        if len(rulebooks) != len(rows):
-            places = ", ".join(f"{old.next} of {where}" for where, (old, _) in moves.items())
-            raise FenceLost(f"{self.schema} does not stand at {places} any more")
-        return int(rulebooks[0][0])
+
+        def check(moved: int, rulebook: int) -> None:
+            if moved != len(rows):
+                places = ", ".join(f"{old.next} of {where}" for where, (old, _) in moves.items())
+                raise FenceLost(f"{self.schema} does not stand at {places} any more")
+            then(rulebook)
+
+        pipeline.ahead(
+            self._advance,
+            self.reader,
+            *bulk.transposed(rows),
+            select=("count(*) AS moved", "min(rulebook) AS rulebook"),
+            check=check,
+        )
 
     async def note_death(self, tx: Tx, where: Where, more: int = 1) -> None:
         """Count a death of the process before a try that it may die of; `advance` sets the count back to none, and

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import structlog
 
-from libs.common.db import BY_INDEX, PLANNING, TIMEOUTS, Database, keep_session
+from libs.common.db import Database
 from libs.common.log import bell
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
 from libs.common.log.tables import relation
@@ -37,8 +37,7 @@ SELECT at.partition, (
 ) FROM unnest($1::smallint[], $2::bigint[]) AS at(partition, next)
 """
 
-#: Of a reader's own pool, beside which it listens on one more.
-CONNECTIONS = 2
+#: Connections that a reader listens on, beside the pool that it reads through (which should plan `BY_INDEX`).
 LISTENING = 1
 #: Seconds between two looks at the heads, for what nobody told of.
 POLL = 0.5
@@ -73,7 +72,6 @@ class PostgresReader(Reader):
         self._at_once = frozenset(at_once)
         self._heads: dict[Where, int] = {}
         self._gaps: dict[Where, Gap] = {}
-        self._pool: asyncpg.Pool[Any] | None = None
         self._ear: asyncpg.Connection[Any] | None = None
         self._poller: asyncio.Task[None] | None = None
         self._wheres = [Where(topic, lane) for topic in topics for lane in range(database.settings.partitions)]
@@ -84,17 +82,6 @@ class PostgresReader(Reader):
         self._fetchers: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
-        settings = self._database.settings
-        self._pool = await asyncpg.create_pool(
-            settings.dsn,
-            min_size=1,
-            max_size=CONNECTIONS,
-            ssl=settings.database_ssl(),
-            timeout=5,
-            command_timeout=10,
-            reset=keep_session,
-            server_settings={"application_name": "rapport-reader", **TIMEOUTS, **PLANNING, **BY_INDEX},
-        )
         try:
             await self._listen()
             await self._poll()
@@ -141,7 +128,7 @@ class PostgresReader(Reader):
         oldest: dict[Where, datetime] = {}
         for topic in {where.topic for where, records in behind.items() if records}:
             late = [where for where, records in behind.items() if records and where.topic == topic]
-            rows = await self._reading.fetch(
+            rows = await self._database.pool.fetch(
                 _OLDEST.format(relation=relation(topic)),
                 [where.partition for where in late],
                 [positions[where].next for where in late],
@@ -156,12 +143,6 @@ class PostgresReader(Reader):
     @property
     def gaps(self) -> Mapping[Where, Gap]:
         return self._gaps
-
-    @property
-    def _reading(self) -> "asyncpg.Pool[Any]":
-        if self._pool is None:
-            raise RuntimeError("the reader has not been started")
-        return self._pool
 
     # -- rows ---------------------------------------------------------------------------------------------------------
     async def _read(self, where: Where, next: int, most: int) -> _Found:
@@ -179,7 +160,7 @@ class PostgresReader(Reader):
             self._wanted[topic] = []
             share = LARGEST_FETCH // len(wanted)
             try:
-                rows = await self._reading.fetch(
+                rows = await self._database.pool.fetch(
                     _ROWS.format(relation=relation(topic)),
                     [one.where.partition for one in wanted],
                     [one.next for one in wanted],
@@ -235,7 +216,7 @@ class PostgresReader(Reader):
 
     async def _poll(self) -> None:
         """Read the heads, and tell of those that moved."""
-        rows = await self._reading.fetch(_HEADS, self._topics)
+        rows = await self._database.pool.fetch(_HEADS, self._topics)
         heads = {Where(row[0], row[1]): row[2] for row in rows}
         moved = [where for where, next in heads.items() if self._heads.get(where) != next and where in self._news]
         self._heads = heads
@@ -259,5 +240,3 @@ class PostgresReader(Reader):
     async def _close(self) -> None:
         if self._ear:
             self._ear.terminate()
-        if self._pool:
-            self._pool.terminate()

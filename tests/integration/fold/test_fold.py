@@ -75,7 +75,7 @@ async def test_a_record_that_is_no_json_is_kept_readable(running: Running) -> No
     assert await letters.page(waiting=True, limit=10, cursor=None) == []
 
 
-@pytest.mark.parametrize("point", ["fold.fenced", "fold.saved", "fold.appended", "fold.committed"])
+@pytest.mark.parametrize("point", ["fold.fenced", "fold.decided", "fold.written", "fold.committed"])
 async def test_killed_at_each_step_of_the_transaction(toy: Database, child: Start, point: str) -> None:
     """Two processes die in mid-batch, a third goes on: every record is applied once, every fact there once."""
     for batches in (range(4), range(4, 9)):
@@ -92,7 +92,7 @@ async def test_killed_at_each_step_of_the_transaction(toy: Database, child: Star
 
 async def test_a_frozen_owner_is_replaced_and_its_return_does_no_harm(toy: Database, child: Start) -> None:
     await journal(toy, *(did(customer, f"0-{customer}") for customer in CUSTOMERS))
-    frozen = await child(RAPPORT_FAILPOINTS="fold.saved=stop:1")
+    frozen = await child(RAPPORT_FAILPOINTS="fold.decided=stop:1")
     async with Running(toy) as service:
         await journal(toy, *(did(customer, f"1-{customer}") for customer in CUSTOMERS))
         await eventually(service.caught_up, within=30)

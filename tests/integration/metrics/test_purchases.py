@@ -181,7 +181,7 @@ async def test_random_histories_in_batches_of_any_size(metrics: Metrics, seed: i
     assert partition_of(str(customer("c0")), 8) != partition_of(str(customer("c1")), 8)
 
 
-@pytest.mark.parametrize("point", ["fold.appended", "fold.committed"])
+@pytest.mark.parametrize("point", ["fold.written", "fold.committed"])
 async def test_nothing_counts_twice_after_a_kill(settings: Settings, database: Database, point: str) -> None:
     async with service(own(settings), database) as metrics:
         told = history(metrics, Random(7))  # noqa: S311

@@ -228,6 +228,6 @@ async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(database: Databa
     (made,) = await apply(database, profile, work(0, [said(user="u", message="m1")]))
     async with database.transaction() as tx:
         stale = Person(UUID(made.key), Customer(), version=7, touched=True)
-        with pytest.raises(Contended, match="of 1 customers"):
+        with pytest.raises(Contended, match="0 of 1 rows"):
             await save(tx, People(by_id={stale.id: stale}))
     assert not is_poison(Contended())
