@@ -5,7 +5,8 @@ import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.kafka import Kafka
+from deploy.local.ports import free_base
 from deploy.local.postgres import Postgres
 from libs.common.auth import generate_keys
 from libs.common.db import Database
@@ -22,6 +24,8 @@ from libs.common.settings import Settings
 
 KEYS = generate_keys()
 CUSTOMER_KEYS = generate_keys()
+#: Brokers here live for seconds or minutes: Java compiles them quickly rather than well.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")
@@ -45,13 +49,29 @@ async def template(postgres: Postgres) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def fresh_database(postgres: Postgres, template: str) -> Iterator[Callable[[], str]]:
+    """Gives the DSN of a fresh database, migrated. The next one is made while a test works on the last."""
+
+    def make() -> str:
+        return postgres.create_database(f"test_{uuid.uuid4().hex}", template=template)
+
+    with ThreadPoolExecutor(1) as maker:
+        ahead: list[Future[str]] = []
+
+        def take() -> str:
+            made = ahead.pop() if ahead else maker.submit(make)
+            ahead.append(maker.submit(make))
+            return make() if made.exception() else made.result()  # a test may have cut its connection
+
+        yield take
+
+
 @pytest.fixture
-def settings(postgres: Postgres, template: str) -> Settings:
+def settings(fresh_database: Callable[[], str]) -> Settings:
     """Settings of a fresh database, migrated, with the log in PostgreSQL."""
-    name = f"test_{uuid.uuid4().hex}"
-    postgres.create_database(name, template=template)
     return Settings(
-        database_url=SecretStr(postgres.dsn(name)),
+        database_url=SecretStr(fresh_database()),
         jwt_public_key=KEYS[1],
         customer_public_key=CUSTOMER_KEYS[1],
         pool_size=8,
@@ -70,9 +90,11 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 def own_kafka() -> Iterator[Kafka]:
     """Apache Kafka from pip's Java and the jars: a broker that a test may kill, if it brings it back."""
     home = Path(tempfile.mkdtemp(prefix="rapport-tests-"))
-    broker = Kafka(home, free_port(), free_port())
+    base = free_base()  # where no outgoing connection can take the port while the broker is away
+    broker = Kafka(home, base, base + 1)
     broker.start()
     yield broker
+    broker.kill()  # nothing of it is kept: a controlled shutdown of all tests' topics takes long
     broker.stop()
     shutil.rmtree(home, ignore_errors=True)
 

@@ -19,14 +19,14 @@ async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     )
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=20) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
             yield client
     finally:
         server.should_exit = True
         await task
 
 
-async def until(probe: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+async def until(probe: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Ask until it is so; TimeoutError when it never is."""
     async with asyncio.timeout(seconds):
         while not await probe():  # noqa: ASYNC110 - what is asked is another process's, there is no event

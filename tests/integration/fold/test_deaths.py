@@ -90,7 +90,7 @@ async def test_the_watchdog_ends_a_process_that_stands_still(
     """Whether its event loop goes on (a batch that never ends) or not (a loop in a decision)."""
     process = await child(TOY_WATCHDOG="1.5")
     await journal(toy, did(EVERYWHERE[0], "stuck", fail=fail))
-    output, errors = await asyncio.wait_for(process.communicate(), 20)
+    output, errors = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == status
     assert said in output + errors
 

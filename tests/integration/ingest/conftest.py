@@ -62,7 +62,7 @@ class Ingest:
                 [sys.executable, "-m", "services.ingest"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
             )
 
-    def wait_ready(self, deadline: float = 30) -> None:
+    def wait_ready(self, deadline: float = 60) -> None:
         until = time.monotonic() + deadline
         while time.monotonic() < until:
             assert self.process.poll() is None, self._log.read_text()[-3000:]
@@ -158,7 +158,7 @@ async def client(ingest: Ingest) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Poll until `condition` holds."""
     end = time.monotonic() + seconds
     while not await condition():

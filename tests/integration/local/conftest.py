@@ -57,7 +57,7 @@ def freeze(pid: int) -> None:
     assert eventually(lambda: bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED))
 
 
-def eventually(condition: Callable[[], bool], within: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], within: float = 60) -> bool:
     """Whether it becomes true within so many seconds."""
     until = time.monotonic() + within
     while not condition():

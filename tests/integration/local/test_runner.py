@@ -18,6 +18,11 @@ from deploy.local.service import ROOT
 from tests.integration.local.conftest import eventually, freeze
 
 
+def _interruptible() -> None:
+    """Ctrl-C ends it, also where the tests run in a shell's background, which ignores that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Runner:
     """One `rapport run`; its output so far is `said`."""
 
@@ -33,6 +38,7 @@ class Runner:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=_interruptible,
             )
 
     @property

@@ -57,7 +57,7 @@ class Child:
         """Whether it stands still, at its failpoint."""
         return bool(psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
 
-    async def says(self, word: str, within: float = 20.0) -> None:
+    async def says(self, word: str, within: float = 60.0) -> None:
         """Wait until it has said `word`."""
         assert self.process.stdout
         async with asyncio.timeout(within):

@@ -171,7 +171,7 @@ def make_reader(settings: Settings, database: Database, patience: float = 15.0) 
 
 
 async def read(
-    reader: Reader, where: Where, count: int, position: Position = START, within: float = 20.0, limit: int = 500
+    reader: Reader, where: Where, count: int, position: Position = START, within: float = 60.0, limit: int = 500
 ) -> tuple[list[Record], Position]:
     """`count` records from `position` on, and the position behind them; AssertionError when they do not come."""
     deadline = time.monotonic() + within

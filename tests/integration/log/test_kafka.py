@@ -196,7 +196,7 @@ async def test_a_forwarder_killed_between_sending_and_recording_doubles_nothing(
     for where in WHERES:
         await log.append(numbered(key_in(where.partition), range(30)))
     killed = await child("forward", kafka_settings, "forwarder.sent=kill:3")
-    assert await asyncio.wait_for(killed.process.wait(), 20) == -signal.SIGKILL
+    assert await asyncio.wait_for(killed.process.wait(), 60) == -signal.SIGKILL
     log.forwarder = type(log.forwarder)(database, kafka_settings, "suite", JOURNAL)
     await log.forwarder.start()
     reader = await log.reader()

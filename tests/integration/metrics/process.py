@@ -46,7 +46,7 @@ async def process(
 async def killed_at(settings: Settings, failpoints: str) -> None:
     """Run a process until one of its failpoints kills it."""
     async with process(settings, failpoints) as (child, _):
-        assert await asyncio.wait_for(child.wait(), 30) == -signal.SIGKILL
+        assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
 
 
 async def answers(client: httpx.AsyncClient) -> bool:

@@ -29,7 +29,7 @@ async def test_killed_in_mid_scoring_and_resumed(settings: Settings, database: D
         await eventually(lambda: _caught_up(client))
         with pytest.raises(httpx.TransportError):
             await client.post("/v1/fits", json={"as_of": str(END)}, headers=ANALYST)
-        assert await asyncio.wait_for(child.wait(), 20) == -signal.SIGKILL
+        assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
     async with database.connection() as tx:
         assert await tx.fetchval(f'SELECT count(*) FROM log."{METRICS}"') == said
     async with service(own(settings), database) as metrics:

@@ -107,7 +107,7 @@ async def test_a_drain_ends_streams_politely_and_no_log_shows_a_ticket(
                 assert (await refused(shop, f"/v1/nothing?ticket={given}"))[0] == 404
                 child.terminate()
                 assert [event async for event in stream] == []
-        assert await asyncio.wait_for(child.wait(), 20) == 0
+        assert await asyncio.wait_for(child.wait(), 60) == 0
     finally:
         if child.returncode is None:
             child.kill()

@@ -202,7 +202,7 @@ async def test_killed_between_the_receivers_yes_and_our_record(triggers_settings
         )  # fmt: skip
         try:
             await triggers_append(triggers_settings, order(ANN, "1"))
-            assert await asyncio.wait_for(child.wait(), 30) == -signal.SIGKILL
+            assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
         finally:
             if child.returncode is None:
                 child.kill()
