@@ -1,0 +1,141 @@
+"""Metrics' own database is restored from an older backup, with Kafka as the log."""
+
+import random
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from deploy.local.postgres import Postgres
+from libs.common.db import Database
+from libs.common.log.append import Outgoing
+from libs.common.log.forward import Forwarder
+from libs.common.log.kafka import ensure_topics
+from libs.common.settings import Settings as CommonSettings
+from libs.common.topics import JOURNAL, METRICS
+from services.metrics.replay import COMPARED
+from services.metrics.settings import Settings
+from tests.integration.metrics.conftest import Journal, Metrics, cdnow_records, own, service
+from tests.support import eventually
+from tests.unit.metrics.cdnow import CALIBRATION_END, HOLDOUT_END
+
+pytestmark = pytest.mark.timeout(300)
+
+MIDDLE, END = CALIBRATION_END, HOLDOUT_END
+#: What a fit says of a customer is made from its model, which only the database has.
+OF_FITS = {"customers", "scores"}
+
+
+class World:
+    """Profile's database, whose journal goes to Kafka; and metrics' databases."""
+
+    def __init__(self, profile: Database, postgres: Postgres, settings: CommonSettings) -> None:
+        self.journal = Journal(profile)
+        self._postgres, self._settings = postgres, settings
+
+    def make(self, template: str = "template_rapport") -> tuple[str, Settings]:
+        self._postgres.create_database(name := f"metrics_{uuid.uuid4().hex}", template=template)
+        return name, own(self._settings.model_copy(update={"database_url": SecretStr(self._postgres.dsn(name))}))
+
+    async def told(self, settings: Settings, metrics: Metrics, *records: Outgoing) -> None:
+        """Append to the journal; wait until metrics has folded it, and its facts are in Kafka."""
+        await self.journal.append(records)
+        heads = "SELECT partition, next FROM log.heads WHERE topic = $1 ORDER BY 1"
+
+        async def level() -> bool:
+            wanted = [tuple(row) for row in await self.journal.database.pool.fetch(heads, JOURNAL)]
+            stands = "SELECT partition, next FROM metrics.positions WHERE reader = 'fold' ORDER BY 1"
+            sent = (
+                "SELECT sum(h.next - p.next) FROM log.heads h JOIN metrics.positions p USING (topic, partition)"
+                " WHERE reader = 'forwarder'"
+            )
+            return await rows(settings, stands) == wanted and await rows(settings, sent) == [(0,)]
+
+        await eventually(level, within=60)
+
+
+@pytest.fixture
+async def world(
+    kafka_settings: CommonSettings, postgres: Postgres, template: str, database: Database
+) -> AsyncIterator[World]:
+    await ensure_topics(kafka_settings, [JOURNAL])
+    forwarder = Forwarder(database, kafka_settings, "profile", JOURNAL)
+    await forwarder.start()
+    yield World(database, postgres, kafka_settings)
+    await forwarder.stop()
+
+
+async def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    database = await Database.connect(settings, "look")
+    try:
+        return [tuple(row) for row in await database.pool.fetch(query)]
+    finally:
+        await database.close()
+
+
+async def tables(settings: Settings) -> dict[str, list[str]]:
+    """Everything that must come out equal: states, what is queried (sums of nothing say nothing), the log."""
+    found = {}
+    for each in COMPARED:
+        columns = ", ".join((*each.columns, *(f"sum({column})" for column in each.sums)))
+        something = " OR ".join(f"sum({column}) <> 0" for column in each.sums)
+        grouped = f" GROUP BY {', '.join(each.columns)} HAVING {something}" if each.sums else ""
+        query = f"SELECT {columns} FROM metrics.{each.table} WHERE {each.where}{grouped}"
+        found[each.table] = sorted(map(str, await rows(settings, query)))
+    log = await rows(settings, f'SELECT partition, "offset", key, value FROM log."{METRICS}" ORDER BY 1, 2')
+    return found | {"log": [str(row) for row in log]}
+
+
+def history(
+    journal: Journal, chance: random.Random, name: str, people: Sequence[uuid.UUID], day: date
+) -> list[Outgoing]:
+    """What comes beside CDNOW's orders: a few more of them, refunds, cancellations, visits."""
+    said = []
+    for number in range(30):
+        who, order = chance.choice(people), f"{name}{number}"
+        said.append(journal.order(who, order, day, chance.randrange(5, 90)))
+        if chance.random() < 0.4:
+            said.append(journal.event(who, "Order Refunded", day, order_id=order, revenue=chance.randrange(1, 90)))
+        if chance.random() < 0.2:
+            said.append(journal.event(who, "Order Cancelled", day, order_id=order))
+        said.append(journal.event(chance.choice(people), "Product Viewed", day))
+    return said
+
+
+@pytest.mark.parametrize("fitted", [False, True], ids=["no fit since the backup", "a fit since the backup"])
+async def test_a_restored_database_ends_as_the_one_that_was_lost(world: World, fitted: bool) -> None:
+    chance, journal = random.Random(9), world.journal  # noqa: S311 (a fixed history)
+    records = cdnow_records(8)
+    people = sorted({uuid.UUID(record.key) for record in records})
+    late = [record for record in records if record.time.date() > MIDDLE]
+    name, live = world.make()
+    async with service(live, journal.database) as metrics:
+        await world.told(live, metrics, *records[: -len(late)], *history(journal, chance, "before", people, MIDDLE))
+        await metrics.fit(as_of=str(MIDDLE))
+        await world.told(live, metrics)
+    _, backup = world.make(name)
+    async with service(live, journal.database) as metrics:
+        for number, day in enumerate((MIDDLE + timedelta(days=9), MIDDLE + timedelta(days=90), END)):
+            gone, stays = chance.sample(people, 2)
+            await world.told(live, metrics, *late[number::3], *history(journal, chance, f"after{number}", people, day))
+            if fitted and number == 1:
+                assert (await metrics.fit(as_of=str(MIDDLE + timedelta(days=100))))["changed"]
+            people.remove(gone)
+            await world.told(live, metrics, *journal.merge(gone, stays))
+    expected = await tables(live)
+    async with service(backup, journal.database) as metrics:
+        await world.told(backup, metrics)
+        found = await tables(backup)
+        for table in expected.keys() - (OF_FITS if fitted else set()):
+            assert found[table] == expected[table], table
+        stamps = "SELECT id, facts, went_into FROM metrics.customers ORDER BY id"
+        assert await rows(backup, stamps) == await rows(live, stamps)
+        assert not await rows(backup, "SELECT * FROM log.imported")
+        await metrics.fit(as_of=str(END))  # after which all scores are of one fit
+        await world.told(backup, metrics, *history(journal, chance, "later", people, END))
+        assert await rows(backup, "SELECT count(DISTINCT fit) FROM metrics.scores") == [(1,)]
+        said_of = await rows(backup, f"SELECT convert_from(value, 'UTF8')::json ->> 'id' FROM log.\"{METRICS}\"")
+        assert len(set(said_of)) == len(said_of) > len(expected["log"])
