@@ -127,7 +127,8 @@ class FoldPart:
             stack.push_async_callback(self._forwarder.stop)
             older = [topic for topic in topics if topic != EVENTS or moved]  # else ingest never wrote to PostgreSQL
             fallback = PostgresReader(database, older)
-            reader = KafkaReader(self.settings, topics, fallback, name=self.service, bases=moved)
+            at_once = bool(told_at_once(self.service))
+            reader = KafkaReader(self.settings, topics, fallback, name=self.service, at_once=at_once, bases=moved)
         await reader.start()
         stack.push_async_callback(reader.stop)
         return reader

@@ -1,7 +1,7 @@
 """The forwarder: reads a service's own topic in PostgreSQL and feeds Kafka with it.
 
-Each record carries its epoch and offset as headers. Between sending and recording the position it may die: then the
-batch is sent twice, and readers pass over the duplicates. An operator who sets the stored position back makes it send
+Each record carries its epoch and offset as headers. Between sending and recording the position (a little later) it may die:
+then it sends again, and readers pass over the duplicates. An operator who sets the stored position back makes it send
 again from there; it looks at that position whenever it has nothing to send.
 """
 
@@ -23,6 +23,7 @@ from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Lag, Position, Record, Where, after
+from libs.common.log.recorder import Recorder
 from libs.common.settings import Settings
 from libs.common.topics import told_at_once
 from libs.common.web.health import Check, ReaderLag
@@ -47,6 +48,7 @@ class Forwarder:
         self._reader = PostgresReader(database, [topic], told_at_once())
         self._producer = Producer(settings)
         self._positions = Positions(schema, "forwarder")
+        self._recorder = Recorder(database, self._positions)
         self._ownership = Ownership(database, f"{schema}/forwarder", self._wheres)
         self._tasks: dict[Where, asyncio.Task[None]] = {}
         self._sending: set[Where] = set()
@@ -69,6 +71,7 @@ class Forwarder:
             self._balancer.cancel()
             await asyncio.gather(self._balancer, return_exceptions=True)
         await self._release(self._wheres, patience=5)
+        await self._recorder.stop()
         await self._producer.stop()
         await self._reader.stop()
         with contextlib.suppress(*UNAVAILABLE):
@@ -124,6 +127,8 @@ class Forwarder:
             for task in late:
                 task.cancel()
             await asyncio.gather(*leaving.values(), return_exceptions=True)
+            with contextlib.suppress(*UNAVAILABLE):  # what is not recorded the next owner sends again
+                await self._recorder.record()
 
     def _is_left(self, where: Where) -> bool:
         """Whether the running task is not to forward its partition any more."""
@@ -133,8 +138,7 @@ class Forwarder:
         backoff = Backoff()
         while not self._is_left(where):
             try:
-                async with self._database.connection() as connection:
-                    position = (await self._positions.load(connection, where)).position
+                position = await self._read_position(where)
                 while not self._is_left(where) and (records := await self._reader.fetch(where, position, BATCH, 1.0)):
                     self._sending.add(where)
                     try:
@@ -151,6 +155,12 @@ class Forwarder:
                 with contextlib.suppress(Unavailable):  # somebody may have deleted it
                     await ensure_topics(self._settings, [self._topic])
 
+    async def _read_position(self, where: Where) -> Position:
+        await self._recorder.record()
+        self._recorder.forget(where)
+        async with self._database.connection() as connection:
+            return (await self._positions.load(connection, where)).position
+
     async def _forward(self, where: Where, position: Position, records: list[Record]) -> Position:
         async with self._database.connection() as connection:
             epochs = await load_epochs(connection, where)
@@ -163,6 +173,5 @@ class Forwarder:
         self.forwarded += len(records)
         failpoint("forwarder.sent")
         moved = after(position, records)
-        async with self._database.connection() as connection:
-            await self._positions.advance(connection, {where: (position, moved)})
+        self._recorder.note(where, position, moved)
         return moved

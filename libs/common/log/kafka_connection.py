@@ -24,6 +24,8 @@ logger = structlog.get_logger()
 PATIENCE, UNANSWERED = 6.0, 4.0
 WATCH = 1.0
 ANSWER = 2.0
+#: Who need not be told at once gets so many bytes together, or what there is after 0.1 s.
+MANY_BYTES = 100_000
 
 
 class Connection:
@@ -41,8 +43,10 @@ class Connection:
         waiting: Callable[[Any], Mapping[TopicPartition, int]],
         lost: Callable[[], None],
         patience: float,
+        at_once: bool,
     ) -> None:
         self._settings = settings
+        self._at_once = at_once
         self._topics = list(topics)
         self._partitions = list(partitions)
         self._waiting = waiting
@@ -118,6 +122,7 @@ class Connection:
             group_id=None,
             auto_offset_reset="none",
             enable_auto_commit=False,
+            fetch_min_bytes=1 if self._at_once else MANY_BYTES,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=LARGEST_BATCH,
             request_timeout_ms=15_000,

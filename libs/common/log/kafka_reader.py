@@ -35,7 +35,8 @@ class KafkaReader(Reader):
     """Reads topics from Kafka, and from `fallback` (the writing service's log) what Kafka no longer has.
 
     `name` names the group to which positions are told, for tools that show lag. The fallback runs only while it is needed.
-    `bases` are the offsets from which Kafka's own count on, where a topic was moved to Kafka.
+    Unless records are wanted `at_once`, Kafka gathers some first. `bases` are the offsets from which Kafka's own count on,
+    where a topic was moved to Kafka.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class KafkaReader(Reader):
         *,
         name: str = "reader",
         patience: float = PATIENCE,
+        at_once: bool = True,
         bases: Mapping[Where, int] = MappingProxyType({}),
     ) -> None:
         self._lanes = {
@@ -58,7 +60,7 @@ class KafkaReader(Reader):
             for partition in range(settings.partitions)
         }
         partitions = [lane.partition for lane in self._lanes.values()]
-        self._connection = Connection(settings, topics, partitions, self._waiting, self._lost, patience)
+        self._connection = Connection(settings, topics, partitions, self._waiting, self._lost, patience, at_once)
         self._group = GroupPositions(settings, f"rapport-{settings.topic_prefix}{name}", partitions)
         self._fallback = fallback
         self._fallback_turn = asyncio.Lock()

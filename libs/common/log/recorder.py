@@ -1,0 +1,86 @@
+"""Positions that are recorded a little later than they are reached, those of several partitions together.
+
+For a reader whose work may be done twice: what was not recorded when its process dies is read again.
+"""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from libs.common.db import UNAVAILABLE, Database
+from libs.common.log.positions import FenceLost, Positions
+from libs.common.log.reader import Position, Where
+
+logger = structlog.get_logger()
+
+#: Seconds for which positions are gathered.
+LINGER = 0.1
+
+
+class Recorder:
+    """Moves stored positions after the partitions' readers. One that turns out to stand elsewhere is lost to its reader."""
+
+    def __init__(self, database: Database, positions: Positions) -> None:
+        self._database = database
+        self._positions = positions
+        self._moves: dict[Where, tuple[Position, Position]] = {}
+        self._lost: set[Where] = set()
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, where: Where, old: Position, new: Position) -> None:
+        """The reader of a partition went from `old` to `new`. Raises FenceLost when it was not where it thought, some time
+        before: it has to read its position again."""
+        if where in self._lost:
+            self._lost.discard(where)
+            raise FenceLost(f"{where} did not stand at {old.next} any more when its position was to be recorded")
+        self._moves[where] = (self._moves[where][0] if where in self._moves else old, new)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._later(), name="positions")
+
+    async def record(self) -> None:
+        """Now, what was noted. Raises what asyncpg raises; then it is kept for the next time."""
+        async with self._turn:
+            moves, self._moves = self._moves, {}
+            try:
+                if not await self._recorded(moves):
+                    for where, move in moves.items():
+                        if not await self._recorded({where: move}):
+                            self._lost.add(where)
+            except BaseException:
+                for where, (old, new) in moves.items():
+                    self._moves[where] = (old, self._moves[where][1] if where in self._moves else new)
+                raise
+
+    def forget(self, where: Where) -> None:
+        """Its position is about to be read again."""
+        self._moves.pop(where, None)
+        self._lost.discard(where)
+
+    async def stop(self) -> None:
+        """Record what is left, if that can be done."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(*UNAVAILABLE):
+            await self.record()
+
+    async def _recorded(self, moves: dict[Where, tuple[Position, Position]]) -> bool:
+        if not moves:
+            return True
+        try:
+            async with self._database.transaction() as tx:
+                await self._positions.advance(tx, moves)
+        except FenceLost:
+            return False
+        return True
+
+    async def _later(self) -> None:
+        while self._moves:
+            await asyncio.sleep(LINGER)
+            try:
+                await self.record()
+            except UNAVAILABLE as error:
+                logger.warning("positions are recorded later: the database is away", error=repr(error))
+                await asyncio.sleep(1)
