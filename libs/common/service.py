@@ -32,6 +32,7 @@ from libs.common.web.lifecycle import Gate, Lifecycle
 from libs.common.web.limits import Limits
 from libs.common.web.openapi import document
 from libs.common.web.problems import AddMembers, Problems
+from libs.common.web.prompt import Handlers, Prompt
 from libs.common.web.protocol import Protocol
 from libs.common.web.queries import refuse_unknown
 from libs.common.web.requests import Requests
@@ -60,15 +61,16 @@ def assemble(
     problem_members: AddMembers | None = None,
     direct: DirectRoutes | None = None,
     browsers: bool = False,
+    prompt: Handlers | None = None,
 ) -> FastAPI:
     """A service: its routes, its components' lives, health, limits, problems, metrics.
 
     The components start in the background, in order, so that the port is up at once; until all have, routes answer 503
     with what is missing. `body_limits` gives path prefixes another limit in bytes, or None: that route reads and bounds
     its body itself (`limits.read_body`). `problem_members` adds members to every problem. `direct` are routes by method and
-    path that FastAPI only documents; they read and bound their bodies themselves too. With `browsers`, pages of the settings'
-    `browser_origins` may ask. `app.state` holds `settings`, `meter`, `verifier`, `problems` and `lifecycle`. Raises
-    ValueError when the settings' public key is none.
+    path that FastAPI only documents; they read and bound their bodies themselves too. `prompt` may take requests of these
+    without a task. With `browsers`, pages of the settings' `browser_origins` may ask. `app.state` holds `settings`, `meter`,
+    `verifier`, `problems`, `lifecycle` and `prompt`. Raises ValueError when the settings' public key is none.
     """
     meter = meter or Meter(name)
     problems = Problems(problem_members)
@@ -103,6 +105,7 @@ def assemble(
     app.state.verifier = Verifier(settings)
     app.state.problems = problems
     app.state.lifecycle = lifecycle
+    app.state.prompt = Prompt(prompt or {}, direct or {}, lifecycle, meter, problems)
     problems.install(app)
     # the last added is the outermost
     app.add_middleware(Limits, problems=problems, settings=settings, own=body_limits or {})

@@ -50,6 +50,7 @@ def create(settings: Settings) -> FastAPI:
         body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
         problem_members=for_sdks,
         direct=raw_routes(hot),
+        prompt=events.prompt(door),
     )
 
 

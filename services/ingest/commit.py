@@ -2,25 +2,31 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
 from libs.common.log.append import Outgoing
 from libs.common.service import Check
 from services.ingest.log import Log
-from services.ingest.patience import Patience
+from services.ingest.patience import Deadlines
 
 COMMITTERS = 2  # one may prepare while the other waits for the disk,
 MUCH = 200  # once so many events wait; few are cheaper to store in one group than in two
 RECORDS = 5_000  # in one append, unless a single request has more
 
 
-@dataclass(eq=False)
+#: Told once what became of records: None when they are durable.
+Settle = Callable[[Exception | None], None]
+
+
 class _Waiting:
-    records: Sequence[Outgoing]
-    done: "asyncio.Future[None]"
+    __slots__ = ("records", "settle")
+
+    def __init__(self, records: Sequence[Outgoing], settle: Settle) -> None:
+        self.records = records
+        self.settle: Settle | None = settle  # None: nobody waits any more
 
 
 class GroupCommit:
@@ -35,7 +41,7 @@ class GroupCommit:
         self._log = log
         self._queue_limit = queue_limit
         self._deadline = deadline
-        self._patience = Patience(deadline)
+        self._deadlines: Deadlines[_Waiting] = Deadlines(deadline, self._expire)
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._committers: set[asyncio.Task[None]] = set()
@@ -58,31 +64,58 @@ class GroupCommit:
         return self._queued
 
     async def append(self, records: Sequence[Outgoing]) -> None:
-        """Make the records durable, in their order.
+        """Make the records durable, in their order. Raises what `submit` does and tells of."""
+        done = asyncio.get_running_loop().create_future()
+        waiting = self.submit(records, partial(_settle, done))
+        try:
+            await done
+        except asyncio.CancelledError:
+            self._forget(waiting)
+            raise
+        finally:  # what is raised holds this frame, and that the records till a collection if it leads back
+            del done, waiting
 
-        Raises Unavailable when the log is away, the queue is full or the deadline has passed; then the records may be in
-        the log all the same, and a retry is a duplicate with the same record ids. Raises what the log raises when it
-        refuses these very records.
+    def submit(self, records: Sequence[Outgoing], settle: Settle) -> _Waiting:
+        """Make the records durable, in their order, and call `settle` then, in a turn of the loop of its own.
+
+        Unavailable when the log is away or the deadline has passed; then the records may be in the log all the same, and a
+        retry is a duplicate with the same record ids. Otherwise it is what the log raises when it refuses these very
+        records. Raises Unavailable itself when the queue is full, or the service is stopping.
         """
         if self._stopping:
             raise Unavailable("the service is stopping: send the events again", retry_after=1)
         if self._queued + len(records) > self._queue_limit and self._queued:
             raise Unavailable("too many events wait to be stored: send these again in a moment", retry_after=2)
-        waiting = _Waiting(records, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(records, settle)
+        self._deadlines.add(waiting)
         self._queue.append(waiting)
         self._queued += len(records)
         if not self._committers or (len(self._committers) < COMMITTERS and self._queued >= MUCH):
             committer = asyncio.create_task(self._commit_all())
             self._committers.add(committer)
             committer.add_done_callback(self._committers.discard)
-        try:
-            with self._patience:
-                await waiting.done
-        except TimeoutError:
-            raise Unavailable(f"the log did not answer within {self._deadline:g} seconds", retry_after=2) from None
-        finally:
-            # its future holds what is raised, and that this frame: the records would stay till the next collection
-            del waiting
+        return waiting
+
+    def _expire(self, waiting: _Waiting) -> None:
+        late = f"the log did not answer within {self._deadline:g} seconds"
+        self._settle([waiting], Unavailable(late, retry_after=2))
+
+    def _forget(self, waiting: _Waiting) -> None:
+        self._deadlines.remove(waiting)
+        waiting.settle = None
+
+    def _settle(self, group: list[_Waiting], error: Exception | None) -> None:
+        loop = asyncio.get_running_loop()
+        for waiting in group:
+            if (settle := waiting.settle) is not None:
+                self._forget(waiting)
+                loop.call_soon(settle, error)
+
+    def _put_off(self, group: list[_Waiting], detail: str, retry_after: int | None = 2) -> None:
+        """Fail the requests, each with an error of its own that was never raised here: one that was would hold this group
+        and all its records, and they would stay in memory till the next collection."""
+        for waiting in group:
+            self._settle([waiting], Unavailable(detail, retry_after or 1))
 
     async def _commit_all(self) -> None:
         while group := self._next_group():
@@ -95,7 +128,7 @@ class GroupCommit:
         while self._queue and (not group or size + len(self._queue[0].records) <= RECORDS):
             waiting = self._queue.popleft()
             self._queued -= len(waiting.records)
-            if not waiting.done.done():
+            if waiting.settle is not None:
                 group.append(waiting)
                 size += len(waiting.records)
         return group
@@ -107,31 +140,25 @@ class GroupCommit:
                 await self._log.append([record for waiting in group for record in waiting.records])
                 failpoint("ingest.appended")
         except Unavailable as error:
-            _put_off(group, error.detail, error.retry_after)
+            self._put_off(group, error.detail, error.retry_after)
         except (TimeoutError, OSError):
-            _put_off(group, "the log does not answer")
+            self._put_off(group, "the log does not answer")
         except Exception as error:
             if len(group) == 1:
-                _fail(group, error)
+                self._settle(group, error)
             for waiting in group if len(group) > 1 else ():  # only who brought what is refused shall suffer from it
                 await self._commit([waiting])
         except BaseException:
-            _put_off(group, "the service is stopping: send the events again", 1)
+            self._put_off(group, "the service is stopping: send the events again", 1)
             raise
         else:
-            for waiting in group:
-                if not waiting.done.done():
-                    waiting.done.set_result(None)
+            self._settle(group, None)
 
 
-def _put_off(group: list[_Waiting], detail: str, retry_after: int | None = 2) -> None:
-    """Fail the requests, each with an error of its own that was never raised here: one that was would hold this group, whose
-    futures hold it, and all their records would stay in memory till the next collection."""
-    for waiting in group:
-        _fail([waiting], Unavailable(detail, retry_after or 1))
-
-
-def _fail(group: list[_Waiting], error: Exception) -> None:
-    for waiting in group:
-        if not waiting.done.done():
-            waiting.done.set_exception(error)
+def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)

@@ -13,12 +13,13 @@ from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unava
 from libs.common.events import Kind
 from libs.common.telemetry import current_request
 from libs.common.web.limits import Disconnected, refuse
+from libs.common.web.prompt import Exchange
 from services.ingest.api.credentials import chosen, cors, from_header, require_origin
 from services.ingest.api.raw import Answer
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain.body import Envelope
-from services.ingest.intake import take_in
+from services.ingest.intake import Intake, take_in
 from services.ingest.memory import Memory, Share
 from services.ingest.outcomes import Outcomes
 from services.ingest.queries import Grant
@@ -51,13 +52,49 @@ class Door:
         except Disconnected:
             return None
         except RapportError as error:
-            error.headers = {**error.headers, **cors(headers)}
-            if isinstance(error, Unavailable):
-                self._outcomes.shed(error)
+            self._refuse(headers, error)
             if isinstance(error, TooLarge | TooSlow):
                 return _refusal(request, error)
             raise
         return Answer(answer, cors(headers))
+
+    def prompt(self, exchange: Exchange, kind: Kind | None) -> bool:
+        """`receive` without a task, for a request that nobody has to be asked about; False for any other, and for one that
+        is refused: `receive` meets these again."""
+        headers, share = exchange.headers, Share(self._memory)
+        try:
+            received_at = datetime.now(UTC)
+            envelope = _parsed(self._reading.whole(headers, exchange.body, share), kind)
+            grant = self._keys.known(chosen(from_header(headers.get(b"authorization")), envelope.writeKey))
+            if grant is None:
+                share.give_back()
+                return False
+            require_origin(grant, headers.get(b"origin"))
+            traceparent = exchange.context.traceparent if b"traceparent" in headers else None
+            intake = take_in(envelope, kind, grant, received_at, traceparent)
+            self._take(intake, grant, received_at, share)
+            settle = partial(self._settle, exchange, intake, share)
+            if intake.records:
+                self._commit.submit(intake.records, settle)
+        except Unavailable as error:
+            self._settle(exchange, Intake(), share, error)
+            return True
+        except Exception:  # the long way answers it
+            share.give_back()
+            return False
+        if not intake.records:
+            settle(None)
+        return True
+
+    def _settle(self, exchange: Exchange, intake: Intake, share: Share, error: Exception | None) -> None:
+        share.give_back()
+        if error is None:
+            answer = Answer(self._answered(intake), cors(exchange.headers))
+            exchange.answer(answer.headers, answer.body)
+            return
+        if isinstance(error, RapportError):
+            self._refuse(exchange.headers, error)
+        exchange.fail(error)
 
     async def discard(self, request: Request) -> ASGIApp | None:
         """Read a body and forget it."""
@@ -84,13 +121,24 @@ class Door:
         grant = await self._keys.grant(chosen(key, envelope.writeKey))
         require_origin(grant, headers.get(b"origin"))
         intake = take_in(envelope, kind, grant, received_at, _traceparent(headers))
+        self._take(intake, grant, received_at, share)
+        if intake.records:
+            await self._commit.append(intake.records)
+        return self._answered(intake)
+
+    def _take(self, intake: Intake, grant: Grant, received_at: datetime, share: Share) -> None:
         if intake.refused:
             self._rejections.add(grant.source_id, received_at, intake.refused)
-        if intake.records:
-            share.take(sum(len(record.value) for record in intake.records))
-            await self._commit.append(intake.records)
+        share.take(sum(len(record.value) for record in intake.records))
+
+    def _answered(self, intake: Intake) -> bytes:
         self._outcomes.answered(intake.verdicts, len(intake.refused))
         return _encode({"success": True, "results": intake.verdicts})
+
+    def _refuse(self, headers: Mapping[bytes, bytes], error: RapportError) -> None:
+        error.headers = {**error.headers, **cors(headers)}
+        if isinstance(error, Unavailable):
+            self._outcomes.shed(error)
 
     async def _note(self, key: str | None, received_at: datetime, error: Malformed, body: bytes) -> None:
         """List a body that is broken as a whole under its source, if its key came in the header."""

@@ -15,7 +15,7 @@ class Memory:
 
 
 class Share:
-    """What one request holds of it; given back at the end of its `with` block."""
+    """What one request holds of it; given back by `give_back`, or at the end of its `with` block."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -28,11 +28,15 @@ class Share:
         self._memory.held += size
         self._held += size
 
+    def give_back(self) -> None:
+        """All of it."""
+        self._memory.held -= self._held
+        self._held = 0
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._memory.held -= self._held
-        self._held = 0
+        self.give_back()

@@ -23,10 +23,16 @@ class Reading:
 
     async def text(self, headers: Mapping[bytes, bytes], receive: Receive, share: Share) -> bytes:
         """The body without gzip. Raises TooLarge (400), TooSlow, Disconnected, Malformed; Unavailable when memory is short."""
-        encoding = headers.get(b"content-encoding", b"").strip().lower()
-        if encoding not in _ENCODINGS:
-            raise Malformed(f"the body's encoding {encoding.decode('latin-1')[:20]} is not taken: send gzip, or none")
+        _require_encoding(headers)
         wire = await self.wire(headers, receive, share)
+        text = plain(wire)
+        share.take(len(text))
+        return text
+
+    def whole(self, headers: Mapping[bytes, bytes], wire: bytes, share: Share) -> bytes:
+        """A body that is there already, without gzip. Raises Malformed, Unavailable when memory is short."""
+        _require_encoding(headers)
+        share.take(len(wire))
         text = plain(wire)
         share.take(len(text))
         return text
@@ -53,6 +59,12 @@ class Reading:
         except TimeoutError:
             said = f"The body did not arrive within {self._seconds:g} seconds: send it again, faster."
             raise TooSlow(said) from None
+
+
+def _require_encoding(headers: Mapping[bytes, bytes]) -> None:
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    if encoding not in _ENCODINGS:
+        raise Malformed(f"the body's encoding {encoding.decode('latin-1')[:20]} is not taken: send gzip, or none")
 
 
 def _too_large() -> TooLarge:

@@ -57,6 +57,14 @@ class WriteKeys:
         ended = self._refresher is not None and self._refresher.done()
         return "write keys are not refreshed any more" if ended else ""
 
+    def known(self, key: str) -> Grant | None:
+        """What the key allows, None when that has to be asked, or is nothing."""
+        grant = self._grants.get(key)
+        if grant is None or not grant.is_valid(datetime.now(UTC)):
+            return None
+        self._used.add(key)
+        return grant
+
     async def grant(self, key: str) -> Grant:
         """What the key allows.
 

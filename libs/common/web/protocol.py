@@ -4,15 +4,18 @@ uvicorn bounds none of that with httptools: its `h11_max_incomplete_event_size` 
 """
 
 from asyncio import TimerHandle, Transport
-from typing import Any
+from typing import Any, cast
 
+from starlette.types import Scope
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from libs.common.errors import HeadersTooLarge, Malformed, RapportError, TooSlow
 from libs.common.web.corked import Corked
 from libs.common.web.limits import LINGER
 from libs.common.web.problems import Problems
+from libs.common.web.prompt import Exchange, Handler, Prompt
 
 HEAD = 64 * 1024
 """Bytes of a request's first line and headers."""
@@ -33,6 +36,9 @@ class Protocol(HttpToolsProtocol):
         super().__init__(config, *args, **kwargs)
         state = config.app.state  # type: ignore[union-attr]
         self._problems: Problems = state.problems
+        self._prompt: Prompt = state.prompt
+        self._feeding = False
+        self._held: tuple[RequestResponseCycle, Handler] | None = None  # until what has arrived is read
         self._seconds: float = state.settings.head_seconds
         self._heads = 0  # read to their end, on this connection
         self._begun = False  # a head, whose end has not come yet
@@ -59,7 +65,11 @@ class Protocol(HttpToolsProtocol):
         heads, cycle = self._heads, self.cycle if self._in_body else None
         body = 0 if cycle is None else len(cycle.body)
         self._fed += len(data)
+        self._feeding = True
         super().data_received(data)
+        self._feeding = False
+        if self._held is not None:
+            self._start_held(*self._held)
         if heads != self._heads:
             self._fed = len(data)  # where in it the next head begins is not known
         elif cycle is not None:
@@ -87,6 +97,22 @@ class Protocol(HttpToolsProtocol):
         self._heads += 1
         self._begun, self._in_body = False, True
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._feeding and cycle is self.cycle and not cycle.waiting_for_100_continue:
+            handler = self._prompt.handler(cast(Scope, cycle.scope))
+            if handler is not None:
+                self._held = cycle, handler
+                return
+        super()._start_asgi_task(cycle, app)
+
+    def _start_held(self, cycle: RequestResponseCycle, handler: Handler) -> None:
+        """A request that has arrived as a whole may be answered promptly; any other goes the long way."""
+        self._held = None
+        start: Any = super()._start_asgi_task  # uvicorn's types of an application are its own
+        there = not (cycle.more_body or self.flow.write_paused or self._refused)
+        if not (there and handler(Exchange(cycle, self._prompt.requests, start))):
+            start(cycle, self.app)
 
     def on_message_complete(self) -> None:
         self._in_body = False

@@ -43,7 +43,7 @@ class Requests:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        context, traced = _context(scope)
+        context, traced = context_of(scope)
         enter_request(context)
         request_id = context.request_id.encode()
         status = 0
@@ -63,11 +63,12 @@ class Requests:
                 raise
             await response(scope, receive, answer)
         finally:
-            self._measure(scope, status, time.perf_counter() - started)
+            self.measure(scope, status, time.perf_counter() - started)
             if traced is not None:
                 traced.end(route_of(scope), status, context.request_id)
 
-    def _measure(self, scope: Scope, status: int, seconds: float) -> None:
+    def measure(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count a request that was answered with `status` (0: with nothing)."""
         route = route_of(scope)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         timer = self.seconds.get((route, method))
@@ -94,7 +95,7 @@ def _said(scope: Scope, status: int, seconds: float) -> dict[str, object]:
 _METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
 
-def _context(scope: Scope) -> tuple[RequestContext, "Requested | None"]:
+def context_of(scope: Scope) -> tuple[RequestContext, "Requested | None"]:
     """The request's id and trace context, and its span while tracing is on (then the context is the span's)."""
     request_id = traceparent = ""
     for name, value in scope["headers"]:

@@ -1,6 +1,7 @@
 """Where SDKs post events: Segment's routes, long and short, with or without a slash at the end."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -8,6 +9,7 @@ from fastapi.security import HTTPBasic
 from starlette.types import ASGIApp
 
 from libs.common.events import Kind
+from libs.common.web.prompt import Handlers
 from services.ingest.api.credentials import preflight
 from services.ingest.api.examples import BATCH, EXAMPLES, documentation
 from services.ingest.api.raw import RawRoute
@@ -44,6 +46,16 @@ def routes(door: Door) -> APIRouter:
         _add(router, paths, _endpoint(door, None), says, documentation(BATCH))
     _add(router, ["m"], door.discard, "What browsers' SDKs measure of themselves: taken and forgotten", {})
     return router
+
+
+def prompt(door: Door) -> Handlers:
+    """The same but for /v1/m, for who is in no need of FastAPI and a task: `door.prompt`."""
+    kinds: list[tuple[Kind | None, str]] = [(None, "batch"), (None, "b"), (None, "import")]
+    for kind, short in SHORT.items():
+        kinds += [(kind, kind), (kind, short)]
+    return {
+        ("POST", f"/v1/{path}{slash}"): partial(door.prompt, kind=kind) for kind, path in kinds for slash in ("", "/")
+    }
 
 
 def _endpoint(door: Door, kind: Kind | None) -> Endpoint:
