@@ -25,11 +25,6 @@ from libs.common.pipeline import Pipeline
 
 #: Records in one transaction, unless one partition alone brings more.
 LARGEST = 1000
-#: After a transaction that was not full a process rests three times as long as it took, so many seconds at most: so five of
-#: them and PostgreSQL share two cores, and what comes meanwhile goes through the next one together. Those between an order and
-#: the points that its customer looks for rest less.
-RESTS, LONGEST_REST = 3, {"profile": 0.006, "rewards": 0.006}
-OTHERS_REST = 0.05
 
 
 class _Published(OSError):
@@ -72,7 +67,6 @@ class Transactions:
         self._positions = positions
         self._handler = handler
         self._writes = writes
-        self._longest_rest = LONGEST_REST.get(service, OTHERS_REST)
         self._ready: deque[_Ready] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._rulebook = 0  # in force when it was last looked
@@ -119,12 +113,9 @@ class Transactions:
                 await self._commit.wait()
 
     async def _work(self) -> None:
-        """One transaction after the other while something is ready, with rests: a record costs the less the more there are."""
+        """One transaction after the other while something is ready."""
         while group := self._next_group():
-            began = time.monotonic()
             await self._share(group)
-            if sum(len(ready.batch.records) for ready in group) < LARGEST / 2:
-                await asyncio.sleep(min(RESTS * (time.monotonic() - began), self._longest_rest))
 
     def _next_group(self) -> list[_Ready]:
         group: list[_Ready] = []
