@@ -24,8 +24,6 @@ from libs.common.settings import Settings
 
 KEYS = generate_keys()
 CUSTOMER_KEYS = generate_keys()
-#: Brokers here live for seconds or minutes: Java compiles them quickly rather than well.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,14 @@ class Fold:
     """Reads the partitions that it owns, all at once, each in order."""
 
     def __init__(
-        self, service: str, database: Database, reader: Reader, handler: Handler, topics: Sequence[str], writes: str
+        self,
+        service: str,
+        database: Database,
+        reader: Reader,
+        handler: Handler,
+        topics: Sequence[str],
+        writes: str,
+        rest: float = 0.0,
     ) -> None:
         self.service = service
         self.database = database
@@ -49,7 +56,7 @@ class Fold:
         self.wheres = [Where(topic, partition) for topic in topics for partition in range(self.partitions)]
         self.positions = Positions(service, "fold")
         self.ownership = Ownership(database, f"{service}/fold", self.wheres)
-        self.transactions = Transactions(service, database, self.positions, handler, writes)
+        self.transactions = Transactions(service, database, self.positions, handler, writes, rest)
         self.buried = 0
         self.troubles = Troubles()
         self.breaker = Breaker(service, database)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Of the fold's own pool, whose plans are pinned to indexes: what reads, folds and forwards goes through it.
 CONNECTIONS = 5
+#: Seconds between two small transactions of who reads the events over Kafka: each is forwarded and read again by all others,
+#: and with a broker in between it costs so much that two cores are busy with a hundred a second.
+REST = 0.02
 
 
 class FoldPart:
@@ -63,7 +66,9 @@ class FoldPart:
                 else:
                     handler = await passing_over_known(own, self.service, handler)
             (writes,) = written_by(self.service)
-            fold = Fold(self.service, own, reader, handler, read_by(self.service), writes)
+            topics = read_by(self.service)
+            rest = REST if self.settings.log == "kafka" and EVENTS in topics else 0.0
+            fold = Fold(self.service, own, reader, handler, topics, writes, rest)
             await fold.start()
             stack.push_async_callback(fold.stop)
             self._fold, self._stack = fold, stack.pop_all()

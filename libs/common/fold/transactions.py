@@ -59,10 +59,15 @@ class _Ready:
 
 
 class Transactions:
-    """Applies batches. `together` shares transactions, `alone` and `pass_over` have each their own."""
+    """Applies batches. `together` shares transactions, `alone` and `pass_over` have each their own. After a small one it rests
+    so many seconds, in which more comes together.
+    """
 
-    def __init__(self, service: str, database: Database, positions: Positions, handler: Handler, writes: str) -> None:
+    def __init__(
+        self, service: str, database: Database, positions: Positions, handler: Handler, writes: str, rest: float = 0.0
+    ) -> None:
         self._service = service
+        self._rest = rest
         self._database = database
         self._positions = positions
         self._handler = handler
@@ -113,9 +118,11 @@ class Transactions:
                 await self._commit.wait()
 
     async def _work(self) -> None:
-        """One transaction after the other while something is ready."""
+        """One transaction after the other while something is ready. After a small one it rests, if that is wanted."""
         while group := self._next_group():
             await self._share(group)
+            if self._rest and sum(len(ready.batch.records) for ready in group) < LARGEST / 2:
+                await asyncio.sleep(self._rest)
 
     def _next_group(self) -> list[_Ready]:
         group: list[_Ready] = []

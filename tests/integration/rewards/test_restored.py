@@ -161,7 +161,9 @@ async def test_a_merge_that_waits_for_the_last_record_of_another_partition_leave
 async def test_a_record_that_died_after_the_backup_dies_again_and_holds_nothing_up(world: World) -> None:
     who = PEOPLE[0]
     async with _restored(world, [order(who, "a", 5)]) as (rewards, then):
-        await then([order(who, "bad", "no money"), order(who, "b", 5), order(who, "worse", "nothing"), order(who, "c", 5)])
+        await then(
+            [order(who, "bad", "no money"), order(who, "b", 5), order(who, "worse", "nothing"), order(who, "c", 5)]
+        )
         letters = await rewards.get("rewards/dead-letters")
         assert [letter["outcome"] for letter in letters["items"]] == ["waiting"] * 2
 
