@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped]
 from tests.faults.faults import Fault, running
 from tests.faults.stage import Stage
 
-AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,24 @@ class Server(Fault):
         return f"PostgreSQL {self.how}"
 
     async def strike(self, stage: Stage) -> None:
-        stage.explained["postgres"] += 1
-        pid = await running(stage, "postgres")
-        number = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}[self.how]
-        if self.how == "kill" and stage.platform.postgres:
-            await asyncio.to_thread(stage.platform.postgres.kill)  # with its children, as a machine takes them along
-        else:
-            os.kill(pid, number)
-        await running(stage, "postgres", other_than=pid)
+        async with stage.server_turn:
+            stage.explained["postgres"] += 1
+            pid = await running(stage, "postgres")
+            number = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}[self.how]
+            if self.how == "kill" and stage.platform.postgres:
+                await asyncio.to_thread(
+                    stage.platform.postgres.kill
+                )  # with its children, as a machine takes them along
+            else:
+                await self._signal(stage, pid, number)
+            await running(stage, "postgres", other_than=pid)
+
+    async def _signal(self, stage: Stage, pid: int, number: int) -> None:
+        """Again and again until it ends: one that has only just been started may miss it."""
+        while stage.pid("postgres") == pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            await asyncio.sleep(1)
 
 
 @dataclass(frozen=True)
@@ -47,17 +57,18 @@ class Hang(Fault):
         return f"PostgreSQL hangs for {self.seconds:.1f} s"
 
     async def strike(self, stage: Stage) -> None:
-        server = psutil.Process(await running(stage, "postgres"))
-        stopped = [server, *server.children()]
-        try:
-            for process in stopped:
-                with suppress(psutil.NoSuchProcess):
-                    process.suspend()
-            await asyncio.sleep(self.seconds)
-        finally:
-            for process in stopped:
-                with suppress(psutil.NoSuchProcess):
-                    process.resume()
+        async with stage.server_turn:
+            server = psutil.Process(await running(stage, "postgres"))
+            stopped = [server, *server.children()]
+            try:
+                for process in stopped:
+                    with suppress(psutil.NoSuchProcess):
+                        process.suspend()
+                await asyncio.sleep(self.seconds)
+            finally:
+                for process in stopped:
+                    with suppress(psutil.NoSuchProcess):
+                        process.resume()
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import asyncio
 import time
 from typing import Any
 
-import asyncpg
 import httpx
 
 from deploy.local.ports import SERVICES
+from libs.common.db import UNAVAILABLE
 from tests.faults.stage import FOLDS, Stage
 
 #: So many seconds after the last fault has ended nothing may be behind.
@@ -39,7 +39,7 @@ async def at_rest(stage: Stage, bound: float = BOUND) -> float:
     while time.monotonic() < begun + bound:
         try:
             why = await _unready(stage) or await _behind(stage)
-        except (OSError, TimeoutError, httpx.TransportError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (*UNAVAILABLE, httpx.TransportError) as error:
             why = repr(error)
         if not why:
             return time.monotonic() - begun

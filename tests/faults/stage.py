@@ -1,5 +1,6 @@
 """The platform that runs are played on: started once for several of them, with handles for whoever strikes it."""
 
+import asyncio
 import re
 import sys
 import time
@@ -40,6 +41,8 @@ class Stage:
         #: How often each part ended and was started again; and how often it may have.
         self.restarts: Counter[str] = Counter()
         self.explained: Counter[str] = Counter()
+        #: What strikes PostgreSQL's processes takes turns: a server that stands still while it starts is no fault that there is.
+        self.server_turn = asyncio.Lock()
         #: Points of the code at which a process was killed in this run.
         self.reached: list[str] = []
         self.said: list[str] = []
