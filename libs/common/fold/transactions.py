@@ -162,10 +162,10 @@ class Transactions:
         began = time.time_ns()
         async with self._database.connection() as connection:
             try:
-                outcome, reached, written = await self._apply(connection, batches)
+                outcome, reached, written = await self._apply(connection, batches, self._rulebook)
             except _Published as published:
                 self._rulebook = published.rulebook
-                outcome, reached, written = await self._apply(connection, batches)
+                outcome, reached, written = await self._apply(connection, batches, published.rulebook)
             failpoint("fold.committed")
             if written:
                 await self._database.bell.tell(connection, self._writes, written)
@@ -180,7 +180,7 @@ class Transactions:
         return [reached[batch.where] for batch in batches]
 
     async def _apply(
-        self, connection: Tx, batches: Sequence[Batch]
+        self, connection: Tx, batches: Sequence[Batch], rulebook: int
     ) -> tuple[Outcome, dict[Where, Position], Collection[int]]:
         """One transaction: what it led to, the positions reached, and the partitions written.
 
@@ -188,10 +188,10 @@ class Transactions:
         raises _Published if that is another one by now.
         """
 
-        def under(rulebook: int) -> None:
+        def under(found: int) -> None:
             failpoint("fold.fenced")
-            if rulebook != self._rulebook:
-                raise _Published(rulebook)
+            if found != rulebook:
+                raise _Published(found)
 
         ends = {batch.where: batch.behind(len(batch.records)) for batch in batches}
         reached = dict(ends)
@@ -200,7 +200,7 @@ class Transactions:
             self._positions.fence(
                 pipeline, {batch.where: (batch.position, ends[batch.where]) for batch in batches}, under
             )
-            works = [Work(batch.where, batch.records, self._rulebook, batch.records[0].offset) for batch in batches]
+            works = [Work(batch.where, batch.records, rulebook, batch.records[0].offset) for batch in batches]
             outcome = await self._handler.apply(pipeline, works)
             failpoint("fold.decided")
             if outcome.taken:

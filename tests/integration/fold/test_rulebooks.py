@@ -2,12 +2,19 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
-from libs.common.db import Database
+from libs.common.db import Database, Tx
 from libs.common.fold import rulebooks
-from libs.common.topics import REWARDS
+from libs.common.fold.transactions import Batch, Transactions
+from libs.common.fold.work import Outcome, Work
+from libs.common.log.positions import Positions
+from libs.common.log.reader import Position, Record, Where
+from libs.common.pipeline import AnyTx
+from libs.common.topics import JOURNAL, REWARDS
 from tests.integration.fold.toy import Running
 from tests.integration.fold.world import CUSTOMERS, did, journal
 from tests.support import eventually
@@ -55,6 +62,34 @@ async def test_publishing_races_with_the_first_start(toy: Database) -> None:
     async with toy.connection() as tx:
         assert await tx.fetchval("SELECT array_agg(DISTINCT rulebook) FROM toy.positions") == [1]
     await service.__aexit__()
+
+
+async def test_two_transactions_that_both_read_under_an_old_rulebook_both_read_again(toy: Database) -> None:
+    """What one of them finds out is not to be taken by the other for what it has read under."""
+    await publish(toy)
+    positions, both = Positions("toy", "fold"), asyncio.Barrier(2)
+    read: list[tuple[Where, int]] = []
+
+    class Reading:
+        """Notes under which rulebook a partition was read; the first time only when the other has read too."""
+
+        async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
+            first = works[0].where not in {where for where, _ in read}
+            read.append((works[0].where, works[0].rulebook))
+            if first:
+                await both.wait()
+            return Outcome()
+
+        async def pass_over(self, tx: Tx, record: Record) -> None: ...
+
+    wheres = [Where(JOURNAL, 0), Where(JOURNAL, 1)]
+    async with toy.transaction() as tx:
+        await positions.ensure(tx, wheres, 1)
+    transactions = Transactions("toy", toy, positions, Reading(), REWARDS)
+    now = datetime.now(UTC)
+    batches = [Batch(where, Position(0, 0), [Record(*where, 0, "key", b"{}", now, 0)]) for where in wheres]
+    await asyncio.gather(*(transactions.alone(batch) for batch in batches))
+    assert all([rulebook for at, rulebook in read if at == where] == [0, 1] for where in wheres)
 
 
 async def _waits(database: Database) -> bool:
