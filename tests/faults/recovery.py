@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import httpx
 from aiokafka.errors import KafkaError
 
+from libs.common.topics import TOPICS
 from tests.faults import kafka_copy
 from tests.faults.observe import Connection
 from tests.faults.outages import AWAY
@@ -73,7 +74,10 @@ class Standing:
 
 class Recovery:
     """Watches the readers of a run: who is behind must read on within `BOUND` seconds of the end of the last fault. But for
-    the services among `struck`, which have to be started again first: those have the run's own bound."""
+    the services among `struck`, which have to be started again first, and over Kafka who reads what these forward: those have
+    the run's own bound."""
+
+    _writers: ClassVar[dict[str, str]] = {topic.name: topic.writer for topic in TOPICS}
 
     def __init__(self, stage: Stage, struck: Collection[str]) -> None:
         self._stage = stage
@@ -123,7 +127,11 @@ class Recovery:
             return
         async with asyncio.timeout(ANSWER):
             rows = await connection.fetch(_READERS)
-        seen = [Seen((row[0], row[1], row[2]), row[3], row[4] > 0) for row in rows if row[0] not in self._struck]
+        seen = [
+            Seen((row[0], row[1], row[2]), row[3], row[4] > 0)
+            for row in rows
+            if row[0] not in self._struck and not (self._stage.log == "kafka" and self._writers[row[2]] in self._struck)
+        ]
         if self._stage.log == "kafka":  # whose end PostgreSQL does not know
             events = await self._events_wait()
             seen = [each._replace(behind=events) if each.reader[2] == _EVENTS else each for each in seen]
