@@ -11,7 +11,7 @@ from libs.common.topics import JOURNAL, TOPICS, read_by, written_by
 #: Written by hand over REST, by the framework, or by no fold: their keys say nothing about partitions.
 OTHERS = {
     "rewards": {"programmes"},
-    "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets"},
+    "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets", "forgotten"},
     "metrics": {"fits", "tickets"},
 }
 FRAMEWORK = {"positions", "dead_letters", "commands", "rulebooks", "rulebook_positions", "identifiers"}
