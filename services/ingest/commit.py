@@ -111,11 +111,17 @@ class GroupCommit:
                 self._forget(waiting)
                 loop.call_soon(settle, error)
 
-    def _put_off(self, group: list[_Waiting], detail: str, retry_after: int | None = 2) -> None:
+    def _put_off(
+        self, group: list[_Waiting], detail: str, retry_after: int | None = 2, cause: BaseException | None = None
+    ) -> None:
         """Fail the requests, each with an error of its own that was never raised here: one that was would hold this group
-        and all its records, and they would stay in memory till the next collection."""
+        and all its records, and they would stay in memory till the next collection. So would its `cause`, as it is."""
+        if cause is not None:
+            cause.__traceback__ = cause.__context__ = cause.__cause__ = None
         for waiting in group:
-            self._settle([waiting], Unavailable(detail, retry_after or 1))
+            error = Unavailable(detail, retry_after or 1)
+            error.__cause__ = cause
+            self._settle([waiting], error)
 
     async def _commit_all(self) -> None:
         while group := self._next_group():
@@ -140,9 +146,11 @@ class GroupCommit:
                 await self._log.append([record for waiting in group for record in waiting.records])
                 failpoint("ingest.appended")
         except Unavailable as error:
-            self._put_off(group, error.detail, error.retry_after)
-        except (TimeoutError, OSError):
-            self._put_off(group, "the log does not answer")
+            self._put_off(group, error.detail, error.retry_after, error.__cause__)
+        except TimeoutError:
+            self._put_off(group, "the log does not answer", cause=TimeoutError())
+        except OSError:
+            self._put_off(group, "the log does not answer", cause=OSError())
         except Exception as error:
             if len(group) == 1:
                 self._settle(group, error)

@@ -44,7 +44,7 @@ async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(toy: Database) -
         for row in rows:
             row.touched = True
         await tx.execute("UPDATE toy.customers SET version = version + 1 WHERE id = $1", TWO)
-        with pytest.raises(StaleRow, match="UPDATE 1 of 2"):
+        with pytest.raises(StaleRow, match="1 of 2 rows"):
             await customers().save(tx, rows)
 
 

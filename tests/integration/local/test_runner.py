@@ -98,7 +98,7 @@ def test_a_crash_a_restart_and_a_stop(runner: Runner, home: Path) -> None:
     assert set(tokens) == {"write_key", "marketer", "analyst", "operator"}
     assert stat.S_IMODE((home / "tokens.json").stat().st_mode) == 0o600
     assert all(f"{url}/docs" in runner.said for url in (f"http://127.0.0.1:{runner.base + n}" for n in range(5)))
-    assert "PostgreSQL connections: at most 72 (ingest 8, profile 16" in runner.said
+    assert "PostgreSQL connections: at most 68 (ingest 8, profile 15" in runner.said
 
     first = runner.part("rewards")
     os.kill(first, signal.SIGKILL)
