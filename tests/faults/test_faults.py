@@ -42,13 +42,15 @@ DOCTORED = {
         "metrics.days",
         "UPDATE metrics.days SET orders = orders + 1 WHERE ctid = (SELECT min(ctid) FROM metrics.days)",
     ),
+    # of this run's people: others' tests have used the platform too
     "an identifier leads nowhere": (
         "profile.identifiers",
-        "DELETE FROM profile.identifiers WHERE ctid = (SELECT min(ctid) FROM profile.identifiers)",
+        "DELETE FROM profile.identifiers WHERE ctid = (SELECT min(ctid) FROM profile.identifiers WHERE value LIKE 't1p-%')",
     ),
     "a day is forgotten": (
         "metrics.active_days",
-        "DELETE FROM metrics.active_days WHERE ctid = (SELECT min(ctid) FROM metrics.active_days)",
+        "DELETE FROM metrics.active_days WHERE customer IN"
+        " (SELECT customer FROM metrics.identifiers WHERE value LIKE 't1p-%')",
     ),
     "a badge is lost": (
         "rewards.tallies",
