@@ -13,6 +13,7 @@ from asyncpg.pool import PoolConnectionProxy
 from libs.common.errors import Unavailable
 from libs.common.log.bell import Bell
 from libs.common.settings import Settings
+from libs.common.unavailable import UNAVAILABLE
 
 #: The transaction (or plain connection) that is passed along; asyncpg's own interface: execute, fetch, fetchrow, fetchval.
 Tx: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
@@ -113,17 +114,6 @@ class Database:
                 await self.pool.close()
         except TimeoutError:
             self.pool.terminate()
-
-
-#: Exceptions that say "PostgreSQL is away or in the way", not "this record is bad". See `is_data_error`.
-#: (asyncpg raises InternalClientError too, when a connection is terminated under a statement.)
-UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-
-def is_data_error(error: BaseException) -> bool:
-    """Whether PostgreSQL refused the data itself: SQLSTATE class 22 (data exception), 23 (constraint violation) or 54
-    (program limit exceeded: a value too long for its index)."""
-    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in ("22", "23", "54")
 
 
 def _address(dsn: str) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from libs.common.db import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log import closing
 from libs.common.log.append import Outgoing, append_alone
@@ -13,6 +12,7 @@ from libs.common.seldom import Seldom
 from libs.common.service import Check
 from libs.common.telemetry import log
 from libs.common.topics import EVENTS
+from libs.common.unavailable import UNAVAILABLE, is_data_error
 from services.ingest.settings import Settings
 
 logger = log("events")

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from libs.common import ids
-from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.postgres import Postgres
 from libs.common.service import Check
 from libs.common.telemetry import log
+from libs.common.unavailable import UNAVAILABLE
 from services.ingest import store
 from services.ingest.store import Rejected
 

@@ -4,11 +4,11 @@ import asyncio
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unauthenticated, Unavailable
 from libs.common.postgres import Postgres
 from libs.common.service import Check
 from libs.common.telemetry import log
+from libs.common.unavailable import UNAVAILABLE
 from services.ingest import queries, store
 from services.ingest.domain import keys
 from services.ingest.queries import Grant

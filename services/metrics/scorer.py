@@ -9,7 +9,6 @@ from uuid import UUID
 
 import numpy as np
 
-from libs.common.db import UNAVAILABLE
 from libs.common.failpoints import failpoint
 from libs.common.fold.commands import Commands
 from libs.common.fold.failures import Backoff
@@ -18,6 +17,7 @@ from libs.common.fold.part import FoldPart
 from libs.common.money import exponent
 from libs.common.service import Check
 from libs.common.telemetry import log
+from libs.common.unavailable import UNAVAILABLE
 from services.metrics import fits, inputs, scorings
 from services.metrics.domain.causes import Scored
 from services.metrics.domain.scores import BANDS

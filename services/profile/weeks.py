@@ -1,17 +1,14 @@
 """The tables of `profile.seen`, one a week: made ahead and when they are needed, dropped after five weeks."""
 
-import asyncio
-import contextlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 
-from libs.common.db import UNAVAILABLE, Tx
-from libs.common.errors import Unavailable
+from libs.common.db import Tx
 from libs.common.fold.part import FoldPart
 from libs.common.pipeline import AnyTx
-from libs.common.service import Check
+from libs.common.rounds import Rounds
 from libs.common.telemetry import log
 from services.profile.store import week_of
 
@@ -19,7 +16,6 @@ logger = log("weeks")
 
 WEEK = timedelta(weeks=1)
 KEPT = 5 * WEEK
-EVERY = 3600.0
 #: Any number, the same in all processes: weeks are made one at a time.
 LOCK = 7_262_101
 
@@ -61,30 +57,15 @@ async def drop(connection: Tx, before: date) -> list[str]:
     return dropped
 
 
-class Housekeeping:
+class Housekeeping(Rounds):
     """Keeps this week's and next week's table ready, and drops those that no retry can reach any more."""
 
     name = "housekeeping"
+    every = 3600.0
 
     def __init__(self, part: FoldPart) -> None:
+        super().__init__()
         self._part = part
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._keep(), name="housekeeping")
-
-    async def stop(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def check(self) -> Check:
-        """Always well: a late round costs nothing but disk."""
-        return Check(True)
-
-    def died(self) -> str:
-        return "housekeeping has ended" if self._task and self._task.done() else ""
 
     async def keep(self, now: datetime) -> list[str]:
         """One round; the tables dropped. What has not been read yet counts from when it was appended."""
@@ -94,11 +75,6 @@ class Housekeeping:
         async with self._part.read() as connection:
             return await drop(connection, (now - timedelta(seconds=behind) - KEPT).date())
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                if dropped := await self.keep(datetime.now(UTC)):
-                    logger.info("weeks dropped", tables=dropped)
-            except (*UNAVAILABLE, Unavailable) as error:
-                logger.warning("housekeeping put off", error=repr(error))
-            await asyncio.sleep(EVERY)
+    async def _turn(self) -> None:
+        if dropped := await self.keep(datetime.now(UTC)):
+            logger.info("weeks dropped", tables=dropped)

@@ -11,11 +11,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.auth import Principal
-from libs.common.db import UNAVAILABLE, Tx
+from libs.common.db import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold.part import FoldPart
 from libs.common.service import Check
 from libs.common.telemetry import log
+from libs.common.unavailable import UNAVAILABLE
 from libs.common.web.streams import HEARTBEAT, RETRY, Places, over
 from services.triggers import queries
 from services.triggers.queries import Row

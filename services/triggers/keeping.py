@@ -1,20 +1,17 @@
 """Messages that ended long ago are forgotten, a few at a time. That there was one of its id is kept: none is sent twice."""
 
 import asyncio
-import contextlib
 from datetime import timedelta
 
-from libs.common.db import UNAVAILABLE
-from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
-from libs.common.service import Check
+from libs.common.rounds import Rounds
 from libs.common.telemetry import log
 from services.triggers.settings import Settings
 
 logger = log("keeping")
 
-#: Seconds between two rounds, and between two batches of one: deliveries go on meanwhile.
-EVERY, BREATH = 3600.0, 0.1
+#: Seconds between two batches of a round: deliveries go on meanwhile.
+BREATH = 0.1
 BATCH = 500
 #: Customers are locked too, as by who decides: whoever decides on the same record again finds the row or the id. Nobody is
 #: waited for: what is locked at this moment is left for the next round.
@@ -30,32 +27,20 @@ INSERT INTO triggers.forgotten (id) SELECT id FROM gone ON CONFLICT DO NOTHING
 """
 
 
-class MessageKeeping:
+class MessageKeeping(Rounds):
     """A component. Messages that wait to be sent are never forgotten."""
 
     name = "message keeping"
+    every = 3600.0
 
     def __init__(self, part: FoldPart, settings: Settings) -> None:
+        super().__init__()
         self._part = part
         self._kept = timedelta(days=settings.keep_message_days)
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         if self._kept:
-            self._task = asyncio.create_task(self._keep(), name="message keeping")
-
-    async def stop(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def check(self) -> Check:
-        """Always well: a late round costs nothing but disk."""
-        return Check(True)
-
-    def died(self) -> str:
-        return "the keeping of messages has ended" if self._task and self._task.done() else ""
+            await super().start()
 
     async def forget(self) -> int:
         """One round; how many messages were forgotten."""
@@ -67,11 +52,6 @@ class MessageKeeping:
             await asyncio.sleep(BREATH)
         return total
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                if forgotten := await self.forget():
-                    logger.info("messages forgotten", messages=forgotten)
-            except (*UNAVAILABLE, Unavailable) as error:
-                logger.warning("the keeping of messages put off", error=repr(error))
-            await asyncio.sleep(EVERY)
+    async def _turn(self) -> None:
+        if forgotten := await self.forget():
+            logger.info("messages forgotten", messages=forgotten)

@@ -11,10 +11,9 @@ from typing import ClassVar, Literal
 import asyncpg
 import psutil  # type: ignore[import-untyped]
 
+from libs.common.unavailable import UNAVAILABLE
 from tests.faults.faults import Fault, running
 from tests.faults.stage import Stage
-
-AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Storm(Fault):
                     " WHERE usename = current_user AND application_name <> 'faults'"
                 )
                 await connection.close()
-            except AWAY:  # another fault is at it
+            except UNAVAILABLE:  # another fault is at it
                 await asyncio.sleep(0.2)
             await asyncio.sleep(0.25)
 
@@ -113,7 +112,7 @@ class IdleTransaction(Fault):
                 await asyncio.sleep(self.seconds)
             finally:
                 await connection.close()
-        except AWAY:
+        except UNAVAILABLE:
             return  # PostgreSQL went away under it: then nothing is held either
 
 
@@ -163,7 +162,7 @@ class FullDisk(Fault):
 
     async def _use_up(self, stage: Stage) -> None:
         """Begin new segments of the log until none is left that was made beforehand."""
-        with suppress(*AWAY):
+        with suppress(*UNAVAILABLE):
             connection = await asyncpg.connect(stage.superuser, timeout=2)
             try:
                 for _ in range(10):

@@ -10,9 +10,9 @@ import httpx
 from aiokafka.errors import KafkaError
 
 from libs.common.topics import TOPICS
+from libs.common.unavailable import UNAVAILABLE
 from tests.faults import kafka_copy
 from tests.faults.observe import Connection
-from tests.faults.outages import AWAY
 from tests.faults.stage import FOLDS, Stage
 
 #: So many seconds after the last fault, PostgreSQL and Kafka answering, no reader that is behind stands where it stood.
@@ -117,7 +117,7 @@ class Recovery:
                         await asyncio.sleep(EVERY)
                 finally:
                     connection.terminate()
-            except (*AWAY, KafkaError):  # PostgreSQL or Kafka does not answer yet
+            except (*UNAVAILABLE, KafkaError):  # PostgreSQL or Kafka does not answer yet
                 self.standing.excused()
                 await asyncio.sleep(EVERY)
 

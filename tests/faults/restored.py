@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import asyncpg
 
 from libs.common.topics import written_by
+from libs.common.unavailable import UNAVAILABLE
 from tests.faults.faults import Fault, running
-from tests.faults.outages import AWAY
 from tests.faults.stage import Stage
 
 _TABLES = "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r'"
@@ -40,7 +40,7 @@ class Restored(Fault):
             while True:
                 try:
                     return await self._back_up(stage)
-                except AWAY:  # another fault is at it
+                except UNAVAILABLE:  # another fault is at it
                     await asyncio.sleep(0.2)
 
     async def after(self, stage: Stage) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import UNAVAILABLE, Tx
+from libs.common.db import Tx
 from libs.common.errors import Unavailable
 from libs.common.facts import CustomerLeft, CustomerMerged
 from libs.common.fold.customers import Customers, Row
@@ -19,6 +19,7 @@ from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
 from libs.common.pipeline import AnyTx, pipelined
 from libs.common.records import Binding, Bound, Envelope, Fact, decode, encode
+from libs.common.unavailable import UNAVAILABLE
 
 S = TypeVar("S")
 R = TypeVar("R")

@@ -3,54 +3,34 @@
 Whoever waits for silence looks there: that nothing came is only true of a time up to which everything was heard.
 """
 
-import asyncio
-import contextlib
 from datetime import UTC, datetime, timedelta
 
-import structlog
-
-from libs.common.db import UNAVAILABLE
-from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
 from libs.common.log.reader import Where
+from libs.common.rounds import Rounds
 from libs.common.topics import JOURNAL
-from libs.common.web.health import Check
 
-logger = structlog.get_logger()
-
-EVERY = 5.0
 #: An event may lie for so long in the hands of ingest before it is in the log.
 MARGIN = timedelta(seconds=15)
 
 _MOVE = "UPDATE log.heads SET heard_until = greatest(heard_until, $3) WHERE topic = $1 AND partition = $2"
 
 
-class Hearing:
-    """A component of profile: moves `heard_until` of the journal. No records, and no transaction of the fold's."""
+class Hearing(Rounds):
+    """A component of profile: moves `heard_until` of the journal. No records, and no transaction of the fold's. While it does
+    not move, timers wait."""
 
     name = "hearing"
+    every = 5.0
 
     def __init__(self, part: FoldPart) -> None:
+        super().__init__()
         self._part = part
         self._heard: dict[Where, datetime] = {}
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         self._heard.clear()
-        self._task = asyncio.create_task(self._keep(), name="hearing")
-
-    async def stop(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def check(self) -> Check:
-        """Always ready: while it does not move, timers wait."""
-        return Check(True)
-
-    def died(self) -> str:
-        return "hearing has ended" if self._task and self._task.done() else ""
+        await super().start()
 
     async def round(self, now: datetime) -> datetime | None:
         """Look at all inputs; the time until which all of them were heard, once each was looked at.
@@ -71,10 +51,5 @@ class Hearing:
                 await connection.execute(_MOVE, JOURNAL, partition, until)
         return until
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                await self.round(datetime.now(UTC))
-            except (*UNAVAILABLE, Unavailable) as error:
-                logger.warning("until when everything was heard is not known", error=repr(error))
-            await asyncio.sleep(EVERY)
+    async def _turn(self) -> None:
+        await self.round(datetime.now(UTC))

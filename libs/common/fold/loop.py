@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import structlog
 
-from libs.common.db import UNAVAILABLE, Database
+from libs.common.db import Database
 from libs.common.fold import rulebooks
 from libs.common.fold.breaker import Breaker, Open
 from libs.common.fold.failures import Backoff, is_poison, must_not_be_buried
@@ -21,6 +21,7 @@ from libs.common.fold.work import Handler, Waits
 from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Lag, Position, Reader, Record, Where
+from libs.common.unavailable import UNAVAILABLE
 
 logger = structlog.get_logger()
 

@@ -1,8 +1,8 @@
 """A service's stateful part as one component: database, log reader, fold, and the forwarder where Kafka is the log."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from libs.common.db import BY_INDEX, Database, Tx
 from libs.common.errors import Unavailable
@@ -29,16 +29,21 @@ CONNECTIONS = 5
 #: and with a broker in between it costs so much that two cores are busy with a hundred a second.
 REST = 0.02
 
+#: What a service that decides nothing on its own (profile) does after a restore has taken its topic back: it brings its state
+#: level with it, and returns the handler to go on with, which passes over the inputs whose output is there. Raises Unavailable.
+Level: TypeAlias = Callable[[Database], Awaitable[Handler]]
+
 
 class FoldPart:
     """Start it as a component; `database`, `fold` and `dead_letters` raise Unavailable before it has started."""
 
     name = "fold"
 
-    def __init__(self, service: str, settings: Settings, handler: Handler) -> None:
+    def __init__(self, service: str, settings: Settings, handler: Handler, level: Level | None = None) -> None:
         self.service = service
         self.settings = settings
         self.handler = handler
+        self._level = level
         self.meter = Meter(service)
         self._postgres = Postgres(settings, service, self.meter)
         self._fold: Fold | None = None
@@ -58,13 +63,12 @@ class FoldPart:
             reader = await self._reader(own, stack)
             handler = self.handler
             if self.settings.log == "kafka":
-                from libs.common.fold.already import passing_over_known
                 from libs.common.fold.restored import put_back
 
                 if isinstance(handler, DeciderHandler):
                     await put_back(self.service, self.settings, reader)
-                else:
-                    handler = await passing_over_known(own, self.service, handler)
+                elif self._level is not None:
+                    handler = await self._level(own)
             (writes,) = written_by(self.service)
             topics = read_by(self.service)
             rest = REST if self.settings.log == "kafka" and EVENTS in topics else 0.0

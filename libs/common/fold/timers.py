@@ -5,8 +5,6 @@ know what happened before. It is a command: stamped, so that a replay puts it ba
 from the customer's own state, which `decide` looks at under the customer's lock; the mark goes in the same transaction.
 """
 
-import asyncio
-import contextlib
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -19,19 +17,17 @@ import msgspec
 import structlog
 
 from libs.common.connections import service_settings
-from libs.common.db import UNAVAILABLE, Tx
-from libs.common.errors import Unavailable
+from libs.common.db import Tx
 from libs.common.fold.commands import Commands
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
+from libs.common.rounds import Rounds
 from libs.common.topics import JOURNAL
-from libs.common.web.health import Check
 
 logger = structlog.get_logger()
 
-EVERY = 5.0
 #: Where profile's database is, if it is another one.
 PROFILE = "RAPPORT_PROFILE_DATABASE_URL"
 #: Timers of one transaction.
@@ -60,10 +56,11 @@ async def set_at(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], 
         await tx.execute(_SET.format(service=service), kind, customers, lanes, [due[each] for each in customers])
 
 
-class Timers:
+class Timers(Rounds):
     """A component: fires what is due. `bodies` makes the command of each kind from the time at which it was due."""
 
     name = "timers"
+    every = 5.0
 
     def __init__(
         self,
@@ -71,29 +68,13 @@ class Timers:
         handler: DeciderHandler[Any, Any],
         bodies: Mapping[str, Callable[[datetime], msgspec.Struct]],
     ) -> None:
+        super().__init__()
         self._part = part
         self._handler = handler
         self._bodies = bodies
         #: Of each partition of the journal: a head, and what was heard when it stood there; and what holds now.
         self._looked: dict[int, tuple[int, datetime]] = {}
         self._folded: dict[int, datetime] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._keep(), name="timers")
-
-    async def stop(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def check(self) -> Check:
-        """Always ready: a timer that waits is late, and lost is none."""
-        return Check(True)
-
-    def died(self) -> str:
-        return "the timers have ended" if self._task and self._task.done() else ""
 
     async def round(self, now: datetime) -> int:
         """Fire what is due; how many timers."""
@@ -145,11 +126,6 @@ class Timers:
                 self._part.database.bell.ring(self._part.fold.writes, ())
         return len(rows)
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                if fired := await self.round(datetime.now(UTC)):
-                    logger.info("timers fired", service=self._part.service, timers=fired)
-            except (*UNAVAILABLE, Unavailable) as error:
-                logger.warning("timers put off", service=self._part.service, error=repr(error))
-            await asyncio.sleep(EVERY)
+    async def _turn(self) -> None:
+        if fired := await self.round(datetime.now(UTC)):
+            logger.info("timers fired", timers=fired)

@@ -15,6 +15,7 @@ import asyncpg
 import structlog
 
 from libs.common.topics import TOPICS, told_at_once
+from libs.common.unavailable import UNAVAILABLE
 
 if TYPE_CHECKING:
     from libs.common.db import Tx
@@ -30,7 +31,6 @@ LINGER = 0.1
 _URGENT = frozenset(told_at_once())
 _PATIENT = frozenset(topic.name for topic in TOPICS if set(topic.readers) - set(topic.at_once))
 _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
-_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class News:
@@ -116,5 +116,5 @@ class Bell:
 async def _notify(through: "asyncpg.Pool[Any] | Tx", channel: str, payloads: list[str]) -> None:
     try:
         await through.execute(_NOTIFY, channel, payloads, timeout=5)
-    except _AWAY as error:
+    except UNAVAILABLE as error:
         logger.debug("nobody was told of new records", error=repr(error))

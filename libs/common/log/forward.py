@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
-from libs.common.db import UNAVAILABLE, Database
+from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
 from libs.common.fold.failures import Backoff, is_poison
@@ -26,6 +26,7 @@ from libs.common.log.reader import Lag, Position, Record, Where, after
 from libs.common.log.recorder import Recorder
 from libs.common.settings import Settings
 from libs.common.topics import told_at_once
+from libs.common.unavailable import UNAVAILABLE
 from libs.common.web.health import Check, ReaderLag
 
 logger = structlog.get_logger()

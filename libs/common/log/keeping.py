@@ -2,26 +2,23 @@
 commands forgotten. A component of each service; of its processes one does the work at a time.
 """
 
-import asyncio
-import contextlib
 from typing import Protocol
 
 import structlog
 from prometheus_client import Gauge
 
-from libs.common.db import UNAVAILABLE, Database, Tx
-from libs.common.errors import Unavailable
+from libs.common.db import Database, Tx
 from libs.common.log import retention, segments
 from libs.common.log.retention import Pinned
+from libs.common.rounds import Rounds
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter
 from libs.common.topics import read_by, written_by
+from libs.common.unavailable import UNAVAILABLE
 from libs.common.web.health import Check
 
 logger = structlog.get_logger()
 
-#: Seconds between looks at the heads; at the fastest measured a segment lasts ten.
-EVERY = 2.0
 #: Every so many rounds readers' places are told, retention is looked after, old answers are forgotten.
 NOTING, RETIRING, FORGETTING = 5, 30, 1800
 #: Any number, the same in all processes.
@@ -50,17 +47,20 @@ class Home(Protocol):
     def database(self) -> Database: ...
 
 
-class LogKeeping:
+class LogKeeping(Rounds):
     """Keeps the topic that a service writes in this database."""
 
     name = "log"
+    #: Between looks at the heads; at the fastest measured a segment lasts ten seconds.
+    every = 2.0
 
     def __init__(self, service: str, home: Home) -> None:
+        super().__init__()
         self._service = service
         self._home = home
         (self.topic,) = written_by(service)
         self._folds = bool(read_by(service))
-        self._task: asyncio.Task[None] | None = None
+        self._turns = 0
         self._pinned: list[Pinned] = []
         self._gauge: Gauge | None = None
 
@@ -72,20 +72,11 @@ class LogKeeping:
                 ["topic", "reader"],
                 registry=self._home.meter.registry,
             )
-        self._task = asyncio.create_task(self._keep(), name="log keeping")
-
-    async def stop(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await super().start()
 
     async def check(self) -> Check:
         """Always ready; who keeps old records from being dropped is named."""
         return Check(True, "; ".join(str(pinned) for pinned in self._pinned))
-
-    def died(self) -> str:
-        return "the log's housekeeping has ended" if self._task and self._task.done() else ""
 
     async def round(self, *, note: bool = True, retire: bool = True) -> tuple[list[str], list[str]]:
         """Make what will be needed; then note and retire, if wanted. The segments made, and those dropped; none of either
@@ -147,16 +138,11 @@ class LogKeeping:
                 self._gauge.labels(each.topic, each.reader).set(each.segments)
         self._pinned = pinned
 
-    async def _keep(self) -> None:
-        turn = 0
-        while True:
-            try:
-                made, dropped = await self.round(note=turn % NOTING == 0, retire=turn % RETIRING == 0)
-                if dropped:
-                    logger.info("segments dropped", made=made, dropped=dropped)
-                if self._folds and turn % FORGETTING == 0:
-                    await self.forget()
-                turn += 1
-            except (*UNAVAILABLE, Unavailable) as error:
-                logger.warning("the log's housekeeping put off", topic=self.topic, error=repr(error))
-            await asyncio.sleep(EVERY)
+    async def _turn(self) -> None:
+        turn = self._turns
+        made, dropped = await self.round(note=turn % NOTING == 0, retire=turn % RETIRING == 0)
+        if dropped:
+            logger.info("segments dropped", made=made, dropped=dropped)
+        if self._folds and turn % FORGETTING == 0:
+            await self.forget()
+        self._turns += 1

@@ -8,9 +8,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.telemetry import Meter, log
+from libs.common.unavailable import UNAVAILABLE
 from libs.common.web import documentation, health
 from libs.common.web.health import Check, Component, Worker, check, report
 from libs.common.web.problems import Problems

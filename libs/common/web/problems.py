@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from libs.common import errors
-from libs.common.db import UNAVAILABLE
 from libs.common.errors import RapportError
 from libs.common.seldom import Seldom
 from libs.common.telemetry import current_request, log
+from libs.common.unavailable import UNAVAILABLE
 
 MEDIA_TYPE = "application/problem+json"
 _KEY = re.compile("rk_[0-9A-Za-z]+")  # a write key

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from libs.common import tracing
-from libs.common.db import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
 from libs.common.fold.failures import Backoff
 from libs.common.fold.part import FoldPart
 from libs.common.service import Check
 from libs.common.telemetry import log
+from libs.common.unavailable import UNAVAILABLE
 from services.triggers import hooks
 from services.triggers.decider import TriggersHandler
 from services.triggers.delivery import lateness, rows, schedule

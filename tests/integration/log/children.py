@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Self
 
-from libs.common.db import UNAVAILABLE, Database
+from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
 from libs.common.log.append import append
@@ -18,6 +18,7 @@ from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Where, after
 from libs.common.settings import Settings
 from libs.common.topics import JOURNAL
+from libs.common.unavailable import UNAVAILABLE
 from tests.integration.log.logs import PARTITIONS, WHERES, key_in, make_reader, numbered
 
 
