@@ -3,10 +3,8 @@
 import contextlib
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
 from libs.common.db import Database
@@ -21,6 +19,8 @@ from libs.common.log.reader import Where
 from libs.common.settings import Settings
 from libs.common.topics import EVENTS, JOURNAL, REWARDS, TRIGGERS
 from services.triggers.settings import Settings as TriggersSettings
+from tests.integration import backups
+from tests.integration.backups import Databases, journal_sent, rows
 from tests.integration.profile import said as profile
 from tests.integration.profile.test_facts import badge
 from tests.integration.triggers import service as triggers
@@ -29,24 +29,9 @@ from tests.support import eventually
 pytestmark = pytest.mark.timeout(300)
 
 
-class Databases:
-    """One in use, and its backup."""
-
-    def __init__(self, postgres: Postgres, settings: Settings) -> None:
-        self._postgres = postgres
-        self._settings = settings
-
-    def make(self, template: str = "template_rapport") -> str:
-        self._postgres.create_database(name := f"restored_{uuid.uuid4().hex}", template=template)
-        return name
-
-    def settings(self, name: str) -> Settings:
-        return self._settings.model_copy(update={"database_url": SecretStr(self._postgres.dsn(name))})
-
-
 @pytest.fixture
-def databases(postgres: Postgres, template: str, kafka_settings: Settings) -> Databases:
-    return Databases(postgres, kafka_settings)
+def databases(postgres: Postgres, template: str, kafka_settings: Settings) -> Databases[Settings]:
+    return Databases(postgres, kafka_settings, Settings)
 
 
 async def caught_up(part: FoldPart) -> None:
@@ -58,16 +43,8 @@ async def caught_up(part: FoldPart) -> None:
     await eventually(done, within=60)
 
 
-async def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    database = await Database.connect(settings, "look")
-    try:
-        return [tuple(row) for row in await database.pool.fetch(query)]
-    finally:
-        await database.close()
-
-
 async def test_profile_writes_nothing_again_that_the_journal_has(
-    databases: Databases, kafka_settings: Settings
+    databases: Databases[Settings], kafka_settings: Settings
 ) -> None:
     await ensure_topics(kafka_settings, [EVENTS])
     producer = Producer(kafka_settings)
@@ -89,80 +66,72 @@ async def test_profile_writes_nothing_again_that_the_journal_has(
             for number in range(count)
         ]
 
-    live = databases.make()
-    async with profile.running(databases.settings(live)) as part:
+    live = databases.fresh()
+    async with profile.running(live) as part:
         await send(part, events("before", 40))
-    backup = databases.make(live)
-    async with profile.running(databases.settings(live)) as part:
+    backup = databases.copy(live)
+    async with profile.running(live) as part:
         await send(part, events("after", 60))
     query = f'SELECT partition, "offset", key, value FROM log."{JOURNAL}" ORDER BY 1, 2'
-    expected = await rows(databases.settings(live), query)
+    expected = await rows(live, query)
     assert len(expected) == 100
     for _ in range(2):
-        async with profile.running(databases.settings(backup)) as part:
+        async with profile.running(backup) as part:
             await caught_up(part)
-        assert await rows(databases.settings(backup), query) == expected
+        assert await rows(backup, query) == expected
     people = "SELECT id, state FROM profile.customers ORDER BY id"
-    assert await rows(databases.settings(backup), people) == await rows(databases.settings(live), people)
-    async with profile.running(databases.settings(backup)) as part:
+    assert await rows(backup, people) == await rows(live, people)
+    async with profile.running(backup) as part:
         await send(part, [*events("after", 60), *events("later", 10)])
-    assert len(await rows(databases.settings(backup), query)) == 110
+    assert len(await rows(backup, query)) == 110
     await producer.stop()
 
 
 async def test_triggers_sends_no_message_again(
-    databases: Databases, kafka_settings: Settings, database: Database
+    postgres: Postgres, template: str, kafka_settings: Settings, database: Database
 ) -> None:
-    await ensure_topics(kafka_settings, [JOURNAL])
-    forwarder = Forwarder(database, kafka_settings, "profile", JOURNAL)
-    await forwarder.start()
+    databases = Databases(postgres, kafka_settings, TriggersSettings)
 
-    async def journal(service: triggers.Triggers, records: Sequence[Outgoing], messages: int) -> None:
+    async def told(service: triggers.Triggers, records: Sequence[Outgoing], messages: int) -> None:
         async with database.transaction() as tx:
             await append(tx, JOURNAL, records, kafka_settings.partitions)
 
         async def done() -> bool:
-            sent = await service.database.pool.fetchval("SELECT count(*) FROM triggers.deliveries WHERE state = 'sent'")
-            behind = await service.database.pool.fetchval(
-                "SELECT sum(h.next - p.next) FROM log.heads h JOIN triggers.positions p USING (topic, partition)"
-                " WHERE reader = 'forwarder'"
-            )
-            return bool(sent == messages and behind == 0)
+            query = "SELECT count(*) FROM triggers.deliveries WHERE state = 'sent'"
+            return bool(await service.database.pool.fetchval(query) == messages)
 
-        await eventually(done, within=60)
-
-    def settings(name: str) -> TriggersSettings:
-        return TriggersSettings(**databases.settings(name).model_dump())
+        await eventually(done)
+        await backups.caught_up(database, "triggers", service.database.settings)
 
     people = [str(uuid.UUID(int=number, version=4)) for number in range(1, 9)]
-    live = databases.make()
-    async with triggers.serving(settings(live)) as service:
-        await service.hook()
-        await journal(service, [triggers.order(who, f"a-{who}") for who in people], 8)
-    backup = databases.make(live)
-    async with triggers.serving(settings(live)) as service:
-        await journal(service, [triggers.order(who, f"b-{who}") for who in people], 16)
     log = f'SELECT partition, "offset", key, value FROM log."{TRIGGERS}" ORDER BY 1, 2'
     messages = "SELECT customer, id, state FROM triggers.deliveries ORDER BY 1, 2"
-    expected = await rows(settings(live), log), await rows(settings(live), messages)
-    async with triggers.serving(settings(backup)) as service:
-        await service.database.pool.fetch("SELECT 1")
-        assert (await rows(settings(backup), log), await rows(settings(backup), messages)) == expected
-        await journal(service, [triggers.order(people[0], "c")], 17)
-        facts = [fact["id"] for fact in await service.facts()]
-        assert len(facts) == len(set(facts)) == len(expected[0]) + 2
-    await forwarder.stop()
+    live = databases.fresh()
+    async with journal_sent(database, kafka_settings):
+        async with triggers.serving(live) as service:
+            await service.hook()
+            await told(service, [triggers.order(who, f"a-{who}") for who in people], 8)
+        backup = databases.copy(live)
+        async with triggers.serving(live) as service:
+            await told(service, [triggers.order(who, f"b-{who}") for who in people], 16)
+        expected = await rows(live, log), await rows(live, messages)
+        async with triggers.serving(backup) as service:
+            await service.database.pool.fetch("SELECT 1")
+            assert (await rows(backup, log), await rows(backup, messages)) == expected
+            await told(service, [triggers.order(people[0], "c")], 17)
+            facts = [fact["id"] for fact in await service.facts()]
+            assert len(facts) == len(set(facts)) == len(expected[0]) + 2
 
 
-async def test_a_fold_follows_a_new_epoch(databases: Databases, kafka_settings: Settings) -> None:
+async def test_a_fold_follows_a_new_epoch(databases: Databases[Settings], kafka_settings: Settings) -> None:
     """Rewards' records behind the backup are lost for good; profile, which has read them, reads what comes in their place."""
     await ensure_topics(kafka_settings, [EVENTS])
     producer = Producer(kafka_settings)
     await producer.start()
-    rewards = await Database.connect(databases.settings(databases.make()), "rewards")
+    rewards = await Database.connect(databases.fresh(), "rewards")
     forwarder = Forwarder(rewards, kafka_settings, "rewards", REWARDS)
     await forwarder.start()
-    async with profile.running(databases.settings(databases.make())) as part:
+    async with profile.running(databases.fresh()) as part:
         await producer.send(EVENTS, [profile.said("identify", "u1", message="m1")])
         await eventually(lambda: profile.holder(part, "user:u1"), within=60)
         customer = str(await profile.holder(part, "user:u1"))

@@ -4,22 +4,18 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import date, timedelta
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
 from libs.common.db import Database
 from libs.common.log.append import Outgoing
-from libs.common.log.forward import Forwarder
-from libs.common.log.kafka import ensure_topics
 from libs.common.settings import Settings as CommonSettings
-from libs.common.topics import JOURNAL, METRICS
+from libs.common.topics import METRICS
 from services.metrics.replay import COMPARED
 from services.metrics.settings import Settings
-from tests.integration.metrics.conftest import Journal, Metrics, cdnow_records, own, service
-from tests.support import eventually
+from tests.integration.backups import Databases, caught_up, journal_sent, rows
+from tests.integration.metrics.conftest import Journal, cdnow_records, service
 from tests.unit.metrics.cdnow import CALIBRATION_END, HOLDOUT_END
 
 pytestmark = pytest.mark.timeout(300)
@@ -32,48 +28,22 @@ OF_FITS = {"customers", "scores"}
 class World:
     """Profile's database, whose journal goes to Kafka; and metrics' databases."""
 
-    def __init__(self, profile: Database, postgres: Postgres, settings: CommonSettings) -> None:
+    def __init__(self, profile: Database, databases: Databases[Settings]) -> None:
         self.journal = Journal(profile)
-        self._postgres, self._settings = postgres, settings
+        self.databases = databases
 
-    def make(self, template: str = "template_rapport") -> tuple[str, Settings]:
-        self._postgres.create_database(name := f"metrics_{uuid.uuid4().hex}", template=template)
-        return name, own(self._settings.model_copy(update={"database_url": SecretStr(self._postgres.dsn(name))}))
-
-    async def told(self, settings: Settings, metrics: Metrics, *records: Outgoing) -> None:
+    async def told(self, settings: Settings, *records: Outgoing) -> None:
         """Append to the journal; wait until metrics has folded it, and its facts are in Kafka."""
         await self.journal.append(records)
-        heads = "SELECT partition, next FROM log.heads WHERE topic = $1 ORDER BY 1"
-
-        async def level() -> bool:
-            wanted = [tuple(row) for row in await self.journal.database.pool.fetch(heads, JOURNAL)]
-            stands = "SELECT partition, next FROM metrics.positions WHERE reader = 'fold' ORDER BY 1"
-            sent = (
-                "SELECT sum(h.next - p.next) FROM log.heads h JOIN metrics.positions p USING (topic, partition)"
-                " WHERE reader = 'forwarder'"
-            )
-            return await rows(settings, stands) == wanted and await rows(settings, sent) == [(0,)]
-
-        await eventually(level, within=60)
+        await caught_up(self.journal.database, "metrics", settings)
 
 
 @pytest.fixture
 async def world(
     kafka_settings: CommonSettings, postgres: Postgres, template: str, database: Database
 ) -> AsyncIterator[World]:
-    await ensure_topics(kafka_settings, [JOURNAL])
-    forwarder = Forwarder(database, kafka_settings, "profile", JOURNAL)
-    await forwarder.start()
-    yield World(database, postgres, kafka_settings)
-    await forwarder.stop()
-
-
-async def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    database = await Database.connect(settings, "look")
-    try:
-        return [tuple(row) for row in await database.pool.fetch(query)]
-    finally:
-        await database.close()
+    async with journal_sent(database, kafka_settings):
+        yield World(database, Databases(postgres, kafka_settings, Settings))
 
 
 async def tables(settings: Settings) -> dict[str, list[str]]:
@@ -111,23 +81,23 @@ async def test_a_restored_database_ends_as_the_one_that_was_lost(world: World, f
     records = cdnow_records(8)
     people = sorted({uuid.UUID(record.key) for record in records})
     late = [record for record in records if record.time.date() > MIDDLE]
-    name, live = world.make()
+    live = world.databases.fresh()
     async with service(live, journal.database) as metrics:
-        await world.told(live, metrics, *records[: -len(late)], *history(journal, chance, "before", people, MIDDLE))
+        await world.told(live, *records[: -len(late)], *history(journal, chance, "before", people, MIDDLE))
         await metrics.fit(as_of=str(MIDDLE))
-        await world.told(live, metrics)
-    _, backup = world.make(name)
+        await world.told(live)
+    backup = world.databases.copy(live)
     async with service(live, journal.database) as metrics:
         for number, day in enumerate((MIDDLE + timedelta(days=9), MIDDLE + timedelta(days=90), END)):
             gone, stays = chance.sample(people, 2)
-            await world.told(live, metrics, *late[number::3], *history(journal, chance, f"after{number}", people, day))
+            await world.told(live, *late[number::3], *history(journal, chance, f"after{number}", people, day))
             if fitted and number == 1:
                 assert (await metrics.fit(as_of=str(MIDDLE + timedelta(days=100))))["changed"]
             people.remove(gone)
-            await world.told(live, metrics, *journal.merge(gone, stays))
+            await world.told(live, *journal.merge(gone, stays))
     expected = await tables(live)
     async with service(backup, journal.database) as metrics:
-        await world.told(backup, metrics)
+        await world.told(backup)
         found = await tables(backup)
         for table in expected.keys() - (OF_FITS if fitted else set()):
             assert found[table] == expected[table], table
@@ -135,7 +105,7 @@ async def test_a_restored_database_ends_as_the_one_that_was_lost(world: World, f
         assert await rows(backup, stamps) == await rows(live, stamps)
         assert not await rows(backup, "SELECT * FROM log.imported")
         await metrics.fit(as_of=str(END))  # after which all scores are of one fit
-        await world.told(backup, metrics, *history(journal, chance, "later", people, END))
+        await world.told(backup, *history(journal, chance, "later", people, END))
         assert await rows(backup, "SELECT count(DISTINCT fit) FROM metrics.scores") == [(1,)]
         said_of = await rows(backup, f"SELECT convert_from(value, 'UTF8')::json ->> 'id' FROM log.\"{METRICS}\"")
         assert len(set(said_of)) == len(said_of) > len(expected["log"])

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from libs.common.records import encode
 from libs.common.settings import Settings
 from libs.common.topics import EVENTS, JOURNAL
 from services.profile.handler import Profile
+from services.profile.restored import level
 from tests.support import eventually
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -74,7 +76,8 @@ def lane(key: str) -> int:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[FoldPart]:
     """Profile's fold, started."""
-    part = FoldPart("profile", settings, Profile(UTC))
+    handler = Profile(UTC)
+    part = FoldPart("profile", settings, handler, partial(level, handler=handler))
     await part.start()
     try:
         yield part

@@ -7,19 +7,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
 from libs.common.db import Database
 from libs.common.log.append import Outgoing, append
-from libs.common.log.forward import Forwarder
-from libs.common.log.kafka import ensure_topics
 from libs.common.log.partition import partition_of
-from libs.common.settings import Settings
+from libs.common.settings import Settings as CommonSettings
 from libs.common.topics import JOURNAL, REWARDS
 from services.rewards.app import create
 from services.rewards.replay import COMPARED
-from services.rewards.settings import Settings as RewardsSettings
+from services.rewards.settings import Settings
+from tests.integration.backups import Databases, caught_up, journal_sent, rows
 from tests.integration.common.running import running
 from tests.integration.rewards.service import PROGRAMME, Rewards, merge, order, refund, serving
 from tests.support import eventually
@@ -31,46 +29,24 @@ BONUS = {"id": "badge-bonus", "on": "Badge Earned", "earn": {"points": 5}}
 class World:
     """Profile's database, whose journal goes to Kafka; and rewards' databases: the one in use, and its backup."""
 
-    def __init__(self, profile: Database, postgres: Postgres, settings: Settings) -> None:
+    def __init__(self, profile: Database, databases: Databases[Settings]) -> None:
         self.profile = profile
-        self.postgres = postgres
-        self.settings = settings
-
-    def rewards(self, name: str) -> RewardsSettings:
-        return RewardsSettings(
-            **self.settings.model_copy(update={"database_url": SecretStr(self.postgres.dsn(name))}).model_dump()
-        )
+        self.databases = databases
 
     async def journal(self, records: Sequence[Outgoing]) -> None:
         async with self.profile.transaction() as tx:
-            await append(tx, JOURNAL, records, self.settings.partitions)
+            await append(tx, JOURNAL, records, self.profile.settings.partitions)
 
     async def caught_up(self, rewards: Rewards, *, sent: bool = True) -> None:
-        """Wait until rewards has folded the journal and, if wanted, sent all of its facts."""
-
-        async def level() -> bool:
-            heads = await self.profile.pool.fetch("SELECT partition, next FROM log.heads WHERE topic = $1", JOURNAL)
-            stands = await rewards.database.pool.fetch(
-                "SELECT partition, next FROM rewards.positions WHERE reader = 'fold' ORDER BY 1"
-            )
-            behind = await rewards.database.pool.fetchval(
-                "SELECT sum(h.next - p.next) FROM log.heads h JOIN rewards.positions p USING (topic, partition)"
-                " WHERE reader = 'forwarder'"
-            )
-            return sorted(heads) == sorted(stands) and (behind == 0 or not sent)
-
-        await eventually(level, within=40)
+        await caught_up(self.profile, "rewards", rewards.database.settings, sent=sent)
 
 
 @pytest.fixture
 async def world(
-    kafka_settings: Settings, postgres: Postgres, template: str, database: Database
+    kafka_settings: CommonSettings, postgres: Postgres, template: str, database: Database
 ) -> AsyncIterator[World]:
-    await ensure_topics(kafka_settings, [JOURNAL])
-    forwarder = Forwarder(database, kafka_settings, "profile", JOURNAL)
-    await forwarder.start()
-    yield World(database, postgres, kafka_settings)
-    await forwarder.stop()
+    async with journal_sent(database, kafka_settings):
+        yield World(database, Databases(postgres, kafka_settings, Settings))
 
 
 def history(chance: random.Random, people: Sequence[str], length: int, name: str) -> list[Outgoing]:
@@ -85,31 +61,28 @@ def history(chance: random.Random, people: Sequence[str], length: int, name: str
 
 async def tables(settings: Settings) -> dict[str, list[Any]]:
     """Everything that must come out equal: state, ledger, standings, the log."""
-    database = await Database.connect(settings, "look")
     found: dict[str, list[Any]] = {}
     for each in COMPARED:
         columns = ", ".join(each.columns) + "".join(f", sum({column})" for column in each.sums)
         grouped = f" GROUP BY {', '.join(each.columns)}" if each.sums else ""
-        rows = await database.pool.fetch(f"SELECT {columns} FROM rewards.{each.table} WHERE {each.where}{grouped}")
-        found[each.table] = sorted(str(tuple(row)) for row in rows)
-    rows = await database.pool.fetch(f'SELECT partition, "offset", key, time, value FROM log."{REWARDS}" ORDER BY 1, 2')
-    found["log"] = [tuple(row) for row in rows]
-    await database.close()
-    return found
+        query = f"SELECT {columns} FROM rewards.{each.table} WHERE {each.where}{grouped}"
+        found[each.table] = sorted(map(str, await rows(settings, query)))
+    log = f'SELECT partition, "offset", key, time, value FROM log."{REWARDS}" ORDER BY 1, 2'
+    return found | {"log": await rows(settings, log)}
 
 
 @pytest.mark.timeout(300)
 async def test_a_restored_database_ends_as_the_one_that_was_lost(world: World) -> None:
     chance = random.Random(5)  # noqa: S311 - a fixed history
-    world.postgres.create_database(live := f"live_{uuid.uuid4().hex}", template="template_rapport")
-    async with serving(world.rewards(live)) as rewards:
+    live = world.databases.fresh()
+    async with serving(live) as rewards:
         await rewards.publish({**PROGRAMME, "earning": [*PROGRAMME["earning"], BONUS]})
         await world.journal(history(chance, PEOPLE, 60, "before-"))
         await world.caught_up(rewards)
         assert (await rewards.adjust(PEOPLE[0], 11, key="before")).status_code == 201
         await world.caught_up(rewards)
-    world.postgres.create_database(backup := f"backup_{uuid.uuid4().hex}", template=live)
-    async with serving(world.rewards(live)) as rewards:
+    backup = world.databases.copy(live)
+    async with serving(live) as rewards:
         assert (await rewards.adjust(PEOPLE[1], 7, key="at once")).status_code == 201  # before any other record
         people = list(PEOPLE)
         for number in range(5):
@@ -126,10 +99,10 @@ async def test_a_restored_database_ends_as_the_one_that_was_lost(world: World) -
         await rewards.database.pool.execute("UPDATE rewards.positions SET next = 1000000 WHERE reader = 'forwarder'")
         await world.journal(history(chance, people, 20, "unsent-"))
         await world.caught_up(rewards, sent=False)
-    expected = await tables(world.rewards(live))
-    async with serving(world.rewards(backup)) as rewards:
+    expected = await tables(live)
+    async with serving(backup) as rewards:
         await world.caught_up(rewards)
-        assert await tables(world.rewards(backup)) == expected
+        assert await tables(backup) == expected
         again = await rewards.adjust(PEOPLE[1], 7, key="at once")
         assert (again.status_code, "before the database was restored" in again.text) == (409, True)
         assert (await rewards.adjust(PEOPLE[0], 11, key="before")).status_code == 201  # its answer was in the backup
@@ -141,7 +114,7 @@ async def test_a_restored_database_ends_as_the_one_that_was_lost(world: World) -
         assert len(facts) == len(set(facts)) > len(expected["log"])
         await rewards.check()
         assert not await rewards.database.pool.fetch("SELECT * FROM log.imported")
-    async with serving(world.rewards(backup)) as rewards:
+    async with serving(backup) as rewards:
         assert [fact["id"] for fact in await rewards.facts()] == facts
 
 
@@ -171,19 +144,19 @@ async def test_a_record_that_died_after_the_backup_dies_again_and_holds_nothing_
 @pytest.mark.timeout(300)
 async def test_rules_that_only_the_lost_database_had_are_asked_for(world: World) -> None:
     """What they decided is not decided otherwise: the service waits, and says what is missing and what to do."""
-    world.postgres.create_database(live := f"live_{uuid.uuid4().hex}", template="template_rapport")
-    async with serving(world.rewards(live)) as rewards:
+    live = world.databases.fresh()
+    async with serving(live) as rewards:
         await rewards.publish()
         await world.journal([order(PEOPLE[0], "a", 5)])
         await world.caught_up(rewards)
-    world.postgres.create_database(backup := f"backup_{uuid.uuid4().hex}", template=live)
-    async with serving(world.rewards(live)) as rewards:
+    backup = world.databases.copy(live)
+    async with serving(live) as rewards:
         await rewards.publish({**PROGRAMME, "earning": [*PROGRAMME["earning"], BONUS]})
         await world.journal([order(PEOPLE[0], "b", 5)])
         await world.caught_up(rewards)
-    world.postgres.create_database(later := f"later_{uuid.uuid4().hex}", template=live)
-    expected = await tables(world.rewards(live))
-    async with running(create(world.rewards(backup))) as client:
+    later = world.databases.copy(live)
+    expected = await tables(live)
+    async with running(create(backup)) as client:
 
         async def said() -> str:
             answer = await client.get("/readyz", params={"verbose": ""})
@@ -192,10 +165,10 @@ async def test_rules_that_only_the_lost_database_had_are_asked_for(world: World)
         text = await eventually(said, within=40)
         assert "under rulebook 2, and the restored database knows up to 1" in text
         assert "restore a backup from after" in text
-    assert len((await tables(world.rewards(backup)))["entries"]) < len(expected["entries"])  # nothing was decided anew
-    async with serving(world.rewards(later)) as rewards:  # the way out that it names
+    assert len((await tables(backup))["entries"]) < len(expected["entries"])  # nothing was decided anew
+    async with serving(later) as rewards:  # the way out that it names
         await world.caught_up(rewards)
-        assert await tables(world.rewards(later)) == expected
+        assert await tables(later) == expected
 
 
 @asynccontextmanager
@@ -204,25 +177,25 @@ async def _restored(
 ) -> AsyncIterator[tuple[Rewards, Callable[[Sequence[Outgoing]], Awaitable[None]]]]:
     """Rewards that has read `before` and is backed up; once it has been told what came `then`, a restored one, which has
     come out as the lost one."""
-    world.postgres.create_database(live := f"live_{uuid.uuid4().hex}", template="template_rapport")
-    async with serving(world.rewards(live)) as rewards:
+    live = world.databases.fresh()
+    async with serving(live) as rewards:
         await rewards.publish()
         await world.journal(before)
         await world.caught_up(rewards)
-    world.postgres.create_database(backup := f"backup_{uuid.uuid4().hex}", template=live)
+    backup = world.databases.copy(live)
     async with AsyncExitStack() as stack:
-        lost = await stack.enter_async_context(serving(world.rewards(live)))
+        lost = await stack.enter_async_context(serving(live))
         restored = Rewards(lost.client, lost.database)
 
         async def then(records: Sequence[Outgoing]) -> None:
             await world.journal(records)
             await world.caught_up(lost)
             await stack.aclose()
-            expected = await tables(world.rewards(live))
-            service = await stack.enter_async_context(serving(world.rewards(backup)))
+            expected = await tables(live)
+            service = await stack.enter_async_context(serving(backup))
             restored.client, restored.database = service.client, service.database
             await world.caught_up(restored)
-            assert await tables(world.rewards(backup)) == expected
+            assert await tables(backup) == expected
             facts = [fact["id"] for fact in await restored.facts()]
             assert len(facts) == len(set(facts))
 
