@@ -1,6 +1,7 @@
 """PostgreSQL: one pool a process, one transaction at the edge. Nothing below an edge ever commits."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,6 +43,18 @@ async def keep_session(connection: "asyncpg.Connection[Any]") -> None:
     the transaction), so it saves the round trip of asyncpg's own reset."""
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")
+
+
+@asynccontextmanager
+async def begun(connection: Tx) -> AsyncIterator[None]:
+    """A transaction, read committed, that the block itself commits (`Bell.commit`); rolled back when it raises."""
+    await connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(*UNAVAILABLE):  # then PostgreSQL has done it
+            await connection.execute("ROLLBACK")
+        raise
 
 
 class Database:

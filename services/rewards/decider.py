@@ -74,5 +74,6 @@ class RewardsDecider:
 
     async def project(self, tx: Tx, applied: list[Applied[Account]]) -> None:
         await store.project(tx, applied, self._partitions, self._zone)
-        due = {each.customer: when for each in applied if (when := each.state.next_expiry()) is not None}
+        accounts = {each.customer: each.state for each in applied}
+        due = {id: when for id, account in accounts.items() if (when := account.next_expiry()) is not None}
         await timers.set_at(tx, "rewards", EXPIRY, due, self._partitions)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
-from libs.common.log.bell import AT_ONCE
+from libs.common.log.bell import channel
 from libs.common.log.tables import relation
 from libs.common.topics import EVENTS
 from tests.bench.bench import Bench
@@ -54,7 +54,7 @@ async def _rate(installation: Installation, number: int, events: int) -> float:
     async with Progress(installation.dsn) as progress:
         await _execute(installation.dsn, _RELEASE)
         started = time.perf_counter()
-        await _execute(installation.dsn, f"SELECT pg_notify('{AT_ONCE}', '{EVENTS}')")
+        await _execute(installation.dsn, f"SELECT pg_notify('{channel(EVENTS)}', '')")
         seconds = await progress.reach(events) - started
     await installation.stop(list(installation.services))
     return events / seconds

@@ -41,9 +41,9 @@ class Workload:
         return self._form % (name, who, who, id, id, 10 + number % 90)
 
     def singles(self, count: int) -> Iterator[bytes]:
-        """`count` bodies of one event."""
+        """`count` bodies of one event. Everybody orders now and then, also where the customers go round and round."""
         for number in self._numbers(count):
-            yield self.event(number, order=number % ORDERS == 0)
+            yield self.event(number, order=(number + number // CUSTOMERS) % ORDERS == 0)
 
     def orders(self, count: int) -> Iterator[bytes]:
         """`count` bodies of one order."""

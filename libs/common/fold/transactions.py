@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from libs.common import tracing
-from libs.common.db import Database, Tx
+from libs.common.db import Database, Tx, begun
 from libs.common.failpoints import failpoint
 from libs.common.fold.dead_letters import bury
 from libs.common.fold.work import Handler, Outcome, Waits, Work
@@ -25,6 +25,9 @@ from libs.common.pipeline import Pipeline
 
 #: Records in one transaction, unless one partition alone brings more.
 LARGEST = 1000
+#: Batches of so many records go through transactions of their own, beside those of the smaller ones: so the other partitions
+#: need not wait for one that has a customer with a thousand events a second.
+MUCH = 50
 
 
 class _Published(OSError):
@@ -58,9 +61,29 @@ class _Ready:
     done: "asyncio.Future[Position]"
 
 
+class _Lane:
+    """What goes through one transaction after the other."""
+
+    __slots__ = ("ready", "worker")
+
+    def __init__(self) -> None:
+        self.ready: deque[_Ready] = deque()
+        self.worker: asyncio.Task[None] | None = None
+
+    def next_group(self) -> list[_Ready]:
+        group: list[_Ready] = []
+        size = 0
+        while self.ready and (not group or size + len(self.ready[0].batch.records) <= LARGEST):
+            ready = self.ready.popleft()
+            if not ready.done.done():  # who waited for it has not left
+                group.append(ready)
+                size += len(ready.batch.records)
+        return group
+
+
 class Transactions:
-    """Applies batches. `together` shares transactions, `alone` and `pass_over` have each their own. After a small one it rests
-    so many seconds, in which more comes together.
+    """Applies batches. `together` shares transactions, small batches with small ones and large with large ones; `alone` and
+    `pass_over` have each their own. After a small one it rests so many seconds, in which more comes together.
     """
 
     def __init__(
@@ -72,18 +95,18 @@ class Transactions:
         self._positions = positions
         self._handler = handler
         self._writes = writes
-        self._ready: deque[_Ready] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._small, self._large = _Lane(), _Lane()
         self._rulebook = 0  # in force when it was last looked
         self._commit = asyncio.Event()  # set, and replaced, at the next commit
         self.folded = 0
 
     async def stop(self) -> None:
         """Once nobody waits any more."""
-        if self._worker:
-            self._worker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._worker
+        for lane in (self._small, self._large):
+            if lane.worker:
+                lane.worker.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await lane.worker
 
     async def together(self, batch: Batch) -> Position:
         """Apply a batch with whatever other partitions have ready; the position behind it.
@@ -91,9 +114,10 @@ class Transactions:
         Raises Apart when the transaction failed and others were in it, else as `alone`.
         """
         ready = _Ready(batch, asyncio.get_running_loop().create_future())
-        self._ready.append(ready)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work(), name="fold transactions")
+        lane = self._small if len(batch.records) < MUCH else self._large
+        lane.ready.append(ready)
+        if lane.worker is None or lane.worker.done():
+            lane.worker = asyncio.create_task(self._work(lane), name="fold transactions")
         return await ready.done
 
     async def alone(self, batch: Batch) -> Position:
@@ -117,22 +141,12 @@ class Transactions:
             async with asyncio.timeout(within):
                 await self._commit.wait()
 
-    async def _work(self) -> None:
+    async def _work(self, lane: _Lane) -> None:
         """One transaction after the other while something is ready. After a small one it rests, if that is wanted."""
-        while group := self._next_group():
+        while group := lane.next_group():
             await self._share(group)
             if self._rest and sum(len(ready.batch.records) for ready in group) < LARGEST / 2:
                 await asyncio.sleep(self._rest)
-
-    def _next_group(self) -> list[_Ready]:
-        group: list[_Ready] = []
-        size = 0
-        while self._ready and (not group or size + len(self._ready[0].batch.records) <= LARGEST):
-            ready = self._ready.popleft()
-            if not ready.done.done():  # who waited for it has not left
-                group.append(ready)
-                size += len(ready.batch.records)
-        return group
 
     async def _share(self, group: list[_Ready]) -> None:
         try:
@@ -162,13 +176,11 @@ class Transactions:
         began = time.time_ns()
         async with self._database.connection() as connection:
             try:
-                outcome, reached, written = await self._apply(connection, batches, self._rulebook)
+                outcome, reached = await self._apply(connection, batches, self._rulebook)
             except _Published as published:
                 self._rulebook = published.rulebook
-                outcome, reached, written = await self._apply(connection, batches, published.rulebook)
+                outcome, reached = await self._apply(connection, batches, published.rulebook)
             failpoint("fold.committed")
-            if written:
-                await self._database.bell.tell(connection, self._writes, written)
         for done in outcome.committed:
             done()
         for batch in batches:
@@ -181,8 +193,8 @@ class Transactions:
 
     async def _apply(
         self, connection: Tx, batches: Sequence[Batch], rulebook: int
-    ) -> tuple[Outcome, dict[Where, Position], Collection[int]]:
-        """One transaction: what it led to, the positions reached, and the partitions written.
+    ) -> tuple[Outcome, dict[Where, Position]]:
+        """One transaction: what it led to, and the positions reached.
 
         The fence goes with the first statement of the service, which so reads under the rulebook that was in force last;
         raises _Published if that is another one by now.
@@ -195,7 +207,7 @@ class Transactions:
 
         ends = {batch.where: batch.behind(len(batch.records)) for batch in batches}
         reached = dict(ends)
-        async with connection.transaction():
+        async with begun(connection):
             pipeline = Pipeline(connection)
             self._positions.fence(
                 pipeline, {batch.where: (batch.position, ends[batch.where]) for batch in batches}, under
@@ -217,4 +229,5 @@ class Transactions:
             written = await append(pipeline, self._writes, outcome.outgoing, self._database.settings.partitions)
             await pipeline.flush()
             failpoint("fold.written")
-        return outcome, reached, written
+            await self._database.bell.commit(connection, self._writes, written)
+        return outcome, reached

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -39,8 +40,8 @@ SELECT at.partition, (
 
 #: Connections that a reader listens on, beside the pool that it reads through (which should plan `BY_INDEX`).
 LISTENING = 1
-#: Seconds between two looks at the heads, for what nobody told of.
-POLL = 0.5
+#: Seconds between two looks at the heads, for what nobody told of; and where nobody is told, while something comes.
+POLL, SOON = 0.5, 0.1
 
 
 _offset = attrgetter("offset")
@@ -61,15 +62,14 @@ class _Wanted(NamedTuple):
 
 
 class PostgresReader(Reader):
-    """Reads topics of one database. It is told of new records (`bell`), of those `at_once` at once, and looks at the heads now
-    and then in case that it was not; `fetch` waits for either. What partitions of one topic want at the same time is read by
-    one query.
+    """Reads topics of one database. Of those `at_once` it is told when there are new records (`bell`); it looks at the heads of
+    all now and then; `fetch` waits for either. What partitions of one topic want at the same time is read by one query.
     """
 
     def __init__(self, database: Database, topics: Sequence[str], at_once: Collection[str] = ()) -> None:
         self._database = database
         self._topics = list(topics)
-        self._at_once = frozenset(at_once)
+        self._at_once = [topic for topic in topics if topic in at_once]
         self._heads: dict[Where, int] = {}
         self._gaps: dict[Where, Gap] = {}
         self._ear: asyncpg.Connection[Any] | None = None
@@ -196,17 +196,17 @@ class PostgresReader(Reader):
 
     # -- news ---------------------------------------------------------------------------------------------------------
     async def _listen(self) -> None:
-        """Raises what asyncpg raises."""
-        self._ear = await self._database.session("rapport-ear")
-        for channel in {bell.AT_ONCE if topic in self._at_once else bell.LATER for topic in self._topics}:
-            await self._ear.add_listener(channel, self._hear)
+        """Unless it has nothing to hear. Raises what asyncpg raises."""
+        if self._at_once and (self._ear is None or self._ear.is_closed()):
+            self._ear = await self._database.session("rapport-ear")
+            for topic in self._at_once:
+                await self._ear.add_listener(bell.channel(topic), partial(self._hear, topic))
 
-    def _hear(self, _: object, __: int, channel: str, payload: object) -> None:
-        topic, partitions = bell.read(str(payload))
-        if (topic in self._at_once) == (channel == bell.AT_ONCE):
-            for where in self._wheres if partitions is None else [Where(topic, partition) for partition in partitions]:
-                if where.topic == topic and where in self._news:
-                    self._tell(where)
+    def _hear(self, topic: str, _: object, __: int, ___: str, payload: object) -> None:
+        told = bell.partitions(str(payload))
+        for where in self._wheres:
+            if where.topic == topic and (told is None or where.partition in told):
+                self._tell(where)
 
     def _tell(self, where: Where) -> None:
         """There may be something new in a partition: wake who waits for it."""
@@ -214,23 +214,23 @@ class PostgresReader(Reader):
         news, self._news[where] = self._news[where], asyncio.Event()
         news.set()
 
-    async def _poll(self) -> None:
-        """Read the heads, and tell of those that moved."""
+    async def _poll(self) -> bool:
+        """Read the heads, and tell of those that moved; whether there were any whose news are not heard."""
         rows = await self._database.pool.fetch(_HEADS, self._topics)
         heads = {Where(row[0], row[1]): row[2] for row in rows}
         moved = [where for where, next in heads.items() if self._heads.get(where) != next and where in self._news]
         self._heads = heads
         for where in moved:
             self._tell(where)
+        return any(where.topic not in self._at_once for where in moved)
 
     async def _watch(self) -> None:
         warned = False
         while True:
             try:
-                if self._ear is None or self._ear.is_closed():
-                    await self._listen()
-                await self._poll()
-                warned, pause = False, POLL
+                await self._listen()
+                pause = SOON if await self._poll() else POLL
+                warned = False
             except Exception as error:  # it must not end: without it everyone would wait for news that do not come
                 if not warned:
                     logger.warning("the log cannot be read", error=repr(error))

@@ -38,11 +38,15 @@ Book = dict[Key, Line]
 
 def book(purchases: Purchases) -> Book:
     """The rows of a customer: the orders that count, refunds on the day of their order."""
-    found: Book = {}
+    found: dict[tuple[int, str], list[int]] = {}
     for order, bought in purchases.counted():
-        key, net = Key(date.fromordinal(bought.day), bought.currency), purchases.net(order)
-        found[key] = found.get(key, NOTHING).plus(Line(1, net, max(bought.minor, 0) - net))
-    return found
+        paid = max(bought.minor, 0)
+        net = purchases.net(order) if order in purchases.refunds else paid
+        line = found.setdefault((bought.day, bought.currency), [0, 0, 0])
+        line[0] += 1
+        line[1] += net
+        line[2] += paid - net
+    return {Key(date.fromordinal(day), currency): Line(*line) for (day, currency), line in found.items()}
 
 
 def cell(rows: Iterable[Key]) -> Cell | None:

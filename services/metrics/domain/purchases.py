@@ -75,8 +75,9 @@ class Purchases(msgspec.Struct, omit_defaults=True):
     def counted(self, as_of: date | None = None) -> Iterator[tuple[str, Order]]:
         """The orders that count: not cancelled, and not after `as_of`."""
         last = date.max.toordinal() if as_of is None else as_of.toordinal()
+        cancelled = frozenset(self.cancelled)
         for order, bought in self.orders.items():
-            if bought.day <= last and order not in self.cancelled:
+            if bought.day <= last and order not in cancelled:
                 yield order, bought
 
     def _keep(self, order: str, told: Order) -> None:
