@@ -14,6 +14,12 @@ from tests.bench.workload import BATCH, Workload
 
 #: What goes on coming in, as a share of the steady rate.
 GOING_ON = 0.2
+#: So that each has some twenty events a day.
+CUSTOMERS = 50_000
+
+
+def _workload() -> Workload:
+    return Workload(lambda number: b"user-%d" % (number % CUSTOMERS))
 
 
 async def day(bench: Bench) -> AsyncIterator[Figure]:
@@ -23,9 +29,10 @@ async def day(bench: Bench) -> AsyncIterator[Figure]:
         async with bench.whole() as installation:
             await asyncio.sleep(SETTLING)
             first = memory(installation)
-            steady = await end_to_end(installation, Workload(), bench.size(60_000, 1_000))
+            await end_to_end(installation, _workload(), bench.size(CUSTOMERS, 1_000))  # who makes them all
+            steady = await end_to_end(installation, _workload(), bench.size(60_000, 1_000))
             await installation.stop(READERS)
-            await installation.send(Workload().batches(backlog))
+            await installation.send(_workload().batches(backlog))
             await installation.start(READERS)
             caught = await _catch_up(installation, GOING_ON * steady)
             yield Figure(
@@ -52,7 +59,7 @@ async def _catch_up(installation: Installation, rate: float) -> float:
 
 async def _go_on(installation: Installation, rate: float, enough: asyncio.Event) -> None:
     """Send batches of 100 at `rate` events a second until it is enough."""
-    workload, begun, number = Workload(), time.perf_counter(), 0
+    workload, begun, number = _workload(), time.perf_counter(), 0
     while not enough.is_set():
         await installation.send(workload.batches(BATCH), connections=1)
         number += BATCH

@@ -78,12 +78,19 @@ class Exchange:
             if not cycle.keep_alive:
                 cycle.transport.close()
             cycle.on_response()
+        cycle.on_response = (
+            _nothing  # as uvicorn does: it leads back to the connection, and all would stay till a collection
+        )
         self._requests.measure(self._scope, 200, time.perf_counter() - self._begun)
 
     def fail(self, error: Exception) -> None:
         """The answer to `error`, made like any other."""
         self._scope[_FAILURE] = error
         self._start(self._cycle, self._requests)
+
+
+def _nothing() -> None:
+    pass
 
 
 async def _fail(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,13 +9,15 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from libs.common.web.protocol import Protocol
+
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Serve `app` on a free port of the loopback; gives a client for it."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, loop="uvloop", http="httptools", log_config=None, access_log=False, lifespan="on")
+        uvicorn.Config(app, loop="uvloop", http=Protocol, log_config=None, access_log=False, lifespan="on")
     )
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:

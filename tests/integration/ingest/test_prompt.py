@@ -1,16 +1,27 @@
 """A request that arrives in one piece is answered without a task; it gets what any other gets."""
 
 import asyncio
+import gc
 import gzip
 from base64 import b64encode
+from datetime import timedelta
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from libs.common.auth import mint
+from libs.common.settings import Settings as CommonSettings
+from services.ingest.app import create
+from services.ingest.settings import Settings
+from tests.conftest import KEYS
+from tests.integration.common.running import ready, running
 from tests.integration.ingest.conftest import Ingest, Source, until
 
 TRACK = {"event": "Product Viewed", "userId": "ann", "messageId": "m1"}
+MARTA = {"authorization": f"Bearer {mint(KEYS[0], 'marta', ['sources:write'], timedelta(hours=1))}"}
 _OWN = (b"date", b"x-request-id")
 Answered = tuple[bytes, dict[bytes, bytes], Any]
 
@@ -145,3 +156,24 @@ async def test_who_has_gone_is_stored_all_the_same(source: Source) -> None:
         return len(await source.records()) == 1
 
     await until(stored)
+
+
+async def test_nothing_of_a_connection_waits_for_a_collection(settings: CommonSettings) -> None:
+    """Were its body kept until then, apps that connect anew for each batch would cost 100 MB."""
+    async with running(create(Settings(**settings.model_dump()))) as client:
+        await until(lambda: ready(client))
+        made = await client.post("/v1/sources", json={"name": "shop"}, headers=MARTA)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                async with httpx.AsyncClient(base_url=client.base_url, auth=(made.json()["write_key"], "")) as other:
+                    assert (await other.post("/v1/track", json=TRACK)).status_code == 200
+            await until(_is_one_left)
+        finally:
+            gc.enable()
+
+
+async def _is_one_left() -> bool:
+    """That of the client which has not gone."""
+    return sum(isinstance(each, RequestResponseCycle) for each in gc.get_objects()) == 1
