@@ -7,7 +7,7 @@ class Topic(NamedTuple):
     """Who writes a topic, what its key is, what it says and who reads it.
 
     Readers `at_once` are told of each record as soon as it is there, because somebody waits for what they make of it;
-    the others a little later of several at a time, which costs them and the log far less.
+    the others look now and then, which costs them and the log far less.
     """
 
     name: str
