@@ -73,7 +73,7 @@ class Customers(Generic[S]):
             else:
                 rows = [*await pipeline.rows(self._there, wanted)]
         if len(rows) != len(wanted):
-            self._known.clear()
+            self.forget()
             raise StaleRow("a customer's row has gone")
         return {row[0]: Row(row[0], self._decode(row[1]), row[2], row[3], row[4]) for row in rows}
 
@@ -82,6 +82,10 @@ class Customers(Generic[S]):
         if len(self._known) > 500_000:
             self._known.clear()
         self._known.update(ids)
+
+    def forget(self) -> None:
+        """Call it when a transaction was rolled back whose rows were said to be known."""
+        self._known.clear()
 
     async def save(self, tx: AnyTx, rows: Iterable[Row[S]]) -> None:
         """Write the touched rows. Raises StaleRow unless each was as it was read."""

@@ -16,6 +16,7 @@ import structlog
 
 from libs.common.db import Tx
 from libs.common.errors import Unavailable
+from libs.common.facts import CustomerLeft
 from libs.common.fold.customers import Row
 from libs.common.fold.dead_letters import bury
 from libs.common.fold.failures import is_poison, must_not_be_buried
@@ -262,14 +263,17 @@ class Restoration(Replay[Any, Any]):
         await transaction.start()
         try:
             rulebook = await self._positions.advance(self.tx, {where: (stood, moved)})
+            await self._put_back_before(record, rulebook)
             outcome = await self.handler.apply(self.tx, [Work(where, [record], rulebook, stood.next)])
             if outcome.taken.get(where) == 0:
                 await transaction.rollback()
+                self.handler.customers.forget()
                 return False
             new = [each for each in outcome.outgoing if decode(each.value).id not in known]
             await append(self.tx, self._topic, new, self.journal.partitions)
         except BaseException as error:
             await transaction.rollback()
+            self.handler.customers.forget()
             if known or not isinstance(error, Exception) or not await self._bury(record, error):
                 raise
             async with self.tx.transaction():
@@ -281,6 +285,20 @@ class Restoration(Replay[Any, Any]):
         self.reached[partition] = moved.next
         self.records += 1
         return True
+
+    async def _put_back_before(self, record: Record, rulebook: int) -> None:
+        """What commands did to the customer of a record, just before it."""
+        rules = await self.rules(rulebook)
+        said = self.handler._read(record, rules)
+        if said.body is None:
+            return
+        leaves = isinstance(said.body, CustomerLeft)
+        rows = await self.handler.customers.load(self._over, [said.customer])
+        due = await self.besides.due(self.tx, rows, record.offset, rows if leaves else ())
+        steps = Steps(self, rows, due, {rulebook: rules} | await self._rules_of(due))
+        steps.put_back(rows[said.customer], *(() if leaves else (record, said)))
+        await self._project(steps.applied)
+        await self._save(rows, steps)
 
     async def _save(self, rows: Mapping[UUID, Row[Any]], steps: Steps[Any, Any]) -> None:
         await super()._save(rows, steps)

@@ -50,7 +50,7 @@ class Between:
 
         async def ask() -> None:
             while chunk := await client.read(65536):
-                if b"COMMIT;" in chunk and self.lose > 0:
+                if b"COMMIT" in chunk and self.lose > 0:
                     self.lose -= 1
                     losing.set()
                 asks.write(chunk)

@@ -131,6 +131,19 @@ async def test_a_merge_that_waits_for_the_last_record_of_another_partition_leave
 
 
 @pytest.mark.timeout(300)
+async def test_what_a_command_did_just_before_a_record_that_another_partition_waits_for_is_put_back(
+    world: World,
+) -> None:
+    goes, stays = "33333333-3333-8333-8333-333333333333", "44444444-4444-8444-8444-444444444444"
+    lane = partition_of(goes, 8)
+    other = next(who for who in PEOPLE if partition_of(who, 8) == lane)
+    async with _restored(world, [order(goes, "a", 5), order(stays, "b", 5), order(other, "c", 5)]) as (rewards, then):
+        assert (await rewards.adjust(other, 7)).status_code == 201
+        await then([order(other, "last", 5), *merge(stays, goes), order(stays, "behind", 5)])
+        assert (await rewards.get(f"customers/{other}/points"))["available"] == 2 * 5 + 7 + 2 * 5
+
+
+@pytest.mark.timeout(300)
 async def test_a_record_that_died_after_the_backup_dies_again_and_holds_nothing_up(world: World) -> None:
     who = PEOPLE[0]
     async with _restored(world, [order(who, "a", 5)]) as (rewards, then):
