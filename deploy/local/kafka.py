@@ -25,8 +25,9 @@ SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    # A node that was killed may come back at once: by default the old session keeps it out for 9 s.
-    "broker.session.timeout.ms": "2000",
+    # A node that was killed may come back as soon as Java has started again (by default its old session keeps it out for 9 s);
+    # one that stands still on a busy machine for less is not taken for dead.
+    "broker.session.timeout.ms": "5000",
     "broker.heartbeat.interval.ms": "500",
     "controller.quorum.election.timeout.ms": "500",
     "controller.quorum.fetch.timeout.ms": "1000",

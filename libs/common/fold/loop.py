@@ -6,7 +6,7 @@ found by trying it alone, and becomes a dead letter.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import structlog
 
@@ -18,7 +18,8 @@ from libs.common.fold.transactions import Apart, Batch, Transactions
 from libs.common.fold.troubles import Troubles
 from libs.common.fold.watchdog import Watchdog
 from libs.common.fold.work import Handler, Waits
-from libs.common.log.ownership import HEARTBEAT, Ownership
+from libs.common.log.assignment import Assignment
+from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Lag, Position, Reader, Record, Where
 from libs.common.unavailable import UNAVAILABLE
@@ -28,9 +29,6 @@ logger = structlog.get_logger()
 BATCH = 500
 #: A record that waits for another partition, perhaps of another process, is tried again after so many seconds.
 LONGEST_WAIT = 0.1
-#: A partition is left at the end of the batch begun, or in the midst of it after so many seconds: well before the session
-#: that holds the locks has been idle for too long.
-PATIENCE = 1.5
 #: After so many deaths of the process on one position its first record is dead-lettered unread.
 DEATHS = 3
 
@@ -61,35 +59,27 @@ class Fold:
         self.buried = 0
         self.troubles = Troubles()
         self.breaker = Breaker(service, database)
-        self._tasks: dict[Where, asyncio.Task[None]] = {}
         self._tried: set[Where] = set()
         self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
-        self._folding: set[Where] = set()
         self._sizes: dict[Where, int] = {}
         self._doubtful: set[Where] = set()  # failed, and have not succeeded since: not to be another's burden
-        self._balancer: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
+        self.assignment = Assignment("fold", self.ownership, self.wheres, self._run, self.troubles.lost)
         self.watchdog = Watchdog(self)
 
     # -- life ---------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         async with self.database.transaction() as tx:
             await self.positions.ensure(tx, self.wheres, await rulebooks.newest(tx, self.service))
-        self._balancer = asyncio.create_task(self._balance(), name="fold balance")
+        self.assignment.start()
         self.watchdog.start()
 
     async def stop(self) -> None:
         """Drain: finish the batches begun, then give the partitions back."""
-        self._stopping.set()
+        self.assignment.stopping.set()
         await self.watchdog.stop()
-        if self._balancer:
-            self._balancer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._balancer
-        await self._release(self.wheres, patience=5)
+        await self.assignment.stop()
         await self.transactions.stop()
-        with contextlib.suppress(*UNAVAILABLE):
-            await self.ownership.close()
+        await self.assignment.close()
 
     async def lag(self) -> Mapping[Where, Lag]:
         """How far the stored positions of all partitions are behind, whoever owns them."""
@@ -105,46 +95,15 @@ class Fold:
     @property
     def alive(self) -> bool:
         """Whether every task of the fold still runs."""
-        tasks = [*self._tasks.values(), *([self._balancer] if self._balancer else [])]
-        return self._stopping.is_set() or all(not task.done() for task in tasks)
-
-    async def _balance(self) -> None:
-        while True:
-            try:
-                for where in await self.ownership.balance() - self._tasks.keys():
-                    self._tasks[where] = asyncio.create_task(self._run(where), name=f"fold {where}")
-                surplus = self.ownership.surplus
-                await self._release(surplus)
-                for where in surplus:
-                    await self.ownership.give_back(where)
-            except Exception as error:  # whatever it is: the session is gone, and the next round opens another
-                self.troubles.lost(error)
-                await self._release(self.wheres)
-            await asyncio.sleep(HEARTBEAT)
-
-    async def _release(self, wheres: Iterable[Where], patience: float = PATIENCE) -> None:
-        """Leave partitions: those in a batch at its end, if that comes within `patience` seconds."""
-        leaving = {where: task for where in wheres if (task := self._tasks.pop(where, None))}
-        for where, task in leaving.items():
-            if where not in self._folding:
-                task.cancel()
-        if leaving:
-            _, late = await asyncio.wait(leaving.values(), timeout=patience)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*leaving.values(), return_exceptions=True)
-
-    def _is_left(self, where: Where) -> bool:
-        """Whether the running task is not to read its partition any more."""
-        return self._stopping.is_set() or self._tasks.get(where) is not asyncio.current_task()
+        return not self.assignment.dead()
 
     # -- one partition ------------------------------------------------------------------------------------------------
     async def _run(self, where: Where) -> None:
         backoff = Backoff()
-        while not self._is_left(where):
+        while not self.assignment.is_left(where):
             try:
                 position, deaths = await self._read_position(where)
-                while not self._is_left(where):
+                while not self.assignment.is_left(where):
                     size = self._sizes.get(where, BATCH)
                     records = await self.reader.fetch(where, position, size, wait=1.0)
                     if not records:
@@ -172,14 +131,11 @@ class Fold:
 
     async def _fold(self, batch: Batch, deaths: int) -> Position:
         where = batch.where
-        self._folding.add(where)
-        try:
+        with self.assignment.batch(where):
             if where in self._tried:
                 return await self._step(batch)
             self._tried.add(where)
             return await self._first(batch, deaths)
-        finally:
-            self._folding.discard(where)
 
     async def _first(self, batch: Batch, deaths: int) -> Position:
         """The first batch of a partition in this process. The try is counted before it is made, and `advance` sets the
@@ -240,7 +196,7 @@ class Fold:
                 position = await self._alone(batch.where, position, record)
             except Waits:
                 position = await self._wait(batch.where, position, record)
-            if self._is_left(batch.where):
+            if self.assignment.is_left(batch.where):
                 break
         return position
 
@@ -266,7 +222,7 @@ class Fold:
 
     async def _wait(self, where: Where, position: Position, record: Record) -> Position:
         """Try a record again whenever another partition has moved, until it need not wait. That is not being stuck."""
-        while not self._is_left(where):
+        while not self.assignment.is_left(where):
             self.watchdog.excused(where)
             await self.transactions.committed(within=LONGEST_WAIT)
             with contextlib.suppress(Waits):

@@ -7,7 +7,7 @@ again from there; it looks at that position whenever it has nothing to send.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import structlog
 
@@ -16,10 +16,11 @@ from libs.common.errors import Unavailable
 from libs.common.failpoints import failpoint
 from libs.common.fold.failures import Backoff, is_poison
 from libs.common.log.append import Outgoing
+from libs.common.log.assignment import Assignment
 from libs.common.log.epochs import load as load_epochs
 from libs.common.log.kafka_producer import Producer
 from libs.common.log.kafka_topics import ensure_topics
-from libs.common.log.ownership import HEARTBEAT, Ownership
+from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Lag, Position, Record, Where, after
@@ -32,8 +33,6 @@ from libs.common.web.health import Check, ReaderLag
 logger = structlog.get_logger()
 
 BATCH = 1000
-#: A partition is left at the end of the batch begun, or in the midst of it after so many seconds (see the fold's loop).
-PATIENCE = 1.5
 
 
 class Forwarder:
@@ -50,11 +49,8 @@ class Forwarder:
         self._producer = Producer(settings)
         self._positions = Positions(schema, "forwarder")
         self._recorder = Recorder(database, self._positions)
-        self._ownership = Ownership(database, f"{schema}/forwarder", self._wheres)
-        self._tasks: dict[Where, asyncio.Task[None]] = {}
-        self._sending: set[Where] = set()
-        self._balancer: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
+        ownership = Ownership(database, f"{schema}/forwarder", self._wheres)
+        self._assignment = Assignment("forward", ownership, self._wheres, self._run, self._lost, self._record)
         self.forwarded = 0
 
     async def start(self) -> None:
@@ -63,25 +59,19 @@ class Forwarder:
         async with self._database.transaction() as tx:
             await self._positions.ensure(tx, self._wheres)
         await self._reader.start()
-        self._balancer = asyncio.create_task(self._balance(), name="forwarder balance")
+        self._assignment.start()
 
     async def stop(self) -> None:
         """Finish the batches begun, then give the partitions back."""
-        self._stopping.set()
-        if self._balancer:
-            self._balancer.cancel()
-            await asyncio.gather(self._balancer, return_exceptions=True)
-        await self._release(self._wheres, patience=5)
+        await self._assignment.stop()
         await self._recorder.stop()
         await self._producer.stop()
         await self._reader.stop()
-        with contextlib.suppress(*UNAVAILABLE):
-            await self._ownership.close()
+        await self._assignment.close()
 
     def died(self) -> str:
         """Which task ended that never should, in a sentence; empty while all is well."""
-        tasks = [*self._tasks.values(), *([self._balancer] if self._balancer else [])]
-        dead = [task.get_name() for task in tasks if task.done() and not self._stopping.is_set()]
+        dead = self._assignment.dead()
         return f"{', '.join(dead)} ended" if dead else ""
 
     async def lag(self) -> Mapping[Where, Lag]:
@@ -103,56 +93,30 @@ class Forwarder:
         )
         return Check(not detail, detail, (ReaderLag(self.name, self._topic, records, seconds),))
 
-    async def _balance(self) -> None:
-        while True:
-            try:
-                for where in await self._ownership.balance() - self._tasks.keys():
-                    self._tasks[where] = asyncio.create_task(self._run(where), name=f"forward {where}")
-                surplus = self._ownership.surplus
-                await self._release(surplus)
-                for where in surplus:
-                    await self._ownership.give_back(where)
-            except Exception as error:  # whatever it is: the session is gone, and the next round opens another
-                logger.warning("partitions lost: the database is away", error=repr(error))
-                await self._release(self._wheres)
-            await asyncio.sleep(HEARTBEAT)
+    def _lost(self, error: Exception) -> None:
+        logger.warning("partitions lost: the database is away", error=repr(error))
 
-    async def _release(self, wheres: Iterable[Where], patience: float = PATIENCE) -> None:
-        """Leave partitions: those in a batch at its end, if that comes within `patience` seconds."""
-        leaving = {where: task for where in wheres if (task := self._tasks.pop(where, None))}
-        for where, task in leaving.items():
-            if where not in self._sending:
-                task.cancel()
-        if leaving:
-            _, late = await asyncio.wait(leaving.values(), timeout=patience)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*leaving.values(), return_exceptions=True)
-            with contextlib.suppress(*UNAVAILABLE):  # what is not recorded the next owner sends again
-                await self._recorder.record()
-
-    def _is_left(self, where: Where) -> bool:
-        """Whether the running task is not to forward its partition any more."""
-        return self._stopping.is_set() or self._tasks.get(where) is not asyncio.current_task()
+    async def _record(self) -> None:
+        with contextlib.suppress(*UNAVAILABLE):  # what is not recorded the next owner sends again
+            await self._recorder.record()
 
     async def _run(self, where: Where) -> None:
         backoff = Backoff()
-        while not self._is_left(where):
+        while not self._assignment.is_left(where):
             try:
                 position = await self._read_position(where)
-                while not self._is_left(where) and (records := await self._reader.fetch(where, position, BATCH, 1.0)):
-                    self._sending.add(where)
-                    try:
+                while not self._assignment.is_left(where) and (
+                    records := await self._reader.fetch(where, position, BATCH, 1.0)
+                ):
+                    with self._assignment.batch(where):
                         position = await self._forward(where, position, records)
-                    finally:
-                        self._sending.discard(where)
                     backoff.reset()
             except Exception as error:  # nothing may end it; the position is read again, and the topic seen to
                 pause = backoff.pause()
                 log = logger.error if is_poison(error) else logger.warning
                 log("forwarding paused", where=str(where), error=repr(error), pause=round(pause, 2))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), pause)
+                    await asyncio.wait_for(self._assignment.stopping.wait(), pause)
                 with contextlib.suppress(Unavailable):  # somebody may have deleted it
                     await ensure_topics(self._settings, [self._topic])
 

@@ -17,7 +17,7 @@ from tests.support import eventually
 
 async def shared(folds: Sequence[Running], sizes: Sequence[int]) -> bool:
     owned = [fold.fold.ownership.owned for fold in folds]
-    reading = [set(fold.fold._tasks) for fold in folds]
+    reading = [set(fold.fold.assignment.tasks) for fold in folds]
     return (
         sorted(map(len, owned)) == sorted(sizes)
         and set().union(*owned) == set(folds[0].fold.wheres)
@@ -128,7 +128,7 @@ async def test_stopping_finishes_the_batch_begun(toy: Database) -> None:
 
 
 async def _is_folding(service: Running) -> bool:
-    return bool(service.fold._folding)
+    return bool(service.fold.assignment.busy)
 
 
 async def test_processes_killed_at_random_under_load(toy: Database, child: Start) -> None:
