@@ -96,7 +96,8 @@ class Bell:
     async def _tell(self) -> None:
         while self._news:
             await asyncio.sleep(self._told + PAUSE - time.monotonic())
-            await self._notify(self._pool)
+            if self._news:  # else somebody has just committed, and told of them
+                await self._notify(self._pool)
 
     async def _notify(self, through: "asyncpg.Pool[Any] | Tx") -> None:
         try:

@@ -1,12 +1,13 @@
 """The bell: who is told, of what, and when."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from libs.common.db import Database, Tx, begun
-from libs.common.log.bell import channel, partitions
+from libs.common.log.bell import PAUSE, channel, partitions
 from libs.common.topics import EVENTS, JOURNAL, REWARDS
 from tests.support import eventually
 
@@ -76,6 +77,24 @@ async def test_a_ring_during_a_notification_is_heard(database: Database, ear: Ea
         return ear.told(EVENTS) == set(range(40))
 
     await eventually(all_told)
+
+
+async def test_news_that_were_told_with_a_commit_are_not_told_again(database: Database, ear: Ear) -> None:
+    async with database.connection() as connection:
+        await database.bell.tell(connection, EVENTS, [0])
+        database.bell.ring(EVENTS, [1])
+        await asyncio.sleep(0)  # what tells of it a little later has begun to wait
+        time.sleep(2 * PAUSE)  # noqa: ASYNC251 - and is due, but this goes first
+        await database.bell.tell(connection, EVENTS, [2])
+
+    async def all_told() -> bool:
+        return ear.told(EVENTS) == {0, 1, 2}
+
+    await eventually(all_told)
+    await asyncio.sleep(4 * PAUSE)
+    assert ear.of(EVENTS) == ["0", "1,2"]
+    assert database.bell._task
+    await database.bell._task
 
 
 async def test_who_is_told_with_the_commit_finds_what_was_committed(database: Database, ear: Ear) -> None:
