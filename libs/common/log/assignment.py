@@ -74,7 +74,7 @@ class Assignment:
             self.busy.discard(where)
 
     async def _balance(self) -> None:
-        while True:
+        while not self.stopping.is_set():  # a cancellation may come out of asyncpg as another error
             try:
                 for where in await self._ownership.balance() - self.tasks.keys():
                     self.tasks[where] = asyncio.create_task(self._read(where), name=f"{self._name} {where}")
@@ -85,7 +85,9 @@ class Assignment:
             except Exception as error:  # whatever it is: the session is gone, and the next round opens another
                 self._lost(error)
                 await self._leave(self._wheres)
-            await asyncio.sleep(HEARTBEAT)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT):
+                    await self.stopping.wait()
 
     async def _leave(self, wheres: Iterable[Where], patience: float = PATIENCE) -> None:
         """Those in a batch at its end, if that comes within `patience` seconds."""
