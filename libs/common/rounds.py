@@ -1,10 +1,10 @@
 """Work that comes round every so often beside a service's main work, and that may be late: a component of its own each."""
 
 import asyncio
-import contextlib
 
 import structlog
 
+from libs.common.ending import ended
 from libs.common.errors import Unavailable
 from libs.common.unavailable import UNAVAILABLE
 from libs.common.web.health import Check
@@ -26,9 +26,7 @@ class Rounds:
 
     async def stop(self) -> None:
         if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
 
     async def check(self) -> Check:
         """Always ready: a late round loses nothing."""

@@ -76,7 +76,9 @@ class Assignment:
     async def _balance(self) -> None:
         while not self.stopping.is_set():  # a cancellation may come out of asyncpg as another error
             try:
-                for where in await self._ownership.balance() - self.tasks.keys():
+                owned = await self._ownership.balance()
+                await self._leave([where for where in self.tasks if where not in owned])
+                for where in owned - self.tasks.keys():
                     self.tasks[where] = asyncio.create_task(self._read(where), name=f"{self._name} {where}")
                 surplus = self._ownership.surplus
                 await self._leave(surplus)

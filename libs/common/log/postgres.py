@@ -1,7 +1,6 @@
 """Reading the log from PostgreSQL: told of new records, or by a look at all heads; rows by their index."""
 
 import asyncio
-import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -12,6 +11,7 @@ import asyncpg
 import structlog
 
 from libs.common.db import Database
+from libs.common.ending import ended
 from libs.common.log import bell
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
 from libs.common.log.tables import relation
@@ -92,9 +92,7 @@ class PostgresReader(Reader):
 
     async def stop(self) -> None:
         for task in [*([self._poller] if self._poller else []), *self._fetchers.values()]:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await ended(task)
         await self._close()
 
     async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
