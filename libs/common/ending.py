@@ -7,9 +7,10 @@ from typing import Any
 AGAIN = 1.0
 
 
-async def ended(task: "asyncio.Task[Any]") -> None:
-    """Cancel a task, and again until it has ended: a cancellation may come out of asyncpg as another error, after which the task
-    would go on."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=AGAIN)
+async def ended(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel tasks, and again until they have ended: a cancellation may come out of asyncpg as another error, after which a loop
+    would go on. What a task raises is not raised here."""
+    while going := [task for task in tasks if not task.done()]:
+        for task in going:
+            task.cancel()
+        await asyncio.wait(going, timeout=AGAIN)

@@ -1,6 +1,7 @@
 """Work that comes round every so often beside a service's main work, and that may be late: a component of its own each."""
 
 import asyncio
+from abc import ABC, abstractmethod
 
 import structlog
 
@@ -12,7 +13,7 @@ from libs.common.web.health import Check
 logger = structlog.get_logger()
 
 
-class Rounds:
+class Rounds(ABC):
     """A component that does `_turn` every `every` seconds, from its start on; while the database is away it is put off."""
 
     name: str
@@ -35,9 +36,9 @@ class Rounds:
     def died(self) -> str:
         return f"the rounds of {self.name} have ended" if self._task and self._task.done() else ""
 
+    @abstractmethod
     async def _turn(self) -> None:
         """One round, with what is to be logged of it."""
-        raise NotImplementedError
 
     async def _go_round(self) -> None:
         while True:

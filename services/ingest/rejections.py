@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from libs.common import ids
+from libs.common.ending import ended
 from libs.common.errors import Unavailable
 from libs.common.postgres import Postgres
 from libs.common.service import Check
@@ -52,9 +53,7 @@ class Rejections:
 
     async def stop(self) -> None:
         """Write what waits, if PostgreSQL lets us."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
         self._tasks = []
         async with asyncio.timeout(3):
             await self._write()

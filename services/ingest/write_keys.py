@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from datetime import UTC, datetime
 
+from libs.common.ending import ended
 from libs.common.errors import Unauthenticated, Unavailable
 from libs.common.postgres import Postgres
 from libs.common.service import Check
@@ -37,10 +38,7 @@ class WriteKeys:
         self._refresher = asyncio.create_task(self._refresh_forever())
 
     async def stop(self) -> None:
-        tasks = [task for task in (self._refresher, *self._lookups.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*(task for task in (self._refresher, *self._lookups.values()) if task is not None))
         self._refresher = None
         try:
             async with asyncio.timeout(2):

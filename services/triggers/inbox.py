@@ -12,6 +12,7 @@ from uuid import UUID
 
 from libs.common.auth import Principal
 from libs.common.db import Tx
+from libs.common.ending import ended
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold.part import FoldPart
 from libs.common.service import Check
@@ -92,8 +93,7 @@ class Inboxes:
     async def stop(self) -> None:
         self._stopping = True
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+            await ended(self._looking)
 
     async def check(self) -> Check:
         return Check(True, f"{len(self._followers)} followed" if self._followers else "")

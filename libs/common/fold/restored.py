@@ -22,15 +22,16 @@ from libs.common.fold.dead_letters import bury
 from libs.common.fold.failures import is_poison, must_not_be_buried
 from libs.common.fold.replay import Replay
 from libs.common.fold.replay_beside import Beside
-from libs.common.fold.replay_journal import Journal, ReplayFailed
+from libs.common.fold.replay_journal import ReplayFailed
 from libs.common.fold.replay_shadow import Shadow
 from libs.common.fold.replay_steps import Steps
 from libs.common.fold.replayable import Replayable
 from libs.common.fold.replaying import connect
+from libs.common.fold.restored_journal import ReaderJournal
 from libs.common.fold.work import Work
 from libs.common.log.append import append
 from libs.common.log.positions import Positions
-from libs.common.log.reader import Position, Reader, Record, Where, after
+from libs.common.log.reader import Reader, Record, Where, after
 from libs.common.records import decode
 from libs.common.settings import Settings
 from libs.common.topics import JOURNAL, written_by
@@ -39,7 +40,6 @@ logger = structlog.get_logger()
 
 #: Any number, the same in all processes.
 LOCK = 7_262_003
-PATIENCE = 60
 
 _COMMANDS = """
 INSERT INTO "{service}".commands (key, customer, digest, answer)
@@ -75,39 +75,6 @@ async def put_back(service: str, settings: Settings, reader: Reader) -> int:
         return restoration.records
     finally:
         await connection.close(timeout=5)
-
-
-class ReaderJournal(Journal):
-    """The journal from where the service reads it anyway."""
-
-    def __init__(self, reader: Reader, partitions: int) -> None:
-        self._reader = reader
-        self.partitions = partitions
-        self.stood: dict[int, Position] = {}
-
-    async def read(self, partition: int, first: int, end: int) -> list[Record]:
-        for _ in range(PATIENCE):
-            if records := await self._fetch(partition, first, end - first, 1.0):
-                return records
-        raise Unavailable(f"{JOURNAL}/{partition} does not give record {first}, which was folded before the restore")
-
-    async def one(self, partition: int, offset: int) -> Record | None:
-        """A record, if it is there already."""
-        where = Where(JOURNAL, partition)
-        for _ in range(PATIENCE):
-            if records := await self._fetch(partition, offset, 1, 0.5):
-                return records[0]
-            with contextlib.suppress(Unavailable):  # it is slow: asked again
-                if not (await self._reader.lag({where: self._position(partition, offset)}))[where].records:
-                    return None
-        raise Unavailable(f"{JOURNAL}/{partition} cannot be read at {offset}")
-
-    async def _fetch(self, partition: int, first: int, limit: int, wait: float) -> list[Record]:
-        return await self._reader.fetch(Where(JOURNAL, partition), self._position(partition, first), limit, wait)
-
-    def _position(self, partition: int, next: int) -> Position:
-        stood = self.stood[partition]
-        return stood if stood.next == next else Position(stood.epoch, next)
 
 
 class Live(Shadow):

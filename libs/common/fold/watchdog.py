@@ -1,7 +1,6 @@
 """Liveness means progress: lag and no advance for a minute, with no excuse, dumps the stacks and ends the process."""
 
 import asyncio
-import contextlib
 import faulthandler
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from libs.common.ending import ended
 from libs.common.log.reader import Lag, Where
 
 logger = structlog.get_logger()
@@ -55,9 +55,7 @@ class Watchdog:
 
     async def stop(self) -> None:
         if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
         faulthandler.cancel_dump_traceback_later()
 
     def stuck(self, lags: Mapping[Where, Lag], now: float) -> list[Where]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager
 from typing import Any
 
+from libs.common.ending import ended
 from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.reader import Where
 from libs.common.unavailable import UNAVAILABLE
@@ -47,8 +48,7 @@ class Assignment:
         """Take no more, and finish the batches begun. The partitions are given back by `close`."""
         self.stopping.set()
         if self._balancer:
-            self._balancer.cancel()
-            await asyncio.gather(self._balancer, return_exceptions=True)
+            await ended(self._balancer)
         await self._leave(self._wheres, LAST_PATIENCE)
 
     async def close(self) -> None:
@@ -74,7 +74,7 @@ class Assignment:
             self.busy.discard(where)
 
     async def _balance(self) -> None:
-        while not self.stopping.is_set():  # a cancellation may come out of asyncpg as another error
+        while not self.stopping.is_set():
             try:
                 owned = await self._ownership.balance()
                 await self._leave([where for where in self.tasks if where not in owned])
@@ -87,9 +87,7 @@ class Assignment:
             except Exception as error:  # whatever it is: the session is gone, and the next round opens another
                 self._lost(error)
                 await self._leave(self._wheres)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT):
-                    await self.stopping.wait()
+            await asyncio.sleep(HEARTBEAT)
 
     async def _leave(self, wheres: Iterable[Where], patience: float = PATIENCE) -> None:
         """Those in a batch at its end, if that comes within `patience` seconds."""

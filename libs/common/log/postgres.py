@@ -91,8 +91,7 @@ class PostgresReader(Reader):
         self._poller = asyncio.create_task(self._watch(), name="log heads")
 
     async def stop(self) -> None:
-        for task in [*([self._poller] if self._poller else []), *self._fetchers.values()]:
-            await ended(task)
+        await ended(*([self._poller] if self._poller else []), *self._fetchers.values())
         await self._close()
 
     async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
