@@ -47,6 +47,10 @@ class Metrics:
         read = _ORDERS.get(event or "")
         return Active(day) if read is None else read(envelope, day)
 
+    def stateless(self, body: object, rules: None) -> bool:
+        """That a customer was active is a row of its own."""
+        return isinstance(body, Active)
+
     def decide(self, state: Customer, cause: Cause, rules: None) -> list[Fact]:
         return decide(state, cause, rules)
 

@@ -49,6 +49,10 @@ class RewardsDecider:
         happened = causes.read(envelope)
         return happened if happened is not None and rules.concern(happened) else None
 
+    def stateless(self, body: object, rules: Rules) -> bool:
+        """Nothing is: what concerns no rule is not even read."""
+        return False
+
     def decide(self, state: Account, cause: Cause, rules: Rules) -> list[Fact]:
         return decide(state, cause, rules)
 

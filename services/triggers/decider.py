@@ -41,6 +41,10 @@ class TriggersDecider:
         echo = envelope.source == self.source and happened is not None and happened.name not in rules.by_event
         return None if echo else happened
 
+    def stateless(self, body: object, rules: Rules) -> bool:
+        """What no hook listens to is only remembered as the last of its name."""
+        return isinstance(body, causes.Happened) and body.name not in rules.by_event
+
     def decide(self, state: Recipient, cause: Cause, rules: Rules) -> list[Fact]:
         return decide(state, cause, rules)
 

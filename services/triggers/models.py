@@ -138,6 +138,7 @@ last_events = Table(
     Column("folded_at", DateTime(timezone=True), nullable=False),
     Column("data", LargeBinary, nullable=False),
     PrimaryKeyConstraint("customer", "name"),
+    postgresql_with={"fillfactor": 80},
 )
 
 #: Which event names (path '') and properties were seen, and when last, to the day. A row a partition.

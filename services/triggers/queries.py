@@ -58,9 +58,9 @@ async def customer(tx: Tx, customers: Customers[Recipient], ref: str) -> tuple[U
     """Whom `ref` leads to, and as whom messages see them. Raises NotFound, also for an id that nobody has; Invalid."""
     found = await customers.resolve(tx, ref)
     state = await customers.state(tx, found)
-    if state is None:
+    if state is None and await last_event(tx, found, None) is None:
         raise NotFound(f"no customer {ref} is known to triggers: nothing has been received about them")
-    return found, state
+    return found, state or Recipient()
 
 
 async def last_event(tx: Tx, customer: UUID, name: str | None) -> Row | None:

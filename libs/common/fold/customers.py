@@ -25,14 +25,16 @@ class StaleRow(OSError):
 
 @dataclass(slots=True)
 class Row(Generic[S]):
-    """A locked customer: their state, how many facts were decided on them, and into whom they went if they left."""
+    """A locked customer: their state, how many facts were decided on them, and into whom they went if they left. `stored` is
+    that as it is in the table."""
 
     id: UUID
     state: S
-    version: int
-    facts: int
-    went_into: UUID | None
+    version: int = 0
+    facts: int = 0
+    went_into: UUID | None = None
     touched: bool = False
+    stored: tuple[bytes, int, UUID | None] = (b"", 0, None)
 
 
 class Customers(Generic[S]):
@@ -75,7 +77,10 @@ class Customers(Generic[S]):
         if len(rows) != len(wanted):
             self.forget()
             raise StaleRow("a customer's row has gone")
-        return {row[0]: Row(row[0], self._decode(row[1]), row[2], row[3], row[4]) for row in rows}
+        return {
+            id: Row(id, self._decode(value), version, facts, went_into, stored=(value, facts, went_into))
+            for id, value, version, facts, went_into in rows
+        }
 
     def known(self, ids: Iterable[UUID]) -> None:
         """Call once the transaction is committed: these rows exist."""
@@ -88,20 +93,15 @@ class Customers(Generic[S]):
         self._known.clear()
 
     async def save(self, tx: AnyTx, rows: Iterable[Row[S]]) -> None:
-        """Write the touched rows. Raises StaleRow unless each was as it was read."""
-        touched = [row for row in rows if row.touched]
-        if not touched:
+        """Write the touched rows that are not as they are stored. Raises StaleRow unless each of them was as it was read."""
+        touched = [(row, (self._encoder.encode(row.state), row.facts, row.went_into)) for row in rows if row.touched]
+        changed = [(row.id, row.version, *now) for row, now in touched if now != row.stored]
+        if not changed:
             return
+        ids, versions, states, facts, went_into = zip(*changed, strict=True)
         async with pipelined(tx) as pipeline:
             await pipeline.write(
-                self._save,
-                [row.id for row in touched],
-                [self._encoder.encode(row.state) for row in touched],
-                [row.version for row in touched],
-                [row.facts for row in touched],
-                [row.went_into for row in touched],
-                rows=len(touched),
-                otherwise=StaleRow,
+                self._save, ids, states, versions, facts, went_into, rows=len(changed), otherwise=StaleRow
             )
 
     async def bind(self, tx: Tx, bindings: Iterable[tuple[Binding, UUID]]) -> None:

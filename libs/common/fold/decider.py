@@ -57,7 +57,8 @@ class Stamped(NamedTuple):
 
 
 class Applied(msgspec.Struct, Generic[S], frozen=True):
-    """One cause, applied: what projections (rows that are queried) are made from. `state` is the one after the batch.
+    """One cause, applied: what projections (rows that are queried) are made from. `state` is the one after the batch (or an
+    empty one, if all that happened to the customer in it was stateless).
 
     `stamp` says where it was: partition, position, rulebook, and how many facts were decided on the customer before.
     """
@@ -78,6 +79,11 @@ class Decider(Protocol[S, R]):
     def read(self, envelope: Envelope, rules: R) -> Any | None:
         """What this service reads from a record's data; None when the record can change nothing here, under these rules:
         its customer is then not even loaded. An exception is poison."""
+        ...
+
+    def stateless(self, body: Any, rules: R) -> bool:
+        """Whether, under these rules, nothing is decided on what was read, and it changes no state, whatever the state is:
+        the customer is then neither loaded nor locked, and it only reaches projections."""
         ...
 
     def decide(self, state: S, cause: Cause, rules: R) -> list[Fact]:

@@ -30,12 +30,13 @@ _bound = msgspec.json.Decoder(Bound)
 
 
 class Said(NamedTuple):
-    """A record as read. `body` is None when it can change nothing here."""
+    """A record as read. `body` is None when it can change nothing here; `stateless`: nothing of the customer's state."""
 
     customer: UUID
     envelope: Envelope
     body: object | None
     bindings: Sequence[Binding]
+    stateless: bool = False
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class Lane:
     def customers(self) -> Iterator[UUID]:
         """All whose rows are needed."""
         for said in self.read:
-            if said.body is not None:
+            if said.body is not None and not said.stateless:
                 yield said.customer
             if isinstance(said.body, CustomerMerged):
                 yield parsed(said.body.other)
@@ -111,8 +112,8 @@ class DeciderHandler(Generic[S, R]):
                 row = rows[said.customer]
                 row.went_into, row.touched = parsed(body.into), True
             elif body is not None:
-                cause = self._cause(said.envelope, body)
-                yield self.decided(rows[said.customer], cause, rules, lane.work.place(index))
+                row = rows.get(said.customer) or Row(said.customer, self.decider.state())  # of a stateless one
+                yield self.decided(row, self._cause(said.envelope, body), rules, lane.work.place(index))
 
     async def pass_over(self, tx: Tx, record: Record) -> None:
         """Keep whom the record's identifiers lead to: no later record will say it again."""
@@ -133,6 +134,8 @@ class DeciderHandler(Generic[S, R]):
 
     def decided(self, row: Row[S], cause: Cause, rules: R, place: str) -> Applied[S]:
         """Decide and evolve one cause on a locked row; `place` is where in the journal it happens."""
+        if self.decider.stateless(cause.body, rules):
+            return Applied(row.id, row.state, cause, [], f"{place}/{row.facts}")
         facts: list[Fact] = []
         if cause.depth < DEEPEST:
             facts = self.decider.decide(row.state, cause, rules)
@@ -182,7 +185,8 @@ class DeciderHandler(Generic[S, R]):
             return Said(customer, envelope, _left.decode(envelope.data), bindings)
         if envelope.type == CustomerMerged.TYPE:
             return Said(customer, envelope, _merged.decode(envelope.data), bindings)
-        return Said(customer, envelope, self.decider.read(envelope, rules), bindings)
+        body = self.decider.read(envelope, rules)
+        return Said(customer, envelope, body, bindings, body is not None and self.decider.stateless(body, rules))
 
     def _bindings(self, record: Record, envelope: Envelope) -> Sequence[Binding]:
         if b'"bound":[' not in record.value:

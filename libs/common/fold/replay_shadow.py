@@ -16,6 +16,7 @@ from libs.common.fold.replayable import Replayable
 
 #: Live tables that every fold reads and a shadow has none of.
 READ_ONLY = ("rulebooks",)
+_OPTIONS = "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = $1::text::regclass"
 _RIGHTS = """
 SELECT grantee, privilege_type FROM information_schema.role_table_grants
 WHERE table_schema = $1 AND table_name = $2 AND grantee <> current_user AND grantee <> 'PUBLIC'
@@ -40,6 +41,8 @@ class Shadow:
         for table in self.tables:
             kind = "TABLE" if durable else "UNLOGGED TABLE"
             await tx.execute(f'CREATE {kind} "{self.schema}"."{table}" (LIKE "{self.live}"."{table}" INCLUDING ALL)')
+            if options := await tx.fetchval(_OPTIONS, f'"{self.live}"."{table}"'):
+                await tx.execute(f'ALTER TABLE "{self.schema}"."{table}" SET ({options})')
             for role, right in await tx.fetch(_RIGHTS, self.live, table):
                 await tx.execute(f'GRANT {right} ON "{self.schema}"."{table}" TO "{role}"')
 

@@ -114,6 +114,7 @@ def customer_tables(metadata: MetaData) -> CustomerTables:
         Column("version", BigInteger, nullable=False, server_default="0"),
         Column("facts", BigInteger, nullable=False, server_default="0"),  # how many were decided: the stamps' sequence
         Column("went_into", Uuid),  # set once the customer has left, by a merge
+        postgresql_with={"fillfactor": 70},  # so that a row's next version has room beside it
     )
     identifiers = Table(
         "identifiers",

@@ -48,6 +48,45 @@ async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(toy: Database) -
             await customers().save(tx, rows)
 
 
+async def test_a_row_that_is_as_it_was_is_not_written(toy: Database) -> None:
+    versions = []
+    for count in (1, 1, 1, 2):
+        async with toy.transaction() as tx:
+            row = (await customers().load(tx, [ONE]))[ONE]
+            row.state.count, row.touched = count, True
+            await customers().save(tx, [row])
+            versions.append(await tx.fetchval("SELECT version FROM toy.customers"))
+    assert versions == [1, 1, 1, 2]
+    for facts, into in ((1, None), (1, TWO), (1, TWO)):  # either is reason enough
+        async with toy.transaction() as tx:
+            row = (await customers().load(tx, [ONE]))[ONE]
+            row.facts, row.went_into, row.touched = facts, into, True
+            await customers().save(tx, [row])
+            versions.append(await tx.fetchval("SELECT version FROM toy.customers"))
+    assert versions[4:] == [3, 4, 4]
+
+
+async def test_what_needs_no_state_waits_for_no_lock_and_makes_no_row(running: Running) -> None:
+    """It reaches the projection all the same; who was merged meanwhile is of no matter to it."""
+    known, new = customer_in(4), customer_in(4, 1)
+    await journal(running.database, did(known, "a"))
+    await eventually(lambda: seen(running.database, known, ["a"]))
+    async with running.database.connection() as tx:
+        await tx.execute("CREATE TABLE toy.looked (who text)")
+    look = "INSERT INTO toy.looked VALUES ('{}')"
+    async with running.database.transaction() as tx:
+        await tx.execute("SELECT FROM toy.customers FOR UPDATE")
+        await journal(
+            running.database, *(did(who, f"look-{who}", idle=True, sql=look.format(who)) for who in (known, new))
+        )
+        await eventually(running.caught_up)
+    await journal(running.database, did(known, "b"), did(known, "c", idle=True), did(known, "d"))
+    await eventually(lambda: seen(running.database, known, ["a", "b", "d"]))
+    async with running.database.connection() as tx:
+        assert {row["who"] for row in await tx.fetch("SELECT who FROM toy.looked")} == {known, new}
+        assert [str(row["id"]) for row in await tx.fetch("SELECT id FROM toy.customers")] == [known]
+
+
 async def test_rows_that_were_made_and_rolled_back_or_have_gone_are_made_again(running: Running) -> None:
     """What is known to be there is known from commits only, and it is no harm when it isn't so."""
     customer = customer_in(4)

@@ -38,11 +38,13 @@ class Counted(msgspec.Struct):
 
 
 class Did(msgspec.Struct):
-    """`fail` is the message of an error in `decide`, or the name of something worse (see Toy). `sql` runs in `project`."""
+    """`fail` is the message of an error in `decide`, or the name of something worse (see Toy). `sql` runs in `project`. What is
+    `idle` has nothing to do with the state."""
 
     event: str = ""
     fail: str = ""
     sql: str = ""
+    idle: bool = False
 
 
 class Toy:
@@ -51,6 +53,9 @@ class Toy:
 
     def read(self, envelope: Envelope, rules: int) -> Did | None:
         return msgspec.json.decode(envelope.data, type=Did) if envelope.type == "track.v1" else None
+
+    def stateless(self, body: object, rules: int) -> bool:
+        return isinstance(body, Did) and body.idle
 
     def decide(self, state: Counted, cause: Cause, rules: int) -> list[Fact]:
         match cause.body:

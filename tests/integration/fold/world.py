@@ -24,7 +24,7 @@ def customer_in(partition: int, number: int = 0) -> str:
     return [id for id in ids if partition_of(id, PARTITIONS) == partition][number]
 
 
-def did(customer: str, id: str, **data: str) -> Outgoing:
+def did(customer: str, id: str, **data: str | bool) -> Outgoing:
     return journal_record(customer, {"event": "Did", **data}, id=id)
 
 

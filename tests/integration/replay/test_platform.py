@@ -117,7 +117,8 @@ async def test_also_while_records_come_in(shop: Shop) -> None:
 
 
 async def test_a_rebuild_is_swapped_in_while_all_run(shop: Shop) -> None:
-    """And what it was swapped in for is folded on, and still what the journal gives."""
+    """And what it was swapped in for is folded on, and still what the journal gives. It is stored as the live one was."""
+    before = await stored(shop)
     for service in ("rewards", "triggers", "metrics"):
         async with going_on(shop):
             code, said = await rapport(shop, "rebuild", service)
@@ -127,6 +128,7 @@ async def test_a_rebuild_is_swapped_in_while_all_run(shop: Shop) -> None:
     await shop.caught_up()
     await replayed(shop)
     assert await sent_twice(shop) == 0
+    assert await stored(shop) == before
 
 
 @pytest.mark.parametrize("where", ["near", "folded", "swapped"])
@@ -142,6 +144,19 @@ async def test_a_rebuild_that_dies_leaves_the_live_state_as_it_was(shop: Shop, w
     await shop.caught_up()
     assert await tables(shop) != before
     await replayed(shop)
+
+
+async def stored(shop: Shop) -> dict[str, list[str] | None]:
+    """How the tables of the services that were rebuilt are stored."""
+    connection = await asyncpg.connect(shop.platform.dsn)
+    try:
+        rows = await connection.fetch(
+            "SELECT oid::regclass::text, reloptions FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace::regnamespace::text IN ('rewards', 'triggers', 'metrics')"
+        )
+    finally:
+        await connection.close()
+    return {name: options for name, options in rows}
 
 
 async def sent_twice(shop: Shop) -> int:
