@@ -76,7 +76,7 @@ async def test_the_commands_work_as_they_stand(platform: Platform, tmp_path: Pat
     assert '"outcome":"discarded"' in said
     assert '"failed":[{' in said
     assert '"through":' in said
-    assert "rewards/fold is 0 records behind" in said
+    assert re.search(r"rewards/fold is \d+ records? behind", said)
 
 
 def test_links_into_the_page_lead_somewhere() -> None:
