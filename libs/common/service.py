@@ -51,7 +51,7 @@ DESCRIPTION = (
 
 def assemble(
     name: str,
-    title: str,
+    purpose: str,
     settings: Settings,
     components: Sequence[Component],
     routers: Sequence[APIRouter],
@@ -63,7 +63,8 @@ def assemble(
     browsers: bool = False,
     prompt: Handlers | None = None,
 ) -> FastAPI:
-    """A service: its routes, its components' lives, health, limits, problems, metrics.
+    """A service: its routes, its components' lives, health, limits, problems, metrics. `purpose` says in a sentence what it is
+    for.
 
     The components start in the background, in order, so that the port is up at once; until all have, routes answer 503
     with what is missing. `body_limits` gives path prefixes another limit in bytes, or None: that route reads and bounds
@@ -90,9 +91,9 @@ def assemble(
     app = Service(
         direct or {},
         around,
-        title=title,
+        title=f"Rapport {name}",
         version=VERSION,
-        description=DESCRIPTION,
+        description=f"{purpose}\n\n{DESCRIPTION}",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -112,7 +113,7 @@ def assemble(
     app.add_middleware(Gate, lifecycle=lifecycle, problems=problems)
     let_in(app, settings.browser_origins if browsers else ())
     app.add_middleware(Requests, meter=meter, problems=problems)
-    for router in (health.router, documentation(app), *routers):
+    for router in (documentation(app), *routers, health.router):
         app.include_router(router, dependencies=[Depends(refuse_unknown)])
     document(app, problem_members)
     return app

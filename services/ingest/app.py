@@ -42,7 +42,7 @@ def create(settings: Settings) -> FastAPI:
     hot = events.routes(door)
     return assemble(
         "ingest",
-        "Rapport ingest",
+        "Takes what customers do, from Segment's SDKs; what it answers with 200 is in the log.",
         settings,
         [*parts, keys, rejections, commit],
         [hot, sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],

@@ -26,7 +26,7 @@ def create(settings: Settings) -> FastAPI:
     ]
     return assemble(
         "metrics",
-        "Rapport metrics",
+        "Who may leave, what customers are worth, and the key figures of the shop.",
         settings,
         [part, LogKeeping("metrics", part), scorer],
         routers,

@@ -24,7 +24,7 @@ def create(settings: Settings) -> FastAPI:
     routers = [customer_routes(part), dead_letter_routes(part)]
     return assemble(
         "profile",
-        "Rapport: customers",
+        "One view of each customer: whose each event is, and how they were at that moment.",
         settings,
         [part, LogKeeping("profile", part), Hearing(part), Housekeeping(part)],
         routers,

@@ -22,7 +22,7 @@ def create(settings: Settings) -> FastAPI:
     routers = [programmes.routes(part), customers.routes(part, handler), ledger.routes(part), dead_letter_routes(part)]
     return assemble(
         "rewards",
-        "Rapport rewards",
+        "Points, badges and levels by a programme of yours; every point in a double-entry ledger.",
         settings,
         [part, LogKeeping("rewards", part), clock],
         routers,

@@ -26,7 +26,7 @@ def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
                streams.routes(part, handler, inboxes), summary.routes(part, settings), dead_letter_routes(part)]  # fmt: skip
     return assemble(
         "triggers",
-        "Rapport triggers",
+        "Hooks: when this happens and that holds, say so, in the customer's inbox or to a webhook; and why, or why not.",
         settings,
         [part, LogKeeping("triggers", part), MessageKeeping(part, settings), delivery, inboxes],
         routers,
