@@ -109,3 +109,13 @@ def test_every_body_has_an_example(operation: Operation) -> None:
 @pytest.mark.parametrize("scope", SCOPES)
 def test_every_scope_is_in_the_guide(scope: str) -> None:
     assert f"`{scope}`" in (ROOT / "docs/api-guide.md").read_text()
+
+
+@pytest.mark.parametrize("operation", ALL, ids=str)
+def test_each_problem_has_an_example_of_its_own_status(operation: Operation) -> None:
+    problem = operation.page["components"]["schemas"]["Problem"]
+    for status, answer in operation.said["responses"].items():
+        if (content := answer.get("content", {}).get("application/problem+json")) is not None:
+            example = content["example"]
+            assert str(example["status"]) == status
+            assert set(problem["required"]) <= example.keys() <= problem["properties"].keys()

@@ -4,7 +4,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from libs.common.errors import NotFound
+from libs.common import errors
+from libs.common.errors import NotFound, RapportError
 from libs.common.web.problems import MEDIA_TYPE, AddMembers
 
 _PROBLEM: dict[str, Any] = {
@@ -46,6 +47,17 @@ _MEANINGS = {
     "429": "Too many at a time: come back after `Retry-After` seconds.",
     "503": "A part that this needs is away: come back after `Retry-After` seconds.",
 }
+#: Where a write key is what lets in.
+_OF_EVENTS = {
+    "401": "No write key, or one that is not known.",
+    "403": "Pages of this origin may not send with this write key.",
+    "503": "Nothing is stored: send it again after `Retry-After` seconds.",
+}
+_ERRORS: dict[str, type[RapportError]] = {
+    str(kind.status): kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, RapportError)
+}
 
 
 def document(app: FastAPI, members: AddMembers | None = None) -> None:
@@ -61,7 +73,7 @@ def document(app: FastAPI, members: AddMembers | None = None) -> None:
                 schemas.pop(unused, None)
             for path, operations in schema["paths"].items():
                 for method, operation in operations.items():
-                    _describe(path, method, operation)
+                    _describe(path, method, operation, members)
         assert app.openapi_schema is not None  # noqa: S101 - made() has set it
         return app.openapi_schema
 
@@ -81,14 +93,15 @@ def _problem(members: AddMembers | None) -> dict[str, Any]:
     }
 
 
-def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
+def _describe(path: str, method: str, operation: dict[str, Any], members: AddMembers | None) -> None:
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
     if not path.startswith("/v1"):
         responses["503"] = {"description": "No: the body says what is missing."}
         return
     wanted = ["503", *(status for status in responses if status in _MEANINGS)]
-    if "events" not in operation.get("tags", ()):
+    of_events = "events" in operation.get("tags", ())
+    if not of_events:
         wanted.append("422")
     if "security" in operation:
         wanted += ["401", "403"]
@@ -98,8 +111,18 @@ def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
         wanted += ["400", "408", "413", "415"] if "422" in wanted else ["400", "408"]
     if method != "get" and "422" in wanted and "security" in operation:
         wanted.append("409")
+    meanings = _MEANINGS | _OF_EVENTS if of_events else _MEANINGS
     for status in sorted(set(wanted)):
-        responses[status] = {
-            "description": _MEANINGS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
+        said, problem = meanings[status], {"$ref": "#/components/schemas/Problem"}
+        content = {MEDIA_TYPE: {"schema": problem, "example": _example(status, said, members)}}
+        responses[status] = {"description": said, "content": content}
+
+
+def _example(status: str, said: str, members: AddMembers | None) -> dict[str, Any]:
+    """A problem of this status, as it is answered."""
+    kind = _ERRORS[status]
+    error = kind(said, 5) if issubclass(kind, errors.TooMany) else kind(said)
+    body = {**error.problem(), "request_id": "7c0f6b1de2a94f5d8c3e5a7b9d1f2e34"}
+    if status == "422":
+        body["errors"] = [{"at": "body.points", "message": "Field required"}]
+    return body | dict(members(body)) if members else body
