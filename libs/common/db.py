@@ -12,6 +12,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from libs.common.errors import Unavailable
+from libs.common.log.awaited import Awaited
 from libs.common.log.bell import Bell
 from libs.common.settings import Settings
 from libs.common.unavailable import UNAVAILABLE
@@ -63,7 +64,7 @@ class Database:
     def __init__(self, pool: "asyncpg.Pool[Any]", settings: Settings) -> None:
         self.pool = pool
         self.settings = settings
-        self.bell = Bell(pool)
+        self.bell = Bell(pool, Awaited(pool) if settings.log == "postgres" else None)
 
     @classmethod
     async def connect(cls, settings: Settings, name: str, **server_settings: str) -> "Database":

@@ -8,7 +8,7 @@ import msgspec
 
 from libs.common import ids, orders, records
 from libs.common.errors import Malformed
-from libs.common.events import TYPES, ClientEvent, Kind
+from libs.common.events import TYPES, ClientEvent, Kind, event_name
 from libs.common.log.append import Outgoing
 from services.ingest.domain import limits
 from services.ingest.domain.body import Envelope
@@ -84,7 +84,7 @@ def _accept(
     )
     if event.event in (orders.COMPLETED, orders.REFUNDED, orders.CANCELLED):
         warnings += _doubts(event)
-    intake.records.append(Outgoing(key(event), value, occurred_at))
+    intake.records.append(Outgoing(key(event), value, occurred_at, event_name(event.type, event.event)))
     reason = "; ".join(warnings)
     intake.verdicts.append(Verdict("warning" if reason else "ok", event.messageId, reason or None))
 

@@ -97,7 +97,7 @@ class Batch:
         self._journal(survivor.id, merged, survivor.snapshot(bound), event)
 
     def _journal(self, customer: UUID, record: bytes, snapshot: bytes, event: Heard) -> None:
-        self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), event.at))
+        self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), event.at, event.name))
 
     def _count_match(self, partition: int, event: Heard, matched: Match, user: str | None) -> None:
         counts = {

@@ -40,7 +40,8 @@ class Said(NamedTuple):
 
     def journalled(self, people: People) -> Outgoing:
         person = people.by_id[people.survivors[self.subject]]
-        return Outgoing(str(person.id), spliced(self.record.value, person.snapshot()), self.envelope.time)
+        value = spliced(self.record.value, person.snapshot())
+        return Outgoing(str(person.id), value, self.envelope.time, records.display_name(self.envelope.type))
 
 
 class Profile:

@@ -83,8 +83,7 @@ class Commands(Generic[S, R]):
             )
             if status != "INSERT 0 1":  # at this moment, for another customer
                 raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
-            written = await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
-        self._database.bell.ring(self._fold.writes, written)
+            await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
         tracing.commanded(service, id, cause.type, traceparent, began)
         return msgspec.json.decode(result)
 

@@ -120,10 +120,8 @@ class Timers(Rounds):
             customers = [row["customer"] for row in group]
             async with self._part.tx() as tx:
                 key = f"{kind}/{due.isoformat()}"
-                applied = await commands.run_many(tx, dict.fromkeys(customers, body), key=key, at=due)
+                await commands.run_many(tx, dict.fromkeys(customers, body), key=key, at=due)
                 await tx.execute(_DONE.format(service=service), customers, kind, due)
-            if any(each.facts for each in applied):
-                self._part.database.bell.ring(self._part.fold.writes, ())
         return len(rows)
 
     async def _turn(self) -> None:

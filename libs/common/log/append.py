@@ -1,6 +1,6 @@
 """Appending to the log, in the transaction that changed the state."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import asyncpg
 
 from libs.common.db import Database, Tx
 from libs.common.errors import TooLarge, Unavailable
+from libs.common.log.bell import Written
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import SCHEMA, relation
 from libs.common.pipeline import AnyTx, Pipeline, pipelined
@@ -15,11 +16,13 @@ from libs.common.records import LARGEST
 
 
 class Outgoing(NamedTuple):
-    """A record on its way into a topic. `time` is when it happened (the record's own `time`)."""
+    """A record on its way into a topic. `time` is when it happened (the record's own `time`); `name` what marketers call it,
+    in topics of which readers are told at once."""
 
     key: str
     value: bytes
     time: datetime
+    name: str = ""
 
 
 #: From so many records on they are copied: a round trip more, but half of PostgreSQL's work for each record.
@@ -49,8 +52,8 @@ FROM unnest($4::smallint[], $5::int[], $6::text[], $7::timestamptz[], $8::bytea[
 """
 
 
-async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions: int) -> Collection[int]:
-    """Append `records`, in their order, each to the partition of its key; the partitions that now have more.
+async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions: int) -> Written:
+    """Append `records`, in their order, each to the partition of its key; what was written, for the bell.
 
     Call it last before the commit: it locks the heads of the partitions it writes until then. What waits in a pipeline is
     written with them. Does not commit. Raises
@@ -58,7 +61,7 @@ async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions:
     segment for their offsets is not there yet (`segments` makes them, ahead).
     """
     if not records:
-        return ()
+        return {}
     placed = _Placed(records, partitions)
     closed = Unavailable(f"{topic} is closed, or not set up for {partitions} partitions: run `rapport migrate`")
     try:
@@ -74,7 +77,7 @@ async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions:
             raise
         # the only check that the log has: that there is a segment
         raise Unavailable(f"{topic} has no segment for its next offsets yet", retry_after=2) from error
-    return placed.counts.keys()
+    return placed.names
 
 
 async def append_alone(database: Database, topic: str, records: Sequence[Outgoing], partitions: int) -> None:
@@ -89,19 +92,23 @@ async def append_alone(database: Database, topic: str, records: Sequence[Outgoin
 
 
 class _Placed:
-    """The partition of each record, and its place among those of its partition; how many each partition gets."""
+    """The partition of each record, and its place among those of its partition; how many each partition gets, and of what."""
 
     def __init__(self, records: Sequence[Outgoing], partitions: int) -> None:
         self.lanes: list[int] = []
         self.places: list[int] = []
         self.counts: dict[int, int] = {}
-        counts = self.counts
-        for key, value, _ in records:
+        self.names: dict[int, set[str]] = {}
+        counts, names = self.counts, self.names
+        for key, value, _, name in records:
             if len(value) > LARGEST:
                 raise TooLarge(f"a record of {len(value):,} bytes is over the log's limit of {LARGEST:,}")
             lane = partition_of(key, partitions)
             place = counts.get(lane, 0)
             counts[lane] = place + 1
+            if not place:
+                names[lane] = set()
+            names[lane].add(name)
             self.lanes.append(lane)
             self.places.append(place)
 
@@ -110,7 +117,7 @@ async def _insert(
     pipeline: Pipeline, topic: str, records: Sequence[Outgoing], placed: _Placed, closed: Exception
 ) -> None:
     """Move the heads and write the rows in one statement; raises `closed` when a head is missing."""
-    keys, values, times = zip(*records, strict=True)
+    keys, values, times, _ = zip(*records, strict=True)
     await pipeline.write(
         _INSERT.format(relation=relation(topic)),
         topic,
@@ -138,6 +145,6 @@ async def _copy(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Placed
         columns=("partition", "offset", "key", "time", "value"),
         records=[
             (lane, first[lane] + place, key, time, value)
-            for lane, place, (key, value, time) in zip(placed.lanes, placed.places, records, strict=True)
+            for lane, place, (key, value, time, _) in zip(placed.lanes, placed.places, records, strict=True)
         ],
     )

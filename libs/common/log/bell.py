@@ -2,16 +2,18 @@
 
 NOTIFY takes a lock that all of PostgreSQL shares, so it is sent behind the commit, not in it. It is a hint: who misses it
 finds the records at the next look. As to wake a process costs more than to read a few records, only those are told for whom
-somebody waits (`topics.told_at_once`), and only of their own topics; the others look now and then (`PostgresReader`).
+somebody waits (`topics.told_at_once`), only of their own topics, and at once only of what is `awaited`: of the rest together,
+a little later. The other readers look now and then (`PostgresReader`).
 """
 
 import asyncio
-import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
+from libs.common.ending import ended
+from libs.common.log.awaited import Awaited
 from libs.common.topics import told_at_once
 from libs.common.unavailable import UNAVAILABLE
 
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger()
 
-#: Seconds between two notifications of one process.
-PAUSE = 0.005
+#: Seconds between two notifications of one process: of what is awaited, and of what is not.
+PAUSE, LATER = 0.005, 0.1
+
+#: What was written to a topic: the partitions, and the names of what each now has more of.
+Written: TypeAlias = Mapping[int, Set[str]]
 
 _URGENT = frozenset(told_at_once())
 _NOTIFY = "SELECT pg_notify('{channel}', '{partitions}')"
@@ -34,73 +39,89 @@ def channel(topic: str) -> str:
     return f"rapport {topic}"
 
 
-def partitions(payload: str) -> list[int] | None:
-    """Which have new records; None when the notification names none: any may have."""
-    return [int(each) for each in payload.split(",")] if payload else None
+def partitions(payload: str) -> list[int]:
+    """Which have new records."""
+    return [int(each) for each in payload.split(",")]
 
 
 class Bell:
-    """Of one process, for the topics that it writes."""
+    """Of one process, for the topics that it writes. Without `awaited` everything is."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", awaited: Awaited | None = None) -> None:
         self._pool = pool
+        self._awaited = awaited
         self._news: dict[str, set[int]] = {}
         self._told = 0.0
+        self._timer: asyncio.Handle | None = None
+        self._at = 0.0  # when it is due
         self._task: asyncio.Task[None] | None = None
 
-    def ring(self, topic: str, partitions: Iterable[int]) -> None:
-        """Say that these partitions (any, if there are none) have new records. Call it after the commit; returns at once."""
-        self._note(topic, partitions)
-        if self._news and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._tell(), name="bell")
+    def ring(self, topic: str, written: Written) -> None:
+        """Say what was written. Call it after the commit; returns at once."""
+        if topic in _URGENT and written:
+            self._news.setdefault(topic, set()).update(written)
+            self._tell_in(self._wait(written))
 
-    async def tell(self, connection: "Tx", topic: str, partitions: Iterable[int]) -> None:
-        """The same through a connection that has just committed, and so is awake, unless others were told just before."""
-        if self._is_due(topic):
-            self._note(topic, partitions)
-            await self._notify(connection)
+    async def tell(self, connection: "Tx", topic: str, written: Written) -> None:
+        """The same through a connection that has just committed, and so is awake, if they are to be told now."""
+        if self._is_due(topic, written):
+            self._news.setdefault(topic, set()).update(written)
+            await _notify(connection, self._take())
         else:
-            self.ring(topic, partitions)
+            self.ring(topic, written)
 
-    async def commit(self, connection: "Tx", topic: str, partitions: Iterable[int]) -> None:
+    async def commit(self, connection: "Tx", topic: str, written: Written) -> None:
         """Commit what was begun by a plain BEGIN, and `tell` in the same round trip: the readers are told even so only of
         what is committed. Raises what asyncpg raises; then it may be committed all the same."""
-        if self._is_due(topic) and partitions:
-            self._note(topic, partitions)
+        if self._is_due(topic, written):
+            self._news.setdefault(topic, set()).update(written)
             await connection.execute(f"COMMIT; {self._take()}")
         else:
             await connection.execute("COMMIT")
-            if partitions:
-                self.ring(topic, partitions)
+            self.ring(topic, written)
 
     async def stop(self) -> None:
+        if self._timer:
+            self._timer.cancel()
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
+        if self._awaited:
+            await self._awaited.stop()
 
-    def _is_due(self, topic: str) -> bool:
-        return topic in _URGENT and time.monotonic() >= self._told + PAUSE
+    def _is_due(self, topic: str, written: Written) -> bool:
+        return topic in _URGENT and bool(written) and self._wait(written) <= 0
 
-    def _note(self, topic: str, partitions: Iterable[int]) -> None:
-        if topic in _URGENT:
-            self._news.setdefault(topic, set()).update(partitions)
+    def _wait(self, written: Written) -> float:
+        """Seconds until it is to be told."""
+        awaited = self._awaited is None or self._awaited.any_of(set().union(*written.values()))
+        return self._told + (PAUSE if awaited else LATER) - asyncio.get_running_loop().time()
+
+    def _tell_in(self, wait: float) -> None:
+        loop = asyncio.get_running_loop()
+        at = loop.time() + wait
+        if self._timer is None or at < self._at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._at = loop.call_at(at, self._time_has_come), at
+
+    def _time_has_come(self) -> None:
+        self._timer = None
+        if self._task is not None and not self._task.done():
+            self._tell_in(PAUSE)
+        elif self._news:  # else somebody has just committed, and told of them
+            self._task = asyncio.create_task(_notify(self._pool, self._take()), name="bell")
 
     def _take(self) -> str:
         """What tells of all the news; there are none then."""
-        news, self._news, self._told = self._news, {}, time.monotonic()
+        news, self._news, self._told = self._news, {}, asyncio.get_running_loop().time()
         return "; ".join(
             _NOTIFY.format(channel=channel(topic), partitions=",".join(map(str, sorted(lanes))))
             for topic, lanes in news.items()
         )
 
-    async def _tell(self) -> None:
-        while self._news:
-            await asyncio.sleep(self._told + PAUSE - time.monotonic())
-            if self._news:  # else somebody has just committed, and told of them
-                await self._notify(self._pool)
 
-    async def _notify(self, through: "asyncpg.Pool[Any] | Tx") -> None:
-        try:
-            await through.execute(self._take(), timeout=5)
-        except UNAVAILABLE as error:
-            logger.debug("nobody was told of new records", error=repr(error))
+async def _notify(through: "asyncpg.Pool[Any] | Tx", statements: str) -> None:
+    try:
+        await through.execute(statements, timeout=5)
+    except UNAVAILABLE as error:
+        logger.debug("nobody was told of new records", error=repr(error))

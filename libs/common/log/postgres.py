@@ -202,7 +202,7 @@ class PostgresReader(Reader):
     def _hear(self, topic: str, _: object, __: int, ___: str, payload: object) -> None:
         told = bell.partitions(str(payload))
         for where in self._wheres:
-            if where.topic == topic and (told is None or where.partition in told):
+            if where.topic == topic and where.partition in told:
                 self._tell(where)
 
     def _tell(self, where: Where) -> None:

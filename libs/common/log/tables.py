@@ -71,6 +71,15 @@ epochs = Table(
     PrimaryKeyConstraint("topic", "partition", "epoch"),
 )
 
+#: The names of what a service's rules are about: it is told of them at once (`awaited`).
+awaited = Table(
+    "awaited",
+    metadata,
+    Column("service", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    PrimaryKeyConstraint("service", "name"),
+)
+
 #: Records from `first` on came back from Kafka after a restore, and the state does not know all of them yet.
 imported = Table(
     "imported",

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common import records
-from libs.common.events import TYPES
+from libs.common.events import TYPES, event_name
 from libs.common.ids import parsed
 from libs.common.money import Money
 from libs.common.orders import CANCELLED, COMPLETED, REFUNDED, decode_order
@@ -32,12 +32,13 @@ class Purchase(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """An event. `user` and `devices` are references (`user:ann`, `anon:a1`); at least one of them is there.
+    """An event. `name` is what marketers call it; `user` and `devices` are references (`user:ann`, `anon:a1`), at least one.
 
     `renamed` is, in an alias, the reference that its previousId would be if it were a userId.
     """
 
     id: UUID
+    name: str
     source: str
     at: datetime
     received: datetime
@@ -91,6 +92,7 @@ def read(value: bytes) -> Heard | None:
         raise ValueError("the event is about nobody: it has neither a userId nor an anonymousId")
     return Heard(
         id=parsed(envelope.id),
+        name=event_name(said.type, said.event),
         source=envelope.source,
         at=envelope.time,
         received=envelope.recordedtime,

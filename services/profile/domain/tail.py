@@ -166,6 +166,7 @@ def cause(fact: Envelope) -> Heard:
     """Of the event that led to a fact of profile's as much as that fact says; enough for the other half of a merge."""
     return Heard(
         id=parsed(fact.causationid or ""),
+        name="",
         source=fact.source,
         at=fact.time,
         received=fact.recordedtime,

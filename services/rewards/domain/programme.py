@@ -110,6 +110,11 @@ class Programme(_Strict):
     levels: list[Level] = Field(default=[], max_length=50)
     badges: list[Badge] = Field(default=[], max_length=200)
 
+    @property
+    def names(self) -> set[str]:
+        """Of the events and facts from which something can follow for points or badges."""
+        return {rule.on for rule in self.earning} | {badge.on for badge in self.badges} | {COMPLETED, REFUNDED}
+
 
 class Fault(NamedTuple):
     """What is wrong with a programme, and where: `earning[0].when`."""

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.common.db import Database, Tx, begun
-from libs.common.log.bell import PAUSE, channel, partitions
+from libs.common.log import awaited, bell
+from libs.common.log.bell import PAUSE, Written, channel, partitions
 from libs.common.topics import EVENTS, JOURNAL, REWARDS
 from tests.support import eventually
 
@@ -26,11 +27,34 @@ class Ear:
 
     def told(self, topic: str) -> set[int]:
         """The partitions."""
-        return {each for payload in self.of(topic) for each in partitions(payload) or ()}
+        return {each for payload in self.of(topic) for each in partitions(payload)}
+
+
+async def _await(database: Database, name: str) -> None:
+    async with database.connection() as connection:
+        await awaited.declare(connection, "rewards", [name])
+
+
+async def _look(database: Database) -> None:
+    """Until the bell knows what is awaited."""
+    names = database.bell._awaited
+    assert names is not None
+    names.any_of(set())
+    assert names._task is not None
+    await names._task
+
+
+def _orders(*lanes: int) -> Written:
+    return {lane: {"Order Completed", "Product Viewed"} for lane in lanes}
+
+
+def _views(*lanes: int) -> Written:
+    return {lane: {"Product Viewed"} for lane in lanes}
 
 
 @pytest.fixture
 async def ear(database: Database) -> AsyncIterator[Ear]:
+    await _await(database, "Order Completed")
     listening, session = Ear(), await database.session("rapport-test-ear")
     for topic in (EVENTS, JOURNAL, REWARDS):
         await session.add_listener(channel(topic), listening.hear)
@@ -41,22 +65,79 @@ async def ear(database: Database) -> AsyncIterator[Ear]:
 async def test_who_is_waited_for_is_told_of_the_partitions_and_others_are_not_woken(
     database: Database, ear: Ear
 ) -> None:
-    database.bell.ring(REWARDS, [5])
+    database.bell.ring(REWARDS, _orders(5))
     async with database.connection() as connection:
-        await database.bell.tell(connection, JOURNAL, [3, 0])
+        await database.bell.tell(connection, JOURNAL, _orders(3, 0))
 
     async def told() -> bool:
         return bool(ear.of(JOURNAL))
 
     await eventually(told)
     assert ear.heard == [(channel(JOURNAL), "0,3")]
-    assert (partitions("0,3"), partitions("")) == ([0, 3], None)
+
+
+async def test_nobody_is_woken_for_what_is_not_awaited_but_now_and_then(
+    database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bell, "LATER", 1.0)
+    async with database.connection() as connection:
+        await database.bell.tell(connection, EVENTS, _views(0))  # nobody was told lately
+        await _look(database)
+        for lane in (1, 2, 3):
+            await database.bell.tell(connection, EVENTS, _views(lane))
+    await asyncio.sleep(4 * PAUSE)
+    assert ear.of(EVENTS) == ["0"]
+
+    async def told() -> bool:
+        return len(ear.of(EVENTS)) > 1
+
+    await eventually(told)
+    assert ear.of(EVENTS) == ["0", "1,2,3"]
+
+
+async def test_what_is_awaited_takes_along_what_is_not(
+    database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bell, "LATER", 60.0)
+    async with database.connection() as connection:
+        await database.bell.tell(connection, EVENTS, _orders(0))
+        await _look(database)
+        await database.bell.tell(connection, EVENTS, _views(1))
+        await asyncio.sleep(PAUSE)
+        await database.bell.tell(connection, EVENTS, _orders(2))
+
+    async def told() -> bool:
+        return ear.told(EVENTS) == {0, 1, 2}
+
+    await eventually(told)
+    assert ear.of(EVENTS) == ["0", "1,2"]
+
+
+async def test_what_is_awaited_is_looked_up_again(
+    database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(awaited, "GOOD_FOR", 0.02)
+    names = awaited.Awaited(database.pool)
+    assert names.any_of({"Level Finished"})  # nothing is known yet
+
+    async def refused() -> bool:
+        return not names.any_of({"Level Finished"})
+
+    await eventually(refused)
+    assert names.any_of({"Order Completed"})
+    await _await(database, "Level Finished")
+
+    async def now() -> bool:
+        return names.any_of({"Level Finished"}) and not names.any_of({"Order Completed"})
+
+    await eventually(now)
+    await names.stop()
 
 
 async def test_many_commits_are_told_of_together_and_none_is_missed(database: Database, ear: Ear) -> None:
     async def commit(partition: int) -> None:
         async with database.connection() as connection:
-            await database.bell.tell(connection, EVENTS, [partition])
+            await database.bell.tell(connection, EVENTS, _orders(partition))
 
     for turn in range(20):
         await asyncio.gather(*(commit(8 * turn + each) for each in range(8)))
@@ -70,7 +151,7 @@ async def test_many_commits_are_told_of_together_and_none_is_missed(database: Da
 
 async def test_a_ring_during_a_notification_is_heard(database: Database, ear: Ear) -> None:
     for partition in range(40):  # some fall into the pause, some into the notification
-        database.bell.ring(EVENTS, [partition])
+        database.bell.ring(EVENTS, _orders(partition))
         await asyncio.sleep(0.001 * (partition % 7))
 
     async def all_told() -> bool:
@@ -81,11 +162,11 @@ async def test_a_ring_during_a_notification_is_heard(database: Database, ear: Ea
 
 async def test_news_that_were_told_with_a_commit_are_not_told_again(database: Database, ear: Ear) -> None:
     async with database.connection() as connection:
-        await database.bell.tell(connection, EVENTS, [0])
-        database.bell.ring(EVENTS, [1])
+        await database.bell.tell(connection, EVENTS, _orders(0))
+        database.bell.ring(EVENTS, _orders(1))
         await asyncio.sleep(0)  # what tells of it a little later has begun to wait
         time.sleep(2 * PAUSE)  # noqa: ASYNC251 - and is due, but this goes first
-        await database.bell.tell(connection, EVENTS, [2])
+        await database.bell.tell(connection, EVENTS, _orders(2))
 
     async def all_told() -> bool:
         return ear.told(EVENTS) == {0, 1, 2}
@@ -93,8 +174,7 @@ async def test_news_that_were_told_with_a_commit_are_not_told_again(database: Da
     await eventually(all_told)
     await asyncio.sleep(4 * PAUSE)
     assert ear.of(EVENTS) == ["0", "1,2"]
-    assert database.bell._task
-    await database.bell._task
+    assert database.bell._timer is None
 
 
 async def test_who_is_told_with_the_commit_finds_what_was_committed(database: Database, ear: Ear) -> None:
@@ -102,7 +182,7 @@ async def test_who_is_told_with_the_commit_finds_what_was_committed(database: Da
     for number in range(20):
         async with database.connection() as connection, begun(connection):
             await connection.execute("INSERT INTO news VALUES ($1)", number)
-            await database.bell.commit(connection, EVENTS, [number])
+            await database.bell.commit(connection, EVENTS, _orders(number))
         assert await database.pool.fetchval("SELECT count(*) FROM news") == number + 1
         await asyncio.sleep(0.003)
 
@@ -126,7 +206,7 @@ async def test_what_fails_before_its_commit_is_rolled_back_and_nobody_is_told(da
         assert not connection.is_in_transaction()
         async with begun(connection):
             await connection.execute("INSERT INTO news VALUES (2)")
-            await database.bell.commit(connection, EVENTS, [])
+            await database.bell.commit(connection, EVENTS, {})
     assert [row[0] for row in await database.pool.fetch("SELECT number FROM news")] == [2]
     await asyncio.sleep(0.05)
     assert not ear.heard
