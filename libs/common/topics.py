@@ -24,6 +24,9 @@ REWARDS = "rewards.facts"
 TRIGGERS = "triggers.facts"
 METRICS = "metrics.facts"
 
+#: Where profile tells over Kafka until when all is heard (`fold/heard.py`): no records, and only the newest message counts.
+HEARD = "profile.heard"
+
 TOPICS = (
     Topic(EVENTS, "ingest", "anonymousId, else userId", "what a client app said happened", ("profile",), ("profile",)),
     Topic(JOURNAL, "profile", "customer id", "what a customer did, with the customer as they were",

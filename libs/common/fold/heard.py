@@ -1,24 +1,59 @@
 """Until when everything is heard: profile says at the journal's heads up to which time all that was received is in it.
 
-Whoever waits for silence looks there: that nothing came is only true of a time up to which everything was heard.
+Whoever waits for silence looks there: that nothing came is only true of a time up to which everything was heard. Over Kafka,
+where each service may have a database of its own, profile tells what stands there in a control message.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from libs.common.db import Tx
 from libs.common.fold.part import FoldPart
 from libs.common.log.reader import Where
 from libs.common.rounds import Rounds
-from libs.common.topics import JOURNAL
+from libs.common.settings import Settings
+from libs.common.topics import HEARD, JOURNAL
+
+if TYPE_CHECKING:
+    from libs.common.log.kafka_newest import Teller
 
 #: An event may lie for so long in the hands of ingest before it is in the log.
 MARGIN = timedelta(seconds=15)
 
 _MOVE = "UPDATE log.heads SET heard_until = greatest(heard_until, $3) WHERE topic = $1 AND partition = $2"
+_MARKS = "SELECT partition, next, heard_until FROM log.heads WHERE topic = $1 AND heard_until IS NOT NULL"
+
+
+class Mark(NamedTuple):
+    """When a partition of the journal ended before `head`, all that was received before `until` was in it."""
+
+    partition: int
+    head: int
+    until: datetime
+
+
+_told = msgspec.json.Decoder(list[Mark])
+
+
+async def marks(tx: Tx) -> list[Mark]:
+    """What profile said, in the database that has the journal."""
+    return [Mark(*row) for row in await tx.fetch(_MARKS, JOURNAL)]
+
+
+async def marks_told(settings: Settings) -> Sequence[Mark]:
+    """What profile told last over Kafka. Raises Unavailable."""
+    from libs.common.log.kafka_newest import told
+
+    value = await told(settings, HEARD)
+    return _told.decode(value) if value else []
 
 
 class Hearing(Rounds):
-    """A component of profile: moves `heard_until` of the journal. No records, and no transaction of the fold's. While it does
-    not move, timers wait."""
+    """A component of profile: moves `heard_until` of the journal, and tells of it over Kafka where that is the log. No records,
+    and no transaction of the fold's. While it does not move, timers wait."""
 
     name = "hearing"
     every = 5.0
@@ -27,10 +62,20 @@ class Hearing(Rounds):
         super().__init__()
         self._part = part
         self._heard: dict[Where, datetime] = {}
+        self._teller: Teller | None = None
 
     async def start(self) -> None:
         self._heard.clear()
+        if self._part.settings.log == "kafka":
+            from libs.common.log.kafka_newest import Teller
+
+            self._teller = Teller(self._part.settings, HEARD)
         await super().start()
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._teller:
+            await self._teller.stop()
 
     async def round(self, now: datetime) -> datetime | None:
         """Look at all inputs; the time until which all of them were heard, once each was looked at.
@@ -49,6 +94,9 @@ class Hearing(Rounds):
         async with self._part.read() as connection:
             for partition in range(self._part.settings.partitions):
                 await connection.execute(_MOVE, JOURNAL, partition, until)
+            now_marked = await marks(connection)
+        if self._teller:
+            await self._teller.tell(msgspec.json.encode(now_marked))
         return until
 
     async def _turn(self) -> None:

@@ -5,21 +5,19 @@ know what happened before. It is a command: stamped, so that a replay puts it ba
 from the customer's own state, which `decide` looks at under the customer's lock; the mark goes in the same transaction.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import structlog
 
-from libs.common.connections import service_settings
 from libs.common.db import Tx
 from libs.common.fold.commands import Commands
 from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.heard import marks, marks_told
 from libs.common.fold.part import FoldPart
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
@@ -28,8 +26,6 @@ from libs.common.topics import JOURNAL
 
 logger = structlog.get_logger()
 
-#: Where profile's database is, if it is another one.
-PROFILE = "RAPPORT_PROFILE_DATABASE_URL"
 #: Timers of one transaction.
 BATCH = 200
 
@@ -41,8 +37,11 @@ ON CONFLICT (customer, kind) DO UPDATE SET due = excluded.due WHERE timers.due <
 _DUE = """
 SELECT customer, kind, due FROM "{service}".timers WHERE partition = $1 AND due <= $2 ORDER BY due, kind, customer LIMIT $3
 """
+_ANY = """
+SELECT EXISTS (SELECT FROM generate_series(0, $1 - 1) AS lane
+  WHERE EXISTS (SELECT FROM "{service}".timers WHERE partition = lane AND due <= $2))
+"""
 _DONE = 'DELETE FROM "{service}".timers WHERE customer = ANY($1::uuid[]) AND kind = $2 AND due = $3'
-_HEARD = "SELECT partition, next, heard_until FROM log.heads WHERE topic = $1 AND heard_until IS NOT NULL"
 
 
 async def set_at(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int) -> None:
@@ -78,6 +77,11 @@ class Timers(Rounds):
 
     async def round(self, now: datetime) -> int:
         """Fire what is due; how many timers."""
+        async with self._part.read() as connection:
+            if not await connection.fetchval(
+                _ANY.format(service=self._part.service), self._part.settings.partitions, now
+            ):
+                return 0
         await self._look()
         fired = 0
         for partition, until in sorted(self._folded.items()):
@@ -87,28 +91,18 @@ class Timers(Rounds):
 
     async def _look(self) -> None:
         """Up to which time each partition has been folded: once the head that was seen with a time has been reached."""
+        told = await marks_told(self._part.settings) if self._part.settings.log == "kafka" else None
         async with self._part.read() as connection:
-            rows = await self._heard(connection)
+            heard = await marks(connection) if told is None else told
             positions = await self._part.fold.positions.all(connection)
-        for partition, head, heard in rows:
+        for partition, head, until in heard:
             next = positions[Where(JOURNAL, partition)].next
-            looked = self._looked.setdefault(partition, (head, heard))
+            looked = self._looked.setdefault(partition, (head, until))
             if next >= looked[0]:
                 self._folded[partition] = max(looked[1], self._folded.get(partition, looked[1]))
-                self._looked[partition] = (head, heard)
+                self._looked[partition] = (head, until)
                 if next >= head:
-                    self._folded[partition] = max(heard, self._folded[partition])
-
-    async def _heard(self, own: Tx) -> list[asyncpg.Record]:
-        """The journal's heads and what was heard, from profile's database: this one, unless the environment says else."""
-        profile = service_settings("profile") if os.environ.get(PROFILE) else self._part.settings
-        if profile.dsn == self._part.settings.dsn:
-            return await own.fetch(_HEARD, JOURNAL)
-        connection = await asyncpg.connect(profile.dsn, ssl=profile.database_ssl(), timeout=5, command_timeout=5)
-        try:
-            return await connection.fetch(_HEARD, JOURNAL)
-        finally:
-            await connection.close(timeout=2)
+                    self._folded[partition] = max(until, self._folded[partition])
 
     async def _fire(self, partition: int, until: datetime) -> int:
         service = self._part.service

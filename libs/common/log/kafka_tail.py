@@ -51,6 +51,17 @@ async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -
     return found
 
 
+async def newest(settings: Settings, topic: str, lane: int) -> bytes | None:
+    """The value of a partition's last message; None when it has none. Raises Unavailable."""
+    async with _consumer(settings, topic, [lane]) as (consumer, (partition,)):
+        beginnings, ends = await asyncio.gather(
+            consumer.beginning_offsets([partition]), consumer.end_offsets([partition])
+        )
+        first = max(beginnings[partition], ends[partition] - 1)
+        last = await _read(consumer, Where(topic, lane), partition, first, ends[partition])
+    return last[-1].value if last else None
+
+
 @asynccontextmanager
 async def _consumer(
     settings: Settings, topic: str, lanes: Sequence[int]

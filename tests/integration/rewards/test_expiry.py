@@ -3,15 +3,19 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
-import pytest
+import msgspec
 
 from deploy.local.postgres import Postgres
+from libs.common.db import Database
+from libs.common.fold.heard import marks
 from libs.common.fold.replaying import compared
-from libs.common.fold.timers import PROFILE
-from libs.common.topics import JOURNAL
+from libs.common.log.append import append
+from libs.common.log.kafka_newest import Teller
+from libs.common.settings import Settings as CommonSettings
+from libs.common.topics import HEARD, JOURNAL
 from services.rewards.replay import replayable
 from services.rewards.settings import Settings
+from tests.integration.backups import Databases, caught_up, journal_sent
 from tests.integration.rewards.service import ANN, BEN, PROGRAMME, Rewards, merge, order, refund, serving
 from tests.support import eventually
 
@@ -112,20 +116,28 @@ async def test_what_was_lost_is_not_taken_a_second_time_and_moves_with_a_merge(r
     await rewards.check()
 
 
-async def test_with_a_database_of_its_own_it_asks_profiles(
-    rewards_settings: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+async def test_with_a_database_of_its_own_it_hears_of_it_over_kafka(
+    kafka_settings: CommonSettings, database: Database, postgres: Postgres
 ) -> None:
-    postgres.create_database(name := f"profile_{uuid.uuid4().hex}", template="template_rapport")
-    monkeypatch.setenv(PROFILE, postgres.dsn(name))
-    async with serving(rewards_settings) as rewards:
+    """`database` is profile's; what stands in rewards' own says nothing of it."""
+    profile, teller = database, Teller(kafka_settings, HEARD)
+    own = Databases(postgres, kafka_settings, Settings).fresh()
+
+    async def hear_there(until: datetime) -> None:
+        await profile.pool.execute("UPDATE log.heads SET heard_until = $2 WHERE topic = $1", JOURNAL, until)
+        async with profile.connection() as tx:
+            await teller.tell(msgspec.json.encode(await marks(tx)))
+
+    async with journal_sent(profile, kafka_settings), serving(own) as rewards:
         await rewards.publish(YEAR)
-        await rewards.journal(order(ANN, "old", 50, time=EARNED), order(BEN, "b", 1, time=EARNED - timedelta(days=1)))
-        await hear(rewards, NOW)  # what stands in its own database says nothing of profile
-        profile = await asyncpg.connect(postgres.dsn(name))
-        heard = "UPDATE log.heads SET heard_until = $2 WHERE topic = $1"
-        await profile.execute(heard, JOURNAL, LONG_AGO)
+        async with profile.transaction() as tx:
+            bought = [order(ANN, "old", 50, time=EARNED), order(BEN, "b", 1, time=EARNED - timedelta(days=1))]
+            await append(tx, JOURNAL, bought, own.partitions)
+        await caught_up(profile, "rewards", own)
+        await hear(rewards, NOW)
+        await hear_there(LONG_AGO)
         await becomes(rewards, 0, BEN)
         assert await points(rewards) == 100
-        await profile.execute(heard, JOURNAL, LOST)
+        await hear_there(LOST)
         await becomes(rewards, 0)
-        await profile.close()
+    await teller.stop()

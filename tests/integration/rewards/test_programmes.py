@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from typing import Any
 
+from libs.common.migrate import migrate
 from tests.integration.rewards.service import ANN, BEN, PROGRAMME, Rewards, order
 
 
@@ -124,3 +125,24 @@ async def test_programmes_that_there_are_not(rewards: Rewards) -> None:
         answer = await rewards.client.request(method, path, json=PROGRAMME if method == "PUT" else None)
         assert answer.status_code == 404
         assert "programme" in answer.json()["detail"]
+
+
+async def test_what_the_programme_in_force_is_about_is_awaited(rewards: Rewards) -> None:
+    """And so it is where the programme was published before a release that knows of it."""
+    badges = [{"id": "critic", "name": "Critic", "on": "Review Written"}]
+    orders = ["Order Completed", "Order Refunded"]
+
+    async def awaited() -> list[str]:
+        rows = await rewards.database.pool.fetch("SELECT name FROM log.awaited WHERE service = 'rewards' ORDER BY 1")
+        return [row[0] for row in rows]
+
+    assert await awaited() == []
+    await rewards.publish(giving(1))
+    assert await awaited() == orders
+    levelled = {"id": "played", "on": "Level Finished", "earn": {"points": 1}}
+    await rewards.publish({**giving(2), "earning": [levelled], "badges": badges})
+    assert await awaited() == ["Level Finished", *orders, "Review Written"]
+    await rewards.database.pool.execute("DELETE FROM log.awaited")
+    await rewards.database.pool.execute("UPDATE rewards.alembic_version SET version_num = '0006'")
+    await migrate(rewards.database.settings)
+    assert await awaited() == ["Level Finished", *orders, "Review Written"]
