@@ -121,7 +121,7 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
 def token(options: argparse.Namespace) -> int:
     """Print one token. Raises LocalError for a scope that there is not, or a key that cannot sign."""
     from deploy.local import place, tokens
-    from libs.common.auth import OWN_SCOPES, SCOPES
+    from libs.common.tokens import OWN_SCOPES, SCOPES
 
     ttl = options.ttl if options.ttl is not None else 3600 if options.customer else tokens.TTL
     if unknown := [scope for scope in (options.scope or "").split() if scope not in SCOPES]:

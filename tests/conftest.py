@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_base
 from deploy.local.postgres import Postgres
-from libs.common.auth import generate_keys
 from libs.common.db import Database
+from libs.common.keyring import generate_keys
 from libs.common.migrate import migrate
 from libs.common.schema import SERVICES, scripts
 from libs.common.settings import Settings

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Column, DateTime, Index, LargeBinary, MetaData, Table, Text
 
-from libs.common.auth import Principal
 from libs.common.db import Tx
 from libs.common.errors import TooMany, Unauthenticated
+from libs.common.tokens import Principal
 
 SECONDS = 60
 MOST = 32

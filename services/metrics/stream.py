@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from libs.common.auth import Principal
 from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
+from libs.common.tokens import Principal
 from libs.common.unavailable import UNAVAILABLE
 from libs.common.web.streams import HEARTBEAT, RETRY, Places, over
 from services.metrics import queries

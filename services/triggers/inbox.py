@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.common.auth import Principal
 from libs.common.db import Tx
 from libs.common.ending import ended
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold.part import FoldPart
 from libs.common.service import Check
 from libs.common.telemetry import log
+from libs.common.tokens import Principal
 from libs.common.unavailable import UNAVAILABLE
 from libs.common.web.streams import HEARTBEAT, RETRY, Places, over
 from services.triggers import queries

@@ -14,8 +14,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from deploy.local.service import ROOT
-from libs.common.auth import SCOPES, generate_keys
+from libs.common.keyring import generate_keys
 from libs.common.schema import SERVICES
+from libs.common.tokens import SCOPES
 
 HEALTH = {"/livez", "/readyz"}
 #: What SDKs ask in Segment's own form, and streams of server-sent events, whose description says what they send.

@@ -16,8 +16,9 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from libs.common.auth import SCOPES, generate_keys, mint
+from libs.common.keyring import generate_keys
 from libs.common.schema import SERVICES
+from libs.common.tokens import SCOPES, mint
 from tests.conftest import KEYS, free_port
 from tests.support import eventually
 

@@ -13,8 +13,9 @@ import httpx
 import jwt
 import pytest
 
-from libs.common.auth import OWN_SCOPES, SCOPES, generate_keys, mint, mint_customer
+from libs.common.keyring import generate_keys
 from libs.common.schema import SERVICES
+from libs.common.tokens import OWN_SCOPES, SCOPES, mint, mint_customer
 from libs.common.web import documentation
 from tests.conftest import KEYS
 from tests.doors.five import CUSTOMERS, Five, app, bearer, operations

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from libs.common.auth import Principal, require
+from libs.common.auth import require
 from libs.common.errors import Conflict
 from libs.common.fold.part import FoldPart
+from libs.common.tokens import Principal
 
 Operator = Annotated[Principal, Depends(require("operate"))]
 

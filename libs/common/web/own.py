@@ -3,9 +3,9 @@
 from typing import Any, Protocol
 from uuid import UUID
 
-from libs.common.auth import Principal
 from libs.common.db import Tx
 from libs.common.errors import Forbidden, Invalid, NotFound
+from libs.common.tokens import Principal
 
 
 class Resolves(Protocol):

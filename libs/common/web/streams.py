@@ -11,10 +11,10 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from libs.common import auth, tickets
-from libs.common.auth import OwnScope, Principal
+from libs.common import auth, tickets, tokens
 from libs.common.db import Tx
 from libs.common.errors import TooMany
+from libs.common.tokens import OwnScope, Principal
 
 RETRY = 2000
 """Milliseconds after which a browser connects again."""
@@ -75,7 +75,7 @@ class Followed(StreamingResponse):
 class Tickets:
     """The tickets of one stream of a service; they stand for tokens that hold `scope`, or `own` for a customer's."""
 
-    def __init__(self, edge: Edge, schema: str, stream: str, scope: auth.Scope, own: OwnScope | None = None) -> None:
+    def __init__(self, edge: Edge, schema: str, stream: str, scope: tokens.Scope, own: OwnScope | None = None) -> None:
         self._edge = edge
         self._schema = schema
         self._stream = stream

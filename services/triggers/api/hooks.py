@@ -7,9 +7,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from libs.common.auth import Principal, require
+from libs.common.auth import require
 from libs.common.db import Tx
 from libs.common.fold.part import FoldPart
+from libs.common.tokens import Principal
 from libs.common.web.versions import CHANGED, IfMatch, tagged
 from services.triggers import hooks, vocabulary
 from services.triggers.delivery.addresses import Addresses

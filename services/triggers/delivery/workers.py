@@ -30,10 +30,10 @@ from services.triggers.settings import Settings
 logger = log("delivery")
 
 BATCH = 500
+#: Seconds between looking for due messages when nothing wakes us.
 IDLE = 0.5
 #: Seconds for which what is decided is gathered, to be delivered together: nobody notices, and one costs as much as ten.
 GATHER = 0.03
-"""Seconds between looking for due messages when nothing wakes us."""
 INBOX_LEASE = timedelta(seconds=10)
 STOP_SECONDS = 5.0
 

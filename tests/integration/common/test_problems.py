@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.auth import generate_keys, mint
+from libs.common.keyring import generate_keys
 from libs.common.settings import Settings
+from libs.common.tokens import mint
 from tests.integration.common import tiny
 from tests.integration.common.running import running
 

@@ -19,10 +19,11 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.auth import generate_keys, mint
+from libs.common.keyring import generate_keys
 from libs.common.migrate import migrate
 from libs.common.records import Envelope, decode
 from libs.common.settings import Settings
+from libs.common.tokens import mint
 
 PRIVATE, PUBLIC = generate_keys()
 ROOT = Path(__file__).parents[3]

@@ -13,13 +13,13 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.auth import mint
 from libs.common.db import Database
 from libs.common.facts import ScoreChanged
 from libs.common.ids import derived
 from libs.common.log.append import Outgoing, append
 from libs.common.records import Binding, Snapshot, decode
 from libs.common.settings import Settings as CommonSettings
+from libs.common.tokens import mint
 from libs.common.topics import JOURNAL, METRICS
 from services.metrics.app import create
 from services.metrics.settings import Settings

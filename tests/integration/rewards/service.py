@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from libs.common.auth import SCOPES, mint
 from libs.common.db import Database
 from libs.common.log.append import Outgoing, append
 from libs.common.records import Binding, Snapshot
+from libs.common.tokens import SCOPES, mint
 from libs.common.topics import JOURNAL, REWARDS
 from services.rewards.app import create
 from services.rewards.settings import Settings

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import msgspec
 
-from libs.common.auth import SCOPES, mint
 from libs.common.db import Database
 from libs.common.events import ClientEvent
 from libs.common.log.append import Outgoing, append
 from libs.common.records import Binding, Snapshot
+from libs.common.tokens import SCOPES, mint
 from libs.common.topics import JOURNAL, TRIGGERS
 from services.triggers.app import create
 from services.triggers.settings import Settings

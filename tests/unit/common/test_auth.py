@@ -10,10 +10,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from jwt.utils import base64url_encode
 
-from libs.common import auth
-from libs.common.auth import OWN_SCOPES, Verifier, generate_keys, mint, mint_customer
+from libs.common import tokens
+from libs.common.auth import Verifier
 from libs.common.errors import Unauthenticated
+from libs.common.keyring import generate_keys
 from libs.common.settings import Settings
+from libs.common.tokens import OWN_SCOPES, mint, mint_customer
 
 PRIVATE, PUBLIC = generate_keys()
 SHOP_PRIVATE, SHOP_PUBLIC = generate_keys()
@@ -65,8 +67,8 @@ def test_an_expired_token_is_told_when_it_expired_and_how_to_get_another() -> No
 
 
 def test_clocks_may_differ_by_half_a_minute() -> None:
-    assert verifier().verify(signed(exp=int(time.time()) - auth.LEEWAY + 10)).subject == "ann"
-    refusal(signed(exp=int(time.time()) - auth.LEEWAY - 10))
+    assert verifier().verify(signed(exp=int(time.time()) - tokens.LEEWAY + 10)).subject == "ann"
+    refusal(signed(exp=int(time.time()) - tokens.LEEWAY - 10))
 
 
 @pytest.mark.parametrize("claim", ["exp", "iss", "aud", "sub"])
