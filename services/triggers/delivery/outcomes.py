@@ -1,0 +1,120 @@
+"""What becomes of leased messages: judged at the last moment by how things stand then, and recorded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from libs.common.errors import Unavailable
+from libs.common.fold.failures import Backoff
+from libs.common.fold.part import FoldPart
+from libs.common.telemetry import log
+from libs.common.unavailable import UNAVAILABLE
+from services.triggers import hooks
+from services.triggers.decider import TriggersHandler
+from services.triggers.delivery import lateness, rows, schedule
+from services.triggers.delivery.meter import DeliveryMeter
+from services.triggers.delivery.rows import Row, Verdict
+from services.triggers.delivery.webhook import Answer, Letter, body
+from services.triggers.domain.decide import HISTORY, OPTED_OUT, PAUSED
+from services.triggers.domain.hook import Hook
+from services.triggers.domain.state import Recipient
+
+logger = log("delivery")
+
+WITHHELD_PAUSED = Verdict("withheld", PAUSED, "the hook was paused before it could be sent")
+
+
+class Outcomes:
+    """Of the messages that one process has leased, as their `owner`. All but `last_check`, `quiet_until` and `letter` write, in
+    transactions of their own; these need `know_versions` first."""
+
+    def __init__(self, part: FoldPart, handler: TriggersHandler) -> None:
+        self.owner = uuid4()
+        self.meter = DeliveryMeter(part.meter.registry)
+        self._part = part
+        self._handler = handler
+        self._versions: dict[tuple[UUID, int], Hook] = {}
+        self._recording = asyncio.Semaphore(3)
+
+    async def know_versions(self, leased: list[Row]) -> None:
+        """Versions never change, so each is read once."""
+        unknown = {(row["hook"], row["version"]) for row in leased} - self._versions.keys()
+        if unknown:
+            async with self._part.read() as tx:
+                for hook, version in unknown:
+                    self._versions[hook, version] = await hooks.content(tx, hook, version)
+
+    def last_check(self, row: Row, states: Iterable[Recipient]) -> Verdict | None:
+        """What withholds a message at the last moment. Freshness is asked by the clock before the first attempt only:
+        later ones follow the schedule."""
+        if row["status"] == "paused":
+            return WITHHELD_PAUSED
+        if any(state.off_since is not None for state in states):
+            return Verdict("withheld", OPTED_OUT, "the customer opted out of messages before it could be sent")
+        late = lateness.too_late(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
+        return None if late is None else Verdict("withheld", HISTORY, late)
+
+    def quiet_until(self, row: Row) -> datetime | None:
+        """When the quiet hours end in which the customer now is; None outside of them."""
+        return lateness.quiet_until(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
+
+    def letter(self, row: Row) -> Letter:
+        """What is sent to a webhook, with the secrets that sign it."""
+        action = self._versions[row["hook"], row["version"]].action
+        written = body(str(row["id"]), str(row["hook"]), str(row["customer"]), row["title"], row["text"], row["event"],
+                       row["occurred_at"])  # fmt: skip
+        return Letter(str(row["id"]), action.url or "", (row["secret"], *row["old_secrets"]), written)
+
+    async def settle(
+        self, leased: list[Row], judge: Callable[[Row, Iterable[Recipient]], Verdict]
+    ) -> dict[UUID, Verdict]:
+        """Record what became of messages; those whose lease was lost are left out."""
+        verdicts: dict[UUID, Verdict] = {}
+
+        def judged(row: Row, states: Iterable[Recipient]) -> Verdict:
+            verdicts[row["id"]] = verdict = judge(row, states)
+            return verdict
+
+        async with self._part.tx() as tx:
+            await rows.settle(tx, self._part.fold, self._handler, self.owner, leased, judged)
+        for row in leased:
+            if verdict := verdicts.get(row["id"]):
+                self.meter.ended(row, verdict.state)
+        return verdicts
+
+    async def note(self, row: Row, answer: Answer) -> None:
+        """Record one attempt: sent, failed, or to be tried again."""
+        if answer.error is None:
+            await self.settle([row], lambda *_: rows.SENT)
+            return
+        if answer.gone:
+            async with self._part.tx() as tx:
+                await hooks.pause(tx, row["hook"], "triggers", answer.error)
+        pause = None if answer.final else schedule.pause(row["attempts"], answer.retry_after)
+        if pause is None:
+            tries = "" if row["attempts"] == 1 else f" (attempt {row['attempts']})"
+            failed = Verdict("failed", None, f"{answer.error}{tries}")
+            await self.settle([row], lambda *_: failed)
+            return
+        async with self._part.tx() as tx:
+            await rows.again(tx, self._handler, self.owner, row, pause, answer.error)
+        self.meter.ended(row, "again")
+
+    async def postpone(self, until: list[tuple[Row, datetime]]) -> None:
+        """Put messages off until their quiet hours end."""
+        async with self._part.tx() as tx:
+            await rows.postpone(tx, self._handler, self.owner, until)
+
+    async def record(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Write until it succeeds: what was sent must not be sent again only because the database was away."""
+        backoff = Backoff()
+        while True:
+            try:
+                async with self._recording:
+                    await write()
+                    return
+            except (Unavailable, *UNAVAILABLE) as error:
+                pause = backoff.pause()
+                logger.warning("a delivery cannot be recorded yet", error=repr(error), pause=round(pause, 2))
+                await asyncio.sleep(pause)
