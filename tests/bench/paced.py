@@ -14,7 +14,7 @@ import msgspec
 import uvloop
 
 from tests.bench.load import Connection, request
-from tests.bench.workload import BATCH, Workload
+from tests.bench.workload import BATCH, CUSTOMERS, Workload
 
 CONNECTIONS = 16
 #: Seconds from the start of the process's own work to the first body.
@@ -23,7 +23,8 @@ AHEAD = 0.2
 
 class Spec(msgspec.Struct, frozen=True):
     """`count` bodies, `rate` a second. `kind`: `orders` are single orders, each of a new customer (`prefix` and a number);
-    `customer` batches of 100 events, all of the customer `prefix`; `singles` events of many customers."""
+    `customer` batches of 100 events, all of the customer `prefix`, `views` the same without orders, `customers` the same of
+    CUSTOMERS; `singles` events of many customers."""
 
     port: int
     authorization: str
@@ -39,8 +40,12 @@ def bodies(spec: Spec) -> Iterator[bytes]:
     path, made = "/v1/track", Workload().singles(spec.count)
     if spec.kind == "orders":
         made = Workload(lambda number: b"%b-%d" % (prefix, number)).orders(spec.count)
-    elif spec.kind == "customer":
-        path, made = "/v1/batch", Workload(lambda _: prefix).batches(spec.count * BATCH)
+    elif spec.kind in ("customer", "views"):
+        path = "/v1/batch"
+        made = Workload(lambda _: prefix, ordering=spec.kind == "customer").batches(spec.count * BATCH)
+    elif spec.kind == "customers":
+        path = "/v1/batch"
+        made = Workload(lambda number: b"%b-%d" % (prefix, number % CUSTOMERS)).batches(spec.count * BATCH)
     return (request(path, body, spec.authorization) for body in made)
 
 

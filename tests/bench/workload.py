@@ -23,12 +23,18 @@ _FORM = {
 
 
 class Workload:
-    """Events that nobody has sent before, by number from `first` on. `who` says whose the event of a number is."""
+    """Events that nobody has sent before, by number from `first` on. `who` says whose the event of a number is; without
+    `ordering` all are views."""
 
     def __init__(
-        self, who: Callable[[int], bytes] = lambda number: b"user-%d" % (number % CUSTOMERS), first: int = 0
+        self,
+        who: Callable[[int], bytes] = lambda number: b"user-%d" % (number % CUSTOMERS),
+        first: int = 0,
+        *,
+        ordering: bool = True,
     ) -> None:
         self._who = who
+        self._ordering = ordering
         self._run = uuid.uuid4().hex[:16].encode()
         form = json.dumps(_FORM).replace("@", datetime.now(UTC).isoformat()).replace('"#"', "%d")
         self._form = form.encode()
@@ -43,7 +49,7 @@ class Workload:
     def singles(self, count: int) -> Iterator[bytes]:
         """`count` bodies of one event. Everybody orders now and then, also where the customers go round and round."""
         for number in self._numbers(count):
-            yield self.event(number, order=(number * 2_654_435_761 >> 8) % ORDERS == 0)
+            yield self.event(number, order=self._ordering and (number * 2_654_435_761 >> 8) % ORDERS == 0)
 
     def orders(self, count: int) -> Iterator[bytes]:
         """`count` bodies of one order."""
