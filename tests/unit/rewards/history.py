@@ -148,3 +148,7 @@ def refund(id: str, amount: float | str | None = None, *, record: str = "", **mo
 
 def adjust(points: int, id: str = "adjust", reason: str = "kindness") -> Cause:
     return cause(id, causes.Adjust(points, reason), type="Adjust")
+
+
+def of(facts: list[Fact], *kinds: type[Fact]) -> list[Fact]:
+    return [fact for fact in facts if isinstance(fact, kinds)]
