@@ -6,8 +6,9 @@ from typing import NamedTuple
 class Topic(NamedTuple):
     """Who writes a topic, what its key is, what it says and who reads it.
 
-    Readers `at_once` are told of each record as soon as it is there, because somebody waits for what they make of it;
-    the others look now and then, which costs them and the log far less.
+    Readers `at_once` are told of the records whose names are awaited as soon as they are there, because somebody waits for
+    what they make of them, and of the rest a little later (`log/bell.py`); the others look now and then, which costs them and
+    the log far less. A topic without such readers, as all of facts, is told to nobody.
     """
 
     name: str

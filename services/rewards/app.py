@@ -9,6 +9,7 @@ from libs.common.fold.timers import Timers
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.rewards.api import customers, ledger, programmes
+from services.rewards.awaiting import Awaiting
 from services.rewards.decider import EXPIRY, RewardsDecider
 from services.rewards.domain.causes import Expire
 from services.rewards.settings import Settings
@@ -24,7 +25,7 @@ def create(settings: Settings) -> FastAPI:
         "rewards",
         "Points, badges and levels by a programme of yours; every point in a double-entry ledger.",
         settings,
-        [part, LogKeeping("rewards", part), clock],
+        [part, LogKeeping("rewards", part), clock, Awaiting(part)],
         routers,
         meter=part.meter,
         browsers=True,

@@ -12,8 +12,8 @@ from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
 from libs.common.fold.customers import Customers
 from libs.common.ids import fresh
-from libs.common.log import awaited
 from libs.common.web.versions import refuse_stale
+from services.rewards import awaiting
 from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
 from services.rewards.domain.programme import Programme
 from services.rewards.domain.state import Account
@@ -102,7 +102,6 @@ async def publish(tx: Tx, id: UUID, by: str, if_match: str | None = None) -> Rec
         raise Conflict(f"version {version} of the programme is retired: PUT it again, which makes a draft to publish")
     book = {"programme": str(id), "version": version, "content": msgspec.Raw(newest["content"].encode())}
     number = await rulebooks.publish(tx, "rewards", msgspec.json.encode(book), by)
-    await awaited.declare(tx, "rewards", Programme.model_validate_json(newest["content"]).names)
     await tx.execute("UPDATE rewards.programmes SET status = 'retired' WHERE status = 'live'")
     await tx.execute(
         "UPDATE rewards.programmes SET status = 'live', rulebook = $3, published_by = $4, published_at = now()"
@@ -112,6 +111,7 @@ async def publish(tx: Tx, id: UUID, by: str, if_match: str | None = None) -> Rec
         number,
         by,
     )
+    await awaiting.declare(tx)
     return await one(tx, id, version)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from libs.common.db import Tx
+from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
 from libs.common.log.reader import Where
 from libs.common.rounds import Rounds
@@ -35,7 +36,7 @@ class Mark(NamedTuple):
     until: datetime
 
 
-_told = msgspec.json.Decoder(list[Mark])
+_decoder = msgspec.json.Decoder(list[Mark])
 
 
 async def marks(tx: Tx) -> list[Mark]:
@@ -44,11 +45,14 @@ async def marks(tx: Tx) -> list[Mark]:
 
 
 async def marks_told(settings: Settings) -> Sequence[Mark]:
-    """What profile told last over Kafka. Raises Unavailable."""
+    """What profile told last over Kafka. Raises Unavailable, also when it cannot be read."""
     from libs.common.log.kafka_newest import told
 
     value = await told(settings, HEARD)
-    return _told.decode(value) if value else []
+    try:
+        return _decoder.decode(value) if value else []
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"what {HEARD} says last is of another release: {error}") from error
 
 
 class Hearing(Rounds):
@@ -81,19 +85,20 @@ class Hearing(Rounds):
         """Look at all inputs; the time until which all of them were heard, once each was looked at.
 
         A partition that is behind has been heard until its oldest unread record was appended. Kafka does not say when
-        that was: there the time stands still until the partition has been read to its end.
+        that was: there the time stands still until the partition has been read to its end. What stands in the database is
+        told even so: after a restore from a backup what was told last may be of a later time.
         """
         for where, lag in (await self._part.fold.lag()).items():
             if lag.records == 0:
                 self._heard[where] = now - MARGIN
             elif self._part.settings.log == "postgres":
                 self._heard[where] = now - MARGIN - timedelta(seconds=lag.seconds)
-        if not self._heard.keys() >= set(self._part.fold.wheres):
-            return None
-        until = min(self._heard.values())
+        known = self._heard.keys() >= set(self._part.fold.wheres)
+        until = min(self._heard.values()) if known else None
         async with self._part.read() as connection:
-            for partition in range(self._part.settings.partitions):
-                await connection.execute(_MOVE, JOURNAL, partition, until)
+            if until:
+                for partition in range(self._part.settings.partitions):
+                    await connection.execute(_MOVE, JOURNAL, partition, until)
             now_marked = await marks(connection)
         if self._teller:
             await self._teller.tell(msgspec.json.encode(now_marked))

@@ -23,11 +23,12 @@ GOOD_FOR = 2.0
 
 async def declare(tx: "Tx", service: str, names: Collection[str]) -> None:
     """From now on `service` awaits what has one of these names, and nothing else. Does not commit."""
-    await tx.execute("DELETE FROM log.awaited WHERE service = $1", service)
+    wanted = sorted(set(names))
+    await tx.execute("DELETE FROM log.awaited WHERE service = $1 AND name <> ALL($2::text[])", service, wanted)
     await tx.execute(
-        "INSERT INTO log.awaited (service, name) SELECT $1, name FROM unnest($2::text[]) AS name",
+        "INSERT INTO log.awaited (service, name) SELECT $1, name FROM unnest($2::text[]) AS name ON CONFLICT DO NOTHING",
         service,
-        sorted(set(names)),
+        wanted,
     )
 
 
@@ -44,7 +45,7 @@ class Awaited:
     def any_of(self, names: Set[str]) -> bool:
         """Whether one of them is awaited."""
         now = asyncio.get_running_loop().time()
-        if now >= self._good_until:
+        if now >= self._good_until and (self._task is None or self._task.done()):
             self._good_until = now + GOOD_FOR
             self._task = asyncio.create_task(self._look(), name="awaited names")
         return self._names is None or not self._names.isdisjoint(names)

@@ -7,6 +7,7 @@ a little later. The other readers look now and then (`PostgresReader`).
 """
 
 import asyncio
+import math
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -58,27 +59,24 @@ class Bell:
 
     def ring(self, topic: str, written: Written) -> None:
         """Say what was written. Call it after the commit; returns at once."""
-        if topic in _URGENT and written:
-            self._news.setdefault(topic, set()).update(written)
-            self._tell_in(self._wait(written))
+        self._later(topic, written, self._wait(topic, written))
 
     async def tell(self, connection: "Tx", topic: str, written: Written) -> None:
         """The same through a connection that has just committed, and so is awake, if they are to be told now."""
-        if self._is_due(topic, written):
-            self._news.setdefault(topic, set()).update(written)
-            await _notify(connection, self._take())
+        if (wait := self._wait(topic, written)) <= 0:
+            await _notify(connection, self._all_with(topic, written))
         else:
-            self.ring(topic, written)
+            self._later(topic, written, wait)
 
     async def commit(self, connection: "Tx", topic: str, written: Written) -> None:
         """Commit what was begun by a plain BEGIN, and `tell` in the same round trip: the readers are told even so only of
-        what is committed. Raises what asyncpg raises; then it may be committed all the same."""
-        if self._is_due(topic, written):
-            self._news.setdefault(topic, set()).update(written)
-            await connection.execute(f"COMMIT; {self._take()}")
+        what is committed. Raises what asyncpg raises; then it may be committed all the same, and its readers find it, and
+        what else was to be told, at their next look."""
+        if (wait := self._wait(topic, written)) <= 0:
+            await connection.execute(f"COMMIT; {self._all_with(topic, written)}")
         else:
             await connection.execute("COMMIT")
-            self.ring(topic, written)
+            self._later(topic, written, wait)
 
     async def stop(self) -> None:
         if self._timer:
@@ -88,13 +86,17 @@ class Bell:
         if self._awaited:
             await self._awaited.stop()
 
-    def _is_due(self, topic: str, written: Written) -> bool:
-        return topic in _URGENT and bool(written) and self._wait(written) <= 0
-
-    def _wait(self, written: Written) -> float:
-        """Seconds until it is to be told."""
+    def _wait(self, topic: str, written: Written) -> float:
+        """Seconds until it is to be told; for ever when nobody is."""
+        if topic not in _URGENT or not written:
+            return math.inf
         awaited = self._awaited is None or self._awaited.any_of(set().union(*written.values()))
         return self._told + (PAUSE if awaited else LATER) - asyncio.get_running_loop().time()
+
+    def _later(self, topic: str, written: Written, wait: float) -> None:
+        if wait < math.inf:
+            self._news.setdefault(topic, set()).update(written)
+            self._tell_in(wait)
 
     def _tell_in(self, wait: float) -> None:
         loop = asyncio.get_running_loop()
@@ -108,11 +110,19 @@ class Bell:
         self._timer = None
         if self._task is not None and not self._task.done():
             self._tell_in(PAUSE)
-        elif self._news:  # else somebody has just committed, and told of them
-            self._task = asyncio.create_task(_notify(self._pool, self._take()), name="bell")
+        else:
+            self._task = asyncio.create_task(_notify(self._pool, self._all()), name="bell")
 
-    def _take(self) -> str:
-        """What tells of all the news; there are none then."""
+    def _all_with(self, topic: str, written: Written) -> str:
+        """What tells of this and of all that waits to be told."""
+        self._news.setdefault(topic, set()).update(written)
+        return self._all()
+
+    def _all(self) -> str:
+        """What tells of all the news; there are none then, nor is any telling due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         news, self._news, self._told = self._news, {}, asyncio.get_running_loop().time()
         return "; ".join(
             _NOTIFY.format(channel=channel(topic), partitions=",".join(map(str, sorted(lanes))))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing
 from libs.common.log.kafka_producer import Producer
 from libs.common.log.kafka_tail import newest
@@ -26,7 +27,11 @@ class Teller:
         if not self._made:
             await ensure_topics(self._settings, [self._topic])
             self._made = True
-        await self._producer.send(self._topic, [Outgoing("", value, datetime.now(UTC))], partition=PARTITION)
+        try:
+            await self._producer.send(self._topic, [Outgoing("", value, datetime.now(UTC))], partition=PARTITION)
+        except Unavailable:
+            self._made = False  # it may be gone: somebody deleted it, or Kafka has come back empty
+            raise
 
     async def stop(self) -> None:
         await self._producer.stop()

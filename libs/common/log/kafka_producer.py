@@ -1,4 +1,4 @@
-"""Writing to Kafka: the forwarder, and ingest, which keeps nothing itself.
+"""Writing to Kafka: the forwarder; ingest, which keeps nothing itself; profile, which tells until when all is heard.
 
 An inner aiokafka producer (idempotent, acks=all) is used by one sender a partition at a time, because many that send to
 one partition get out of order. It never lets a batch expire, so the deadline is ours; an error, or no progress for half

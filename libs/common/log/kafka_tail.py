@@ -1,4 +1,5 @@
-"""The end of a topic in Kafka, compared with PostgreSQL: after a restore from a backup Kafka may be ahead."""
+"""The end of a topic in Kafka: compared with PostgreSQL, as after a restore from a backup Kafka may be ahead; and its newest
+message."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence

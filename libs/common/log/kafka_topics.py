@@ -70,7 +70,7 @@ def _refuse_other_partitions(settings: Settings, topics: Sequence[str], known: d
     for topic in topics:
         name = kafka_name(settings, topic)
         if name not in known:
-            raise Unavailable(f"Kafka has no topic {name} yet: the service that writes it makes it when it starts")
+            raise Unavailable(f"Kafka has no topic {name} yet: the service that writes it makes it")
         if known[name] != settings.partitions:
             raise Unavailable(
                 f"Kafka's topic {name} has {known[name]} partitions, RAPPORT_PARTITIONS says {settings.partitions}: "

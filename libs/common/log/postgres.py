@@ -195,9 +195,14 @@ class PostgresReader(Reader):
     async def _listen(self) -> None:
         """Unless it has nothing to hear. Raises what asyncpg raises."""
         if self._at_once and (self._ear is None or self._ear.is_closed()):
-            self._ear = await self._database.session("rapport-ear")
-            for topic in self._at_once:
-                await self._ear.add_listener(bell.channel(topic), partial(self._hear, topic))
+            ear = await self._database.session("rapport-ear")
+            try:
+                for topic in self._at_once:
+                    await ear.add_listener(bell.channel(topic), partial(self._hear, topic))
+            except BaseException:
+                ear.terminate()
+                raise
+            self._ear = ear
 
     def _hear(self, topic: str, _: object, __: int, ___: str, payload: object) -> None:
         told = bell.partitions(str(payload))

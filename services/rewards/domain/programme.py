@@ -112,8 +112,10 @@ class Programme(_Strict):
 
     @property
     def names(self) -> set[str]:
-        """Of the events and facts from which something can follow for points or badges."""
-        return {rule.on for rule in self.earning} | {badge.on for badge in self.badges} | {COMPLETED, REFUNDED}
+        """Of the events and facts from which something can follow for points or badges. (A merge's records have the name of
+        the event that brought two together.)"""
+        rules = {rule.on for rule in self.earning} | {badge.on for badge in self.badges}
+        return rules | {COMPLETED, REFUNDED, CANCELLED}
 
 
 class Fault(NamedTuple):

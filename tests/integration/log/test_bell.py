@@ -111,6 +111,7 @@ async def test_what_is_awaited_takes_along_what_is_not(
 
     await eventually(told)
     assert ear.of(EVENTS) == ["0", "1,2"]
+    assert database.bell._timer is None  # else what comes next would be told too early
 
 
 async def test_what_is_awaited_is_looked_up_again(

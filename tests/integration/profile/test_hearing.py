@@ -2,14 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from libs.common.db import Database
 from libs.common.errors import Unavailable
-from libs.common.fold.heard import MARGIN, Hearing, marks, marks_told
+from libs.common.fold.heard import MARGIN, Hearing, Mark, marks, marks_told
 from libs.common.fold.part import FoldPart
 from libs.common.log.append import Outgoing, append
 from libs.common.log.kafka import ensure_topics
+from libs.common.log.kafka_newest import Teller
+from libs.common.log.kafka_producer import Producer
+from libs.common.log.kafka_topics import _admin, kafka_name
 from libs.common.settings import Settings
 from libs.common.topics import EVENTS, HEARD, JOURNAL, NAMES
 from services.profile.handler import Profile
@@ -60,16 +64,70 @@ async def test_over_kafka_it_tells_what_stands_at_the_heads(kafka_settings: Sett
     await hearing.start()
     async with database.transaction() as tx:
         await append(tx, JOURNAL, [Outgoing("a1", b"{}", datetime.now(UTC))], kafka_settings.partitions)
-    later = datetime.now(UTC) + timedelta(hours=1)
+    later, stand = datetime.now(UTC) + timedelta(hours=1), list[Mark]()
 
-    async def all_read() -> bool:
-        return await hearing.round(later) == later - MARGIN
+    async def told() -> bool:
+        """Its own rounds may tell of an older time in between: so again and again."""
+        await hearing.round(later)
+        async with database.connection() as tx:
+            stand[:] = await marks(tx)
+        return {mark.until for mark in stand} == {later - MARGIN} and await marks_told(kafka_settings) == stand
 
-    await eventually(all_read)
-    async with database.connection() as tx:
-        wanted = await marks(tx)
-    assert sum(mark.head for mark in wanted) == 1
-    assert {mark.until for mark in wanted} == {later - MARGIN}
-    assert await marks_told(kafka_settings) == wanted
+    await eventually(told)
+    assert sum(mark.head for mark in stand) == 1
     await hearing.stop()
     await part.stop()
+
+
+async def test_what_was_told_before_a_restore_is_told_anew_though_an_input_is_still_unread(
+    kafka_settings: Settings, database: Database
+) -> None:
+    await ensure_topics(kafka_settings, NAMES)
+    part, now = FoldPart("profile", kafka_settings, Profile(kafka_settings.zone)), datetime.now(UTC)
+    await part.start()
+    teller, producer = Teller(kafka_settings, HEARD), Producer(kafka_settings)
+    await teller.tell(msgspec.json.encode([Mark(0, 0, now + timedelta(days=1))]))
+    await database.pool.execute("UPDATE log.heads SET heard_until = $2 WHERE topic = $1", JOURNAL, now)
+    async with database.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT 1 FROM profile.positions WHERE reader = 'fold' FOR UPDATE")
+        await producer.send(EVENTS, [Outgoing("a1", b"{}", now)])
+
+        async def unread() -> bool:
+            begun = Hearing(part)  # anew each time: the reader may learn of the record later than the first round
+            begun._teller = teller
+            return await begun.round(now) is None
+
+        await eventually(unread)
+        assert {mark.until for mark in await marks_told(kafka_settings)} == {now}
+    await producer.stop()
+    await teller.stop()
+    await part.stop()
+
+
+async def test_what_another_release_told_is_not_taken_for_silence(kafka_settings: Settings) -> None:
+    teller = Teller(kafka_settings, HEARD)
+    await teller.tell(b'{"until": "now"}')
+    with pytest.raises(Unavailable, match="of another release"):
+        await marks_told(kafka_settings)
+    await teller.stop()
+
+
+async def test_a_topic_that_was_deleted_is_made_again(kafka_settings: Settings) -> None:
+    teller = Teller(kafka_settings, HEARD)
+    teller._producer._deadline = 5.0
+    await teller.tell(b"[]")
+    async with _admin(kafka_settings) as admin:
+        await admin.delete_topics([kafka_name(kafka_settings, HEARD)])
+
+    async def refused() -> bool:
+        """The broker takes messages for a moment after it has said that the topic is deleted."""
+        try:
+            await teller.tell(b"[]")
+        except Unavailable:
+            return True
+        return False
+
+    await eventually(refused)
+    await teller.tell(b"[]")
+    assert await marks_told(kafka_settings) == []
+    await teller.stop()

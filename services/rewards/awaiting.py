@@ -1,0 +1,33 @@
+"""What rewards awaits: somebody waits for the points and badges that follow from what the programme in force is about."""
+
+from libs.common.db import Tx
+from libs.common.fold import rulebooks
+from libs.common.fold.part import FoldPart
+from libs.common.log import awaited
+from libs.common.rounds import Rounds
+from services.rewards.domain.programme import Programme
+
+_LIVE = "SELECT content FROM rewards.programmes WHERE status = 'live'"
+
+
+async def declare(tx: Tx) -> None:
+    """Await what the live programme is about, and nothing else. In a transaction that holds the lock of the rulebooks; does
+    not commit."""
+    content = await tx.fetchval(_LIVE)
+    await awaited.declare(tx, "rewards", Programme.model_validate_json(content).names if content else ())
+
+
+class Awaiting(Rounds):
+    """A component: declares it of a programme, too, that a process of an older release has published."""
+
+    name = "awaiting"
+    every = 60.0
+
+    def __init__(self, part: FoldPart) -> None:
+        super().__init__()
+        self._part = part
+
+    async def _turn(self) -> None:
+        async with self._part.tx() as tx:
+            await rulebooks.newest(tx, "rewards")  # nobody publishes meanwhile
+            await declare(tx)
