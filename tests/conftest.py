@@ -118,10 +118,8 @@ def kafka_settings(settings: Settings, kafka_bootstrap: str) -> Settings:
 
 
 def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free now, and that no outgoing connection takes before it is used."""
+    return free_base()
 
 
 def docker_answers() -> bool:

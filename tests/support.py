@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from libs.common.db import Tx
+from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing
 from libs.common.records import Snapshot, encode, spliced
 
@@ -17,15 +19,26 @@ T = TypeVar("T")
 async def eventually(ask: Callable[[], Awaitable[T]], within: float = 60.0) -> T:
     """The first truthy answer of `ask`, asked again until `within` seconds have passed; then AssertionError.
 
-    The bound only ends a test that has failed: it is far beyond what an overloaded machine needs.
+    Unavailable says to ask later, and is done so. The bound only ends a test that has failed: it is far beyond what an
+    overloaded machine needs.
     """
     deadline = time.monotonic() + within
-    answer = await ask()
-    while not answer:
+    while True:
+        answer: T | Unavailable
+        try:
+            answer = await ask()
+        except Unavailable as error:
+            answer = error
+        if answer and not isinstance(answer, Unavailable):
+            return answer
         assert time.monotonic() < deadline, f"still {answer!r} after {within} s"
         await asyncio.sleep(0.02)
-        answer = await ask()
-    return answer
+
+
+async def keep_open(tx: Tx) -> None:
+    """Let this transaction stand open for as long as a test wants; PostgreSQL would end it after a few seconds."""
+    await tx.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    await tx.execute("SET LOCAL transaction_timeout = 0")
 
 
 def journal_record(

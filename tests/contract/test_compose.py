@@ -239,7 +239,7 @@ def test_the_services_run_on_what_the_file_gives_them(running: Running) -> None:
         draft = http.post(f"{rewards}/v1/programmes", json={"name": "Composed", "earning": [rule]}).raise_for_status()
         http.post(f"{rewards}/v1/programmes/{draft.json()['id']}/publish").raise_for_status()
         order = {"userId": "ann", "event": "Order Completed", "properties": {"order_id": "1", "revenue": 29.33}}
-        sent = httpx.post(f"{services['ingest'].url}/v1/track", json=order, auth=(write_key, ""))
+        sent = httpx.post(f"{services['ingest'].url}/v1/track", json=order, auth=(write_key, ""), timeout=60)
         assert (sent.status_code, sent.json()["results"][0]["status"]) == (200, "warning"), sent.text  # no messageId
 
         def points() -> bool:

@@ -74,7 +74,7 @@ async def seed(five: Five) -> None:
     sent = await five.made("ingest", "/v1/batch", batch, authorization=f"Bearer {five.write_key}")
     assert [each["status"] for each in sent["results"]].count("rejected") == 1
     await _poison(five)
-    await eventually(lambda: _settled(five), within=60)
+    await eventually(lambda: _settled(five))
     fit = await five.made("metrics", "/v1/fits", {})
     await five.made("rewards", "/v1/customers/user:user-1/adjustments", {"points": 5, "reason": "a test"},
                     **{"Idempotency-Key": "seed"})  # fmt: skip

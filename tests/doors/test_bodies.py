@@ -51,7 +51,7 @@ class Sender:
 @pytest.fixture(scope="module")
 async def sender(ingest: Service) -> AsyncIterator[Sender]:
     name = f"anything-{uuid.uuid4().hex[:8]}"
-    async with httpx.AsyncClient(base_url=ingest.url, headers=bearer("sources:write")) as client:
+    async with httpx.AsyncClient(base_url=ingest.url, headers=bearer("sources:write"), timeout=60) as client:
         made = await client.post("/v1/sources", json={"name": name})
     opened = Sender(ingest, made.json()["write_key"], name)
     yield opened

@@ -65,7 +65,7 @@ def _whole(answer: bytes) -> bool:
 
 @pytest.fixture(scope="module")
 async def attacked(ingest: Service) -> AsyncIterator[Attacked]:
-    async with httpx.AsyncClient(base_url=ingest.url, headers=bearer("sources:write")) as client:
+    async with httpx.AsyncClient(base_url=ingest.url, headers=bearer("sources:write"), timeout=60) as client:
         made = await client.post("/v1/sources", json={"name": "attacked"})
     ready = Attacked(ingest, made.json()["write_key"])
     await ready.answers()

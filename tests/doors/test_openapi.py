@@ -81,7 +81,7 @@ def is_problem(service: str, status: int, kind: str, body: dict[str, Any]) -> No
 
 async def test_the_stream_is_as_described(five: Five) -> None:
     async with (
-        httpx.AsyncClient(base_url=five.url("metrics"), headers=bearer("metrics:read")) as client,
+        httpx.AsyncClient(base_url=five.url("metrics"), headers=bearer("metrics:read"), timeout=60) as client,
         client.stream("GET", "/v1/kpis/stream") as answer,
     ):
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")

@@ -95,7 +95,7 @@ async def _good_days(seen: Watched, receiver: Receiver) -> None:
     await seen.event(type="identify", **ids, traits={"name": f"{MARK} Ann"})
     properties = {"order_id": f"{MARK}-1", "revenue": 10, "note": MARK}
     await seen.event(type="track", event="Order Completed", **ids, properties=properties)
-    await eventually(lambda: _sent(seen, made["id"]), within=60)
+    await eventually(lambda: _sent(seen, made["id"]))
     for service, path in (
         ("profile", ""), ("profile", "/timeline"), ("rewards", "/points"), ("rewards", "/statement"), ("triggers", "/inbox"),
         ("triggers", "/messages"), ("metrics", "/score"),
@@ -156,7 +156,7 @@ async def _dead_letters(seen: Watched) -> None:
         page = await seen.call("profile", "GET", "/v1/profile/dead-letters")
         return bool(page.json()["items"])
 
-    await eventually(dead, within=60)
+    await eventually(dead)
     await seen.call("profile", "POST", "/v1/profile/dead-letters/replay")
 
 
@@ -255,8 +255,8 @@ async def test_the_brokers_password_is_not_printed(tmp_path: Path, postgres: Pos
         try:
             async with asyncio.timeout(60):
                 await hung_up.wait()
-            await eventually(lambda: _waits(service), within=60)  # noqa: B023 - awaited at once
-            async with httpx.AsyncClient(base_url=service.url) as client:
+            await eventually(lambda: _waits(service))  # noqa: B023 - awaited at once
+            async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
                 for path in ("/readyz?verbose", "/readyz", "/metrics", "/v1/rejected"):
                     assert secret not in (await client.get(path)).text
         finally:

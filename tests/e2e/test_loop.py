@@ -25,7 +25,7 @@ CURRENCY = "CAD"
 
 
 async def post(platform: Platform, kind: str, body: dict[str, object]) -> dict[str, object]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.post(
             f"{platform.urls['ingest']}/v1/{kind}", json=body, auth=(platform.tokens["write_key"], "")
         )
@@ -86,6 +86,6 @@ async def test_an_order_gives_points_a_badge_a_message_and_a_figure(platform: Pl
 
 
 async def _get(platform: Platform, service: str, path: str) -> httpx.Response:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         token = platform.tokens["marketer"]
         return await client.get(platform.urls[service] + path, headers={"authorization": f"Bearer {token}"})

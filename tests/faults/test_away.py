@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import httpx
 import psutil  # type: ignore[import-untyped]
-import pytest
 
 from deploy.local.ports import SERVICES
 from tests.faults.faults import running
@@ -20,7 +19,6 @@ from tests.support import eventually
 BATCHES, AT_A_TIME, EVENTS = 400, 16, 14
 #: No process may grow by more bytes: several times what sixteen batches take.
 GROWTH = 100_000_000
-pytestmark = pytest.mark.timeout(300)
 
 
 async def test_postgresql_is_away(stage: Stage) -> None:

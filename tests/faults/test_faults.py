@@ -16,7 +16,6 @@ from tests.faults.run import Run, plan, play, verdict
 from tests.faults.stage import Stage
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(300)
 
 #: What is done to the platform behind its back: a table, and how it is changed.
 DOCTORED = {

@@ -78,6 +78,6 @@ async def caught_up(journal: Database, service: str, settings: Settings, *, sent
         return not sent or await database.pool.fetchval(_UNSENT.format(service)) == 0
 
     try:
-        await eventually(level, within=60)
+        await eventually(level)
     finally:
         await database.close()

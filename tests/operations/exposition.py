@@ -23,7 +23,7 @@ class Exposed(NamedTuple):
 async def scrape(platform: Platform) -> Exposed:
     """The five services' metrics as they are now."""
     exposed = Exposed({}, set())
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         for service, url in platform.urls.items():
             answer = await client.get(f"{url}/metrics")
             answer.raise_for_status()

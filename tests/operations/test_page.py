@@ -31,7 +31,7 @@ async def dead_letter(platform: Platform) -> str:
     headers = {"authorization": f"Bearer {platform.tokens['operator']}"}
 
     async def waiting() -> str:
-        async with httpx.AsyncClient(headers=headers) as client:
+        async with httpx.AsyncClient(headers=headers, timeout=60) as client:
             answer = await client.get(f"{platform.urls['profile']}/v1/profile/dead-letters")
         return str(answer.json()["items"][-1]["id"]) if answer.json()["items"] else ""
 

@@ -15,7 +15,7 @@ from tests.support import eventually
 
 async def owned(url: str) -> int:
     """The partitions of the journal that a process of rewards reads."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         text = (await client.get(f"{url}/metrics")).text
     lines = [line for line in text.splitlines() if line.startswith("rapport_partitions_owned{")]
     return sum(int(float(line.split()[-1])) for line in lines)
@@ -36,7 +36,7 @@ async def test_a_second_process_shares_the_partitions_and_may_go(platform: Platf
         async def shared() -> bool:
             return [await owned(first), await owned(second.url)] == [4, 4]
 
-        await eventually(shared, within=60)
+        await eventually(shared)
         await shop.sell(20)
         await shop.credited()
     finally:
@@ -45,6 +45,6 @@ async def test_a_second_process_shares_the_partitions_and_may_go(platform: Platf
     async def alone() -> bool:
         return await owned(first) == 8
 
-    await eventually(alone, within=60)
+    await eventually(alone)
     await shop.sell(5)
     await shop.credited()

@@ -50,8 +50,8 @@ async def test_a_broken_merge_is_told_until_it_is_mended(platform: Platform, api
         async def told() -> bool:
             return await firing(platform) == READERS
 
-        await eventually(told, within=60)
-        async with httpx.AsyncClient() as client:
+        await eventually(told)
+        async with httpx.AsyncClient(timeout=60) as client:
             answer = await client.get(f"{platform.urls['rewards']}/readyz")
             people = (await client.get(f"{platform.urls['rewards']}/readyz?verbose")).text
         assert answer.status_code == 200
@@ -72,7 +72,7 @@ async def test_a_broken_merge_is_told_until_it_is_mended(platform: Platform, api
         async def over() -> bool:
             return await firing(platform) == []
 
-        await eventually(over, within=60)
+        await eventually(over)
     finally:
         await connection.close()
     shop = Shop(platform)

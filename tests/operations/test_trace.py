@@ -12,7 +12,7 @@ from tests.support import eventually
 
 
 async def post(platform: Platform, event: dict[str, object], **headers: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         url, key = f"{platform.urls['ingest']}/v1/track", platform.tokens["write_key"]
         answer = await client.post(url, json=event, auth=(key, ""), headers=headers)
     assert answer.status_code == 200, answer.text
@@ -101,7 +101,7 @@ async def test_a_command_is_traced_from_its_request_on(platform: Platform, api: 
             "idempotency-key": f"key-{user}",
             "traceparent": f"00-{trace}-{uuid.uuid4().hex[:16]}-01",
         }
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             url = f"{platform.urls['rewards']}/v1/customers/user:{user}/adjustments"
             answer = await client.post(url, json={"points": 5, "reason": "Traced"}, headers=headers)
         return answer.status_code < 300

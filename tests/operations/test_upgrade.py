@@ -78,12 +78,12 @@ async def test_migrations_run_while_the_older_processes_are_at_work(
 
     async def back() -> bool:
         try:
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=60) as client:
                 answer = await client.get(f"{platform.urls['rewards']}/readyz")
         except httpx.TransportError:
             return False
         return answer.status_code == 200 and platform.services["rewards"].pid != pids["rewards"]
 
-    await eventually(back, within=60)
+    await eventually(back)
     await shop.sell(5)
     await shop.credited()

@@ -14,6 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common.errors import Unavailable
+from libs.common.log.kafka_ending import end_consumer
 from libs.common.log.kafka_topics import AWAY, CONNECT, LARGEST_BATCH, RETRY_MS, check_topics, kafka_name
 from libs.common.settings import Settings
 
@@ -107,7 +108,7 @@ class Connection:
         self._made.clear()
         self._silent.clear()
         self._lost()
-        task = asyncio.create_task(_close(consumer), name="kafka consumer's end")
+        task = asyncio.create_task(end_consumer(consumer), name="kafka consumer's end")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -133,7 +134,7 @@ class Connection:
             async with asyncio.timeout(CONNECT):
                 await consumer.start()
         except BaseException as error:
-            await _close(consumer)
+            await end_consumer(consumer)
             if isinstance(error, AWAY):
                 raise self.unavailable(error) from error
             raise
@@ -191,9 +192,3 @@ class Connection:
         """Since when the partition has waited at this offset though there is more."""
         before = self._silent.get(partition)
         return before[1] if before and before[0] == native else now
-
-
-async def _close(consumer: Any) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(5):
-            await consumer.stop()

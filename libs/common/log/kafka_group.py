@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from libs.common.log.kafka_ending import end_consumer
 from libs.common.log.kafka_topics import AWAY
 from libs.common.settings import Settings
 
@@ -76,8 +77,4 @@ class GroupPositions:
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await consumer.stop()
-            except AWAY:  # it still waits for the group's coordinator: its connections are closed all the same
-                await consumer._client.close()
+            await end_consumer(consumer, PATIENCE)

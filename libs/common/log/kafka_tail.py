@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common.errors import Unavailable
+from libs.common.log.kafka_ending import end_consumer
 from libs.common.log.kafka_lane import as_record
 from libs.common.log.kafka_topics import AWAY, LARGEST_BATCH, kafka_name
 from libs.common.log.reader import Position, Record, Where
@@ -86,7 +87,7 @@ async def _consumer(
     except AWAY as error:
         raise Unavailable(f"Kafka's tail of {topic} cannot be read ({settings.kafka_bootstrap}): {error!r}") from error
     finally:
-        await consumer.stop()
+        await end_consumer(consumer)
 
 
 async def _read(consumer: Any, where: Where, partition: TopicPartition, first: int, end: int) -> list[Record]:

@@ -38,10 +38,3 @@ async def until(probe: Callable[[], Awaitable[bool]], seconds: float = 60) -> No
 async def ready(client: httpx.AsyncClient) -> bool:
     """Whether the service says that it is ready."""
     return (await client.get("/readyz")).status_code == 200
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.common.running import free_port, ready, until
+from tests.conftest import free_port
+from tests.integration.common.running import ready, until
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,7 +43,7 @@ async def test_sigterm_drains_and_ends_with_0() -> None:
     port = free_port()
     async with (
         process(PORT=str(port), DRAIN_SECONDS="1.5") as service,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         await until(lambda: _up(client))
         service.send_signal(signal.SIGTERM)
@@ -61,7 +62,10 @@ async def test_sigterm_drains_and_ends_with_0() -> None:
 
 async def test_a_request_that_has_begun_is_finished() -> None:
     port = free_port()
-    async with process(PORT=str(port)) as service, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with (
+        process(PORT=str(port)) as service,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
         await until(lambda: _up(client))
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /v1/things/slow HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -118,7 +122,7 @@ async def test_a_service_ends_with_the_process_that_started_it() -> None:
         env={**os.environ, "RAPPORT_PORT": str(port), "RAPPORT_DIE_WITH_PARENT": "1"},
         stdout=asyncio.subprocess.PIPE,
     )
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         await until(lambda: _up(client))
         runner.kill()
         out, _ = await runner.communicate()  # to the end of the service, which has the other end of the pipe

@@ -13,8 +13,9 @@ from libs.common.postgres import Postgres
 from libs.common.service import Check, ReaderLag
 from libs.common.settings import Settings
 from libs.common.telemetry import Meter
+from tests.conftest import free_port
 from tests.integration.common import tiny
-from tests.integration.common.running import free_port, ready, running, until
+from tests.integration.common.running import ready, running, until
 
 
 class Far:

@@ -47,7 +47,7 @@ async def test_it_stands_also_after_a_restart_until_it_is_mended(toy: Database) 
         await eventually(lambda: stands(service))
         assert await dead(toy) == buried
         broken.mended = True
-        await eventually(lambda: seen(toy, ONE, [*FAILING[BAD:], "good"]), within=30)
+        await eventually(lambda: seen(toy, ONE, [*FAILING[BAD:], "good"]))
         assert not service.fold.troubles.stopped
     assert await dead(toy) == buried
 
@@ -57,7 +57,7 @@ async def test_an_operator_lets_it_pass_over_what_has_come_so_far(toy: Database)
     async with Running(toy, Broken()) as service:
         await eventually(lambda: stands(service))
         await DeadLetters(service.fold).pass_over("anna", "the old app's nonsense")
-        await eventually(lambda: seen(toy, ONE, ["good"]), within=30)
+        await eventually(lambda: seen(toy, ONE, ["good"]))
         assert [id for id, _ in await dead(toy)] == FAILING
         await journal(toy, did(ONE, "f-later"))
         await eventually(lambda: stands(service))
@@ -71,5 +71,5 @@ async def test_one_app_that_sends_nonsense_stops_nobody(running: Running) -> Non
     await journal(database, *(said_by("good", OTHER, f"g{number}") for number in range(OTHERS)))
     await eventually(running.caught_up)
     await journal(database, *(said_by("bad", ONE, id, fail="nonsense") for id in FAILING), said_by("good", ONE, "good"))
-    await eventually(lambda: seen(database, ONE, ["good"]), within=30)
+    await eventually(lambda: seen(database, ONE, ["good"]))
     assert len(await dead(database)) == len(FAILING) + 1

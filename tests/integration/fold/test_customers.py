@@ -11,7 +11,7 @@ from libs.common.fold.customers import Customers, StaleRow
 from libs.common.records import Binding
 from tests.integration.fold.toy import Counted, Running
 from tests.integration.fold.world import CUSTOMERS, customer_in, did, journal, seen
-from tests.support import eventually
+from tests.support import eventually, keep_open
 
 ONE, TWO = uuid.UUID(CUSTOMERS[0]), uuid.UUID(CUSTOMERS[1])
 
@@ -75,6 +75,7 @@ async def test_what_needs_no_state_waits_for_no_lock_and_makes_no_row(running: R
         await tx.execute("CREATE TABLE toy.looked (who text)")
     look = "INSERT INTO toy.looked VALUES ('{}')"
     async with running.database.transaction() as tx:
+        await keep_open(tx)
         await tx.execute("SELECT FROM toy.customers FOR UPDATE")
         await journal(
             running.database, *(did(who, f"look-{who}", idle=True, sql=look.format(who)) for who in (known, new))

@@ -88,7 +88,7 @@ async def test_the_watchdog_ends_a_process_that_stands_still(
     toy: Database, child: Start, fail: str, status: int, said: bytes
 ) -> None:
     """Whether its event loop goes on (a batch that never ends) or not (a loop in a decision)."""
-    process = await child(TOY_WATCHDOG="1.5")
+    process = await child(TOY_WATCHDOG="3")
     await journal(toy, did(EVERYWHERE[0], "stuck", fail=fail))
     output, errors = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == status
@@ -97,7 +97,7 @@ async def test_the_watchdog_ends_a_process_that_stands_still(
 
 async def test_the_watchdog_lets_who_waits_wait(toy: Database, child: Start) -> None:
     """For a merge whose other half has not come, and for a database that is away: neither is the process's fault."""
-    process = await child(TOY_WATCHDOG="1.2")
+    process = await child(TOY_WATCHDOG="3")
     one, other, third = EVERYWHERE[:3]
     await journal(toy, did(third, "t0"), merged(one, other), did(one, "o1"))
     await eventually(lambda: seen(toy, third, ["t0"]))
@@ -120,4 +120,4 @@ async def test_the_watchdog_lets_who_waits_wait(toy: Database, child: Start) -> 
 
 async def _outlasts(process: asyncio.subprocess.Process) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(process.wait(), 2.5)
+        await asyncio.wait_for(process.wait(), 5)

@@ -112,7 +112,7 @@ async def test_what_is_too_much_for_one_transaction_is_tried_in_halves(running: 
         " IF (SELECT count(*) FROM taken) > 3 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; END $$"
     )
     await journal(running.database, *(did(ONE, str(n), sql=limited) for n in range(30)))
-    await eventually(lambda: seen(running.database, ONE, [str(n) for n in range(30)]), within=30)
+    await eventually(lambda: seen(running.database, ONE, [str(n) for n in range(30)]))
     assert await dead(running.database) == []
 
 

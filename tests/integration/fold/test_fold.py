@@ -95,7 +95,7 @@ async def test_a_frozen_owner_is_replaced_and_its_return_does_no_harm(toy: Datab
     frozen = await child(RAPPORT_FAILPOINTS="fold.decided=stop:1")
     async with Running(toy) as service:
         await journal(toy, *(did(customer, f"1-{customer}") for customer in CUSTOMERS))
-        await eventually(service.caught_up, within=30)
+        await eventually(service.caught_up)
         frozen.send_signal(signal.SIGCONT)
         await journal(toy, *(did(customer, f"2-{customer}") for customer in CUSTOMERS))
         await eventually(service.caught_up)
@@ -117,7 +117,7 @@ async def test_connections_terminated_in_a_storm(running: Running, settings: Set
             " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
     await killer.close()
-    await eventually(lambda: _away_or(running.caught_up), within=30)
+    await eventually(lambda: _away_or(running.caught_up))
     assert {state.count for state in (await states(running.database)).values()} == {10}
     assert len(set(await facts(running.database))) == 3 * len(CUSTOMERS)
 

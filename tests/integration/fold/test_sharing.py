@@ -118,7 +118,7 @@ async def test_stopping_finishes_the_batch_begun(toy: Database) -> None:
     """And begins no other: what is left is for the next to read, from there on."""
     service = await Running(toy).__aenter__()
     slow = customer_in(0)
-    await journal(toy, did(slow, "begun", sql="SELECT pg_sleep(0.8)"))
+    await journal(toy, did(slow, "begun", sql="SELECT pg_sleep(3)"))
     await eventually(lambda: _is_folding(service))
     await journal(toy, did(slow, "left"))
     await service.__aexit__()
@@ -145,7 +145,7 @@ async def test_processes_killed_at_random_under_load(toy: Database, child: Start
         await victim.wait()
         living.append(await child())
     async with Running(toy) as service:
-        await eventually(service.caught_up, within=30)
+        await eventually(service.caught_up)
     for customer, state in (await states(toy)).items():
         assert state.seen == [f"{batch}-{customer}" for batch in range(said)]
     made = await facts(toy)

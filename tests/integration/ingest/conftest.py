@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from libs.common.migrate import migrate
 from libs.common.records import Envelope, decode
 from libs.common.settings import Settings
 from libs.common.tokens import mint
+from tests.conftest import free_port
 
 PRIVATE, PUBLIC = generate_keys()
 ROOT = Path(__file__).parents[3]
@@ -41,9 +41,7 @@ class Ingest:
     """`python -m services.ingest` on a free port."""
 
     def __init__(self, dsn: str, log: Path, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.dsn = dsn
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
@@ -123,7 +121,7 @@ class Source:
 
 async def add_source(ingest: Ingest, **members: object) -> Source:
     name = f"test-{uuid.uuid4().hex[:12]}"
-    async with httpx.AsyncClient(base_url=ingest.url) as client:
+    async with httpx.AsyncClient(base_url=ingest.url, timeout=60) as client:
         created = await client.post("/v1/sources", json={"name": name, **members}, headers=ADMIN)
     assert created.status_code == 201, created.text
     return Source(ingest, name, created.json())

@@ -121,7 +121,7 @@ async def test_content_type_gzip_and_chunks(source: Source) -> None:
         for start in range(0, len(packed), 20):
             yield packed[start : start + 20]
 
-    async with httpx.AsyncClient(base_url=source.ingest.url, auth=(source.key, "")) as client:
+    async with httpx.AsyncClient(base_url=source.ingest.url, auth=(source.key, ""), timeout=60) as client:
         answer = await client.post("/v1/track", content=chunks(), headers={"content-encoding": "gzip"})
     assert answer.status_code == 200
     assert len(await source.records()) == 7

@@ -34,7 +34,7 @@ async def ingest_on_kafka(own_kafka: Kafka, own_postgres: Postgres, tmp_path: Pa
         RAPPORT_LOG="kafka",
         RAPPORT_KAFKA_BOOTSTRAP=own_kafka.bootstrap,
         RAPPORT_TOPIC_PREFIX=PREFIX,
-        RAPPORT_INGEST_APPEND_DEADLINE="3",
+        RAPPORT_INGEST_APPEND_DEADLINE="8",
     )
     try:
         service.wait_ready()
@@ -63,7 +63,6 @@ def _event(number: int) -> dict[str, str]:
     return {"type": "track", "event": "X", "userId": "ann", "anonymousId": "a1", "messageId": f"m{number}"}
 
 
-@pytest.mark.timeout(180)
 async def test_events_on_kafka(ingest_on_kafka: Ingest, own_kafka: Kafka, own_postgres: Postgres) -> None:
     source = await add_source(ingest_on_kafka)
     unused = await add_source(ingest_on_kafka)

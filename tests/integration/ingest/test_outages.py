@@ -64,7 +64,7 @@ async def test_postgresql_stops_and_returns(tmp_path: Path) -> None:
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) > 0
             assert answer.json()["success"] is False
-        async with httpx.AsyncClient(base_url=service.url) as client:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             assert (await client.get("/readyz")).status_code == 503
             assert (await client.get("/livez")).status_code == 200
         server.launch()
@@ -73,8 +73,11 @@ async def test_postgresql_stops_and_returns(tmp_path: Path) -> None:
         async def taken() -> bool:
             return (await source.post("/v1/track", _event(2))).status_code == 200
 
-        await until(taken, 10)
-        assert (await other.post("/v1/track", _event(2))).status_code == 200
+        async def known() -> bool:
+            return (await other.post("/v1/track", _event(2))).status_code == 200
+
+        await until(taken)
+        await until(known)
         assert {"m1", "m2"} <= await _stored(source)
     finally:
         if service is not None:
@@ -97,7 +100,7 @@ async def test_a_log_that_does_not_answer(own: Ingest) -> None:
     async def taken() -> bool:
         return (await source.post("/v1/track", _event(101))).status_code == 200
 
-    await until(taken, 10)
+    await until(taken)
     after = await _post_all(source, range(200, 210))
     assert set(after.values()) == {200}
     assert {f"m{number}" for number in (0, 101, *after)} <= await _stored(source)
@@ -113,7 +116,7 @@ async def test_killed_in_mid_commit(own: Ingest, point: str) -> None:
         answers |= await _post_all(source, range(start, start + 20))
         if 0 in answers.values():
             break
-    own.process.wait(10)
+    own.process.wait(60)
     acknowledged = {f"m{number}" for number, status in answers.items() if status == 200}
     assert acknowledged
     assert acknowledged <= await _stored(source)
@@ -174,7 +177,7 @@ async def test_what_all_requests_may_hold(postgres: Postgres, tmp_path: Path) ->
 
 
 async def test_health_names_its_parts(ingest: Ingest) -> None:
-    async with httpx.AsyncClient(base_url=ingest.url) as client:
+    async with httpx.AsyncClient(base_url=ingest.url, timeout=60) as client:
         ready = (await client.get("/readyz")).json()
     assert {"postgres", "write keys", "rejections", "group commit"} <= set(ready["checks"])
     assert "events wait" in ready["checks"]["group commit"]["detail"]
@@ -183,7 +186,7 @@ async def test_health_names_its_parts(ingest: Ingest) -> None:
 async def test_old_rejected_events_are_deleted(own: Ingest) -> None:
     source = await add_source(own)
     await source.post("/v1/batch", {"batch": [{"type": "track"}]})
-    async with httpx.AsyncClient(base_url=own.url, headers=ADMIN) as client:
+    async with httpx.AsyncClient(base_url=own.url, headers=ADMIN, timeout=60) as client:
 
         async def listed() -> bool:
             return len((await client.get("/v1/rejected")).json()["items"]) == 1

@@ -23,7 +23,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Postgres]:
 
 
 async def counted(service: Ingest) -> dict[tuple[str, ...], float]:
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         text = (await client.get("/metrics")).text
     families = text_string_to_metric_families(text)
     return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from deploy.local.service import ROOT
+from tests.conftest import free_port
 
 
 @pytest.fixture
@@ -27,10 +27,7 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

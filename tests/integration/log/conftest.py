@@ -5,21 +5,15 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
 from libs.common.db import Database
 from libs.common.settings import Settings
-from tests.integration.log.logs import KafkaLog, Log, PostgresLog
-
-
-class Part(Protocol):
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
+from tests.integration.log.logs import KafkaLog, Log, Part, PostgresLog, started
+from tests.support import eventually
 
 P = TypeVar("P", bound=Part)
 
@@ -31,7 +25,7 @@ class Running:
         self.parts: list[Part] = []
 
     async def __call__(self, part: P) -> P:
-        await part.start()
+        await eventually(lambda: started(part))
         self.parts.append(part)
         return part
 

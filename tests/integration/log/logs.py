@@ -3,7 +3,9 @@
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
+from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -91,7 +93,7 @@ class Log:
     async def reader(self) -> Reader:
         """Another reader, started."""
         reader = make_reader(self.settings, self.database)
-        await reader.start()
+        await eventually(lambda: started(reader))
         self._readers.append(reader)
         return reader
 
@@ -161,6 +163,28 @@ class KafkaLog(Log):
             await connection.execute(
                 "UPDATE suite.positions SET next = $2 WHERE reader = 'forwarder' AND partition = $1", partition, next
             )
+
+
+class Part(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+async def started(part: Part) -> bool:
+    """Start it; for `eventually`, as a slow Kafka is Unavailable."""
+    await part.start()
+    return True
+
+
+async def delete_topic(admin: AIOKafkaAdminClient, name: str) -> None:
+    """Delete it, and wait until it is gone: a while after Kafka's answer it still takes messages, which are lost with it."""
+    await admin.delete_topics([name])
+
+    async def gone() -> bool:
+        return name not in await admin.list_topics()
+
+    await eventually(gone)
 
 
 def make_reader(settings: Settings, database: Database, patience: float = 15.0) -> Reader:

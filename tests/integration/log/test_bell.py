@@ -79,7 +79,7 @@ async def test_who_is_waited_for_is_told_of_the_partitions_and_others_are_not_wo
 async def test_nobody_is_woken_for_what_is_not_awaited_but_now_and_then(
     database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bell, "LATER", 3.0)
+    monkeypatch.setattr(bell, "LATER", 5.0)
     async with database.connection() as connection:
         await database.bell.tell(connection, EVENTS, _views(0))  # nobody was told lately
         await _look(database)

@@ -29,6 +29,7 @@ from tests.integration.log.logs import (
     WHEN,
     WHERES,
     KafkaLog,
+    delete_topic,
     key_in,
     numbered,
     read,
@@ -118,16 +119,8 @@ async def test_a_topic_made_anew_is_read_on(kafka_log: KafkaLog, admin: AIOKafka
     await kafka_log.append(numbered(KEY, range(20)))
     reader = await kafka_log.reader()
     _, position = await read(reader, WHERE, 20)
-    await admin.delete_topics([kafka_log.settings.topic_prefix + JOURNAL])
-
-    async def made() -> bool:
-        try:
-            await ensure_topics(kafka_log.settings, [JOURNAL])
-        except Unavailable:  # it is still being deleted
-            return False
-        return True
-
-    await eventually(made)
+    await delete_topic(admin, kafka_log.settings.topic_prefix + JOURNAL)
+    await ensure_topics(kafka_log.settings, [JOURNAL])
     await kafka_log.append(numbered(KEY, range(20, 40)))  # as many as were read: the new end is the old position
     await eventually(kafka_log.forwarded)
     await kafka_log.append(numbered(KEY, range(40, 50)))
@@ -222,9 +215,10 @@ async def test_a_broker_that_does_not_answer_is_unavailable_and_then_all_goes_on
 ) -> None:
     settings = kafka_settings.model_copy(update={"kafka_bootstrap": own_kafka.bootstrap})
     await ensure_topics(settings, [EVENTS])
-    impatient = await running(Producer(settings, deadline=1.0))
+    impatient = await running(Producer(settings))
     reader = await running(KafkaReader(settings, [EVENTS]))
     await impatient.send(EVENTS, numbered(key_in(0), range(1)))
+    impatient._deadline = 1.0
     assert own_kafka.pid
     os.kill(own_kafka.pid, signal.SIGSTOP)
     try:

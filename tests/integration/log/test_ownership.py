@@ -33,7 +33,7 @@ async def test_a_frozen_owner_is_replaced_and_commits_nothing_when_it_wakes(log:
     frozen = await child("copy", log.settings, f"{point}=stop:4")
     await eventually(frozen.stopped)
     async with Copier(log.settings, log.database):
-        await eventually(lambda: copied(log, 30 * PARTITIONS), within=30)
+        await eventually(lambda: copied(log, 30 * PARTITIONS))
         frozen.process.send_signal(signal.SIGCONT)
         await frozen.says("fenced" if point == "copier.fetched" else "away")
         for key in KEYS:

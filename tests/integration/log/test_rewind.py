@@ -21,7 +21,7 @@ from libs.common.log.rewind import Rewound, rewind
 from libs.common.settings import Settings
 from libs.common.topics import REWARDS
 from tests.integration.log.conftest import Running
-from tests.integration.log.logs import PARTITIONS, START, key_in, numbered, read, values
+from tests.integration.log.logs import PARTITIONS, START, delete_topic, key_in, numbered, read, values
 from tests.support import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -75,12 +75,12 @@ async def test_a_topic_deleted_under_everybody_is_made_anew_and_filled_again(
     await eventually(lambda: all_sent(forwarder))
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_bootstrap)
     await admin.start()
-    await admin.delete_topics([kafka_settings.topic_prefix + REWARDS])
+    await delete_topic(admin, kafka_settings.topic_prefix + REWARDS)
     await admin.close()
     for partition in range(PARTITIONS):
         await say(database, range(20, 30), partition)
-    await eventually(lambda: all_sent(forwarder), within=60)
-    _, late = await read(reader, WHERE, 10, START._replace(next=20), within=60)
+    await eventually(lambda: all_sent(forwarder))
+    _, late = await read(reader, WHERE, 10, START._replace(next=20))
     assert await eventually(lambda: gap(reader)) == Gap(0, 20)
     rewound = await rewind(kafka_settings, "rewards", 0)
     assert rewound == [Rewound(Where(REWARDS, partition), 30, 0) for partition in range(PARTITIONS)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from libs.common.settings import Settings
-from tests.integration.common.running import free_port
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,8 +14,6 @@ from services.metrics.domain.purchases import Purchases, recency, spend
 from tests.integration.metrics.conftest import Metrics, bearer, cdnow_records, customer, fresh, service
 from tests.unit.metrics.cdnow import CALIBRATION_END, HOLDOUT_END, customers
 
-pytestmark = pytest.mark.timeout(120)
-
 
 class Shop(NamedTuple):
     """Metrics that has heard all of CDNOW, its two fits, the facts after each, and the purchases themselves."""

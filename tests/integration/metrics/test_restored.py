@@ -18,8 +18,6 @@ from tests.integration.backups import Databases, caught_up, journal_sent, rows
 from tests.integration.metrics.conftest import Journal, cdnow_records, service
 from tests.unit.metrics.cdnow import CALIBRATION_END, HOLDOUT_END
 
-pytestmark = pytest.mark.timeout(300)
-
 MIDDLE, END = CALIBRATION_END, HOLDOUT_END
 #: What a fit says of a customer is made from its model, which only the database has.
 OF_FITS = {"customers", "scores"}

@@ -25,7 +25,7 @@ async def test_killed_in_mid_scoring_and_resumed(settings: Settings, database: D
     """Whatever is lost, each customer is scored by the fit, and each change is said once."""
     await Journal(database).append(cdnow_records(2))
     async with process(settings, f"{point}=kill:2") as (child, client):
-        await eventually(lambda: answers(client), within=30)
+        await eventually(lambda: answers(client))
         await eventually(lambda: _caught_up(client))
         with pytest.raises(httpx.TransportError):
             await client.post("/v1/fits", json={"as_of": str(END)}, headers=ANALYST)

@@ -17,7 +17,7 @@ from libs.common.log.kafka_topics import _admin, kafka_name
 from libs.common.settings import Settings
 from libs.common.topics import EVENTS, HEARD, JOURNAL, NAMES
 from services.profile.handler import Profile
-from tests.support import eventually
+from tests.support import eventually, keep_open
 
 
 async def test_it_moves_when_all_is_read_and_waits_for_the_oldest_unread(
@@ -40,6 +40,7 @@ async def test_it_moves_when_all_is_read_and_waits_for_the_oldest_unread(
     await eventually(all_read)
     assert await heard() == {now - MARGIN}
     async with database.pool.acquire() as connection, connection.transaction():
+        await keep_open(connection)
         await connection.execute("SELECT 1 FROM profile.positions WHERE reader = 'fold' FOR UPDATE")
         async with database.transaction() as tx:
             await append(tx, EVENTS, [Outgoing("a1", b"{}", now)], settings.partitions)
@@ -89,6 +90,7 @@ async def test_what_was_told_before_a_restore_is_told_anew_though_an_input_is_st
     await teller.tell(msgspec.json.encode([Mark(0, 0, now + timedelta(days=1))]))
     await database.pool.execute("UPDATE log.heads SET heard_until = $2 WHERE topic = $1", JOURNAL, now)
     async with database.pool.acquire() as connection, connection.transaction():
+        await keep_open(connection)
         await connection.execute("SELECT 1 FROM profile.positions WHERE reader = 'fold' FOR UPDATE")
         await producer.send(EVENTS, [Outgoing("a1", b"{}", now)])
 
@@ -112,10 +114,15 @@ async def test_what_another_release_told_is_not_taken_for_silence(kafka_settings
     await teller.stop()
 
 
+async def tells(teller: Teller) -> bool:
+    await teller.tell(b"[]")
+    return True
+
+
 async def test_a_topic_that_was_deleted_is_made_again(kafka_settings: Settings) -> None:
     teller = Teller(kafka_settings, HEARD)
-    teller._producer._deadline = 5.0
-    await teller.tell(b"[]")
+    deadline, teller._producer._deadline = teller._producer._deadline, 5.0
+    await eventually(lambda: tells(teller))
     async with _admin(kafka_settings) as admin:
         await admin.delete_topics([kafka_name(kafka_settings, HEARD)])
 
@@ -128,6 +135,7 @@ async def test_a_topic_that_was_deleted_is_made_again(kafka_settings: Settings) 
         return False
 
     await eventually(refused)
-    await teller.tell(b"[]")
+    teller._producer._deadline = deadline
+    await eventually(lambda: tells(teller))
     assert await marks_told(kafka_settings) == []
     await teller.stop()

@@ -107,7 +107,7 @@ class Shop:
             assert answer.status_code in (200, 503), answer.text
             return answer.status_code == 200
 
-        await eventually(taken, within=60)
+        await eventually(taken)
 
     async def real_purchases(self) -> date:
         """A fifth of the demo's purchases, so that models can be fitted; as of which day only these are known."""
@@ -154,7 +154,7 @@ class Shop:
                 found.append(None)
             return True
 
-        await eventually(answered, within=60)
+        await eventually(answered)
         return found[0]
 
     async def publish(self, service: str, path: str, body: Any) -> Any:

@@ -12,7 +12,7 @@ from tests.integration.triggers.service import ANN, BEN, Triggers, known_as, ord
 
 @pytest.fixture
 def triggers_settings(settings: Settings) -> TriggersSettings:
-    return TriggersSettings(**settings.model_dump(), webhook_allow=(ip_network("127.0.0.0/8"),), webhook_seconds=2)
+    return TriggersSettings(**settings.model_dump(), webhook_allow=(ip_network("127.0.0.0/8"),), webhook_seconds=5)
 
 
 @pytest.fixture

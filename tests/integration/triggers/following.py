@@ -61,6 +61,6 @@ async def ticket(triggers: Triggers, ref: str = "user:ann", headers: dict[str, s
 
 
 async def refused(triggers: Triggers, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
-    async with httpx.AsyncClient(base_url=triggers.client.base_url) as http:
+    async with httpx.AsyncClient(base_url=triggers.client.base_url, timeout=60) as http:
         answer = await http.get(path, headers=headers)
         return answer.status_code, answer.json()["detail"]

@@ -119,7 +119,7 @@ async def test_so_many_may_follow(triggers_settings: Settings, database: Databas
 
 async def _opens_with(triggers: Triggers, headers: dict[str, str]) -> int:
     async with (
-        httpx.AsyncClient(base_url=triggers.client.base_url) as http,
+        httpx.AsyncClient(base_url=triggers.client.base_url, timeout=60) as http,
         http.stream("GET", STREAM, headers=headers) as answer,
     ):
         return answer.status_code

@@ -10,7 +10,7 @@ from services.triggers.app import create
 from services.triggers.settings import Settings
 from tests.integration.common.running import ready, running, until
 from tests.integration.triggers.service import ANN, BEN, HOOK, Triggers, event, order, token
-from tests.support import journal_record
+from tests.support import journal_record, keep_open
 
 
 async def test_who_is_not_known(triggers: Triggers) -> None:
@@ -104,6 +104,7 @@ async def test_behind_when_nobody_folds(triggers_settings: Settings, triggers: T
     hook = await triggers.hook()
     await triggers.journal(order(ANN, "1", 1))
     async with triggers.database.transaction() as tx:
+        await keep_open(tx)
         await tx.execute("SELECT 1 FROM triggers.customers WHERE id = $1 FOR UPDATE", ANN)
         await triggers.append(order(ANN, "2"))
         answer = await triggers.why(hook)
@@ -183,7 +184,7 @@ async def test_a_marketer_may_ask_but_others_may_not(triggers: Triggers) -> None
     ):
         response = await triggers.client.request(method, f"/v1/{path}", headers=token(*scopes))
         assert response.status_code == status, (path, response.text)
-    async with httpx.AsyncClient(base_url=triggers.client.base_url) as nobody:
+    async with httpx.AsyncClient(base_url=triggers.client.base_url, timeout=60) as nobody:
         response = await nobody.get("/v1/hooks")
         assert response.status_code == 401
         assert "token" in response.json()["detail"]
