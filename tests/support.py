@@ -31,7 +31,9 @@ async def eventually(ask: Callable[[], Awaitable[T]], within: float = 60.0) -> T
             answer = error
         if answer and not isinstance(answer, Unavailable):
             return answer
-        assert time.monotonic() < deadline, f"still {answer!r} after {within} s"
+        if time.monotonic() >= deadline:
+            cause = answer if isinstance(answer, Unavailable) else None
+            raise AssertionError(f"still {answer!r} after {within} s") from cause
         await asyncio.sleep(0.02)
 
 

@@ -1,6 +1,7 @@
 """What rewards awaits: somebody waits for the points and badges that follow from what the programme in force is about."""
 
 from libs.common.db import Tx
+from libs.common.errors import Unavailable
 from libs.common.fold import rulebooks
 from libs.common.fold.part import FoldPart
 from libs.common.log import awaited
@@ -12,9 +13,13 @@ _LIVE = "SELECT content FROM rewards.programmes WHERE status = 'live'"
 
 async def declare(tx: Tx) -> None:
     """Await what the live programme is about, and nothing else. In a transaction that holds the lock of the rulebooks; does
-    not commit."""
+    not commit. Raises Unavailable when a newer release has published it, and this one cannot read it."""
     content = await tx.fetchval(_LIVE)
-    await awaited.declare(tx, "rewards", Programme.model_validate_json(content).names if content else ())
+    try:
+        names = Programme.model_validate_json(content).names if content else set()
+    except ValueError as error:
+        raise Unavailable(f"the live programme is of another release: {error}") from error
+    await awaited.declare(tx, "rewards", names)
 
 
 class Awaiting(Rounds):

@@ -1,8 +1,8 @@
 """Row `customers`: the same number of events over a tenth of the customers, and over all of them.
 
 The customers are copies of one whom the services have made from a few events: every row that names this one, in every
-table of the four that keep customers, is copied under other ids, inside PostgreSQL. Then most pages lie on disk only, as
-after the machine was started; so it is measured once like that, and from then on with all that has been read once.
+table of the four that keep customers, is copied under other ids, inside PostgreSQL. Then part of the pages lies on disk
+only; so it is measured once like that, and from then on with all that has been read once.
 """
 
 import asyncio
@@ -42,15 +42,15 @@ async def customers(bench: Bench) -> AsyncIterator[Figure]:
     for bare, here in zip(tenth.warm, whole.warm, strict=True):
         yield Figure(
             "customers",
-            f"{here:,.0f}/s ({whole.cold:,.0f}/s from disk)",
-            f"a tenth {bare:,.0f}/s ({tenth.cold:,.0f}/s from disk)",
+            f"{here:,.0f}/s ({whole.cold:,.0f}/s in the first run)",
+            f"a tenth {bare:,.0f}/s ({tenth.cold:,.0f}/s in the first run)",
             f"{here / bare:.2f} ({whole.cold / tenth.cold:.2f})",
             here / bare,
         )
 
 
 class Rates(NamedTuple):
-    """Events/s while most pages are on disk only, and after."""
+    """Events/s in the first run after filling, and with all that has been read once."""
 
     cold: float
     warm: list[float]

@@ -1,7 +1,6 @@
 """Ending aiokafka's consumers."""
 
 import asyncio
-import contextlib
 from typing import Any
 
 
@@ -10,8 +9,9 @@ async def end_consumer(consumer: Any, patience: float = 5.0) -> None:
     cancellation, which nobody asked for, when it cancels a fetch that is about to be tried again. Then its connections are
     open still."""
     stopping = asyncio.create_task(consumer.stop(), name="kafka consumer's stop")
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(patience):
-            if (await asyncio.gather(stopping, return_exceptions=True))[0] is None:
-                return
-    await consumer._client.close()
+    try:
+        await asyncio.wait([stopping], timeout=patience)
+    finally:
+        if not stopping.done() or stopping.cancelled() or stopping.exception():
+            stopping.cancel()
+            await consumer._client.close()

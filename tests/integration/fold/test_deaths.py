@@ -120,4 +120,4 @@ async def test_the_watchdog_lets_who_waits_wait(toy: Database, child: Start) -> 
 
 async def _outlasts(process: asyncio.subprocess.Process) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(process.wait(), 5)
+        await asyncio.wait_for(process.wait(), 8)

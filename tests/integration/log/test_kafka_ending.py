@@ -1,6 +1,7 @@
 """A consumer is closed whatever becomes of its own `stop`."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -21,7 +22,14 @@ async def hanging() -> None:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("fetcher", [None, cancelled, hanging])
+async def deaf() -> None:
+    """As what swallows its cancellation."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await hanging()
+    await asyncio.sleep(5)
+
+
+@pytest.mark.parametrize("fetcher", [None, cancelled, hanging, deaf])
 async def test_its_connections_are_closed(
     kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch, fetcher: Callable[[], Awaitable[None]] | None
 ) -> None:

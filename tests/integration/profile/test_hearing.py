@@ -87,7 +87,6 @@ async def test_what_was_told_before_a_restore_is_told_anew_though_an_input_is_st
     part, now = FoldPart("profile", kafka_settings, Profile(kafka_settings.zone)), datetime.now(UTC)
     await part.start()
     teller, producer = Teller(kafka_settings, HEARD), Producer(kafka_settings)
-    await teller.tell(msgspec.json.encode([Mark(0, 0, now + timedelta(days=1))]))
     await database.pool.execute("UPDATE log.heads SET heard_until = $2 WHERE topic = $1", JOURNAL, now)
     async with database.pool.acquire() as connection, connection.transaction():
         await keep_open(connection)
@@ -95,6 +94,7 @@ async def test_what_was_told_before_a_restore_is_told_anew_though_an_input_is_st
         await producer.send(EVENTS, [Outgoing("a1", b"{}", now)])
 
         async def unread() -> bool:
+            await teller.tell(msgspec.json.encode([Mark(0, 0, now + timedelta(days=1))]))
             begun = Hearing(part)  # anew each time: the reader may learn of the record later than the first round
             begun._teller = teller
             return await begun.round(now) is None

@@ -4,6 +4,11 @@ import asyncio
 import uuid
 from typing import Any
 
+import pytest
+
+from libs.common.errors import Unavailable
+from libs.common.migrate import migrate
+from services.rewards.awaiting import declare
 from services.rewards.settings import Settings as RewardsSettings
 from tests.integration.rewards.service import ANN, BEN, PROGRAMME, Rewards, order, serving
 from tests.support import eventually
@@ -136,8 +141,7 @@ async def test_what_the_programme_in_force_is_about_is_awaited(
     orders = ["Order Cancelled", "Order Completed", "Order Refunded"]
 
     async def awaited() -> list[str]:
-        rows = await rewards.database.pool.fetch("SELECT name FROM log.awaited WHERE service = 'rewards' ORDER BY 1")
-        return [row[0] for row in rows]
+        return await awaited_by(rewards)
 
     assert await awaited() == []
     await rewards.publish(giving(1))
@@ -152,3 +156,32 @@ async def test_what_the_programme_in_force_is_about_is_awaited(
             return await awaited() == ["Level Finished", *orders, "Review Written"]
 
         await eventually(declared)
+
+
+async def awaited_by(rewards: Rewards) -> list[str]:
+    rows = await rewards.database.pool.fetch("SELECT name FROM log.awaited WHERE service = 'rewards' ORDER BY 1")
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_a_database_of_an_older_release_is_migrated_to_await_its_programme(
+    rewards: Rewards, forgotten: bool
+) -> None:
+    await rewards.publish(giving(1))
+    if forgotten:
+        await rewards.database.pool.execute("DELETE FROM log.awaited")
+    await rewards.database.pool.execute("UPDATE rewards.alembic_version SET version_num = '0006'")
+    await migrate(rewards.database.settings)
+    assert set(await awaited_by(rewards)) >= {"Order Completed", "Order Refunded"}
+
+
+async def test_what_a_newer_release_has_published_changes_nothing_and_ends_nothing(rewards: Rewards) -> None:
+    await rewards.publish(giving(1))
+    before = await awaited_by(rewards)
+    await rewards.database.pool.execute(
+        "UPDATE rewards.programmes SET content = (content::jsonb || '{\"novel\": 1}')::text WHERE status = 'live'"
+    )
+    async with rewards.database.transaction() as tx:
+        with pytest.raises(Unavailable, match="of another release"):  # which rounds put off
+            await declare(tx)
+    assert await awaited_by(rewards) == before

@@ -11,7 +11,7 @@ SELECT 'rewards', named.name FROM rewards.programmes,
   LATERAL (SELECT json_array_elements(content::json -> 'earning') ->> 'on'
     UNION SELECT json_array_elements(content::json -> 'badges') ->> 'on'
     UNION VALUES ('Order Completed'), ('Order Refunded')) AS named(name)
-WHERE status = 'live'
+WHERE status = 'live' ON CONFLICT DO NOTHING
 """
 
 
