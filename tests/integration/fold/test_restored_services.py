@@ -30,13 +30,6 @@ def databases(postgres: Postgres, template: str, kafka_settings: Settings) -> Da
     return Databases(postgres, kafka_settings, Settings)
 
 
-async def caught_up(part: FoldPart) -> None:
-    async def done() -> bool:
-        return all(lag.records == 0 for lag in (await part.fold.lag()).values())
-
-    await eventually(done)
-
-
 async def test_profile_writes_nothing_again_that_the_journal_has(
     databases: Databases[Settings], kafka_settings: Settings
 ) -> None:
@@ -46,7 +39,7 @@ async def test_profile_writes_nothing_again_that_the_journal_has(
 
     async def send(part: FoldPart, events: Sequence[Outgoing]) -> None:
         await producer.send(EVENTS, events)
-        await caught_up(part)
+        await profile.caught_up(part)
 
         async def sent() -> bool:
             assert part._forwarder
@@ -71,7 +64,7 @@ async def test_profile_writes_nothing_again_that_the_journal_has(
     assert len(expected) == 100
     for _ in range(2):
         async with profile.running(backup) as part:
-            await caught_up(part)
+            await profile.caught_up(part)
         assert await rows(backup, query) == expected
     people = "SELECT id, state FROM profile.customers ORDER BY id"
     assert await rows(backup, people) == await rows(live, people)
