@@ -81,7 +81,7 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
         case "token":
             return token(options)
         case "migrate":
-            from libs.common import migrate
+            from libs.common.db import migrate
 
             return migrate.main()
         case "rewind":
@@ -113,7 +113,7 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
 
             return rebuild.main(rest)
         case _:
-            from libs.common import types_table
+            from libs.common.contracts import types_table
 
             return types_table.main()
 
@@ -121,7 +121,7 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
 def token(options: argparse.Namespace) -> int:
     """Print one token. Raises LocalError for a scope that there is not, or a key that cannot sign."""
     from deploy.local import place, tokens
-    from libs.common.tokens import OWN_SCOPES, SCOPES
+    from libs.common.http.auth.tokens import OWN_SCOPES, SCOPES
 
     ttl = options.ttl if options.ttl is not None else 3600 if options.customer else tokens.TTL
     if unknown := [scope for scope in (options.scope or "").split() if scope not in SCOPES]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from libs.common.connections import service_settings
+from libs.common.db.connections import service_settings
 from libs.common.errors import RapportError
 
 
@@ -58,9 +58,9 @@ def readers(service: str, expire: str | None) -> int:
 
 def epoch(service: str, partition: int | None) -> int:
     """Begin a new epoch of the service's topic, in one partition or all."""
+    from libs.common.contracts.topics import written_by
     from libs.common.log import epochs
     from libs.common.log.reader import Where
-    from libs.common.topics import written_by
 
     async def work() -> list[str]:
         settings = service_settings(service)

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.records import Snapshot, encode, spliced
+from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing
-from libs.common.records import Snapshot, encode, spliced
 
 T = TypeVar("T")
 

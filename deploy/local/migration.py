@@ -11,9 +11,9 @@ from deploy.local.errors import StartFailed
 from deploy.local.service import ROOT
 
 SOURCES = (
-    "libs/common/migrate.py",
-    "libs/common/schema.py",
-    "libs/common/topics.py",
+    "libs/common/db/migrate.py",
+    "libs/common/db/schema.py",
+    "libs/common/contracts/topics.py",
     "libs/common/log/migrations",
     "services/*/migrations",
 )
@@ -29,7 +29,7 @@ async def migrate(home: Path, env: Mapping[str, str]) -> None:
     if done.exists() and done.read_text() == wanted:
         return
     log = home / "logs" / "migrate.log"
-    argv = [sys.executable, "-m", "libs.common.migrate"]
+    argv = [sys.executable, "-m", "libs.common.db.migrate"]
     migration = child.spawn(argv, pid_file=home / "run" / "migrate.json", log=log, env=env, cwd=ROOT)
     try:
         status = await asyncio.to_thread(migration.wait, 120)

@@ -12,7 +12,7 @@ import jwt
 
 from deploy.local.errors import LocalError
 from deploy.local.files import write_private
-from libs.common.keyring import generate_keys, kid_of, public_of
+from libs.common.http.auth.keyring import generate_keys, kid_of, public_of
 
 TTL = 12 * 60 * 60  # seconds
 ROLES = {

@@ -14,7 +14,7 @@ from deploy.local.errors import AlreadyRunning, LocalError
 from deploy.local.place import Place
 from deploy.local.platform import DATABASE
 from deploy.local.postgres import Postgres
-from libs.common.connections import service_settings
+from libs.common.db.connections import service_settings
 from libs.common.settings import Settings
 
 

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from deploy.replay import shown
 from deploy.replay.installation import installation, settings_of
 from libs.common.errors import RapportError
-from libs.common.fold.replay_journal import ReplayFailed
-from libs.common.fold.replay_what_if import what_if
-from libs.common.fold.replayable import Change, Replayable
-from libs.common.fold.replaying import compared, replaying, snapshot
+from libs.common.replay.journal import ReplayFailed
+from libs.common.replay.replayable import Change, Replayable
+from libs.common.replay.run import compared, replaying, snapshot
+from libs.common.replay.what_if import what_if
 from libs.common.settings import Settings
 
 SERVICES = ("rewards", "triggers", "metrics")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from deploy.replay.installation import settings_of
 from deploy.replay.main import SERVICES, of, progress, run
-from libs.common.failpoints import failpoint
-from libs.common.fold.replay_swap import swap
-from libs.common.fold.replaying import replaying
+from libs.common.replay.run import replaying
+from libs.common.replay.swap import swap
+from libs.common.runtime.failpoints import failpoint
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from libs.common.fold.replay_compare import Comparison
-from libs.common.fold.replayable import Change
+from libs.common.replay.compare import Comparison
+from libs.common.replay.replayable import Change
 
 #: Customers that a table shows; JSON has them all.
 SHOWN = 20

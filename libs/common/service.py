@@ -19,23 +19,23 @@ from fastapi import APIRouter, Depends, FastAPI
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
-from libs.common import tracing
-from libs.common.auth import Verifier
+from libs.common.http import health
+from libs.common.http.auth.verifier import Verifier
+from libs.common.http.browsers import let_in
+from libs.common.http.direct import DirectRoutes, Service
+from libs.common.http.documentation import documentation
+from libs.common.http.health import Check, Component, ReaderLag, Worker
+from libs.common.http.lifecycle import Gate, Lifecycle
+from libs.common.http.limits import Limits
+from libs.common.http.openapi import document
+from libs.common.http.problems import AddMembers, Problems
+from libs.common.http.prompt import Handlers, Prompt
+from libs.common.http.protocol import Protocol
+from libs.common.http.queries import refuse_unknown
+from libs.common.http.requests import Requests
+from libs.common.observability import tracing
+from libs.common.observability.telemetry import Meter, configure_logs, log
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter, configure_logs, log
-from libs.common.web import health
-from libs.common.web.browsers import let_in
-from libs.common.web.direct import DirectRoutes, Service
-from libs.common.web.documentation import documentation
-from libs.common.web.health import Check, Component, ReaderLag, Worker
-from libs.common.web.lifecycle import Gate, Lifecycle
-from libs.common.web.limits import Limits
-from libs.common.web.openapi import document
-from libs.common.web.problems import AddMembers, Problems
-from libs.common.web.prompt import Handlers, Prompt
-from libs.common.web.protocol import Protocol
-from libs.common.web.queries import refuse_unknown
-from libs.common.web.requests import Requests
 
 __all__ = ["Check", "Component", "Lifecycle", "ReaderLag", "Worker", "assemble", "serve"]
 
@@ -98,7 +98,7 @@ def assemble(
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
-        # ours are in telemetry.py
+        # ours are in observability/telemetry.py
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.settings = settings

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from libs.common.errors import Unavailable
-from libs.common.failpoints import failpoint
 from libs.common.log.append import Outgoing
+from libs.common.runtime.failpoints import failpoint
 from libs.common.service import Check
 from services.ingest.log import Log
 from services.ingest.patience import Deadlines

@@ -8,12 +8,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from libs.common import tracing
+from libs.common.contracts.events import Kind
 from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unavailable
-from libs.common.events import Kind
-from libs.common.telemetry import current_request
-from libs.common.web.limits import Disconnected, refuse
-from libs.common.web.prompt import Exchange
+from libs.common.http.limits import Disconnected, refuse
+from libs.common.http.prompt import Exchange
+from libs.common.observability import tracing
+from libs.common.observability.telemetry import current_request
 from services.ingest.api.credentials import chosen, cors, from_header, require_origin
 from services.ingest.api.raw import Answer
 from services.ingest.commit import GroupCommit

@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from libs.common import ids, orders, records
+from libs.common.contracts import ids, orders, records
+from libs.common.contracts.events import TYPES, ClientEvent, Kind, event_name
 from libs.common.errors import Malformed
-from libs.common.events import TYPES, ClientEvent, Kind, event_name
 from libs.common.log.append import Outgoing
 from services.ingest.domain import limits
 from services.ingest.domain.body import Envelope

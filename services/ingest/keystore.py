@@ -1,7 +1,7 @@
 """PostgreSQL as ingest sees it."""
 
 from libs.common.errors import Unavailable
-from libs.common.postgres import Postgres
+from libs.common.runtime.postgres import Postgres
 from libs.common.service import Check
 
 

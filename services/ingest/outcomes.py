@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from libs.common import away
 from libs.common.errors import Unavailable
+from libs.common.runtime import outage
 from services.ingest.intake import Verdict
 
 
@@ -22,7 +22,7 @@ class Outcomes:
         self._ok, self._warning, self._rejected = (events.labels(each) for each in ("ok", "warning", "rejected"))
         self._shed = Counter(
             "rapport_ingest_shed",
-            "Requests answered 503: nothing of them may be taken for stored. By cause (`libs.common.away`).",
+            "Requests answered 503: nothing of them may be taken for stored. By cause (`libs.common.runtime.outage`).",
             ["cause"],
             registry=registry,
         )
@@ -30,7 +30,7 @@ class Outcomes:
         self._most = Gauge("rapport_ingest_waiting_limit", "Events that may wait at most.", registry=registry)
         self._held = Gauge("rapport_ingest_held_bytes", "What all requests together hold.", registry=registry)
         self._held_most = Gauge("rapport_ingest_held_limit_bytes", "What they may hold at most.", registry=registry)
-        for cause in away.WORDS:  # so that the first one is an increase
+        for cause in outage.WORDS:  # so that the first one is an increase
             self._shed.labels(cause)
 
     def watch(self, waiting: Callable[[], int], most: int, held: Callable[[], int], most_held: int) -> None:
@@ -56,4 +56,4 @@ class Outcomes:
 
     def shed(self, error: Unavailable) -> None:
         """A request that could not be stored."""
-        self._shed.labels(away.cause(error)).inc()
+        self._shed.labels(outage.cause(error)).inc()

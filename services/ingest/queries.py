@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 
 

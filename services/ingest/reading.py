@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.types import Receive
 
 from libs.common.errors import Malformed, TooLarge, TooSlow
-from libs.common.web.limits import Disconnected
+from libs.common.http.limits import Disconnected
 from services.ingest.domain.limits import BODY, oversized, plain
 from services.ingest.memory import Share
 from services.ingest.patience import Patience

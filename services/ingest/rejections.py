@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.common import ids
-from libs.common.ending import ended
+from libs.common.contracts import ids
+from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.postgres import Postgres
+from libs.common.observability.telemetry import log
+from libs.common.runtime.cancel import ended
+from libs.common.runtime.postgres import Postgres
 from libs.common.service import Check
-from libs.common.telemetry import log
-from libs.common.unavailable import UNAVAILABLE
 from services.ingest import store
 from services.ingest.store import Rejected
 

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import asyncpg
 
-from libs.common import bulk, ids
-from libs.common.db import Tx
+from libs.common.contracts import ids
+from libs.common.db import bulk
+from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from services.ingest import models
 from services.ingest.domain import keys

@@ -4,12 +4,12 @@ import asyncio
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from libs.common.ending import ended
+from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unauthenticated, Unavailable
-from libs.common.postgres import Postgres
+from libs.common.observability.telemetry import log
+from libs.common.runtime.cancel import ended
+from libs.common.runtime.postgres import Postgres
 from libs.common.service import Check
-from libs.common.telemetry import log
-from libs.common.unavailable import UNAVAILABLE
 from services.ingest import queries, store
 from services.ingest.domain import keys
 from services.ingest.queries import Grant

@@ -5,12 +5,12 @@ from datetime import date
 
 import msgspec
 
-from libs.common import orders
-from libs.common.db import Tx
-from libs.common.events import TYPES
+from libs.common.contracts import orders
+from libs.common.contracts.events import TYPES
+from libs.common.contracts.money import currency_code
+from libs.common.contracts.records import Envelope, Fact
+from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Cause
-from libs.common.money import currency_code
-from libs.common.records import Envelope, Fact
 from services.metrics import store
 from services.metrics.domain.causes import Active, Cancelled, Ordered, Refunded
 from services.metrics.domain.decide import decide

@@ -10,11 +10,11 @@ import asyncpg
 import msgspec
 import numpy as np
 
-from libs.common.db import Tx
+from libs.common.contracts.ids import derived
+from libs.common.contracts.money import exponent
+from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from libs.common.fold.part import FoldPart
-from libs.common.ids import derived
-from libs.common.money import exponent
 from services.metrics import inputs
 from services.metrics.domain import histogram
 from services.metrics.domain.bgnbd import BGNBD

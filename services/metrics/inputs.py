@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from services.metrics.domain.histogram import Cell
 
 # Reading all customers of a large installation takes longer than what the fold may take.

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from libs.common.db import Tx
-from libs.common.money import major
+from libs.common.contracts.money import major
+from libs.common.db.pool import Tx
 from services.metrics import queries
 
 

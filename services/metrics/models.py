@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from libs.common.fold.tables import customer_tables, fold_tables
-from libs.common.tickets import ticket_table
+from libs.common.http.auth.tickets import ticket_table
 
 metadata = MetaData(schema="metrics")
 FOLD = fold_tables(metadata)

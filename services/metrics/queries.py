@@ -8,8 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
-from libs.common.db import Tx
-from libs.common.money import exponent, major
+from libs.common.contracts.money import exponent, major
+from libs.common.db.pool import Tx
 from services.metrics import inputs
 
 Order = Literal["cltv", "risk", "worth"]

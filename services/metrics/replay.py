@@ -1,7 +1,7 @@
 """What a replay makes of metrics: purchases, activity, the histogram, scores as fits gave them."""
 
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.replayable import CUSTOMERS, IDENTIFIERS, Compared, Replayable
+from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Compared, Replayable
 from services.metrics.decider import Metrics
 from services.metrics.domain.causes import Scored
 from services.metrics.domain.state import Customer

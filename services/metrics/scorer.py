@@ -9,15 +9,15 @@ from uuid import UUID
 
 import numpy as np
 
-from libs.common.failpoints import failpoint
+from libs.common.contracts.money import exponent
+from libs.common.db.errors import UNAVAILABLE
 from libs.common.fold.commands import Commands
 from libs.common.fold.failures import Backoff
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
-from libs.common.money import exponent
+from libs.common.observability.telemetry import log
+from libs.common.runtime.failpoints import failpoint
 from libs.common.service import Check
-from libs.common.telemetry import log
-from libs.common.unavailable import UNAVAILABLE
 from services.metrics import fits, inputs, scorings
 from services.metrics.domain.causes import Scored
 from services.metrics.domain.scores import BANDS

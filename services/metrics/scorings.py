@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from libs.common import bulk
-from libs.common.db import Tx
+from libs.common.db import bulk
+from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied
 from services.metrics.domain.state import Customer
 from services.metrics.models import scorings

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
-from libs.common import bulk
-from libs.common.db import Tx
+from libs.common.db import bulk
+from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
 from services.metrics.domain.book import Book, Key, Line, book, moves

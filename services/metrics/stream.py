@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
-from libs.common.tokens import Principal
-from libs.common.unavailable import UNAVAILABLE
-from libs.common.web.streams import HEARTBEAT, RETRY, Places, over
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.streams import HEARTBEAT, RETRY, Places, over
 from services.metrics import queries
 from services.metrics.settings import Settings
 

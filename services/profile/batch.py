@@ -6,9 +6,9 @@ from datetime import date, datetime, tzinfo
 from typing import NamedTuple
 from uuid import UUID
 
+from libs.common.contracts.records import Binding, spliced
 from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing
-from libs.common.records import Binding, spliced
 from services.profile.domain import decide, events, evolve
 from services.profile.domain.events import Brought, Heard
 from services.profile.domain.identity import Match, People, match

@@ -9,15 +9,15 @@ import asyncpg
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
-from libs.common import records
-from libs.common.db import Tx
+from libs.common.contracts import records
+from libs.common.contracts.ids import parsed
+from libs.common.contracts.records import spliced
+from libs.common.contracts.topics import EVENTS
+from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
+from libs.common.db.pool import Tx
 from libs.common.fold.work import Outcome, Work
-from libs.common.ids import parsed
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
-from libs.common.pipeline import AnyTx, Pipeline, pipelined
-from libs.common.records import spliced
-from libs.common.topics import EVENTS
 from services.profile import store, weeks
 from services.profile.batch import Batch
 from services.profile.domain.events import Brought, Heard, require_splice

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.events import TYPES, event_name
+from libs.common.contracts.money import exponent, major
+from libs.common.contracts.records import decode as decode_record
+from libs.common.contracts.records import display_name
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
-from libs.common.events import TYPES, event_name
 from libs.common.log.tables import relation
-from libs.common.money import exponent, major
-from libs.common.records import decode as decode_record
-from libs.common.records import display_name
-from libs.common.topics import JOURNAL
 from services.profile.domain import state
 from services.profile.domain.state import Customer, moment
 

@@ -14,17 +14,17 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from libs.common.db import Database, Tx
+from libs.common.contracts.ids import parsed
+from libs.common.contracts.records import decode as decode_record
+from libs.common.contracts.topics import EVENTS, JOURNAL
+from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
+from libs.common.db.pool import Database, Tx
 from libs.common.errors import Unavailable
-from libs.common.fold.replay_journal import Journal
-from libs.common.fold.replaying import connect
 from libs.common.fold.work import Handler, Outcome, Work
-from libs.common.ids import parsed
 from libs.common.log.append import Outgoing, append
 from libs.common.log.reader import Record
-from libs.common.pipeline import AnyTx, Pipeline, pipelined
-from libs.common.records import decode as decode_record
-from libs.common.topics import EVENTS, JOURNAL
+from libs.common.replay.journal import Journal
+from libs.common.replay.run import connect
 from services.profile import store, weeks
 from services.profile.domain import events
 from services.profile.domain.events import Brought

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-from libs.common import bulk
-from libs.common.pipeline import AnyTx, Pipeline, pipelined
+from libs.common.db import bulk
+from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from services.profile import models
 from services.profile.domain.events import Brought, Heard
 from services.profile.domain.identity import People, Person, newcomer

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 
-from libs.common.db import Tx
+from libs.common.db.pipeline import AnyTx
+from libs.common.db.pool import Tx
 from libs.common.fold.part import FoldPart
-from libs.common.pipeline import AnyTx
-from libs.common.rounds import Rounds
-from libs.common.telemetry import log
+from libs.common.observability.telemetry import log
+from libs.common.runtime.periodic import Rounds
 from services.profile.store import week_of
 
 logger = log("weeks")

@@ -4,8 +4,8 @@ from fastapi import FastAPI
 
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
-from libs.common.fold.routes import dead_letter_routes
 from libs.common.fold.timers import Timers
+from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.rewards.api import customers, ledger, programmes

@@ -1,11 +1,11 @@
 """What rewards awaits: somebody waits for the points and badges that follow from what the programme in force is about."""
 
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold import rulebooks
 from libs.common.fold.part import FoldPart
 from libs.common.log import awaited
-from libs.common.rounds import Rounds
+from libs.common.runtime.periodic import Rounds
 from services.rewards.domain.programme import Programme
 
 _LIVE = "SELECT content FROM rewards.programmes WHERE status = 'live'"

@@ -4,11 +4,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.records import Envelope, Fact
+from libs.common.db.pool import Tx
 from libs.common.fold import rulebooks, timers
 from libs.common.fold.decider import Applied, Cause, Merged
-from libs.common.news import Happened
-from libs.common.records import Envelope, Fact
+from libs.common.rules.rule_event import Happened
 from services.rewards import store
 from services.rewards.domain import causes
 from services.rewards.domain.decide import decide

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.ids import fresh
+from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
 from libs.common.fold.customers import Customers
-from libs.common.ids import fresh
-from libs.common.web.versions import refuse_stale
+from libs.common.http.versions import refuse_stale
 from services.rewards import awaiting
 from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
 from services.rewards.domain.programme import Programme

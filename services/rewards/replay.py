@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
+from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
 from libs.common.settings import Settings
 from services.rewards.decider import RewardsDecider
 from services.rewards.domain.programme import Programme, refuse_faulty

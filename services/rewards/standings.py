@@ -6,9 +6,9 @@ from datetime import date
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from libs.common import bulk
-from libs.common.db import Tx
-from libs.common.facts import BadgeEarned, BadgeRevoked, LevelReached
+from libs.common.contracts.facts import BadgeEarned, BadgeRevoked, LevelReached
+from libs.common.db import bulk
+from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
 from services.rewards.domain.state import Account

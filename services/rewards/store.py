@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import date
 from zoneinfo import ZoneInfo
 
-from libs.common import bulk
-from libs.common.db import Tx
+from libs.common.db import bulk
+from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
 from services.rewards import standings

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from libs.common.fold.part import FoldPart
-from libs.common.fold.routes import dead_letter_routes
+from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.triggers.api import customers, hooks, streams, summary, why

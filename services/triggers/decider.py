@@ -5,14 +5,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.records import Envelope, Fact
+from libs.common.db.pipeline import AnyTx
+from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold import rulebooks
 from libs.common.fold.decider import Applied, Cause
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.work import Outcome, Work
-from libs.common.pipeline import AnyTx
-from libs.common.records import Envelope, Fact
 from services.triggers import store
 from services.triggers.domain import causes, state
 from services.triggers.domain.decide import decide

@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.common.db import Tx
-from libs.common.ending import ended
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold.part import FoldPart
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.streams import HEARTBEAT, RETRY, Places, over
+from libs.common.observability.telemetry import log
+from libs.common.runtime.cancel import ended
 from libs.common.service import Check
-from libs.common.telemetry import log
-from libs.common.tokens import Principal
-from libs.common.unavailable import UNAVAILABLE
-from libs.common.web.streams import HEARTBEAT, RETRY, Places, over
 from services.triggers import queries
 from services.triggers.queries import Row
 from services.triggers.settings import Settings

@@ -4,8 +4,8 @@ import asyncio
 from datetime import timedelta
 
 from libs.common.fold.part import FoldPart
-from libs.common.rounds import Rounds
-from libs.common.telemetry import log
+from libs.common.observability.telemetry import log
+from libs.common.runtime.periodic import Rounds
 from services.triggers.settings import Settings
 
 logger = log("keeping")

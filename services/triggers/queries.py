@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from libs.common.fold.customers import Customers
 from services.triggers.domain.state import Recipient

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.db import Tx
-from libs.common.facts import MessagesResumed, MessagesStopped
-from libs.common.fold.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
-from libs.common.ids import derived
+from libs.common.contracts.facts import MessagesResumed, MessagesStopped
+from libs.common.contracts.ids import derived
+from libs.common.db.pool import Tx
+from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
 from libs.common.settings import Settings
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.faults import refuse_faulty

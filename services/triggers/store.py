@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common import bulk
-from libs.common.db import Tx
-from libs.common.facts import MessageQueued, MessageWithheld
+from libs.common.contracts.facts import MessageQueued, MessageWithheld
+from libs.common.db import bulk
+from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Cause, Merged
 from services.triggers.domain.causes import Happened, See
 from services.triggers.domain.decide import message_id

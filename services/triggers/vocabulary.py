@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from libs.common import bulk
-from libs.common.db import Tx
+from libs.common.db import bulk
+from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied
 from libs.common.log.partition import partition_of
 from services.triggers import models

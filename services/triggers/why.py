@@ -10,14 +10,14 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.records import Envelope
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.decider import DEEPEST, Cause
 from libs.common.fold.part import FoldPart
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Lag, Where
-from libs.common.records import Envelope
-from libs.common.topics import JOURNAL
 from services.triggers import hooks, queries
 from services.triggers.decider import TriggersDecider, TriggersHandler
 from services.triggers.domain import causes

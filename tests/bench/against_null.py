@@ -11,8 +11,8 @@ import asyncpg
 import msgspec
 
 from deploy.local.ports import SERVICES
+from libs.common.contracts.topics import NAMES
 from libs.common.log.tables import relation
-from libs.common.topics import NAMES
 from tests.bench.alone import listening
 from tests.bench.bench import Bench, end_to_end
 from tests.bench.installation import Installation

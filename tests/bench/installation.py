@@ -64,7 +64,7 @@ class Installation:
     async def use(self, database: str, template: str | None = None) -> None:
         """Make a database, migrated (or as a copy, to which nobody may be connected), and use it from now on."""
         self.dsn, self.sent = await asyncio.to_thread(self.postgres.create_database, database, template), 0
-        migrate = [sys.executable, "-m", "libs.common.migrate"]
+        migrate = [sys.executable, "-m", "libs.common.db.migrate"]
         await asyncio.to_thread(
             subprocess.run, migrate, env=self.environment("ingest"), check=True, stdout=subprocess.DEVNULL
         )

@@ -17,17 +17,17 @@ import msgspec
 import uvicorn
 import uvloop
 
-from libs.common.db import Tx
+from libs.common.contracts.topics import EVENTS, JOURNAL, written_by
+from libs.common.db.pipeline import AnyTx
+from libs.common.db.pool import Tx
 from libs.common.fold.part import FoldPart
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.keeping import LogKeeping
 from libs.common.log.reader import Record
-from libs.common.pipeline import AnyTx
-from libs.common.postgres import Postgres
+from libs.common.observability.telemetry import Meter
+from libs.common.runtime.postgres import Postgres
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter
-from libs.common.topics import EVENTS, JOURNAL, written_by
 from services.ingest.commit import GroupCommit
 from services.ingest.log import PostgresLog
 from tests.bench.workload import BATCH, CUSTOMERS

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
+from libs.common.contracts.topics import EVENTS
 from libs.common.log.bell import channel
 from libs.common.log.tables import relation
-from libs.common.topics import EVENTS
 from tests.bench.bench import Bench
 from tests.bench.installation import Installation
 from tests.bench.progress import Progress

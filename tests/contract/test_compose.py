@@ -24,8 +24,8 @@ from deploy.local.ports import SERVICES, service_ports
 from deploy.local.postgres import Postgres
 from deploy.local.service import ROOT, Service
 from deploy.local.threads import blocking
-from libs.common import connections
-from libs.common.auth import Verifier
+from libs.common.db import connections
+from libs.common.http.auth.verifier import Verifier
 from libs.common.settings import Settings
 from tests.conftest import free_port
 

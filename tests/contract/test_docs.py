@@ -8,8 +8,8 @@ from fastapi import FastAPI
 
 from deploy.local.ports import SERVICES
 from deploy.local.service import ROOT
-from libs.common import connections
-from libs.common.tokens import SCOPES
+from libs.common.db import connections
+from libs.common.http.auth.tokens import SCOPES
 from services.ingest.app import create as ingest
 from services.ingest.domain import limits
 from services.metrics.app import create as metrics

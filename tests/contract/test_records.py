@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from libs.common import types_table
-from libs.common.events import TYPES, ClientEvent
-from libs.common.facts import BY_TYPE
-from libs.common.records import Envelope, Journalled, decode, encode, spliced
+from libs.common.contracts import types_table
+from libs.common.contracts.events import TYPES, ClientEvent
+from libs.common.contracts.facts import BY_TYPE
+from libs.common.contracts.records import Envelope, Journalled, decode, encode, spliced
 
 EXAMPLES = Path(__file__).parent / "records"
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ import importlib
 import pytest
 from sqlalchemy import Table
 
-from libs.common.schema import SERVICES
-from libs.common.topics import JOURNAL, TOPICS, read_by, written_by
+from libs.common.contracts.topics import JOURNAL, TOPICS, read_by, written_by
+from libs.common.db.schema import SERVICES
 
 #: Written by hand over REST, by the framework, or by no fold: their keys say nothing about partitions.
 OTHERS = {

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.migrate import migrate
+from libs.common.db.migrate import migrate
 from libs.common.settings import Settings
 from tests.doors.five import Five, Service, start, stop
 from tests.doors.seed import seed

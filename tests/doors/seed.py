@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.log.append import append
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
 from tests.doors.five import Five
 from tests.support import eventually, journal_record
 

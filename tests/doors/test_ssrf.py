@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.settings import Settings
 from services.triggers.app import create
 from services.triggers.delivery.addresses import Lookup, system

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import asyncpg
 import psutil  # type: ignore[import-untyped]
 
-from libs.common.unavailable import UNAVAILABLE
+from libs.common.db.errors import UNAVAILABLE
 from tests.faults.faults import Fault, running
 from tests.faults.stage import Stage
 

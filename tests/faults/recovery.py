@@ -9,8 +9,8 @@ from typing import ClassVar, NamedTuple, TypeAlias
 import httpx
 from aiokafka.errors import KafkaError
 
-from libs.common.topics import TOPICS
-from libs.common.unavailable import UNAVAILABLE
+from libs.common.contracts.topics import TOPICS
+from libs.common.db.errors import UNAVAILABLE
 from tests.faults import kafka_copy
 from tests.faults.observe import Connection
 from tests.faults.stage import FOLDS, Stage

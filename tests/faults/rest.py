@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from deploy.local.ports import SERVICES
-from libs.common.unavailable import UNAVAILABLE
+from libs.common.db.errors import UNAVAILABLE
 from tests.faults.stage import FOLDS, Stage
 
 #: So many seconds after the last fault has ended nothing may be behind.

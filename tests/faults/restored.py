@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from libs.common.topics import written_by
-from libs.common.unavailable import UNAVAILABLE
+from libs.common.contracts.topics import written_by
+from libs.common.db.errors import UNAVAILABLE
 from tests.faults.faults import Fault, running
 from tests.faults.stage import Stage
 

@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import ensure_topics
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
 from tests.support import eventually
 
 S = TypeVar("S", bound=Settings)

@@ -8,11 +8,11 @@ import httpx
 
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
-from libs.common.facts import CustomerMerged
+from libs.common.contracts.facts import CustomerMerged
+from libs.common.contracts.records import encode
+from libs.common.contracts.topics import JOURNAL
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
-from libs.common.records import encode
-from libs.common.topics import JOURNAL
 from tests.operations.exposition import scrape, story
 from tests.operations.promql import evaluate, parse
 from tests.operations.shop import Shop

@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from libs.common.db import Database, Tx
+from libs.common.db.pool import Database, Tx
 from libs.common.log.reader import Record, Where
 
 #: The breaker opens at so many dead letters (5 %) among the last so many records of a partition.

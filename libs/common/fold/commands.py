@@ -10,18 +10,18 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common import tracing
-from libs.common.db import Database, Tx
+from libs.common.contracts.ids import derived
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database, Tx
 from libs.common.errors import Conflict
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler, command_cause
 from libs.common.fold.loop import Fold
-from libs.common.ids import derived
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
-from libs.common.topics import JOURNAL
+from libs.common.observability import tracing
 
 S = TypeVar("S")
 R = TypeVar("R")

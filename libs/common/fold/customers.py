@@ -8,10 +8,10 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.records import Binding
+from libs.common.db.pipeline import AnyTx, pipelined
+from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
-from libs.common.pipeline import AnyTx, pipelined
-from libs.common.records import Binding
 
 S = TypeVar("S")
 

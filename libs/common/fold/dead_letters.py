@@ -11,16 +11,16 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from libs.common.db import Tx
+from libs.common.contracts.ids import derived
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
 from libs.common.fold.customers import survivor
 from libs.common.fold.failures import is_poison
 from libs.common.fold.work import Waits, Work
-from libs.common.ids import derived
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Record, Where
-from libs.common.topics import JOURNAL
 
 if TYPE_CHECKING:
     from libs.common.fold.loop import Fold

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.records import Envelope, Fact
+from libs.common.contracts.records import Envelope, Fact
 
 if TYPE_CHECKING:  # domains import this module, and know no database
-    from libs.common.db import Tx
+    from libs.common.db.pool import Tx
 
 S = TypeVar("S")
 R = TypeVar("R")

@@ -7,10 +7,10 @@ Everything else is unavailability: roll back, pause, try again, dead-letter noth
 import asyncio
 import random
 
+from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log.positions import FenceLost
 from libs.common.log.reader import Record
-from libs.common.unavailable import UNAVAILABLE, is_data_error
 
 _AWAY = (
     *UNAVAILABLE,  # with OSError: TimeoutError, ConnectionError

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from libs.common.away import WORDS
+from libs.common.contracts.topics import written_by
 from libs.common.fold.loop import Fold
+from libs.common.http.health import Check, ReaderLag
 from libs.common.log.reader import Gap, Lag, Where
-from libs.common.telemetry import Meter, Totals
-from libs.common.topics import written_by
-from libs.common.web.health import Check, ReaderLag
+from libs.common.observability.telemetry import Meter, Totals
+from libs.common.runtime.outage import WORDS
 
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder

@@ -8,18 +8,18 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.facts import CustomerLeft, CustomerMerged
+from libs.common.contracts.ids import derived, parsed
+from libs.common.contracts.records import Binding, Bound, Envelope, Fact, decode, encode
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.pipeline import AnyTx, pipelined
+from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
-from libs.common.facts import CustomerLeft, CustomerMerged
 from libs.common.fold.customers import Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Cause, Decider, Merged, Stamped
 from libs.common.fold.work import Outcome, Work
-from libs.common.ids import derived, parsed
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
-from libs.common.pipeline import AnyTx, pipelined
-from libs.common.records import Binding, Bound, Envelope, Fact, decode, encode
-from libs.common.unavailable import UNAVAILABLE
 
 S = TypeVar("S")
 R = TypeVar("R")

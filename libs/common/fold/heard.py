@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from libs.common.db import Tx
+from libs.common.contracts.topics import HEARD, JOURNAL
+from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart
 from libs.common.log.reader import Where
-from libs.common.rounds import Rounds
+from libs.common.runtime.periodic import Rounds
 from libs.common.settings import Settings
-from libs.common.topics import HEARD, JOURNAL
 
 if TYPE_CHECKING:
     from libs.common.log.kafka_newest import Teller

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import structlog
 
-from libs.common.db import Database
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.pool import Database
 from libs.common.fold import rulebooks
 from libs.common.fold.breaker import Breaker, Open
 from libs.common.fold.failures import Backoff, is_poison, must_not_be_buried
@@ -22,7 +23,6 @@ from libs.common.log.assignment import Assignment
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Lag, Position, Reader, Record, Where
-from libs.common.unavailable import UNAVAILABLE
 
 logger = structlog.get_logger()
 

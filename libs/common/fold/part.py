@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from libs.common.db import BY_INDEX, Database, Tx
+from libs.common.contracts.topics import EVENTS, read_by, told_at_once, written_by
+from libs.common.db.pool import BY_INDEX, Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.gauges import Gauges
@@ -14,11 +15,10 @@ from libs.common.fold.work import Handler
 from libs.common.log import closing
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Reader
-from libs.common.postgres import Postgres
+from libs.common.observability.telemetry import Meter, Totals
+from libs.common.runtime.postgres import Postgres
 from libs.common.service import Check
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter, Totals
-from libs.common.topics import EVENTS, read_by, told_at_once, written_by
 
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder

@@ -14,27 +14,27 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from libs.common.db import Tx
+from libs.common.contracts.facts import CustomerLeft
+from libs.common.contracts.records import decode
+from libs.common.contracts.topics import JOURNAL, written_by
+from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
-from libs.common.facts import CustomerLeft
 from libs.common.fold.customers import Row
 from libs.common.fold.dead_letters import bury
 from libs.common.fold.failures import is_poison, must_not_be_buried
-from libs.common.fold.replay import Replay
-from libs.common.fold.replay_beside import Beside
-from libs.common.fold.replay_journal import ReplayFailed
-from libs.common.fold.replay_shadow import Shadow
-from libs.common.fold.replay_steps import Steps
-from libs.common.fold.replayable import Replayable
-from libs.common.fold.replaying import connect
 from libs.common.fold.restored_journal import ReaderJournal
 from libs.common.fold.work import Work
 from libs.common.log.append import append
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Reader, Record, Where, after
-from libs.common.records import decode
+from libs.common.replay.journal import ReplayFailed
+from libs.common.replay.out_of_band import Beside
+from libs.common.replay.replay import Replay
+from libs.common.replay.replayable import Replayable
+from libs.common.replay.run import connect
+from libs.common.replay.shadow import Shadow
+from libs.common.replay.steps import Steps
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL, written_by
 
 logger = structlog.get_logger()
 

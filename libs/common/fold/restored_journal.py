@@ -2,10 +2,10 @@
 
 import contextlib
 
+from libs.common.contracts.topics import JOURNAL
 from libs.common.errors import Unavailable
-from libs.common.fold.replay_journal import Journal
 from libs.common.log.reader import Position, Reader, Record, Where
-from libs.common.topics import JOURNAL
+from libs.common.replay.journal import Journal
 
 #: How often it is asked for a record that must be there.
 PATIENCE = 60

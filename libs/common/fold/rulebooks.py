@@ -4,7 +4,7 @@ Publishing locks every position of the fold, so that each record is folded under
 which position it holds: a replay follows that log.
 """
 
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 
 
 async def publish(tx: Tx, service: str, content: bytes, by: str) -> int:

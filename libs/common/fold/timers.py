@@ -14,15 +14,15 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from libs.common.db import Tx
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Tx
 from libs.common.fold.commands import Commands
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.heard import marks, marks_told
 from libs.common.fold.part import FoldPart
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
-from libs.common.rounds import Rounds
-from libs.common.topics import JOURNAL
+from libs.common.runtime.periodic import Rounds
 
 logger = structlog.get_logger()
 

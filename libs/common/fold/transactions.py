@@ -13,15 +13,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from libs.common import tracing
-from libs.common.db import Database, Tx, begun
-from libs.common.failpoints import failpoint
+from libs.common.db.pipeline import Pipeline
+from libs.common.db.pool import Database, Tx, begun
 from libs.common.fold.dead_letters import bury
 from libs.common.fold.work import Handler, Outcome, Waits, Work
 from libs.common.log.append import append
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position, Record, Where, after
-from libs.common.pipeline import Pipeline
+from libs.common.observability import tracing
+from libs.common.runtime.failpoints import failpoint
 
 #: Records in one transaction, unless one partition alone brings more.
 LARGEST = 1000

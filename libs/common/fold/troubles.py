@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from libs.common import away
+from libs.common.contracts.records import decode
+from libs.common.contracts.topics import JOURNAL
 from libs.common.fold.failures import is_poison
 from libs.common.log.reader import Record, Where
-from libs.common.records import decode
-from libs.common.seldom import Seldom
-from libs.common.topics import JOURNAL
+from libs.common.observability.log_throttle import Seldom
+from libs.common.runtime import outage
 
 logger = structlog.get_logger()
 
@@ -70,16 +70,16 @@ class Troubles:
                     "fold stopped at a record", where=str(where), **said, error=repr(error), times=times, exc_info=error
                 )
             return
-        cause = away.cause(error)
+        cause = outage.cause(error)
         self.pauses[cause] += 1
         if (times := self._seldom.due(cause)) is not None:
-            reason, pause = away.WORDS[cause], round(pause, 2)
+            reason, pause = outage.WORDS[cause], round(pause, 2)
             logger.warning("fold paused", where=str(where), reason=reason, error=repr(error), pause=pause, times=times)
 
     def lost(self, error: Exception) -> None:
         """The session that holds the partitions is gone: they are given up, and taken again when it is back."""
         if (times := self._seldom.due("session")) is not None:
-            reason = away.WORDS[away.cause(error)]
+            reason = outage.WORDS[outage.cause(error)]
             logger.warning("partitions lost", reason=reason, error=repr(error), times=times)
 
     def buried(self, where: Where, record: Record, error: Exception) -> None:

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import structlog
 
-from libs.common.ending import ended
 from libs.common.log.reader import Lag, Where
+from libs.common.runtime.cancel import ended
 
 logger = structlog.get_logger()
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from libs.common.db import Tx
+from libs.common.db.pipeline import AnyTx
+from libs.common.db.pool import Tx
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record, Where
-from libs.common.pipeline import AnyTx
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import asyncpg
 
-from libs.common.db import Database, Tx
+from libs.common.contracts.records import LARGEST
+from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
+from libs.common.db.pool import Database, Tx
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.bell import Written
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import SCHEMA, relation
-from libs.common.pipeline import AnyTx, Pipeline, pipelined
-from libs.common.records import LARGEST
 
 
 class Outgoing(NamedTuple):

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager
 from typing import Any
 
-from libs.common.ending import ended
+from libs.common.db.errors import UNAVAILABLE
 from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.reader import Where
-from libs.common.unavailable import UNAVAILABLE
+from libs.common.runtime.cancel import ended
 
 #: A partition is left at the end of the batch begun, or in the midst of it after so many seconds: well before the session
 #: that holds the locks has been idle for too long. At the end of the process there is more time.

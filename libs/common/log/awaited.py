@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Collection, Set
 from typing import TYPE_CHECKING, Any
 
-from libs.common.ending import ended
-from libs.common.unavailable import UNAVAILABLE
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.runtime.cancel import ended
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from libs.common.db import Tx
+    from libs.common.db.pool import Tx
 
 #: Seconds for which a writer goes by what it has looked up.
 GOOD_FOR = 2.0

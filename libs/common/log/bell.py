@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from libs.common.ending import ended
+from libs.common.contracts.topics import told_at_once
+from libs.common.db.errors import UNAVAILABLE
 from libs.common.log.awaited import Awaited
-from libs.common.topics import told_at_once
-from libs.common.unavailable import UNAVAILABLE
+from libs.common.runtime.cancel import ended
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from libs.common.db import Tx
+    from libs.common.db.pool import Tx
 
 logger = structlog.get_logger()
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from libs.common.db import Tx
+from libs.common.contracts.topics import EVENTS, TOPICS
+from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.log.reader import Where
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS, TOPICS
 
 _CLOSE = "UPDATE log.heads SET closed = true WHERE topic = $1 RETURNING partition, next"
 _CLOSED = "SELECT partition, next FROM log.heads WHERE topic = $1 AND closed"

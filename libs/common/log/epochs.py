@@ -7,7 +7,7 @@ at which that one begins. PostgreSQL keeps from which offset each epoch holds, a
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from libs.common.log.reader import Where
 

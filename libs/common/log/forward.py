@@ -11,10 +11,12 @@ from collections.abc import Mapping
 
 import structlog
 
-from libs.common.db import Database
+from libs.common.contracts.topics import told_at_once
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
-from libs.common.failpoints import failpoint
 from libs.common.fold.failures import Backoff, is_poison
+from libs.common.http.health import Check, ReaderLag
 from libs.common.log.append import Outgoing
 from libs.common.log.assignment import Assignment
 from libs.common.log.epochs import load as load_epochs
@@ -25,10 +27,8 @@ from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Lag, Position, Record, Where, after
 from libs.common.log.recorder import Recorder
+from libs.common.runtime.failpoints import failpoint
 from libs.common.settings import Settings
-from libs.common.topics import told_at_once
-from libs.common.unavailable import UNAVAILABLE
-from libs.common.web.health import Check, ReaderLag
 
 logger = structlog.get_logger()
 

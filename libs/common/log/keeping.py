@@ -7,15 +7,15 @@ from typing import Protocol
 import structlog
 from prometheus_client import Gauge
 
-from libs.common.db import Database, Tx
+from libs.common.contracts.topics import read_by, written_by
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.pool import Database, Tx
+from libs.common.http.health import Check
 from libs.common.log import retention, segments
 from libs.common.log.retention import Pinned
-from libs.common.rounds import Rounds
+from libs.common.observability.telemetry import Meter
+from libs.common.runtime.periodic import Rounds
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter
-from libs.common.topics import read_by, written_by
-from libs.common.unavailable import UNAVAILABLE
-from libs.common.web.health import Check
 
 logger = structlog.get_logger()
 

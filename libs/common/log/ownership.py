@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.log.reader import Where
 
 #: A process that has not been heard of for so long has lost its partitions.

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from libs.common import bulk
-from libs.common.db import Tx
+from libs.common.db import bulk
+from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
+from libs.common.db.pool import Tx
 from libs.common.log.reader import Position, Where
-from libs.common.pipeline import AnyTx, Pipeline, pipelined
 
 
 class FenceLost(Exception):

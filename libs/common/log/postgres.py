@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import asyncpg
 import structlog
 
-from libs.common.db import Database
-from libs.common.ending import ended
+from libs.common.db.pool import Database
 from libs.common.log import bell
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
 from libs.common.log.tables import relation
+from libs.common.runtime.cancel import ended
 
 logger = structlog.get_logger()
 

@@ -8,10 +8,10 @@ import contextlib
 
 import structlog
 
-from libs.common.db import Database
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.pool import Database
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position, Where
-from libs.common.unavailable import UNAVAILABLE
 
 logger = structlog.get_logger()
 

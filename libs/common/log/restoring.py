@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 import structlog
 
-from libs.common.db import Database
+from libs.common.contracts.records import decode
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log import epochs, segments
 from libs.common.log.kafka_reader import KafkaReader
 from libs.common.log.kafka_tail import Ahead, ahead
 from libs.common.log.reader import Position, Record, Where, after
 from libs.common.log.tables import relation
-from libs.common.records import decode
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
 
 logger = structlog.get_logger()
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from libs.common.db import Tx
+from libs.common.contracts.topics import JOURNAL, TOPICS
+from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from libs.common.log import segments
 from libs.common.log.reader import Where
 from libs.common.log.segments import Segment
 from libs.common.log.tables import SCHEMA
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL, TOPICS
 
 _NOTE = """
 INSERT INTO log.readers (reader, topic, partition, next)

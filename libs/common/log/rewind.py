@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import asyncpg
 
+from libs.common.contracts.topics import written_by
 from libs.common.errors import Invalid
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Where
 from libs.common.log.tables import relation
 from libs.common.settings import Settings
-from libs.common.topics import written_by
 
 _OLDEST = 'SELECT "offset" FROM {relation} WHERE partition = $1 ORDER BY "offset" LIMIT 1'
 _SET = """

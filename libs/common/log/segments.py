@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from libs.common.db import Tx
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Tx
 from libs.common.log.reader import Where
 from libs.common.log.tables import SCHEMA, relation
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
 
 #: So many segments are there before the furthest partition needs them.
 AHEAD = 2

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from libs.common.topics import JOURNAL, NAMES
+from libs.common.contracts.topics import JOURNAL, NAMES
 
 SCHEMA = "log"
 metadata = MetaData(schema=SCHEMA)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPBasic
 from starlette.types import ASGIApp
 
-from libs.common.events import Kind
-from libs.common.web.prompt import Handlers
+from libs.common.contracts.events import Kind
+from libs.common.http.prompt import Handlers
 from services.ingest.api.credentials import preflight
 from services.ingest.api.examples import BATCH, EXAMPLES, documentation
 from services.ingest.api.raw import RawRoute

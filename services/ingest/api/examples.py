@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from libs.common.events import Kind
+from libs.common.contracts.events import Kind
 from services.ingest.domain.limits import BODY, EVENT, EVENTS, MESSAGE_ID
 
 _COMMON: dict[str, Any] = {

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from libs.common.postgres import Postgres
+from libs.common.runtime.postgres import Postgres
 from services.ingest import queries
 from services.ingest.api.sources import Limit, Reader
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
-from libs.common.auth import require
-from libs.common.postgres import Postgres
-from libs.common.tokens import Principal
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.auth.verifier import require
+from libs.common.runtime.postgres import Postgres
 from services.ingest import queries, store
 from services.ingest.domain import keys
 from services.ingest.write_keys import WriteKeys

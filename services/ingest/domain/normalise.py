@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, get_args
 
 import msgspec
 
-from libs.common.events import ClientEvent, Kind
+from libs.common.contracts.events import ClientEvent, Kind
 from services.ingest.domain import clock
 from services.ingest.domain.identifiers import identifier, is_blocked, message_id
 from services.ingest.domain.limits import EVENT, ID, Rejection, is_odd, tidied, too_deep

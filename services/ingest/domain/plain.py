@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from libs.common.events import ClientEvent
+from libs.common.contracts.events import ClientEvent
 from services.ingest.domain.identifiers import is_plain
 from services.ingest.domain.limits import EVENT, ID, MESSAGE_ID, is_odd, may_be_deep
 from services.ingest.domain.normalise import KINDS, Delivery, Normalised, require_ids, time_of

@@ -10,12 +10,12 @@ from uuid import UUID
 import asyncpg
 from fastapi import APIRouter, Depends, Query
 
-from libs.common.auth import require
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
-from libs.common.tokens import Principal
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.auth.verifier import require
 from services.metrics import fits, queries
 from services.metrics.api import answers
 from services.metrics.api.answers import Band

@@ -1,8 +1,8 @@
 """What follows for one customer: news only when a fit moves them to another band."""
 
-from libs.common.facts import ScoreChanged
+from libs.common.contracts.facts import ScoreChanged
+from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause
-from libs.common.records import Fact
 from services.metrics.domain.causes import Scored
 from services.metrics.domain.state import Customer
 

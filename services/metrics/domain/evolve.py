@@ -1,7 +1,7 @@
 """How a customer's state changes."""
 
+from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause
-from libs.common.records import Fact
 from services.metrics.domain.causes import Cancelled, Ordered, Refunded, Scored
 from services.metrics.domain.decide import holds
 from services.metrics.domain.state import Customer, forget_score_without_purchase

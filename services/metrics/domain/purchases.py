@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from libs.common.money import exponent
+from libs.common.contracts.money import exponent
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common import records
-from libs.common.events import TYPES, event_name
-from libs.common.ids import parsed
-from libs.common.money import Money
-from libs.common.orders import CANCELLED, COMPLETED, REFUNDED, decode_order
+from libs.common.contracts import records
+from libs.common.contracts.events import TYPES, event_name
+from libs.common.contracts.ids import parsed
+from libs.common.contracts.money import Money
+from libs.common.contracts.orders import CANCELLED, COMPLETED, REFUNDED, decode_order
 
 #: What broken clients send for everyone (Segment's list). Ingest leaves them out; a mended record may name them again.
 _BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)

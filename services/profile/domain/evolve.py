@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from libs.common.money import Money
-from libs.common.records import Binding
+from libs.common.contracts.money import Money
+from libs.common.contracts.records import Binding
 from services.profile.domain.events import Heard, Purchase
 from services.profile.domain.identity import Match, People, Person
 from services.profile.domain.snapshot import size

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.common.ids import derived
-from libs.common.records import Binding
+from libs.common.contracts.ids import derived
+from libs.common.contracts.records import Binding
 from services.profile.domain.snapshot import Shown, shown, snapshot
 from services.profile.domain.state import IDENTIFIERS, MERGES, Customer
 

@@ -1,4 +1,4 @@
-"""The customer as every journal record carries them: `libs.common.records.Snapshot`, written without decoding a trait."""
+"""The customer as every journal record carries them: `libs.common.contracts.records.Snapshot`, written without decoding a trait."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,8 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.money import major
-from libs.common.records import Binding
+from libs.common.contracts.money import major
+from libs.common.contracts.records import Binding
 from services.profile.domain.state import Customer, Trait, moment
 
 #: The traits in a snapshot may be this many bytes as JSON.

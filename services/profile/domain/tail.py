@@ -13,10 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common import records
-from libs.common.facts import CustomerLeft, CustomerMerged
-from libs.common.ids import parsed
-from libs.common.records import Binding, Bound, Envelope
+from libs.common.contracts import records
+from libs.common.contracts.facts import CustomerLeft, CustomerMerged
+from libs.common.contracts.ids import parsed
+from libs.common.contracts.records import Binding, Bound, Envelope
 from services.profile.domain import decide, events, evolve
 from services.profile.domain.events import Heard
 from services.profile.domain.identity import Match, People, Person

@@ -7,14 +7,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
-from libs.common.auth import require
 from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
-from libs.common.telemetry import current_traceparent
-from libs.common.tokens import Principal
-from libs.common.web.own import refuse_others
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.auth.verifier import require
+from libs.common.http.own import refuse_others
+from libs.common.observability.telemetry import current_traceparent
 from services.rewards import queries
 from services.rewards.api import answers
 from services.rewards.domain import levels

@@ -7,10 +7,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
-from libs.common.auth import require
 from libs.common.fold.part import FoldPart
-from libs.common.tokens import Principal
-from libs.common.web.versions import CHANGED, IfMatch, tagged
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.auth.verifier import require
+from libs.common.http.versions import CHANGED, IfMatch, tagged
 from services.rewards import queries
 from services.rewards.domain.programme import Badge, EarningRule, Level, Programme, refuse_faulty
 

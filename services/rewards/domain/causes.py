@@ -5,10 +5,11 @@ from datetime import datetime
 
 import msgspec
 
-from libs.common import news, orders
-from libs.common.money import Money
-from libs.common.news import Happened
-from libs.common.records import Envelope
+from libs.common.contracts import orders
+from libs.common.contracts.money import Money
+from libs.common.contracts.records import Envelope
+from libs.common.rules import rule_event
+from libs.common.rules.rule_event import Happened
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Expire(msgspec.Struct, frozen=True):
 
 def read(envelope: Envelope) -> Happened | None:
     """What a record means here; None for what concerns no rule. Raises DecodeError or ValueError on bad money."""
-    happened = news.read(envelope)
+    happened = rule_event.read(envelope)
     if happened is None or happened.kind != "track":
         return happened
     name, kind, data = happened.name, happened.kind, happened.data

@@ -6,11 +6,18 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from libs.common.contracts.facts import (
+    BadgeEarned,
+    BadgeRevoked,
+    PointsAdjusted,
+    PointsCredited,
+    PointsExpired,
+    PointsReversed,
+)
+from libs.common.contracts.records import Fact
 from libs.common.errors import Conflict
-from libs.common.facts import BadgeEarned, BadgeRevoked, PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
 from libs.common.fold.decider import Cause, Merged
-from libs.common.news import Happened
-from libs.common.records import Fact
+from libs.common.rules.rule_event import Happened
 from services.rewards.domain import earning, levels
 from services.rewards.domain.causes import Adjust, Expire, OrderCompleted, OrderRefunded
 from services.rewards.domain.programme import Badge

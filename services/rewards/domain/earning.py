@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from libs.common.money import exponent
-from libs.common.news import Happened
+from libs.common.contracts.money import exponent
+from libs.common.rules.rule_event import Happened
 from services.rewards.domain.causes import OrderCompleted
 from services.rewards.domain.programme import Earn
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from libs.common.facts import (
+from libs.common.contracts.facts import (
     BadgeEarned,
     BadgeRevoked,
     LevelReached,
@@ -12,8 +12,8 @@ from libs.common.facts import (
     PointsExpired,
     PointsReversed,
 )
+from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause, Merged
-from libs.common.records import Fact
 from services.rewards.domain.causes import OrderCompleted, OrderRefunded
 from services.rewards.domain.decide import Decision, completed, refunded
 from services.rewards.domain.state import Account, Lot, Order, Progress

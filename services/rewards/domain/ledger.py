@@ -11,8 +11,8 @@ customers share a row. The sum over all accounts is zero; the customers' balance
 
 from typing import NamedTuple
 
-from libs.common.facts import PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
-from libs.common.records import Fact
+from libs.common.contracts.facts import PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
+from libs.common.contracts.records import Fact
 
 AVAILABLE = "customer:available"
 ISSUANCE = "issuance"

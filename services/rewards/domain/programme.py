@@ -8,12 +8,12 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from pydantic.config import JsonDict
 
-from libs.common.cel import MAX_LENGTH, ConditionError, compile_condition
+from libs.common.contracts.facts import PointsCredited
+from libs.common.contracts.orders import CANCELLED, COMPLETED, REFUNDED
+from libs.common.contracts.records import display_name
 from libs.common.errors import Invalid
-from libs.common.facts import PointsCredited
-from libs.common.orders import CANCELLED, COMPLETED, REFUNDED
-from libs.common.records import display_name
-from libs.common.times import Moment
+from libs.common.http.iso_types import Moment
+from libs.common.rules.cel.condition import MAX_LENGTH, ConditionError, compile_condition
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["two-per-euro"])]
 Name = Annotated[str, Field(min_length=1, max_length=120)]

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from libs.common.cel import Condition, compile_condition
 from libs.common.fold.decider import Cause
-from libs.common.news import Happened
+from libs.common.rules.cel.condition import Condition, compile_condition
+from libs.common.rules.rule_event import Happened
 from services.rewards.domain.programme import Badge, EarningRule, Level, Programme
 from services.rewards.domain.state import awards
 

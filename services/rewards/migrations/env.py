@@ -1,4 +1,4 @@
-from libs.common.migrate import run_env
+from libs.common.db.migrate import run_env
 from services.rewards.models import metadata
 
 run_env(metadata)

@@ -10,15 +10,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel
 
-from libs.common.auth import require
+from libs.common.contracts.ids import fresh
 from libs.common.errors import Invalid
 from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
 from libs.common.fold.part import FoldPart
-from libs.common.ids import fresh
-from libs.common.telemetry import current_traceparent
-from libs.common.tokens import Principal
-from libs.common.web.own import refuse_others
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.auth.verifier import require
+from libs.common.http.own import refuse_others
+from libs.common.observability.telemetry import current_traceparent
 from services.triggers import queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.causes import Resume, See, Stop

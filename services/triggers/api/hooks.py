@@ -7,11 +7,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from libs.common.auth import require
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from libs.common.fold.part import FoldPart
-from libs.common.tokens import Principal
-from libs.common.web.versions import CHANGED, IfMatch, tagged
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.auth.verifier import require
+from libs.common.http.versions import CHANGED, IfMatch, tagged
 from services.triggers import hooks, vocabulary
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.domain.faults import refuse_faulty

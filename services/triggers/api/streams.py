@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
-from libs.common.auth import require
 from libs.common.fold.part import FoldPart
-from libs.common.tokens import Principal
-from libs.common.web.own import refuse_others
-from libs.common.web.streams import ANSWERS, Followed, Ticket, Tickets
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.auth.verifier import require
+from libs.common.http.own import refuse_others
+from libs.common.http.streams import ANSWERS, Followed, Ticket, Tickets
 from services.triggers import queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.inbox import Inboxes

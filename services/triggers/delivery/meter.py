@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from libs.common.db import Tx
+from libs.common.db.pool import Tx
 from services.triggers.delivery.rows import Row
 
 CHANNELS = ("inbox", "webhook")

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.fold.failures import Backoff
 from libs.common.fold.part import FoldPart
-from libs.common.telemetry import log
-from libs.common.unavailable import UNAVAILABLE
+from libs.common.observability.telemetry import log
 from services.triggers import hooks
 from services.triggers.decider import TriggersHandler
 from services.triggers.delivery import lateness, rows, schedule

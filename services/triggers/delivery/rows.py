@@ -5,17 +5,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from libs.common import bulk
-from libs.common.db import Tx
-from libs.common.facts import MessageQueued
+from libs.common.contracts.facts import MessageQueued
+from libs.common.contracts.ids import derived
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db import bulk
+from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row as Account
 from libs.common.fold.decider import Applied, Cause
 from libs.common.fold.loop import Fold
-from libs.common.ids import derived
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
-from libs.common.topics import JOURNAL
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.causes import Settled
 from services.triggers.domain.state import Recipient

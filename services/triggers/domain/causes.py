@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common import facts, news
+from libs.common.contracts import facts
+from libs.common.contracts.records import Envelope
 from libs.common.fold.decider import Cause
-from libs.common.records import Envelope
+from libs.common.rules import rule_event
 from services.triggers.domain.quiet import Quiet
 
 
@@ -37,7 +38,7 @@ class Made:
 
 
 @dataclass(slots=True)
-class Happened(news.Happened):
+class Happened(rule_event.Happened):
     """What happened, and by hook what was rendered and decided on it, so that the rows that are written show just that."""
 
     texts: dict[str, Text] = field(default_factory=dict, repr=False, compare=False)
@@ -87,5 +88,5 @@ class Settled(msgspec.Struct, frozen=True):
 
 def read(envelope: Envelope) -> Happened | None:
     """What a record means here; None for what concerns no rule."""
-    happened = news.read(envelope)
+    happened = rule_event.read(envelope)
     return None if happened is None else Happened(happened.name, happened.kind, happened.data)

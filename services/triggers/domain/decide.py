@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-from libs.common.facts import (
+from libs.common.contracts.facts import (
     MessageFailed,
     MessageQueued,
     MessageSeen,
@@ -14,9 +14,9 @@ from libs.common.facts import (
     MessagesStopped,
     MessageWithheld,
 )
+from libs.common.contracts.ids import derived
+from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause
-from libs.common.ids import derived
-from libs.common.records import Fact
 from services.triggers.domain.causes import Happened, Made, Resume, See, Settled, Stop
 from services.triggers.domain.hook import in_words
 from services.triggers.domain.rules import CompiledHook, Rules

@@ -1,8 +1,8 @@
 """How a recipient changes for what was decided. Total: it never fails."""
 
-from libs.common.facts import MessagesResumed, MessagesStopped
+from libs.common.contracts.facts import MessagesResumed, MessagesStopped
+from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause
-from libs.common.records import Fact
 from services.triggers.domain.decide import Decision
 from services.triggers.domain.state import Recipient, note
 

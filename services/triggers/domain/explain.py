@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from libs.common.cel import Operand
 from libs.common.fold.decider import Cause
+from libs.common.rules.cel.condition import Operand
 from services.triggers.domain.causes import Happened
 from services.triggers.domain.decide import withheld
 from services.triggers.domain.rules import CompiledHook, Rules

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from libs.common.cel import ConditionError, compile_condition
-from libs.common.cel_names import unknown_member
 from libs.common.errors import Invalid
-from libs.common.liquid import TemplateError, compile_template
+from libs.common.rules.cel.condition import ConditionError, compile_condition
+from libs.common.rules.cel.names import unknown_member
+from libs.common.rules.liquid.template import TemplateError, compile_template
 from services.triggers.domain.hook import Hook
 
 ROOTS = ("event", "customer")

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 from pydantic.config import JsonDict
 
-from libs.common.cel import MAX_LENGTH
-from libs.common.facts import Channel
-from libs.common.liquid import MAX_SOURCE
+from libs.common.contracts.facts import Channel
+from libs.common.rules.cel.condition import MAX_LENGTH
+from libs.common.rules.liquid.template import MAX_SOURCE
 from services.triggers.domain.quiet import Quiet
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.cel import Condition, Outcome, compile_condition
 from libs.common.fold.decider import Cause
-from libs.common.liquid import Template, compile_template
+from libs.common.rules.cel.condition import Condition, Outcome, compile_condition
+from libs.common.rules.liquid.template import Template, compile_template
 from services.triggers.domain.causes import Happened, Text
 from services.triggers.domain.hook import Hook, QuietHours, duration
 from services.triggers.domain.quiet import Quiet

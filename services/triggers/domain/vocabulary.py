@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Set
 from datetime import timedelta
 from difflib import get_close_matches
 
-from libs.common.cel import compile_condition
-from libs.common.facts import MessageFailed, MessageQueued, MessageSent, MessageWithheld
-from libs.common.liquid import compile_template
-from libs.common.news import FACT_NAMES
-from libs.common.records import display_name
+from libs.common.contracts.facts import MessageFailed, MessageQueued, MessageSent, MessageWithheld
+from libs.common.contracts.records import display_name
+from libs.common.rules.cel.condition import compile_condition
+from libs.common.rules.liquid.template import compile_template
+from libs.common.rules.rule_event import FACT_NAMES
 from services.triggers.domain.hook import Hook
 
 SEEN_WITHIN = timedelta(days=30)

@@ -43,7 +43,9 @@ class Inside:
     def _follow(self) -> None:
         while True:
             self._shift = float(_said(self._clock) or 0)
-            if (said := _said(self._points)) != self._armed and (module := sys.modules.get("libs.common.failpoints")):
+            if (said := _said(self._points)) != self._armed and (
+                module := sys.modules.get("libs.common.runtime.failpoints")
+            ):
                 module._passed.clear()
                 module._points.clear()
                 module._points.update(module._parse(said))

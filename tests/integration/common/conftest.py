@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from libs.common.telemetry import configure_logs
+from libs.common.observability.telemetry import configure_logs
 
 
 @pytest.fixture(autouse=True, scope="package")

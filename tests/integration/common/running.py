@@ -9,7 +9,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from libs.common.web.protocol import Protocol
+from libs.common.http.protocol import Protocol
 
 
 @asynccontextmanager

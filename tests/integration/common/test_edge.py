@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from prometheus_client.parser import text_string_to_metric_families
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
+from libs.common.observability.telemetry import current_request
 from libs.common.settings import Settings
-from libs.common.telemetry import current_request
 from tests.integration.common import tiny
 from tests.integration.common.running import ready, running, until
 

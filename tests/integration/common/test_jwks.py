@@ -12,8 +12,8 @@ import jwt
 import pytest
 from jwt.utils import base64url_encode
 
-from libs.common.auth import Verifier
 from libs.common.errors import Unauthenticated, Unavailable
+from libs.common.http.auth.verifier import Verifier
 from libs.common.settings import Settings
 from tests.integration.common.provider import ISSUER, Provider
 from tests.integration.common.running import running, until
@@ -149,7 +149,7 @@ async def test_known_keys_hold_while_the_provider_is_away_and_those_withdrawn_en
 async def test_old_keys_are_asked_for_again_without_anybody_waiting(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("libs.common.jwks.AGE", 0.0)
+    monkeypatch.setattr("libs.common.http.auth.jwks.AGE", 0.0)
     checks = verifier(provider, pause=1e-9)
     await checks.authenticate(provider.token("eddsa"))
     provider.withdraw("eddsa")

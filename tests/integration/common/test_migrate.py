@@ -9,14 +9,14 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
+from libs.common.contracts.topics import NAMES
+from libs.common.db.migrate import migrate
+from libs.common.db.pool import Database
+from libs.common.db.schema import ROOT
 from libs.common.errors import Unavailable
-from libs.common.migrate import migrate
-from libs.common.postgres import Postgres as Part
-from libs.common.schema import ROOT
+from libs.common.observability.telemetry import Meter
+from libs.common.runtime.postgres import Postgres as Part
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter
-from libs.common.topics import NAMES
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def heads(settings: Settings) -> tuple[int, int]:
 
 
 async def test_twice_at_once_and_again(empty: Settings) -> None:
-    argv = (sys.executable, "-m", "libs.common.migrate")
+    argv = (sys.executable, "-m", "libs.common.db.migrate")
     environment = {**os.environ, "RAPPORT_DATABASE_URL": empty.dsn}
     both = [await asyncio.create_subprocess_exec(*argv, env=environment, cwd=ROOT) for _ in range(2)]
     assert await asyncio.gather(*(process.wait() for process in both)) == [0, 0]

@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from libs.common.db import Database
-from libs.common.pipeline import Pipeline, pipelined
+from libs.common.db.pipeline import Pipeline, pipelined
+from libs.common.db.pool import Database
 
 
 @pytest.fixture

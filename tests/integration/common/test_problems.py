@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.keyring import generate_keys
+from libs.common.http.auth.keyring import generate_keys
+from libs.common.http.auth.tokens import mint
 from libs.common.settings import Settings
-from libs.common.tokens import mint
 from tests.integration.common import tiny
 from tests.integration.common.running import running
 

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 import httpx
 from pydantic import SecretStr
 
-from libs.common.db import Database
-from libs.common.postgres import Postgres
+from libs.common.db.pool import Database
+from libs.common.observability.telemetry import Meter
+from libs.common.runtime.postgres import Postgres
 from libs.common.service import Check, ReaderLag
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter
 from tests.conftest import free_port
 from tests.integration.common import tiny
 from tests.integration.common.running import ready, running, until

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from libs.common.auth import require
 from libs.common.errors import Conflict
-from libs.common.keyring import generate_keys
+from libs.common.http.auth.keyring import generate_keys
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.auth.verifier import require
+from libs.common.http.problems import AddMembers
 from libs.common.service import Component, assemble, serve
 from libs.common.settings import Settings
-from libs.common.tokens import Principal
-from libs.common.web.problems import AddMembers
 
 PRIVATE, PUBLIC = generate_keys()
 router = APIRouter(prefix="/v1/things", tags=["things"])

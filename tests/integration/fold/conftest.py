@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.settings import Settings
 from tests.integration.fold.toy import Running, install
 

@@ -1,11 +1,11 @@
 """Many records fail: then it is our code that is bad, and nothing more is passed over."""
 
-from libs.common.db import Database
+from libs.common.contracts.records import Fact
+from libs.common.db.pool import Database
 from libs.common.fold.breaker import BAD, OTHERS
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.decider import Cause
 from libs.common.log.append import Outgoing
-from libs.common.records import Fact
 from tests.integration.fold.toy import Counted, Running, Toy
 from tests.integration.fold.world import customer_in, dead, did, journal, seen
 from tests.support import eventually, journal_record

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.topics import REWARDS
+from libs.common.db.pool import Database
 from libs.common.errors import Conflict
 from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
-from libs.common.topics import REWARDS
 from tests.integration.fold.toy import Counted, Did, Running
 from tests.integration.fold.world import NOW, customer_in, did, facts, journal, left, merged, seen, states
 from tests.support import eventually

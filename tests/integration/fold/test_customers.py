@@ -6,9 +6,9 @@ import uuid
 
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.records import Binding
+from libs.common.db.pool import Database
 from libs.common.fold.customers import Customers, StaleRow
-from libs.common.records import Binding
 from tests.integration.fold.toy import Counted, Running
 from tests.integration.fold.world import CUSTOMERS, customer_in, did, journal, seen
 from tests.support import eventually, keep_open

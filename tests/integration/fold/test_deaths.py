@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from libs.common.db import Database, Tx
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.log.append import append
-from libs.common.topics import JOURNAL
 from tests.integration.fold.conftest import Start
 from tests.integration.fold.toy import Running, Toy
 from tests.integration.fold.world import (

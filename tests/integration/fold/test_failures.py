@@ -5,14 +5,14 @@ import uuid
 import asyncpg
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.records import Fact
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.errors import NotFound, Unavailable
 from libs.common.fold.decider import Cause
 from libs.common.fold.failures import is_poison
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
-from libs.common.records import Fact
-from libs.common.topics import JOURNAL
 from tests.integration.fold.toy import Counted, Running, Toy
 from tests.integration.fold.world import (
     CUSTOMERS,

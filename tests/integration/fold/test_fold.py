@@ -6,13 +6,13 @@ import uuid
 
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.errors import Conflict
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
 from tests.integration.fold.conftest import Start
 from tests.integration.fold.toy import Running
 from tests.integration.fold.world import CUSTOMERS, did, facts, journal, left, merged, seen, states

@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
+from libs.common.db.migrate import migrate
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
-from libs.common.migrate import migrate
 from libs.common.settings import Settings
 from tests.integration.fold.toy import Running, install
 from tests.integration.fold.world import CUSTOMERS, dead, did, facts, journal, states

@@ -6,11 +6,11 @@ import uuid
 import msgspec
 import pytest
 
-from libs.common.db import Database, Tx
+from libs.common.contracts.topics import REWARDS
+from libs.common.db.pool import Database, Tx
 from libs.common.errors import Conflict, Invalid, Unavailable
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.log.append import Outgoing
-from libs.common.topics import REWARDS
 from tests.integration.fold.toy import Running, Toy
 from tests.integration.fold.world import NOW, customer_in, did, facts, journal, left, merged, seen, states
 from tests.support import eventually

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
+from libs.common.contracts.topics import EVENTS, JOURNAL, REWARDS, TRIGGERS
+from libs.common.db.pool import Database
 from libs.common.fold.part import FoldPart
 from libs.common.log import epochs
 from libs.common.log.append import Outgoing, append
@@ -15,7 +16,6 @@ from libs.common.log.kafka import Producer, ensure_topics
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS, JOURNAL, REWARDS, TRIGGERS
 from services.triggers.settings import Settings as TriggersSettings
 from tests.integration import backups
 from tests.integration.backups import Databases, journal_sent, rows

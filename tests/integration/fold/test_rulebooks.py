@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from libs.common.db import Database, Tx
+from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.db.pipeline import AnyTx
+from libs.common.db.pool import Database, Tx
 from libs.common.fold import rulebooks
 from libs.common.fold.transactions import Batch, Transactions
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Position, Record, Where
-from libs.common.pipeline import AnyTx
-from libs.common.topics import JOURNAL, REWARDS
 from tests.integration.fold.toy import Running
 from tests.integration.fold.world import CUSTOMERS, did, journal
 from tests.support import eventually

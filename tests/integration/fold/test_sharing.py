@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.log.ownership import IDLE_SESSION_MS, Ownership
 from libs.common.log.reader import Where
 from tests.integration.fold.conftest import Start

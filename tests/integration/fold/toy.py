@@ -11,16 +11,16 @@ from pydantic import SecretStr
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from libs.common.db import Database, Tx
+from libs.common.contracts.records import Envelope, Fact
+from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.db.pool import Database, Tx
 from libs.common.fold.decider import Applied, Cause, Merged
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.loop import Fold
 from libs.common.fold.tables import customer_tables, fold_tables
 from libs.common.fold.watchdog import Watchdog
 from libs.common.log.postgres import PostgresReader
-from libs.common.records import Envelope, Fact
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL, REWARDS
 
 metadata = MetaData(schema="toy")
 FOLD = fold_tables(metadata)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from libs.common.db import Database
+from libs.common.contracts.records import Binding, Snapshot
+from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
-from libs.common.records import Binding, Snapshot
-from libs.common.topics import JOURNAL, REWARDS
 from tests.integration.fold.toy import Counted
 from tests.support import journal_record
 

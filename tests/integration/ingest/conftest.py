@@ -18,11 +18,11 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.keyring import generate_keys
-from libs.common.migrate import migrate
-from libs.common.records import Envelope, decode
+from libs.common.contracts.records import Envelope, decode
+from libs.common.db.migrate import migrate
+from libs.common.http.auth.keyring import generate_keys
+from libs.common.http.auth.tokens import mint
 from libs.common.settings import Settings
-from libs.common.tokens import mint
 from tests.conftest import free_port
 
 PRIVATE, PUBLIC = generate_keys()

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from libs.common import ids
+from libs.common.contracts import ids
 from tests.integration.ingest.conftest import Ingest, Source, add_source
 
 TRACK = {"event": "Product Viewed", "userId": "ann", "messageId": "m1", "properties": {"sku": "s1"}}

@@ -9,11 +9,11 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common import postgres as component
 from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing
+from libs.common.observability.telemetry import Meter
+from libs.common.runtime import postgres as component
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter
 from services.ingest.commit import GroupCommit
 from services.ingest.log import PostgresLog
 from tests.integration.ingest.conftest import new_database, until

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
+from libs.common.contracts.records import decode
 from libs.common.log.partition import partition_of
-from libs.common.records import decode
 from tests.integration.ingest.conftest import Ingest, add_source, new_database, until
 
 PREFIX = f"{uuid.uuid4().hex}."

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from libs.common.http.auth.tokens import mint
 from libs.common.settings import Settings as CommonSettings
-from libs.common.tokens import mint
 from services.ingest.app import create
 from services.ingest.settings import Settings
 from tests.conftest import KEYS

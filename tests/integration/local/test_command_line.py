@@ -15,10 +15,10 @@ from deploy.local import files, ports, tokens
 from deploy.local.errors import PortTaken
 from deploy.local.owner import Owner
 from deploy.local.service import ROOT
-from libs.common.auth import Verifier
-from libs.common.keyring import Keyring, generate_keys
+from libs.common.http.auth.keyring import Keyring, generate_keys
+from libs.common.http.auth.tokens import OWN_SCOPES, mint
+from libs.common.http.auth.verifier import Verifier
 from libs.common.settings import Settings
-from libs.common.tokens import OWN_SCOPES, mint
 
 
 def rapport(home: Path, *words: str, base: int = 8001) -> subprocess.CompletedProcess[str]:

@@ -8,17 +8,17 @@ import os
 import sys
 from typing import Self
 
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
-from libs.common.failpoints import failpoint
 from libs.common.log.append import append
 from libs.common.log.forward import Forwarder
 from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Where, after
+from libs.common.runtime.failpoints import failpoint
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
-from libs.common.unavailable import UNAVAILABLE
 from tests.integration.log.logs import PARTITIONS, WHERES, key_in, make_reader, numbered
 
 

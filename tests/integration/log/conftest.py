@@ -10,7 +10,7 @@ from typing import TypeVar
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.settings import Settings
 from tests.integration.log.logs import KafkaLog, Log, Part, PostgresLog, started
 from tests.support import eventually

@@ -19,7 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.fold.tables import fold_tables
 from libs.common.log.append import Outgoing, append
@@ -30,7 +31,6 @@ from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Position, Reader, Record, Where, after
 from libs.common.log.tables import relation
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
 from tests.support import eventually
 
 PARTITIONS = 8

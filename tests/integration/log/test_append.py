@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.topics import EVENTS
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log.append import COPIED, Outgoing, append, append_alone
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS
 from tests.integration.log.logs import PARTITIONS, WHEN
 
 FEW, MANY = 7, COPIED + 3

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.db import Database, Tx, begun
+from libs.common.contracts.topics import EVENTS, JOURNAL, REWARDS
+from libs.common.db.pool import Database, Tx, begun
 from libs.common.log import awaited, bell
 from libs.common.log.bell import PAUSE, Written, channel, partitions
-from libs.common.topics import EVENTS, JOURNAL, REWARDS
 from tests.support import eventually
 
 

@@ -5,11 +5,11 @@ import os
 
 import pytest
 
+from libs.common.contracts.records import LARGEST
+from libs.common.contracts.topics import JOURNAL
 from libs.common.errors import TooLarge
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import LARGEST_FETCH, Lag, Position, Record, Where, after
-from libs.common.records import LARGEST
-from libs.common.topics import JOURNAL
 from tests.integration.log.logs import START, WHEN, Log, key_in, numbered, read, values
 from tests.support import eventually
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.migrate import migrate
 from libs.common.errors import Unavailable
 from libs.common.log.kafka import KafkaReader, ensure_topics
 from libs.common.log.reader import Gap, Where
-from libs.common.migrate import migrate
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
 from tests.integration.log.logs import KafkaLog, Log, key_in, numbered, read, values
 from tests.support import eventually
 

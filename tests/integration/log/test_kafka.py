@@ -12,16 +12,16 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from deploy.local.kafka import Kafka
-from libs.common.db import Database
+from libs.common.contracts.records import LARGEST
+from libs.common.contracts.topics import EVENTS, JOURNAL
+from libs.common.db.pool import Database
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.append import Outgoing
 from libs.common.log.kafka import KafkaReader, Producer, ensure_topics
 from libs.common.log.kafka_group import GroupPositions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Gap, Reader, Where, after
-from libs.common.records import LARGEST
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS, JOURNAL
 from tests.integration.log.conftest import Running, Start
 from tests.integration.log.logs import (
     PARTITIONS,

@@ -3,9 +3,9 @@
 import asyncio
 from collections import defaultdict
 
+from libs.common.contracts.topics import JOURNAL
 from libs.common.log.append import Outgoing, append
 from libs.common.log.reader import Record
-from libs.common.topics import JOURNAL
 from tests.integration.log.logs import PARTITIONS, WHEN, WHERES, Log, key_in, numbered, read, values
 
 KEYS = [key_in(partition, number) for partition in range(PARTITIONS) for number in range(2)]

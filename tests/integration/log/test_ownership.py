@@ -6,12 +6,12 @@ from collections import defaultdict
 import asyncpg
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL
 from tests.integration.log.children import Copier
 from tests.integration.log.conftest import Running, Start
 from tests.integration.log.logs import PARTITIONS, WHERES, Log, PostgresLog, install, key_in, numbered, read, values

@@ -2,11 +2,11 @@
 
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position, Where
 from libs.common.log.recorder import Recorder
-from libs.common.topics import JOURNAL
 from tests.support import eventually
 
 WHERES = [Where(JOURNAL, partition) for partition in range(3)]

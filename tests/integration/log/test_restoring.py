@@ -7,7 +7,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from libs.common.db import Database
+from libs.common.contracts.records import encode
+from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log import epochs
 from libs.common.log.append import Outgoing, append
@@ -16,9 +18,7 @@ from libs.common.log.kafka import KafkaReader
 from libs.common.log.reader import Position, Record, Where, after, contiguous
 from libs.common.log.restoring import take_back
 from libs.common.log.rewind import rewind
-from libs.common.records import encode
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL, REWARDS
 from tests.integration.log.logs import PARTITIONS, START, WHEN, key_in, read
 from tests.support import eventually
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.db.pool import Database
 from libs.common.errors import NotFound, Unavailable
 from libs.common.log import retention, segments
 from libs.common.log.append import append
@@ -15,9 +16,8 @@ from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Where
 from libs.common.log.segments import Segment, droppable, missing
+from libs.common.observability.telemetry import Meter
 from libs.common.settings import Settings
-from libs.common.telemetry import Meter
-from libs.common.topics import JOURNAL, REWARDS
 from tests.integration.log.conftest import Running
 from tests.integration.log.logs import PARTITIONS, START, key_in, numbered, read, values
 from tests.support import eventually

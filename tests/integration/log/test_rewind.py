@@ -11,7 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from structlog.testing import capture_logs
 
-from libs.common.db import Database
+from libs.common.contracts.topics import REWARDS
+from libs.common.db.pool import Database
 from libs.common.errors import Invalid
 from libs.common.log.append import append
 from libs.common.log.forward import Forwarder
@@ -19,7 +20,6 @@ from libs.common.log.kafka import KafkaReader
 from libs.common.log.reader import Gap, Where
 from libs.common.log.rewind import Rewound, rewind
 from libs.common.settings import Settings
-from libs.common.topics import REWARDS
 from tests.integration.log.conftest import Running
 from tests.integration.log.logs import PARTITIONS, START, delete_topic, key_in, numbered, read, values
 from tests.support import eventually

@@ -6,14 +6,14 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL, NAMES
+from libs.common.db.migrate import _config, migrate
+from libs.common.db.pool import Database
 from libs.common.log import segments
 from libs.common.log.append import append
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Where
-from libs.common.migrate import _config, migrate
 from libs.common.settings import Settings
-from libs.common.topics import JOURNAL, NAMES
 from tests.integration.log.logs import PARTITIONS, START, key_in, numbered, read, values
 
 

@@ -13,14 +13,14 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
-from libs.common.facts import ScoreChanged
-from libs.common.ids import derived
+from libs.common.contracts.facts import ScoreChanged
+from libs.common.contracts.ids import derived
+from libs.common.contracts.records import Binding, Snapshot, decode
+from libs.common.contracts.topics import JOURNAL, METRICS
+from libs.common.db.pool import Database
+from libs.common.http.auth.tokens import mint
 from libs.common.log.append import Outgoing, append
-from libs.common.records import Binding, Snapshot, decode
 from libs.common.settings import Settings as CommonSettings
-from libs.common.tokens import mint
-from libs.common.topics import JOURNAL, METRICS
 from services.metrics.app import create
 from services.metrics.settings import Settings
 from tests.conftest import KEYS

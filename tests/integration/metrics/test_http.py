@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.settings import Settings
 from services.metrics.models import metadata
 from tests.integration.metrics.conftest import ANALYST, Metrics, bearer, customer, fresh, own, service

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing
 from libs.common.log.partition import partition_of
 from libs.common.settings import Settings

@@ -8,10 +8,10 @@ from datetime import date, timedelta
 import pytest
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
+from libs.common.contracts.topics import METRICS
+from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing
 from libs.common.settings import Settings as CommonSettings
-from libs.common.topics import METRICS
 from services.metrics.replay import COMPARED
 from services.metrics.settings import Settings
 from tests.integration.backups import Databases, caught_up, journal_sent, rows

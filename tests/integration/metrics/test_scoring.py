@@ -8,9 +8,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.topics import METRICS
+from libs.common.db.pool import Database
 from libs.common.settings import Settings
-from libs.common.topics import METRICS
 from tests.integration.metrics.conftest import ANALYST, Journal, Metrics, cdnow_records, customer, own, service
 from tests.integration.metrics.process import answers, process
 from tests.support import eventually

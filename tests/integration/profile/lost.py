@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from libs.common.db import Database
+from libs.common.contracts.topics import EVENTS, JOURNAL, REWARDS
+from libs.common.db.pool import Database
 from libs.common.fold.work import Handler, Work
 from libs.common.log.append import Outgoing, append
 from libs.common.log.reader import Record, Where
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS, JOURNAL, REWARDS
 from services.profile.domain import state
 from services.profile.handler import Profile
 from tests.integration.backups import Databases

@@ -10,16 +10,16 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db import Database
+from libs.common.contracts.ids import derived
+from libs.common.contracts.records import encode
+from libs.common.contracts.topics import EVENTS, JOURNAL
+from libs.common.db.pool import Database
 from libs.common.fold.part import FoldPart
 from libs.common.fold.work import Work
-from libs.common.ids import derived
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Record, Where
-from libs.common.records import encode
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS, JOURNAL
 from services.profile.handler import Profile
 from services.profile.restored import level
 from tests.support import eventually

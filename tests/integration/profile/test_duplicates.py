@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 import msgspec
 import pytest
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.errors import Conflict
 from libs.common.settings import Settings
 from services.profile import queries, weeks

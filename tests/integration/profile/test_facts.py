@@ -1,11 +1,11 @@
 """What other services decided comes back through the journal, as news of the customer."""
 
-from libs.common.facts import BadgeEarned
-from libs.common.ids import derived
+from libs.common.contracts.facts import BadgeEarned
+from libs.common.contracts.ids import derived
+from libs.common.contracts.records import encode
+from libs.common.contracts.topics import METRICS, REWARDS, TRIGGERS
 from libs.common.log.append import Outgoing
-from libs.common.records import encode
 from libs.common.settings import Settings
-from libs.common.topics import METRICS, REWARDS, TRIGGERS
 from tests.integration.profile.said import NOON, holder, journal, running, said, tell
 
 

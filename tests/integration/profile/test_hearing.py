@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from libs.common.db import Database
+from libs.common.contracts.topics import EVENTS, HEARD, JOURNAL, NAMES
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.fold.heard import MARGIN, Hearing, Mark, marks, marks_told
 from libs.common.fold.part import FoldPart
@@ -15,7 +16,6 @@ from libs.common.log.kafka_newest import Teller
 from libs.common.log.kafka_producer import Producer
 from libs.common.log.kafka_topics import _admin, kafka_name
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS, HEARD, JOURNAL, NAMES
 from services.profile.handler import Profile
 from tests.support import eventually, keep_open
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from libs.common.db import Database
+from libs.common.contracts.topics import EVENTS
+from libs.common.db.pool import Database
+from libs.common.http.auth.tokens import Scope, mint
 from libs.common.log.append import append
 from libs.common.settings import Settings
-from libs.common.tokens import Scope, mint
-from libs.common.topics import EVENTS
 from services.profile.app import create
 from services.profile.settings import Settings as ProfileSettings
 from tests.conftest import KEYS

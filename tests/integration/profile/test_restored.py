@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from deploy.local.postgres import Postgres
+from libs.common.contracts.topics import EVENTS
 from libs.common.errors import Unavailable
 from libs.common.log.reader import Where
 from libs.common.settings import Settings
-from libs.common.topics import EVENTS
 from services.profile.handler import Profile
 from services.profile.restored import KNOWN, LOCK, PassingOver, level
 from tests.integration.backups import Databases

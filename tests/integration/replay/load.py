@@ -15,8 +15,8 @@ from deploy.demo.api import Api
 from deploy.demo.purchases import FIRST, LAST, events, orders
 from deploy.local.errors import LocalError
 from deploy.local.platform import Platform
+from libs.common.contracts.topics import JOURNAL
 from libs.common.log.append import append
-from libs.common.topics import JOURNAL
 from tests.support import eventually, journal_record
 
 PROGRAMME = {

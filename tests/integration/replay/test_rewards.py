@@ -6,10 +6,10 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.fold import rulebooks
-from libs.common.fold.replaying import compared
 from libs.common.log.append import Outgoing
+from libs.common.replay.run import compared
 from services.rewards.replay import replayable
 from services.rewards.settings import Settings
 from tests.integration.rewards.service import PROGRAMME, Rewards, merge, order, refund, serving

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from libs.common.contracts.topics import JOURNAL, REWARDS
 from libs.common.errors import Invalid
-from libs.common.fold.replay_what_if import what_if
-from libs.common.fold.replayable import Change
-from libs.common.fold.replaying import connect, replaying, snapshot
 from libs.common.log.append import Outgoing
-from libs.common.topics import JOURNAL, REWARDS
+from libs.common.replay.replayable import Change
+from libs.common.replay.run import connect, replaying, snapshot
+from libs.common.replay.what_if import what_if
 from services.rewards import replay as rewards_replay
 from services.rewards.settings import Settings
 from tests.integration.rewards.service import ANN, BEN, PROGRAMME, Rewards, merge, order, refund

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import msgspec
 
-from libs.common.db import Database
+from libs.common.contracts.records import Binding, Snapshot
+from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.db.pool import Database
+from libs.common.http.auth.tokens import SCOPES, mint
 from libs.common.log.append import Outgoing, append
-from libs.common.records import Binding, Snapshot
-from libs.common.tokens import SCOPES, mint
-from libs.common.topics import JOURNAL, REWARDS
 from services.rewards.app import create
 from services.rewards.settings import Settings
 from tests.conftest import KEYS

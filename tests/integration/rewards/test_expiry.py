@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
+from libs.common.contracts.topics import HEARD, JOURNAL
+from libs.common.db.pool import Database
 from libs.common.fold.heard import marks
-from libs.common.fold.replaying import compared
 from libs.common.log.append import append
 from libs.common.log.kafka_newest import Teller
+from libs.common.replay.run import compared
 from libs.common.settings import Settings as CommonSettings
-from libs.common.topics import HEARD, JOURNAL
 from services.rewards.replay import replayable
 from services.rewards.settings import Settings
 from tests.integration.backups import Databases, caught_up, journal_sent

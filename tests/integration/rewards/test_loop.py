@@ -1,6 +1,6 @@
 """From the journal to points, badges and levels over REST."""
 
-from libs.common.records import Binding
+from libs.common.contracts.records import Binding
 from tests.integration.rewards.service import ANN, Rewards, order, refund
 
 

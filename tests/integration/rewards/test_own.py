@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from libs.common.records import Binding
+from libs.common.contracts.records import Binding
+from libs.common.http.auth.tokens import OWN_SCOPES, OwnScope, mint_customer
 from libs.common.settings import Settings
-from libs.common.tokens import OWN_SCOPES, OwnScope, mint_customer
 from tests.conftest import CUSTOMER_KEYS
 from tests.integration.rewards.service import ANN, BEN, Rewards, merge, order
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from libs.common.db.migrate import migrate
 from libs.common.errors import Unavailable
-from libs.common.migrate import migrate
 from services.rewards.awaiting import declare
 from services.rewards.settings import Settings as RewardsSettings
 from tests.integration.rewards.service import ANN, BEN, PROGRAMME, Rewards, order, serving

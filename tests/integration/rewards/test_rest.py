@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from libs.common.records import Binding, Snapshot
+from libs.common.contracts.records import Binding, Snapshot
 from services.rewards.models import metadata
 from services.rewards.settings import Settings
 from tests.integration.rewards.service import ANN, PROGRAMME, Rewards, order, token

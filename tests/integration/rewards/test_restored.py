@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from deploy.local.postgres import Postgres
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
 from libs.common.settings import Settings as CommonSettings
-from libs.common.topics import JOURNAL, REWARDS
 from services.rewards.app import create
 from services.rewards.replay import COMPARED
 from services.rewards.settings import Settings

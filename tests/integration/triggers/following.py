@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from libs.common.tokens import OWN_SCOPES, OwnScope, mint_customer
+from libs.common.http.auth.tokens import OWN_SCOPES, OwnScope, mint_customer
 from tests.conftest import CUSTOMER_KEYS
 from tests.integration.triggers.service import Triggers
 

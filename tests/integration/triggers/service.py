@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import msgspec
 
-from libs.common.db import Database
-from libs.common.events import ClientEvent
+from libs.common.contracts.events import ClientEvent
+from libs.common.contracts.records import Binding, Snapshot
+from libs.common.contracts.topics import JOURNAL, TRIGGERS
+from libs.common.db.pool import Database
+from libs.common.http.auth.tokens import SCOPES, mint
 from libs.common.log.append import Outgoing, append
-from libs.common.records import Binding, Snapshot
-from libs.common.tokens import SCOPES, mint
-from libs.common.topics import JOURNAL, TRIGGERS
 from services.triggers.app import create
 from services.triggers.settings import Settings
 from tests.conftest import KEYS

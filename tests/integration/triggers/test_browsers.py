@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from libs.common.tokens import mint_customer
+from libs.common.http.auth.tokens import mint_customer
 from services.triggers.settings import Settings
 from tests.conftest import CUSTOMER_KEYS
 from tests.integration.triggers.service import ANN, known_as, order, serving

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from libs.common.fold.replaying import compared
+from libs.common.replay.run import compared
 from services.triggers.replay import replayable
 from services.triggers.settings import Settings
 from tests.integration.triggers.service import ANN, BEN, Triggers, order, serving

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from libs.common.db import Database, Tx
+from libs.common.db.pool import Database, Tx
 from services.triggers import queries
 from services.triggers.inbox import LOOK
 from services.triggers.settings import Settings

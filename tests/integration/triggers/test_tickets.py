@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from libs.common.db import Database
+from libs.common.db.pool import Database
 from libs.common.settings import Settings as CommonSettings
 from tests.conftest import free_port
 from tests.integration.triggers.following import STREAM, followed, own, refused, ticket

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from standardwebhooks.webhooks import Webhook
 
-from libs.common.db import Database
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing, append
-from libs.common.topics import JOURNAL
 from services.triggers.settings import Settings
 from tests.integration.triggers.receiver import Receiver
 from tests.integration.triggers.service import ANN, BEN, Triggers, order, serving

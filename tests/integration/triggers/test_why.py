@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from libs.common.contracts.records import Snapshot
 from libs.common.log.append import Outgoing
-from libs.common.records import Snapshot
 from services.triggers.app import create
 from services.triggers.settings import Settings
 from tests.integration.common.running import ready, running, until

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from libs.common.contracts.topics import EVENTS, JOURNAL, METRICS, REWARDS, TRIGGERS
 from libs.common.fold.work import Work
 from libs.common.log.reader import Record, Where
-from libs.common.topics import EVENTS, JOURNAL, METRICS, REWARDS, TRIGGERS
 from tests.bench.against_null import compare
 from tests.bench.null import Flow, Null, of_length, spread
 

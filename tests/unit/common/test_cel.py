@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.cel import Activation, Condition, Outcome, bind, compile_condition
-from libs.common.cel_numbers import adapt
-from libs.common.cel_parser import parse
+from libs.common.rules.cel.condition import Activation, Condition, Outcome, bind, compile_condition
+from libs.common.rules.cel.numbers import adapt
+from libs.common.rules.cel.parser import parse
 
 
 def event(**properties: Any) -> dict[str, Any]:

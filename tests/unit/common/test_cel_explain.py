@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from libs.common.cel import compile_condition
+from libs.common.rules.cel.condition import compile_condition
 
 
 def event(**properties: Any) -> dict[str, Any]:

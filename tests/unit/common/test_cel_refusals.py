@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.cel import ConditionError, compile_condition
+from libs.common.rules.cel.condition import ConditionError, compile_condition
 
 
 def event(**properties: Any) -> dict[str, Any]:

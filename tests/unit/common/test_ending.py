@@ -2,7 +2,7 @@
 
 import asyncio
 
-from libs.common.ending import ended
+from libs.common.runtime.cancel import ended
 
 
 async def test_a_task_that_swallows_its_cancellation_is_told_again() -> None:

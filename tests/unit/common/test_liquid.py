@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.liquid import Rendered, TemplateError, compile_template
+from libs.common.rules.liquid.template import Rendered, TemplateError, compile_template
 
 VARIABLES: dict[str, Any] = {
     "customer": {

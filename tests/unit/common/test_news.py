@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from libs.common.cel_names import MEMBERS
+from libs.common.contracts.records import Snapshot
 from libs.common.fold.decider import Cause
-from libs.common.news import customer_variables, event_variables
-from libs.common.records import Snapshot
+from libs.common.rules.cel.names import MEMBERS
+from libs.common.rules.rule_event import customer_variables, event_variables
 
 
 def test_the_members_that_conditions_may_name_are_those_that_there_are() -> None:

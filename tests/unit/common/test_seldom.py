@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 import structlog
 
-from libs.common import away
+from libs.common.contracts.records import encode
 from libs.common.errors import Unavailable
 from libs.common.fold.troubles import Troubles
 from libs.common.log.reader import Record, Where
-from libs.common.records import encode
-from libs.common.seldom import Seldom
-from libs.common.telemetry import configure_logs
+from libs.common.observability.log_throttle import Seldom
+from libs.common.observability.telemetry import configure_logs
+from libs.common.runtime import outage
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 WHERE = Where("profile.journal", 3)
@@ -133,5 +133,5 @@ def test_causes_have_words() -> None:
         (Unavailable("stopping"), "other"),
     ]
     for error, cause in cases:
-        assert away.cause(error) == cause, error
-        assert away.WORDS[cause]
+        assert outage.cause(error) == cause, error
+        assert outage.WORDS[cause]

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from libs.common import tracing
+from libs.common.contracts.records import encode
 from libs.common.log.reader import Record
-from libs.common.records import encode
+from libs.common.observability import tracing
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

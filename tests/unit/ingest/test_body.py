@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from libs.common import records
+from libs.common.contracts import records
+from libs.common.contracts.events import Kind
 from libs.common.errors import Malformed
-from libs.common.events import Kind
 from services.ingest.domain import body, limits
 from services.ingest.intake import Intake, take_in
 from services.ingest.queries import Grant

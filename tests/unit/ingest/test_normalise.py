@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.events import Kind
+from libs.common.contracts.events import Kind
 from services.ingest.domain.identifiers import identifier
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import Delivery, Normalised, key, normalise, read

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from libs.common import ids
-from libs.common.events import Kind
+from libs.common.contracts import ids
+from libs.common.contracts.events import Kind
 from services.ingest.domain import limits
 from services.ingest.domain.body import single
 from services.ingest.domain.identifiers import identifier, is_plain

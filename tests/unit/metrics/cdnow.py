@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from libs.common.money import minor
+from libs.common.contracts.money import minor
 from services.metrics.domain.purchases import Purchases, recency, spend
 
 CALIBRATION_END = date(1997, 9, 30)

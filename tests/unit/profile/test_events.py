@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.records import encode
+from libs.common.contracts.records import encode
 from services.profile.domain.events import Purchase, read
 from tests.unit.profile.world import NOON, World, said
 

@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.common.records import LARGEST as LARGEST_RECORD
-from libs.common.records import Journalled, Snapshot, decode
+from libs.common.contracts.records import LARGEST as LARGEST_RECORD
+from libs.common.contracts.records import Journalled, Snapshot, decode
 from services.profile.domain.snapshot import LARGEST, MORE, NAMED
 from services.profile.domain.state import TRAITS
 from tests.unit.profile.world import World, said

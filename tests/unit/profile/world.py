@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from libs.common.contracts.ids import derived
+from libs.common.contracts.records import encode
+from libs.common.contracts.topics import EVENTS
 from libs.common.fold.work import Work
-from libs.common.ids import derived
 from libs.common.log.reader import Record, Where
-from libs.common.records import encode
-from libs.common.topics import EVENTS
 from services.profile.batch import Batch
 from services.profile.domain import state
 from services.profile.domain.identity import People, Person

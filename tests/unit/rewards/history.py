@@ -7,9 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.facts import PointsAdjusted, PointsCredited, PointsReversed
+from libs.common.contracts.facts import PointsAdjusted, PointsCredited, PointsReversed
+from libs.common.contracts.records import Fact, Snapshot, decode, encode, spliced
 from libs.common.fold.decider import Cause, Merged
-from libs.common.records import Fact, Snapshot, decode, encode, spliced
 from services.rewards.domain import causes, ledger, merge
 from services.rewards.domain.decide import decide
 from services.rewards.domain.evolve import evolve

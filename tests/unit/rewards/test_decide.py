@@ -2,8 +2,8 @@
 
 import pytest
 
+from libs.common.contracts.facts import BadgeEarned, BadgeRevoked, LevelReached, PointsAdjusted, PointsCredited
 from libs.common.errors import Conflict
-from libs.common.facts import BadgeEarned, BadgeRevoked, LevelReached, PointsAdjusted, PointsCredited
 from tests.unit.rewards.history import PER_UNIT, Customer, adjust, event, heard, of, order, programme, refund
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.records import Snapshot
+from libs.common.contracts.records import Snapshot
 from tests.unit.rewards.history import DAY, Customer, event, heard, order, programme
 
 

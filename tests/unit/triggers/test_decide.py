@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from libs.common.facts import MessageQueued, MessagesResumed, MessagesStopped, MessageWithheld
+from libs.common.contracts.facts import MessageQueued, MessagesResumed, MessagesStopped, MessageWithheld
+from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause
-from libs.common.records import Fact
 from services.triggers.domain.causes import Happened, Resume, Stop
 from services.triggers.domain.decide import decide
 from services.triggers.domain.evolve import evolve

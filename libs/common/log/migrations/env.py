@@ -1,4 +1,4 @@
+from libs.common.db.migrate import run_env
 from libs.common.log.tables import metadata
-from libs.common.migrate import run_env
 
 run_env(metadata)

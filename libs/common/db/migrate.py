@@ -1,0 +1,116 @@
+"""Migrations: one Alembic history for the log and one for each service, run as a step of their own.
+
+`python -m libs.common.db.migrate` migrates the databases of all services that the environment names, under an advisory
+lock: two of them at once wait for each other. A service itself only checks (`libs.common.db.schema`).
+"""
+
+import asyncio
+import sys
+from typing import cast
+
+from alembic import command, context
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from libs.common.contracts.topics import NAMES
+from libs.common.db.connections import service_settings, summary
+from libs.common.db.pool import Tx
+from libs.common.db.schema import SERVICES, refuse_other_partitions, revisions, scripts
+from libs.common.errors import Unavailable
+from libs.common.settings import Settings
+
+LOCK = 7_262_001  # any number, the same for all
+
+
+def _config(history: str, connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(scripts(history)))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    config.attributes["history"] = history
+    return config
+
+
+def run_env(metadata: MetaData) -> None:
+    """What each history's env.py calls: run the migrations on the connection that `migrate` opened."""
+    config = context.config
+    context.configure(
+        connection=config.attributes["connection"],
+        target_metadata=metadata,
+        version_table="alembic_version",
+        version_table_schema=config.attributes["history"],
+        include_schemas=True,
+        include_name=lambda name, kind, _: kind != "schema" or name == config.attributes["history"],
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _upgrade(connection: Connection, history: str) -> None:
+    connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{history}"'))
+    there = MigrationContext.configure(connection, opts={"version_table_schema": history})
+    found = there.get_current_revision()
+    if found is not None and found not in revisions(history):  # of a later release, of which this one was put back
+        print(f"{history} is at {found}, which is newer than this release: left as it is")
+        return
+    command.upgrade(_config(history, connection), "head")
+
+
+async def migrate(settings: Settings, histories: tuple[str, ...] = ("log", *SERVICES)) -> None:
+    """Bring a database to the newest schema of `histories` and set the log up for `settings.partitions`.
+
+    Safe to run at any time and twice at once. Raises Unavailable when the database has another number of partitions.
+    """
+    url = settings.dsn.replace("postgresql://", "postgresql+asyncpg://")
+    engine = create_async_engine(url, connect_args={"ssl": settings.database_ssl()})
+    try:
+        async with engine.connect() as lock:
+            await lock.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+            for history in histories:
+                async with engine.begin() as connection:
+                    await connection.run_sync(_upgrade, history)
+            await lock.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+        async with engine.begin() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            await install(cast("Tx", raw), settings.partitions)
+    finally:
+        await engine.dispose()
+
+
+async def install(tx: Tx, partitions: int) -> None:
+    """Set the log up: a head for each partition of each topic. Raises Unavailable on another number of partitions."""
+    await tx.execute("INSERT INTO log.installation (partitions) VALUES ($1) ON CONFLICT DO NOTHING", partitions)
+    await refuse_other_partitions(tx, partitions)
+    await tx.execute(
+        "INSERT INTO log.heads (topic, partition) SELECT topic, partition FROM unnest($1::text[]) topic,"
+        " generate_series(0, $2::int - 1) partition ON CONFLICT DO NOTHING",
+        list(NAMES),
+        partitions,
+    )
+
+
+async def migrate_all() -> None:
+    """Migrate every database that the services' settings name: each gets the log and its services' histories."""
+    databases: dict[str, tuple[Settings, list[str]]] = {}
+    services = {service: service_settings(service) for service in SERVICES}
+    for service, settings in services.items():
+        databases.setdefault(settings.dsn, (settings, ["log"]))[1].append(service)
+    for settings, histories in databases.values():
+        await migrate(settings, tuple(histories))
+        print(f"migrated {', '.join(histories)}")
+    print(summary(services))
+
+
+def main() -> int:
+    try:
+        asyncio.run(migrate_all())
+    except (Unavailable, ValueError, OSError) as error:
+        print(f"rapport migrate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

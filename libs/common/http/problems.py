@@ -1,0 +1,185 @@
+"""Every error as RFC 9457 `application/problem+json`, with a sentence that says what to do and the request's id."""
+
+import http
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import asyncpg
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from libs.common import errors
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.errors import RapportError
+from libs.common.observability.log_throttle import Seldom
+from libs.common.observability.telemetry import current_request, log
+
+MEDIA_TYPE = "application/problem+json"
+_KEY = re.compile("rk_[0-9A-Za-z]+")  # a write key
+logger = log("http")
+
+#: Adds members to every problem a service answers with; is given what is there already.
+AddMembers = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+#: SQLSTATE classes by which PostgreSQL says "not now" rather than "your program is wrong".
+_AWAY = frozenset(["08", "25", "28", "3D", "40", "53", "54", "55", "57", "58"])
+
+
+class Internal(RapportError):
+    """What a caller is told of an error that nobody foresaw."""
+
+
+class Problems:
+    """Turns exceptions into answers. `members` may add to each (ingest: success, code, message)."""
+
+    def __init__(self, members: AddMembers | None = None) -> None:
+        self.members = members
+        self._seldom = Seldom()
+
+    def answer(self, error: RapportError) -> Response:
+        body = error.problem()
+        if (request := current_request()) is not None:
+            body["request_id"] = request.request_id
+        if self.members is not None:
+            body |= self.members(body)
+        headers = dict(error.headers)
+        if error.retry_after is not None:
+            headers["retry-after"] = str(error.retry_after)
+        return Response(msgspec.json.encode(body, enc_hook=str), body["status"], headers, MEDIA_TYPE)
+
+    def answer_any(self, error: Exception, scope: Scope) -> Response:
+        """The answer to any exception, logged when it is ours to mend."""
+        problem = translate(error, scope)
+        if isinstance(problem, Internal):
+            logger.error("a request failed unexpectedly", method=scope["method"], route=route_of(scope), exc_info=error)
+        elif problem.status == 503 and not isinstance(error, RapportError):
+            self._tell_unavailable(error, scope)
+        return self.answer(problem)
+
+    def _tell_unavailable(self, error: Exception, scope: Scope) -> None:
+        """Once a minute: in an outage every request meets it."""
+        if (times := self._seldom.due(type(error))) is not None:
+            logger.warning(
+                "a request met an unavailable part",
+                method=scope["method"],
+                route=route_of(scope),
+                error=f"{type(error).__name__}: {error}",
+                times=times,
+                exc_info=error,
+            )
+
+    def install(self, app: FastAPI) -> None:
+        """Make `app` answer all its errors so. What escapes its handlers is met by `requests.Requests`."""
+
+        async def handle(request: Request, error: Exception) -> Response:
+            return self.answer_any(error, request.scope)
+
+        for kind in (RapportError, RequestValidationError, HTTPException, *UNAVAILABLE):
+            app.add_exception_handler(kind, handle)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that took a request: for logs and metrics, since a path has customers' names and write
+    keys in it, and there are as many as anybody thinks of."""
+    return getattr(scope.get("route"), "path", "none")
+
+
+def translate(error: Exception, scope: Scope) -> RapportError:
+    """The problem that an exception means to a caller."""
+    match error:
+        case RapportError():
+            return error
+        case RequestValidationError():
+            return _validation(error)
+        case HTTPException():
+            return _http(error, scope)
+        case asyncpg.PostgresError():
+            return _postgres(error)
+        case OSError() | TimeoutError() | asyncpg.InterfaceError() | asyncpg.InternalClientError():
+            return errors.Unavailable("A part that this service needs does not answer just now: try again in a second.")
+        case _:
+            return Internal("Something went wrong here, not with you. Give the request_id to who runs this service.")
+
+
+def _validation(error: RequestValidationError) -> RapportError:
+    found = error.errors()
+    if found and found[0]["type"] == "json_invalid":
+        first = found[0]
+        return errors.Malformed(
+            f"The body is not JSON: {first.get('ctx', {}).get('error', first['msg'])} at character {first['loc'][-1]}."
+        )
+    listed = [{"at": _place(each["loc"]), "message": _said(each)} for each in found]
+    sentence = "; ".join(f"{each['at']}: {each['message']}" for each in listed[:3])
+    more = f"; and {len(listed) - 3} more, see errors" if len(listed) > 3 else ""
+    return errors.Invalid(f"{sentence}{more}.", errors=listed)
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """What is wrong at one place, in words for who sent it; pydantic's own where they are plain."""
+    match error["type"], error["loc"]:
+        case "missing", ("body",):
+            return "there is none: send JSON"
+        case "missing", ("header", "Idempotency-Key"):
+            return "this header is missing: give a text of your own, and the same one whenever you send this again"
+        case "missing", _:
+            return "this is missing"
+        case "extra_forbidden", _:
+            return "nothing of this name is known here"
+        case "model_attributes_type" | "model_type" | "dict_type", _:
+            return "this must be a JSON object"
+        case "value_error", _:
+            return str(error["ctx"]["error"])
+        case _:
+            return str(error["msg"])
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    """`("body", "rules", 0, "points")` as `body.rules[0].points`."""
+    place = ""
+    for step in location:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else step
+    return place
+
+
+def _http(error: HTTPException, scope: Scope) -> RapportError:
+    path = _KEY.sub("rk_…", scope["path"])
+    where = f"{scope['method']} {path}"
+    match error.status_code:
+        case 404:
+            said = f"There is no {where} here: /docs lists what there is."
+            problem: RapportError = errors.NotFound(said if error.detail == "Not Found" else str(error.detail))
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            problem = errors.MethodNotAllowed(f"{where} does not exist; {path} takes {allowed or 'others'}.")
+        case 400:
+            problem = errors.Malformed(f"{error.detail}.")
+        case status:
+            problem = RapportError(str(error.detail))
+            problem.status = status
+            problem.title = http.HTTPStatus(status).phrase.capitalize()
+    problem.headers = error.headers or {}
+    return problem
+
+
+def _postgres(error: asyncpg.PostgresError) -> RapportError:
+    state = error.sqlstate or ""
+    if state in ("22021", "22P05"):
+        return errors.Invalid("A text in the request contains a character that cannot be stored (NUL, or half a pair).")
+    if str(error).startswith(
+        "invalid input for query argument"
+    ):  # asyncpg's own words, with what is not the caller's to see
+        return errors.Invalid("A value in the request cannot be stored: a number out of range, or a broken character.")
+    if state[:2] == "22" and "server expects" not in str(error):
+        return errors.Invalid(f"A value in the request cannot be used: {error}.")
+    if state == "23505":
+        return errors.Conflict("Something with this name or id exists already.")
+    if state in ("42P01", "3F000", "42703"):
+        return errors.Unavailable("The database's schema is older than this service: run `rapport migrate`.", 10)
+    if state[:2] in _AWAY:
+        return errors.Unavailable("PostgreSQL cannot answer just now: try again in a second.")
+    return Internal("Something went wrong here, not with you. Give the request_id to who runs this service.")

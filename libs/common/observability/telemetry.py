@@ -1,0 +1,247 @@
+"""What a service says about itself: JSON logs on stdout, Prometheus metrics.
+
+Logs are one JSON object a line: `ts`, `level`, `event`, `service`, and `request_id` and `traceparent` inside a request.
+Never write one for each event, and look a metric's labelled child up once (`meter.folded.labels(...)`), not each time.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from libs.common.observability.log_throttle import quieten
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class RequestContext(NamedTuple):
+    """The request that is being answered. `traceparent` is W3C Trace Context, to be passed on with what follows."""
+
+    request_id: str
+    traceparent: str
+
+
+_request: ContextVar[RequestContext | None] = ContextVar("rapport_request", default=None)
+
+
+def current_request() -> RequestContext | None:
+    """The request that this task answers, if it answers one."""
+    return _request.get()
+
+
+def current_traceparent() -> str | None:
+    """That of the request that this task answers, to be passed on with what follows from it."""
+    return None if (request := _request.get()) is None else request.traceparent
+
+
+def enter_request(context: RequestContext) -> None:
+    """Make `context` the current one for this task and those it starts."""
+    _request.set(context)
+
+
+def log(name: str) -> "structlog.stdlib.BoundLogger":
+    """A logger: `log("fold").warning("a sentence", partition=3)`. Safe at import; follows `configure_logs`."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(component=name)
+    return logger
+
+
+def configure_logs(service: str, level: str = "info") -> None:
+    """Send all logs of this process, uvicorn's and libraries' too, to stdout as JSON. Call once, before serving."""
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        _with_service(service),
+        _with_request,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = _Stdout()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _without_colours, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(serializer=_to_json),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # a stack each second in an outage, which pauses tell of
+    for noisy in ("httpx", "httpcore", "alembic", "uvicorn"):
+        logging.getLogger(noisy).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+    quieten()
+
+
+class _Stdout(logging.Handler):
+    """Writes to what stdout is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stdout.write(self.format(record) + "\n")
+            sys.stdout.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def _with_service(service: str) -> Processor:
+    def add(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
+        entry["service"] = service
+        return entry
+
+    return add
+
+
+def _with_request(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
+    if (request := _request.get()) is not None:
+        entry.setdefault("request_id", request.request_id)
+        entry.setdefault("traceparent", request.traceparent)
+    return entry
+
+
+def _without_colours(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
+    entry.pop("color_message", None)  # uvicorn's second copy of its message
+    return entry
+
+
+def _to_json(entry: Any, **_: Any) -> str:
+    return msgspec.json.encode(entry, enc_hook=str).decode()
+
+
+class Totals:
+    """Brings counters up to totals that somebody else counts, so that no label is looked up for each event."""
+
+    def __init__(self) -> None:
+        self._known: dict[Counter, float] = {}
+
+    def bring(self, counter: Counter, total: float) -> None:
+        """Add what came since the last time."""
+        counter.inc(total - self._known.get(counter, 0.0))
+        self._known[counter] = total
+
+
+class Meter:
+    """The metrics of one service, all of them, by name. One registry each, so several services fit into one process."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+
+        self.http_requests = Counter(
+            "rapport_http_requests",
+            "Requests answered, by route template, method and class of status (2xx).",
+            ["route", "method", "status"],
+            registry=registry,
+        )
+        self.http_seconds = Histogram(
+            "rapport_http_request_seconds",
+            "Time from a request's first byte to the end of its answer.",
+            ["route", "method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.lag_records = Gauge(
+            "rapport_lag_records",
+            "Records of a partition that a reader has still to read.",
+            ["reader", "topic", "partition"],
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "rapport_lag_seconds",
+            "Age of the oldest record that a reader has still to read.",
+            ["reader", "topic", "partition"],
+            registry=registry,
+        )
+        self.folded = Counter(
+            "rapport_folded_records", "Records applied to state.", ["reader", "topic"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "rapport_dead_letters", "Records that could not be applied.", ["reader", "topic"], registry=registry
+        )
+        self.dead_letters_waiting = Gauge(
+            "rapport_dead_letters_waiting", "Dead letters that nobody has replayed or discarded yet.", registry=registry
+        )
+        self.missing = Gauge(
+            "rapport_gap_records",
+            "Records missing from the log where a reader stands; 0 in health.",
+            ["reader", "topic", "partition"],
+            registry=registry,
+        )
+        self.stopped = Gauge(
+            "rapport_partition_stopped",
+            "1 while a partition stands at a record that can neither be applied nor passed over.",
+            ["reader", "topic", "partition"],
+            registry=registry,
+        )
+        self.owned = Gauge(
+            "rapport_partitions_owned", "Partitions that this process reads.", ["reader", "topic"], registry=registry
+        )
+        self.suppressed = Counter(
+            "rapport_causes_suppressed",
+            "Records on which nothing was decided because the chain of causes behind them was too deep.",
+            registry=registry,
+        )
+        self.unavailable = Counter(
+            "rapport_unavailable",
+            "Times that work paused because something was away or in the way, by cause (`libs.common.runtime.outage`).",
+            ["part", "cause"],
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "rapport_component_ready",
+            "1 while a part of this process can do its work, as /readyz says.",
+            ["component"],
+            registry=registry,
+        )
+        self.clock_skew = Gauge(
+            "rapport_clock_skew_seconds", "How far this machine's clock is before PostgreSQL's.", registry=registry
+        )
+        self.forwarded = Counter("rapport_forwarded_records", "Records sent to Kafka.", ["topic"], registry=registry)
+        self.pool = Gauge(
+            "rapport_pool_connections",
+            "PostgreSQL connections of this process: open, idle, and the most there may be.",
+            ["state"],
+            registry=registry,
+        )
+
+    def lag(self, reader: str, topic: str, partition: int, records: int, seconds: float) -> None:
+        """Say how far a reader is behind on one partition."""
+        labels = (reader, topic, str(partition))
+        self.lag_records.labels(*labels).set(records)
+        self.lag_seconds.labels(*labels).set(seconds)
+
+    def watch_pool(self, open_: Callable[[], int], idle: Callable[[], int], most: int) -> None:
+        """Read the pool's size whenever the metrics are read."""
+        self.pool.labels("open").set_function(open_)
+        self.pool.labels("idle").set_function(idle)
+        self.pool.labels("most").set(most)
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

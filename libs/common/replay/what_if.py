@@ -1,0 +1,88 @@
+"""A what-if: the journal folded under other rules than those that were in force.
+
+What the service itself decided then is passed over in the journal; what the other rules decide is fed to them right
+after its cause, with the customer as they were at that record. What people did (commands) stays as it was.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from libs.common.contracts.records import Journalled, decode, spliced
+from libs.common.contracts.topics import JOURNAL
+from libs.common.db.pool import Tx
+from libs.common.fold.customers import Row
+from libs.common.fold.decider import Applied, Cause
+from libs.common.fold.handler import Said
+from libs.common.log.reader import Record
+from libs.common.replay.journal import Journal
+from libs.common.replay.out_of_band import Beside
+from libs.common.replay.replay import Replay
+from libs.common.replay.replayable import Replayable
+from libs.common.replay.shadow import Shadow
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+_journalled = msgspec.json.Decoder(Journalled)
+
+
+class WhatIf(Replay[S, R]):
+    """`rules` gives the rules to fold under where a rulebook was in force."""
+
+    everyone = True
+
+    def __init__(
+        self,
+        replayable: Replayable[S, R],
+        shadow: Shadow,
+        journal: Journal,
+        tx: Tx,
+        rules: Callable[[Tx, int], Awaitable[R]],
+    ) -> None:
+        super().__init__(replayable, shadow, journal, tx)
+        self._other_rules = rules
+        self._kept: set[str] = set()
+
+    async def rules(self, rulebook: int) -> R:
+        return await self._other_rules(self.tx, rulebook)
+
+    def puts_back(self, fact: Beside) -> bool:
+        kept = self.replayable.kept_in_what_if
+        if kept is not None and fact.type not in kept:
+            return False
+        self._kept.add(decode(fact.value).id)
+        return True
+
+    def decided(self, row: Row[S], said: Said, cause: Cause, rules: R, place: str) -> list[Applied[S]]:
+        if cause.own and cause.id not in self._kept:
+            return []
+        made = [self.handler.decided(row, cause, rules, place)]
+        for applied in made:  # which grows meanwhile, until facts lie too deep for more to be decided
+            made.extend(self._fed(row, said, applied, rules, place))
+        return made
+
+    def compare_facts(self, told: Sequence[Beside], made: Sequence[Applied[S]]) -> None:
+        """Others are what is asked for."""
+
+    def _fed(self, row: Row[S], said: Said, applied: Applied[S], rules: R, place: str) -> Iterator[Applied[S]]:
+        """What the rules say of the facts that were just decided."""
+        for outgoing in self.handler.outgoing(applied):
+            snapshot = msgspec.structs.replace(_journalled.decode(said.envelope.data).customer, bound=[])
+            value = spliced(outgoing.value, msgspec.json.encode(snapshot))
+            lane = self.journal.lane(row.id)
+            news = self.handler._read(
+                Record(JOURNAL, lane, 0, str(row.id), value, said.envelope.recordedtime, 0), rules
+            )
+            if news.body is not None:
+                yield self.handler.decided(row, self.handler._cause(news.envelope, news.body), rules, place)
+
+
+def what_if(rules: Callable[[Tx, int], Awaitable[Any]]) -> Callable[..., Replay[Any, Any]]:
+    """The kind of replay to run."""
+
+    def make(replayable: Replayable[Any, Any], shadow: Shadow, journal: Journal, tx: Tx) -> Replay[Any, Any]:
+        return WhatIf(replayable, shadow, journal, tx, rules)
+
+    return make

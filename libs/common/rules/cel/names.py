@@ -1,0 +1,251 @@
+"""What a condition may say, and what it reads: names, functions, paths, the event names it requires, and its cost."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from math import prod
+
+from libs.common.rules.cel.engine import constant, pattern_error
+from libs.common.rules.cel.nodes import Binary, Call, Index, Items, Literal, Logic, Name, Node, Select, operation
+from libs.common.rules.cel.tokens import ConditionError
+
+EACH = "[]"
+"""The segment of a path that stands for every element of a list."""
+Path = tuple[str | int, ...]
+"""`event.properties.products[].price` as ('event', 'properties', 'products', '[]', 'price')."""
+
+MACROS = frozenset({"all", "exists", "exists_one", "filter"})
+_DATE_PARTS = "getFullYear getMonth getDate getDayOfMonth getDayOfWeek getDayOfYear getHours getMinutes getSeconds getMilliseconds"
+_CONVERSIONS = "has size int double string bool dyn type timestamp duration"
+FUNCTIONS = {name: range(1, 2) for name in _CONVERSIONS.split()} | {"matches": range(2, 3)}
+METHODS = (
+    {name: range(1) for name in "size lowerAscii upperAscii trim".split()}
+    | {name: range(1, 2) for name in "contains startsWith endsWith matches charAt substring".split()}
+    | {name: range(1, 3) for name in "indexOf lastIndexOf split".split()}
+    | {name: range(2) for name in _DATE_PARTS.split()}
+    | {name: range(2, 3) for name in MACROS}
+)
+"""Functions and how many arguments they take. Those that could make text or lists grow (`replace`, `map`, …) are left out,
+and `substring(start, end)`, which the library (0.1.3) refuses when `end` is the end of the text."""
+MEMBERS = {
+    "event": ("id", "name", "type", "source", "time", "received", "properties", "traits", "context"),
+    "customer": ("id", "traits", "orders", "revenue", "first_seen", "last_seen"),
+}
+"""What `event` and `customer` have: `libs.common.rules.rule_event` makes them."""
+_HOLDERS = {"event": "properties", "customer": "traits"}
+_TYPES = frozenset({"int", "double", "string", "bool", "list", "map", "null_type"})
+_BULK = {"in": 1, "==": 2, "!=": 2, "+": 1, "contains": 1, "size": 1, "indexOf": 1, "lastIndexOf": 1, "trim": 1, "lowerAscii": 1,
+         "upperAscii": 1, "substring": 1, "charAt": 1, "matches": 20, "split": 50}  # fmt: skip
+_REPEATS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_PATTERN_LENGTH = 200
+_PATTERN_REPEATS = 200
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a condition reads and costs."""
+
+    reads: list[Path] = field(default_factory=list)
+    """Values it needs, in the order of the source."""
+    tested: list[Path] = field(default_factory=list)
+    """Paths whose presence it tests, with `has(…)` or `'x' in …`."""
+    cost: list[int] = field(default_factory=lambda: [0])
+    """For each depth of nested loops over lists: operations that touch a whole text or list, by what they cost."""
+    splits: bool = False
+    """Whether it takes text apart into lists."""
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Dotted: `event.properties.revenue`, `event.properties.products`."""
+        return frozenset(dotted(_before_item(path)) for path in self.named() if len(path) > 1)
+
+    def named(self) -> list[Path]:
+        """What the author names, up to the first loop, in the order of the source: not the map that `has(…)` looks into."""
+        maps = {path[:-1] for path in self.tested}
+        return list(dict.fromkeys(_before(EACH, path) for path in (*self.reads, *self.tested) if path not in maps))
+
+
+def dotted(path: Path) -> str:
+    """`('event', 'properties', 'products', 0, 'price')` → `event.properties.products[0].price`."""
+    return "".join(
+        f"[{part}]" if isinstance(part, int) else part if part == EACH else f".{part}" for part in path
+    ).removeprefix(".")
+
+
+def _before(part: str, path: Path) -> Path:
+    return path[: path.index(part)] if part in path else path
+
+
+def _before_item(path: Path) -> Path:
+    return next((path[:position] for position, part in enumerate(path) if isinstance(part, int)), path)
+
+
+def read(source: str, root: Node) -> Reading:
+    """What the condition reads. Raises ConditionError for a name or function that there is not, with the nearest that is."""
+    reader = _Reader(source)
+    reader.visit(root, {"event": ("event",), "customer": ("customer",)}, 0)
+    return reader.reading
+
+
+def unknown_member(path: Path) -> str | None:
+    """What is wrong with a path such as `event.propertes.revenue`, whose second name `event` never has; None if nothing."""
+    if len(path) < 2 or path[0] not in MEMBERS or path[1] in MEMBERS[str(path[0])]:
+        return None
+    root, name = str(path[0]), str(path[1])
+    near = get_close_matches(name, MEMBERS[root], 1, 0.75)
+    hint = f"did you mean {root}.{near[0]}?" if near else f"write {root}.{_HOLDERS[root]}.{name}"
+    return f"{root} has no {name}: {hint}"
+
+
+def required_event_names(node: Node) -> frozenset[str]:
+    """The names that `event.name` must have one of for the condition to hold; empty when any may do."""
+    return _required(node) or frozenset()
+
+
+def _required(node: Node) -> frozenset[str] | None:
+    match node:
+        case Logic(operator="&&"):
+            known = [names for operand in node.operands if (names := _required(operand)) is not None]
+            return frozenset.intersection(*known) if known else None
+        case Logic():
+            each = [_required(operand) for operand in node.operands]
+            return frozenset[str]().union(*(names or () for names in each)) if None not in each else None
+        case Binary(operator="==") if _is_event_name(node.left) and (name := text_of(node.right)) is not None:
+            return frozenset({name})
+        case Binary(operator="==") if _is_event_name(node.right) and (name := text_of(node.left)) is not None:
+            return frozenset({name})
+        case Binary(operator="in") if _is_event_name(node.left):
+            listed = [text_of(item) for item in node.right.items] if isinstance(node.right, Items) else [None]
+            return frozenset(item for item in listed if item is not None) if None not in listed else None
+    return None
+
+
+def _is_event_name(node: Node) -> bool:
+    return static_path(node, {"event": ("event",)}) == ("event", "name")
+
+
+def text_of(node: Node) -> str | None:
+    """The text that a literal stands for, or None for any other part."""
+    return constant(node.text) if isinstance(node, Literal) and node.kind == "string" else None
+
+
+def static_path(node: Node, scope: Mapping[str, Path | None]) -> Path | None:
+    """The path that `node` reads, if it can be told from the text alone."""
+    match node:
+        case Name():
+            return scope.get(node.name)
+        case Select():
+            base = static_path(node.operand, scope)
+            return None if base is None else (*base, node.name)
+        case Index(index=Literal() as index) if index.kind in ("string", "int"):
+            base = static_path(node.operand, scope)
+            key = text_of(node.index) if index.kind == "string" else index.whole
+            return None if base is None or key is None else (*base, key)
+    return None
+
+
+class _Reader:
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.reading = Reading()
+
+    def _error(self, message: str, offset: int) -> ConditionError:
+        return ConditionError.at(message, self._source, offset)
+
+    def visit(self, node: Node, scope: Mapping[str, Path | None], loops: int) -> None:
+        self._count(node, loops)
+        path = static_path(node, scope)
+        if path is not None:
+            self._member(path, node)
+            self.reading.reads.append(path)
+            return
+        match node:
+            case Name():
+                self._name(node, scope)
+            case Call():
+                self._call(node, scope, loops)
+            case Binary(operator="in") if (key := text_of(node.left)) and (whole := static_path(node.right, scope)):
+                self.reading.reads.append(whole)
+                self.reading.tested.append((*whole, key))
+            case _:
+                for part in node.parts():
+                    self.visit(part, scope, loops)
+
+    def _member(self, path: Path, node: Node) -> None:
+        if (wrong := unknown_member(path)) is not None:
+            raise self._error(wrong, node.start)
+
+    def _name(self, node: Name, scope: Mapping[str, Path | None]) -> None:
+        if node.name not in scope and node.name not in _TYPES:
+            near = get_close_matches(node.name, list(scope), 1, 0.75)
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"write event.properties.{node.name} or customer.traits.{node.name}"
+            )
+            raise self._error(f"unknown name {node.name}: {hint}", node.start)
+
+    def _call(self, node: Call, scope: Mapping[str, Path | None], loops: int) -> None:
+        known = FUNCTIONS if node.target is None else METHODS
+        if node.function not in known:
+            near = get_close_matches(node.function, known, 1)
+            if node.function == "map":
+                hint = ": to look into a list, use exists(…)"
+            elif node.function in METHODS or node.function in FUNCTIONS:
+                hint = f" here: write it {'after the text or list and a dot' if node.target is None else 'before its argument'}"
+            else:
+                hint = f": did you mean {near[0]}?" if near else ""
+            raise self._error(f"unknown function {node.function}{hint}", node.at)
+        if len(node.arguments) not in known[node.function]:
+            takes = " or ".join(str(count) for count in known[node.function])
+            raise self._error(f"{node.function} takes {takes} argument(s), not {len(node.arguments)}", node.at)
+        if node.function == "matches":
+            self._pattern(node.arguments[-1])
+        if node.function == "has":
+            self._has(node, scope)
+        elif node.function in MACROS and node.target is not None:
+            self._loop(node, node.target, scope, loops)
+        else:
+            for part in node.parts():
+                self.visit(part, scope, loops)
+
+    def _has(self, node: Call, scope: Mapping[str, Path | None]) -> None:
+        path = static_path(node.arguments[0], scope)
+        if path is None or not isinstance(node.arguments[0], Select):
+            raise self._error("has(…) takes a path such as event.properties.coupon", node.arguments[0].start)
+        self._member(path, node.arguments[0])
+        self.reading.tested.append(path)
+        if len(path) > 2:
+            self.reading.reads.append(path[:-1])
+
+    def _loop(self, node: Call, target: Node, scope: Mapping[str, Path | None], loops: int) -> None:
+        variable, body = node.arguments
+        if not isinstance(variable, Name):
+            raise self._error(f"{node.function} takes the name of a variable first", variable.start)
+        if variable.name in scope:
+            raise self._error(f"{variable.name} is taken; choose another name for the variable", variable.start)
+        self.visit(target, scope, loops)
+        items = static_path(target, scope)
+        self.visit(body, {**scope, variable.name: None if items is None else (*items, EACH)}, loops + 1)
+
+    def _pattern(self, node: Node) -> None:
+        pattern = text_of(node)
+        if pattern is None or not isinstance(node, Literal):
+            raise self._error("matches(…) takes its pattern as text in quotes", node.start)
+        repeats = prod(max(int(most or least), 1) for least, most in _REPEATS.findall(pattern))
+        if len(pattern) > _PATTERN_LENGTH or repeats > _PATTERN_REPEATS:
+            raise self._error(
+                f"this pattern is too costly: at most {_PATTERN_LENGTH} characters, few repetitions", node.start
+            )
+        if (wrong := pattern_error(node.text)) is not None:
+            raise self._error(f"not a regular expression: {wrong}", node.start)
+
+    def _count(self, node: Node, loops: int) -> None:
+        applied = operation(node)
+        weight = _BULK.get(applied, 0)
+        if applied in ("==", "!=") and any(isinstance(part, Literal) for part in node.parts()):
+            weight = 0
+        self.reading.cost += [0] * (loops + 1 - len(self.reading.cost))
+        self.reading.cost[loops] += weight
+        self.reading.splits |= applied == "split"
