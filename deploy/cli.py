@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local.errors import LocalError
-
-SERVICES = ("ingest", "profile", "rewards", "triggers", "metrics")
+from libs.common.contracts.registry import SERVICES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +80,7 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
         case "token":
             return token(options)
         case "migrate":
-            from libs.common.db import migrate
+            from services import migrate
 
             return migrate.main()
         case "rewind":
@@ -121,7 +120,7 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
 def token(options: argparse.Namespace) -> int:
     """Print one token. Raises LocalError for a scope that there is not, or a key that cannot sign."""
     from deploy.local import place, tokens
-    from libs.common.http.auth.tokens import OWN_SCOPES, SCOPES
+    from libs.common.contracts.registry import OWN_SCOPES, SCOPES
 
     ttl = options.ttl if options.ttl is not None else 3600 if options.customer else tokens.TTL
     if unknown := [scope for scope in (options.scope or "").split() if scope not in SCOPES]:

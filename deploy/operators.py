@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from libs.common.db.connections import service_settings
 from libs.common.errors import RapportError
+from services.connections import service_settings
 
 
 def _run(command: str, work: Coroutine[Any, Any, list[str]]) -> int:
@@ -58,13 +58,13 @@ def readers(service: str, expire: str | None) -> int:
 
 def epoch(service: str, partition: int | None) -> int:
     """Begin a new epoch of the service's topic, in one partition or all."""
-    from libs.common.contracts.topics import written_by
+    from libs.common.contracts.registry import written_by
     from libs.common.log import epochs
     from libs.common.log.reader import Where
 
     async def work() -> list[str]:
         settings = service_settings(service)
-        (topic,) = written_by(service)
+        topic = written_by(service)
         lanes = range(settings.partitions) if partition is None else [partition]
         connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=5, command_timeout=30)
         try:

@@ -16,9 +16,10 @@ from pydantic import SecretStr
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_base
 from deploy.local.postgres import Postgres
+from libs.common.contracts.registry import SERVICES
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Database
-from libs.common.db.schema import SERVICES, scripts
+from libs.common.db.schema import scripts
 from libs.common.http.auth.keyring import generate_keys
 from libs.common.settings import Settings
 

@@ -13,7 +13,8 @@ from deploy.local.service import ROOT
 SOURCES = (
     "libs/common/db/migrate.py",
     "libs/common/db/schema.py",
-    "libs/common/contracts/topics.py",
+    "libs/common/contracts",
+    "services/migrate.py",
     "libs/common/log/migrations",
     "services/*/migrations",
 )
@@ -29,7 +30,7 @@ async def migrate(home: Path, env: Mapping[str, str]) -> None:
     if done.exists() and done.read_text() == wanted:
         return
     log = home / "logs" / "migrate.log"
-    argv = [sys.executable, "-m", "libs.common.db.migrate"]
+    argv = [sys.executable, "-m", "services.migrate"]
     migration = child.spawn(argv, pid_file=home / "run" / "migrate.json", log=log, env=env, cwd=ROOT)
     try:
         status = await asyncio.to_thread(migration.wait, 120)

@@ -14,10 +14,11 @@ from deploy.local.kafka import Kafka
 from deploy.local.migration import migrate
 from deploy.local.owner import Owner
 from deploy.local.place import make_home
-from deploy.local.ports import HOST, SERVICES, kafka_ports, refuse_taken, service_ports
+from deploy.local.ports import HOST, kafka_ports, refuse_taken, service_ports
 from deploy.local.postgres import Postgres
 from deploy.local.service import Service
 from deploy.local.supervisor import Part, Supervisor, together
+from libs.common.contracts.registry import SERVICES
 
 DATABASE = "rapport"
 Log = Literal["postgres", "kafka"]

@@ -5,9 +5,9 @@ import socket
 from collections.abc import Mapping
 
 from deploy.local.errors import LocalError, PortTaken
+from libs.common.contracts.registry import SERVICES
 
 HOST = "127.0.0.1"
-SERVICES = ("ingest", "profile", "rewards", "triggers", "metrics")
 KAFKA, KAFKA_CONTROLLER = 10, 11  # beyond the base
 SPAN = 12
 

@@ -9,7 +9,7 @@ from deploy.local.ports import kafka_ports
 from deploy.local.postgres import SETTINGS
 from deploy.local.signals import run_until_signalled
 from deploy.local.supervisor import Supervisor
-from libs.common.db.connections import service_settings, summary
+from services.connections import service_settings, summary
 
 
 def run(log: Log) -> int:

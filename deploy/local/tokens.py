@@ -5,21 +5,19 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import jwt
 
 from deploy.local.errors import LocalError
 from deploy.local.files import write_private
+from libs.common.contracts.contract import Role
+from libs.common.contracts.registry import scopes_of
 from libs.common.http.auth.keyring import generate_keys, kid_of, public_of
 
 TTL = 12 * 60 * 60  # seconds
-ROLES = {
-    "marketer": "customers:read rewards:read rewards:write hooks:read hooks:write metrics:read",
-    "analyst": "customers:read rewards:read hooks:read metrics:read metrics:write",
-    "operator": "operate sources:read sources:write customers:read rewards:read hooks:read metrics:read",
-}
+ROLES = {role: " ".join(scopes_of(role)) for role in get_args(Role)}
 
 
 def private_key_file(home: Path) -> Path:

@@ -14,8 +14,8 @@ from deploy.local.errors import AlreadyRunning, LocalError
 from deploy.local.place import Place
 from deploy.local.platform import DATABASE
 from deploy.local.postgres import Postgres
-from libs.common.db.connections import service_settings
 from libs.common.settings import Settings
+from services.connections import service_settings
 
 
 @contextmanager

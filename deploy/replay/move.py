@@ -5,7 +5,7 @@ Afterwards ingest answers 503, which clients repeat, until the services are star
 
 from deploy.replay.installation import settings_of
 from deploy.replay.main import run
-from libs.common.db.schema import SERVICES
+from libs.common.contracts.registry import SERVICES
 from libs.common.log.closing import move
 
 

@@ -24,7 +24,6 @@ from libs.common.http.auth.verifier import Verifier
 from libs.common.http.browsers import let_in
 from libs.common.http.direct import DirectRoutes, Service
 from libs.common.http.documentation import documentation
-from libs.common.http.health import Check, Component, ReaderLag, Worker
 from libs.common.http.lifecycle import Gate, Lifecycle
 from libs.common.http.limits import Limits
 from libs.common.http.openapi import document
@@ -35,6 +34,7 @@ from libs.common.http.queries import refuse_unknown
 from libs.common.http.requests import Requests
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import Meter, configure_logs, log
+from libs.common.runtime.component import Check, Component, ReaderLag, Worker
 from libs.common.settings import Settings
 
 __all__ = ["Check", "Component", "Lifecycle", "ReaderLag", "Worker", "assemble", "serve"]

@@ -7,7 +7,8 @@ from fastapi import FastAPI
 
 from libs.common.log.keeping import LogKeeping
 from libs.common.observability.telemetry import Meter
-from libs.common.service import Component, assemble
+from libs.common.runtime.component import Component
+from libs.common.service import assemble
 from services.ingest import log
 from services.ingest.api import events, rejected, sources
 from services.ingest.api import settings as sdk_settings

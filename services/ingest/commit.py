@@ -7,8 +7,8 @@ from functools import partial
 
 from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing
+from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
-from libs.common.service import Check
 from services.ingest.log import Log
 from services.ingest.patience import Deadlines
 

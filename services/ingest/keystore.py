@@ -1,8 +1,8 @@
 """PostgreSQL as ingest sees it."""
 
 from libs.common.errors import Unavailable
+from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
-from libs.common.service import Check
 
 
 class KeyStore(Postgres):

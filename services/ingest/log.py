@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from libs.common.contracts.topics import EVENTS
+from libs.common.contracts.ingest import EVENTS
 from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log import closing
@@ -11,8 +11,8 @@ from libs.common.log.append import Outgoing, append_alone
 from libs.common.log.kafka import Producer, check_topics, ensure_topics
 from libs.common.observability.log_throttle import Seldom
 from libs.common.observability.telemetry import log
+from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
-from libs.common.service import Check
 from services.ingest.settings import Settings
 
 logger = log("events")

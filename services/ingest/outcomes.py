@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from libs.common.errors import Unavailable
-from libs.common.runtime import outage
+from libs.common.fold import outage
 from services.ingest.intake import Verdict
 
 
@@ -22,7 +22,7 @@ class Outcomes:
         self._ok, self._warning, self._rejected = (events.labels(each) for each in ("ok", "warning", "rejected"))
         self._shed = Counter(
             "rapport_ingest_shed",
-            "Requests answered 503: nothing of them may be taken for stored. By cause (`libs.common.runtime.outage`).",
+            "Requests answered 503: nothing of them may be taken for stored. By cause (`libs.common.fold.outage`).",
             ["cause"],
             registry=registry,
         )

@@ -12,8 +12,8 @@ from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.observability.telemetry import log
 from libs.common.runtime.cancel import ended
+from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
-from libs.common.service import Check
 from services.ingest import store
 from services.ingest.store import Rejected
 

@@ -8,8 +8,8 @@ from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unauthenticated, Unavailable
 from libs.common.observability.telemetry import log
 from libs.common.runtime.cancel import ended
+from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
-from libs.common.service import Check
 from services.ingest import queries, store
 from services.ingest.domain import keys
 from services.ingest.queries import Grant

@@ -12,12 +12,12 @@ import numpy as np
 from libs.common.contracts.money import exponent
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.fold.commands import Commands
-from libs.common.fold.failures import Backoff
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.part import FoldPart
 from libs.common.observability.telemetry import log
+from libs.common.runtime.backoff import Backoff
+from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
-from libs.common.service import Check
 from services.metrics import fits, inputs, scorings
 from services.metrics.domain.causes import Scored
 from services.metrics.domain.scores import BANDS

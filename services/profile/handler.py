@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from libs.common.contracts import records
 from libs.common.contracts.ids import parsed
+from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.records import spliced
-from libs.common.contracts.topics import EVENTS
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
 from libs.common.fold.work import Outcome, Work

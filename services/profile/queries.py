@@ -10,9 +10,9 @@ import msgspec
 
 from libs.common.contracts.events import TYPES, event_name
 from libs.common.contracts.money import exponent, major
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import decode as decode_record
 from libs.common.contracts.records import display_name
-from libs.common.contracts.topics import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from libs.common.log.tables import relation

@@ -15,8 +15,9 @@ import msgspec
 import structlog
 
 from libs.common.contracts.ids import parsed
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import decode as decode_record
-from libs.common.contracts.topics import EVENTS, JOURNAL
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Database, Tx
 from libs.common.errors import Unavailable

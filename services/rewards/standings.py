@@ -6,7 +6,7 @@ from datetime import date
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from libs.common.contracts.facts import BadgeEarned, BadgeRevoked, LevelReached
+from libs.common.contracts.rewards import BadgeEarned, BadgeRevoked, LevelReached
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged

@@ -18,7 +18,7 @@ from libs.common.http.auth.tokens import Principal
 from libs.common.http.streams import HEARTBEAT, RETRY, Places, over
 from libs.common.observability.telemetry import log
 from libs.common.runtime.cancel import ended
-from libs.common.service import Check
+from libs.common.runtime.component import Check
 from services.triggers import queries
 from services.triggers.queries import Row
 from services.triggers.settings import Settings

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.contracts.facts import MessagesResumed, MessagesStopped
 from libs.common.contracts.ids import derived
+from libs.common.contracts.triggers import OptedIn, OptedOut
 from libs.common.db.pool import Tx
 from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
 from libs.common.settings import Settings
@@ -83,7 +83,7 @@ def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
         outside=OUTSIDE,
         only_read=ONLY_READ,
         told=TOLD,
-        kept_in_what_if=frozenset({MessagesStopped.TYPE, MessagesResumed.TYPE}),
+        kept_in_what_if=frozenset({OptedOut.TYPE, OptedIn.TYPE}),
         written=handler.decider.vocabulary.committed,
     )
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.facts import MessageQueued, MessageWithheld
+from libs.common.contracts.triggers import MessageQueued, MessageWithheld
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Cause, Merged

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Envelope
-from libs.common.contracts.topics import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.decider import DEEPEST, Cause

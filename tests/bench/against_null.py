@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import msgspec
 
-from deploy.local.ports import SERVICES
-from libs.common.contracts.topics import NAMES
+from libs.common.contracts.registry import SERVICES, TOPIC_NAMES
 from libs.common.log.tables import relation
 from tests.bench.alone import listening
 from tests.bench.bench import Bench, end_to_end
@@ -53,19 +52,19 @@ async def flow_of(dsn: str) -> Flow:
     try:
         rows = [
             await connection.fetchrow(f"SELECT count(*), coalesce(avg(octet_length(value)), 0) FROM {relation(topic)}")
-            for topic in NAMES
+            for topic in TOPIC_NAMES
         ]
     finally:
         await connection.close()
     return Flow(
-        {topic: int(row[0]) for topic, row in zip(NAMES, rows, strict=True) if row},
-        {topic: round(row[1]) for topic, row in zip(NAMES, rows, strict=True) if row},
+        {topic: int(row[0]) for topic, row in zip(TOPIC_NAMES, rows, strict=True) if row},
+        {topic: round(row[1]) for topic, row in zip(TOPIC_NAMES, rows, strict=True) if row},
     )
 
 
 def compare(real: Flow, null: Flow) -> None:
     """Raises RuntimeError unless both have moved as many records of the same length, but for rounding."""
-    for topic in NAMES:
+    for topic in TOPIC_NAMES:
         there, here = real.records[topic], null.records[topic]
         if abs(there - here) > TOLERANCE * there + ROUNDED or (here and real.length[topic] != null.length[topic]):
             raise RuntimeError(

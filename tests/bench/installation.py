@@ -14,9 +14,10 @@ import httpx
 from deploy.local import tokens
 from deploy.local.kafka import Kafka
 from deploy.local.place import make_home
-from deploy.local.ports import HOST, SERVICES, free_base, kafka_ports, service_ports
+from deploy.local.ports import HOST, free_base, kafka_ports, service_ports
 from deploy.local.postgres import Postgres
 from deploy.local.service import Service
+from libs.common.contracts.registry import SERVICES
 from tests.bench.load import drive, request
 from tests.e2e.test_loop import HOOK, PROGRAMME
 
@@ -64,7 +65,7 @@ class Installation:
     async def use(self, database: str, template: str | None = None) -> None:
         """Make a database, migrated (or as a copy, to which nobody may be connected), and use it from now on."""
         self.dsn, self.sent = await asyncio.to_thread(self.postgres.create_database, database, template), 0
-        migrate = [sys.executable, "-m", "libs.common.db.migrate"]
+        migrate = [sys.executable, "-m", "services.migrate"]
         await asyncio.to_thread(
             subprocess.run, migrate, env=self.environment("ingest"), check=True, stdout=subprocess.DEVNULL
         )

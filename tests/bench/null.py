@@ -17,7 +17,9 @@ import msgspec
 import uvicorn
 import uvloop
 
-from libs.common.contracts.topics import EVENTS, JOURNAL, written_by
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.registry import written_by
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
 from libs.common.fold.part import FoldPart
@@ -63,7 +65,7 @@ class Null:
     """A handler that writes for each record as many as the real service does on average, and changes nothing."""
 
     def __init__(self, service: str, flow: Flow) -> None:
-        (self._writes,) = written_by(service)
+        self._writes = written_by(service)
         self._length = flow.length[self._writes]
         self._of_event = flow.records[JOURNAL] - flow.facts, flow.records[EVENTS]
         self._of_journal = flow.records[self._writes], flow.records[JOURNAL]

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from libs.common.contracts.topics import EVENTS
+from libs.common.contracts.ingest import EVENTS
 from tests.bench.installation import READERS
 
 EVERY = 0.1

@@ -20,13 +20,14 @@ import yaml  # type: ignore[import-untyped]
 from deploy import compose
 from deploy.local import tokens
 from deploy.local.cluster import programs
-from deploy.local.ports import SERVICES, service_ports
+from deploy.local.ports import service_ports
 from deploy.local.postgres import Postgres
 from deploy.local.service import ROOT, Service
 from deploy.local.threads import blocking
-from libs.common.db import connections
+from libs.common.contracts.registry import SERVICES
 from libs.common.http.auth.verifier import Verifier
 from libs.common.settings import Settings
+from services import connections
 from tests.conftest import free_port
 
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from deploy.local.ports import SERVICES
 from deploy.local.service import ROOT
-from libs.common.db import connections
-from libs.common.http.auth.tokens import SCOPES
+from libs.common.contracts.registry import SCOPES, SERVICES
+from services import connections
 from services.ingest.app import create as ingest
 from services.ingest.domain import limits
 from services.metrics.app import create as metrics

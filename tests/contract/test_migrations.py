@@ -10,8 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from libs.common.contracts.registry import SERVICES
 from libs.common.db import schema
-from libs.common.db.schema import SERVICES
 from libs.common.log import tables as log
 from libs.common.settings import Settings
 from services.ingest import models as ingest

@@ -14,9 +14,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from deploy.local.service import ROOT
-from libs.common.db.schema import SERVICES
+from libs.common.contracts.registry import SCOPES, SERVICES
 from libs.common.http.auth.keyring import generate_keys
-from libs.common.http.auth.tokens import SCOPES
 
 HEALTH = {"/livez", "/readyz"}
 #: What SDKs ask in Segment's own form, and streams of server-sent events, whose description says what they send.

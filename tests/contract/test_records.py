@@ -7,8 +7,8 @@ import pytest
 
 from libs.common.contracts import types_table
 from libs.common.contracts.events import TYPES, ClientEvent
-from libs.common.contracts.facts import BY_TYPE
 from libs.common.contracts.records import Envelope, Journalled, decode, encode, spliced
+from libs.common.contracts.registry import BY_TYPE
 
 EXAMPLES = Path(__file__).parent / "records"
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 
+from libs.common.contracts.registry import SERVICES
 from libs.common.db.pool import Database
-from libs.common.db.schema import SERVICES
 
 
 @pytest.mark.parametrize("service", ["profile", "rewards", "metrics"])

@@ -16,9 +16,9 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from libs.common.db.schema import SERVICES
+from libs.common.contracts.registry import SCOPES, SERVICES
 from libs.common.http.auth.keyring import generate_keys
-from libs.common.http.auth.tokens import SCOPES, mint
+from libs.common.http.auth.tokens import mint
 from tests.conftest import KEYS, free_port
 from tests.support import eventually
 

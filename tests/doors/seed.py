@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.log.append import append
 from libs.common.settings import Settings

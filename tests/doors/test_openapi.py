@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from libs.common.http.auth.tokens import SCOPES
+from libs.common.contracts.registry import SCOPES
 from tests.doors.five import SIZE, Five, Operation, app, bearer, operations
 from tests.doors.seed import HOOK
 

@@ -13,10 +13,10 @@ import httpx
 import jwt
 import pytest
 
-from libs.common.db.schema import SERVICES
+from libs.common.contracts.registry import OWN_SCOPES, SCOPES, SERVICES
 from libs.common.http import documentation
 from libs.common.http.auth.keyring import generate_keys
-from libs.common.http.auth.tokens import OWN_SCOPES, SCOPES, mint, mint_customer
+from libs.common.http.auth.tokens import mint, mint_customer
 from tests.conftest import KEYS
 from tests.doors.five import CUSTOMERS, Five, app, bearer, operations
 

@@ -20,7 +20,8 @@ import httpx
 import pytest
 
 from deploy.local.postgres import Postgres
-from libs.common.http.auth.tokens import OWN_SCOPES, SCOPES, mint, mint_customer
+from libs.common.contracts.registry import OWN_SCOPES, SCOPES
+from libs.common.http.auth.tokens import mint, mint_customer
 from tests.conftest import KEYS, free_port
 from tests.doors.five import CUSTOMERS, Five, Service, start, stop
 from tests.integration.triggers.receiver import Receiver

@@ -9,7 +9,8 @@ import pytest
 
 from deploy.local.platform import Platform
 from deploy.local.tokens import private_key_file
-from libs.common.http.auth.tokens import SCOPES, mint
+from libs.common.contracts.registry import SCOPES
+from libs.common.http.auth.tokens import mint
 from tests.contract.test_openapi import WITH_BODY, Operation, example
 
 #: 404: there is no such customer, hook …; 409: there is too little to fit, a name is taken. The body was taken.

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
-from deploy.local.ports import SERVICES
+from libs.common.contracts.registry import SERVICES
 from tests.faults.faults import Clock, Fault, Freeze, Kill, KillAt, Worker
 from tests.faults.outages import Broker, FullDisk, Hang, IdleTransaction, Server, Storm
 from tests.faults.restored import Restored

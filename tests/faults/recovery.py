@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 import httpx
 from aiokafka.errors import KafkaError
 
-from libs.common.contracts.topics import TOPICS
+from libs.common.contracts.registry import TOPICS
 from libs.common.db.errors import UNAVAILABLE
 from tests.faults import kafka_copy
 from tests.faults.observe import Connection

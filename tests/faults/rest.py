@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from deploy.local.ports import SERVICES
+from libs.common.contracts.registry import SERVICES
 from libs.common.db.errors import UNAVAILABLE
 from tests.faults.stage import FOLDS, Stage
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from libs.common.contracts.topics import written_by
+from libs.common.contracts.registry import written_by
 from libs.common.db.errors import UNAVAILABLE
 from tests.faults.faults import Fault, running
 from tests.faults.stage import Stage
@@ -88,7 +88,7 @@ class Restored(Fault):
 
     @property
     def _topic(self) -> str:
-        (topic,) = written_by(self.service)
+        topic = written_by(self.service)
         return topic
 
     async def _tables(self, tx: "asyncpg.Connection[Any]", schema: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from deploy.local.ports import SERVICES
+from libs.common.contracts.registry import SERVICES
 from tests.faults.faults import running
 from tests.faults.rest import at_rest
 from tests.faults.stage import Stage

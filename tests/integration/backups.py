@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import ensure_topics

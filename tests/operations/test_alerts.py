@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.service import ROOT
-from libs.common.runtime.outage import WORDS
+from libs.common.fold.outage import WORDS
 from tests.operations import promql
 from tests.operations.broken import break_record
 from tests.operations.exposition import TARGET, Exposed, scrape, story

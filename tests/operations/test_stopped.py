@@ -8,9 +8,8 @@ import httpx
 
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
-from libs.common.contracts.facts import CustomerMerged
+from libs.common.contracts.profile import JOURNAL, CustomerMerged
 from libs.common.contracts.records import encode
-from libs.common.contracts.topics import JOURNAL
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
 from tests.operations.exposition import scrape, story

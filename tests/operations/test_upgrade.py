@@ -12,7 +12,8 @@ import httpx
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.service import ROOT
-from libs.common.db.schema import SERVICES, revisions, scripts
+from libs.common.contracts.registry import SERVICES
+from libs.common.db.schema import revisions, scripts
 from tests.operations.shop import Shop
 from tests.support import eventually
 
@@ -51,7 +52,7 @@ async def test_migrations_run_while_the_older_processes_are_at_work(
     await shop.open(api)
     pids = {name: service.pid for name, service in platform.services.items()}
     selling = asyncio.create_task(shop.sell(60))
-    argv = [sys.executable, "-m", "libs.common.db.migrate"]
+    argv = [sys.executable, "-m", "services.migrate"]
     environment = {**platform.environment("ingest"), "PYTHONPATH": str(later)}
     done = await asyncio.to_thread(
         subprocess.run, argv, cwd=later, env=environment, capture_output=True, text=True, timeout=100

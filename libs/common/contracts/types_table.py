@@ -1,50 +1,66 @@
-"""The table of record types, generated from the code: who writes, who reads, what marketers call them."""
+"""docs/records.md, made from the contracts: topics, types of record, scopes."""
 
-from libs.common.contracts import topics
 from libs.common.contracts.events import NAMES, TYPES
-from libs.common.contracts.facts import WRITTEN_BY
+from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.records import display_name
+from libs.common.contracts.registry import CONTRACTS, OWN_SCOPES, SCOPES, TOPICS
 
-_OWN_NAME = "the event's own name"
+_THROUGH_JOURNAL = "profile, then rewards, triggers, metrics from `profile.journal`"
 
 
-def table() -> str:
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def topics() -> str:
+    """The topics as a Markdown table."""
+    lines = [_row("topic", "written by", "key", "says", "read by"), _row(*["---"] * 5)]
+    lines += [_row(f"`{t.name}`", t.writer, t.key, t.says, ", ".join(t.readers)) for t in TOPICS]
+    return "\n".join(lines)
+
+
+def types() -> str:
     """Every type of record as a Markdown table."""
-    lines = [
-        "| type | what marketers call it | written by | topic | read by | means |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    means = "what a client app said"
-    readers = "profile, then rewards, triggers, metrics from `profile.journal`"
+    lines = [_row("type", "what marketers call it", "written by", "topic", "read by", "means"), _row(*["---"] * 6)]
     for kind, type in TYPES.items():
-        name = NAMES.get(kind, _OWN_NAME)
-        lines.append(f"| `{type}` | {name} | ingest | `{topics.EVENTS}` | {readers} | {means} |")
-    for service, facts in WRITTEN_BY.items():
-        topic = topics.written_by(service)[0]
-        readers = "rewards, triggers, metrics" if service == "profile" else readers
-        for fact in facts:
-            meaning = " ".join((fact.__doc__ or "").split())
-            lines.append(
-                f"| `{fact.TYPE}` | {display_name(fact.TYPE)} | {service} | `{topic}` | {readers} | {meaning} |"
-            )
-        readers = "profile, then rewards, triggers, metrics from `profile.journal`"
+        name = NAMES.get(kind, "the event's own name")
+        lines.append(_row(f"`{type}`", name, "ingest", f"`{EVENTS}`", _THROUGH_JOURNAL, "what a client app said"))
+    for contract in CONTRACTS:
+        topic = contract.topic
+        readers = ", ".join(topic.readers) if contract.service == "profile" else _THROUGH_JOURNAL
+        for fact in contract.facts:
+            meaning, name = " ".join((fact.__doc__ or "").split()), display_name(fact.TYPE)
+            lines.append(_row(f"`{fact.TYPE}`", name, contract.service, f"`{topic.name}`", readers, meaning))
+    return "\n".join(lines)
+
+
+def scopes() -> str:
+    """The scopes of tokens as a Markdown table."""
+    lines = [_row("scope", "roles that hold it"), _row("---", "---")]
+    lines += [_row(f"`{scope}`", ", ".join(roles)) for scope, roles in SCOPES.items()]
+    lines += [_row(f"`{scope}`", "a customer's own token") for scope in OWN_SCOPES]
     return "\n".join(lines)
 
 
 def page() -> str:
     """docs/records.md as it should be."""
-    return f"""# Topics and records
+    return f"""# Topics, records and scopes
 
-Made from the code by `rapport topics`; a test keeps it so. Every record is a [CloudEvents 1.0](https://cloudevents.io) event in
-structured JSON with `data` last. One golden example of each type lies in `tests/contract/records/`.
+`rapport topics` makes this page from the code, and a test compares the two. Every record is a
+[CloudEvents 1.0](https://cloudevents.io) event in structured JSON with `data` last. `tests/contract/records/` holds one golden
+example of each type.
 
 ## Topics
 
-{topics.table()}
+{topics()}
 
 ## Types
 
-{table()}
+{types()}
+
+## Scopes
+
+{scopes()}
 """
 
 

@@ -1,11 +1,8 @@
 """Migrations: one Alembic history for the log and one for each service, run as a step of their own.
 
-`python -m libs.common.db.migrate` migrates the databases of all services that the environment names, under an advisory
-lock: two of them at once wait for each other. A service itself only checks (`libs.common.db.schema`).
+`services.migrate` migrates the databases of all services. A service itself only checks (`libs.common.db.schema`).
 """
 
-import asyncio
-import sys
 from typing import cast
 
 from alembic import command, context
@@ -14,11 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from libs.common.contracts.topics import NAMES
-from libs.common.db.connections import service_settings, summary
+from libs.common.contracts.registry import SERVICES, TOPIC_NAMES
 from libs.common.db.pool import Tx
-from libs.common.db.schema import SERVICES, refuse_other_partitions, revisions, scripts
-from libs.common.errors import Unavailable
+from libs.common.db.schema import refuse_other_partitions, revisions, scripts
 from libs.common.settings import Settings
 
 LOCK = 7_262_001  # any number, the same for all
@@ -86,31 +81,6 @@ async def install(tx: Tx, partitions: int) -> None:
     await tx.execute(
         "INSERT INTO log.heads (topic, partition) SELECT topic, partition FROM unnest($1::text[]) topic,"
         " generate_series(0, $2::int - 1) partition ON CONFLICT DO NOTHING",
-        list(NAMES),
+        list(TOPIC_NAMES),
         partitions,
     )
-
-
-async def migrate_all() -> None:
-    """Migrate every database that the services' settings name: each gets the log and its services' histories."""
-    databases: dict[str, tuple[Settings, list[str]]] = {}
-    services = {service: service_settings(service) for service in SERVICES}
-    for service, settings in services.items():
-        databases.setdefault(settings.dsn, (settings, ["log"]))[1].append(service)
-    for settings, histories in databases.values():
-        await migrate(settings, tuple(histories))
-        print(f"migrated {', '.join(histories)}")
-    print(summary(services))
-
-
-def main() -> int:
-    try:
-        asyncio.run(migrate_all())
-    except (Unavailable, ValueError, OSError) as error:
-        print(f"rapport migrate: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,8 +12,7 @@ import asyncpg
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 
-ROOT = Path(__file__).parents[2]
-SERVICES = ("ingest", "profile", "rewards", "triggers", "metrics")
+ROOT = Path(__file__).parents[3]
 
 
 def scripts(history: str) -> Path:

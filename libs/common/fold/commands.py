@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.ids import derived
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database, Tx
 from libs.common.errors import Conflict
 from libs.common.fold.customers import Row

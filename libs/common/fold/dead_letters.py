@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 
 from libs.common.contracts.ids import derived
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
 from libs.common.fold.customers import survivor

@@ -5,7 +5,6 @@ Everything else is unavailability: roll back, pause, try again, dead-letter noth
 """
 
 import asyncio
-import random
 
 from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
@@ -35,21 +34,3 @@ def must_not_be_buried(record: Record) -> bool:
     """By the record's own type: its `data`, which comes last, may be a client's and say anything."""
     envelope, _, _ = record.value.partition(b'"data":')
     return any(mark in envelope for mark in _STOPPING)
-
-
-class Backoff:
-    """Pauses that double from `first` to `longest` seconds, with jitter; `reset` after a success."""
-
-    def __init__(self, first: float = 0.05, longest: float = 2.0) -> None:
-        self._first = first
-        self._longest = longest
-        self._next = first
-
-    def pause(self) -> float:
-        """Seconds to wait now."""
-        pause = self._next * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, not a secret)
-        self._next = min(self._next * 2, self._longest)
-        return pause
-
-    def reset(self) -> None:
-        self._next = self._first

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from libs.common.contracts.topics import written_by
+from libs.common.contracts.registry import written_by
 from libs.common.fold.loop import Fold
-from libs.common.http.health import Check, ReaderLag
+from libs.common.fold.outage import WORDS
 from libs.common.log.reader import Gap, Lag, Where
 from libs.common.observability.telemetry import Meter, Totals
-from libs.common.runtime.outage import WORDS
+from libs.common.runtime.component import Check, ReaderLag
 
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
@@ -97,7 +97,7 @@ class Gauges:
         for cause in (*WORDS, "record"):  # also those that never were, so that the first one is an increase
             self._counted.bring(meter.unavailable.labels("fold", cause), fold.troubles.pauses[cause])
         if self._forwarder is not None:
-            (topic,) = written_by(fold.service)
+            topic = written_by(fold.service)
             self._counted.bring(meter.forwarded.labels(topic), self._forwarder.forwarded)
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.facts import CustomerLeft, CustomerMerged
 from libs.common.contracts.ids import derived, parsed
+from libs.common.contracts.profile import CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Binding, Bound, Envelope, Fact, decode, encode
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pipeline import AnyTx, pipelined

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from libs.common.contracts.topics import HEARD, JOURNAL
+from libs.common.contracts.profile import HEARD, JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.part import FoldPart

@@ -14,7 +14,7 @@ from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.fold import rulebooks
 from libs.common.fold.breaker import Breaker, Open
-from libs.common.fold.failures import Backoff, is_poison, must_not_be_buried
+from libs.common.fold.failures import is_poison, must_not_be_buried
 from libs.common.fold.transactions import Apart, Batch, Transactions
 from libs.common.fold.troubles import Troubles
 from libs.common.fold.watchdog import Watchdog
@@ -23,6 +23,7 @@ from libs.common.log.assignment import Assignment
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Lag, Position, Reader, Record, Where
+from libs.common.runtime.backoff import Backoff
 
 logger = structlog.get_logger()
 

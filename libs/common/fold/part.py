@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from libs.common.contracts.topics import EVENTS, read_by, told_at_once, written_by
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.registry import notified_at_once, read_by, written_by
 from libs.common.db.pool import BY_INDEX, Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.dead_letters import DeadLetters
@@ -16,8 +17,8 @@ from libs.common.log import closing
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Reader
 from libs.common.observability.telemetry import Meter, Totals
+from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
-from libs.common.service import Check
 from libs.common.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class FoldPart:
                     await put_back(self.service, self.settings, reader)
                 elif self._level is not None:
                     handler = await self._level(own)
-            (writes,) = written_by(self.service)
+            writes = written_by(self.service)
             topics = read_by(self.service)
             rest = REST if self.settings.log == "kafka" and EVENTS in topics else 0.0
             fold = Fold(self.service, own, reader, handler, topics, writes, rest)
@@ -118,7 +119,7 @@ class FoldPart:
 
     async def _reader(self, database: Database, stack: AsyncExitStack) -> Reader:
         topics: Sequence[str] = read_by(self.service)
-        reader: Reader = PostgresReader(database, topics, told_at_once(self.service))
+        reader: Reader = PostgresReader(database, topics, notified_at_once(self.service))
         async with database.connection() as tx:
             moved = await closing.closed(tx) if EVENTS in topics else {}
         if self.settings.log == "postgres":
@@ -128,7 +129,7 @@ class FoldPart:
             from libs.common.log.kafka import KafkaReader, ensure_topics
             from libs.common.log.restoring import take_back
 
-            (writes,) = written_by(self.service)
+            writes = written_by(self.service)
             await ensure_topics(self.settings, [*topics, writes])
             await take_back(database, self.settings, self.service, writes)
             self._forwarder = Forwarder(database, self.settings, self.service, writes)
@@ -136,7 +137,7 @@ class FoldPart:
             stack.push_async_callback(self._forwarder.stop)
             older = [topic for topic in topics if topic != EVENTS or moved]  # else ingest never wrote to PostgreSQL
             fallback = PostgresReader(database, older)
-            at_once = bool(told_at_once(self.service))
+            at_once = bool(notified_at_once(self.service))
             reader = KafkaReader(self.settings, topics, fallback, name=self.service, at_once=at_once, bases=moved)
         await reader.start()
         stack.push_async_callback(reader.stop)

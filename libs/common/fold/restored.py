@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from libs.common.contracts.facts import CustomerLeft
+from libs.common.contracts.profile import JOURNAL, CustomerLeft
 from libs.common.contracts.records import decode
-from libs.common.contracts.topics import JOURNAL, written_by
+from libs.common.contracts.registry import written_by
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.customers import Row
@@ -54,7 +54,7 @@ async def put_back(service: str, settings: Settings, reader: Reader) -> int:
 
     Raises Unavailable while another process does it, and when it cannot be done: the sentence says what to do.
     """
-    (topic,) = written_by(service)
+    topic = written_by(service)
     connection = await connect(settings, f"{service}-restored")
     try:
         rows = await connection.fetch("SELECT partition, first FROM log.imported WHERE topic = $1", topic)

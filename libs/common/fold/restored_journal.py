@@ -2,7 +2,7 @@
 
 import contextlib
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.errors import Unavailable
 from libs.common.log.reader import Position, Reader, Record, Where
 from libs.common.replay.journal import Journal

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.fold.commands import Commands
 from libs.common.fold.handler import DeciderHandler

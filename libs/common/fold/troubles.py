@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import decode
-from libs.common.contracts.topics import JOURNAL
+from libs.common.fold import outage
 from libs.common.fold.failures import is_poison
 from libs.common.log.reader import Record, Where
 from libs.common.observability.log_throttle import Seldom
-from libs.common.runtime import outage
 
 logger = structlog.get_logger()
 

@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from libs.common.errors import RapportError
 from libs.common.http.sentences import sentences
+from libs.common.runtime.component import Check, Component
 
 if TYPE_CHECKING:
     from libs.common.http.lifecycle import Lifecycle
@@ -20,53 +20,6 @@ BLOCKED = 5.0
 """Seconds without a heartbeat after which the event loop counts as blocked."""
 PATIENCE = 2.0
 """Seconds that one component's check may take."""
-
-
-@dataclass(frozen=True)
-class ReaderLag:
-    """How far one reader is behind: records, and the age in seconds of the oldest unread one."""
-
-    reader: str
-    topic: str
-    records: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Check:
-    """What a component says of itself: whether it can do its work, and else why not, in a sentence.
-
-    `concerns` are sentences on what needs a person though the rest goes on: a partition that has stopped.
-    """
-
-    ok: bool
-    detail: str = ""
-    lag: tuple[ReaderLag, ...] = ()
-    concerns: tuple[str, ...] = ()
-
-
-class Component(Protocol):
-    """A part with a life: a database, a fold, a forwarder, delivery workers.
-
-    `start` raises Unavailable (or OSError, TimeoutError, a PostgreSQL error) when something it needs is away: it is tried
-    again. It cleans up after itself when it fails or is cancelled. `stop` finishes what is begun; it is called only after
-    a `start` that succeeded. `check` may be called at any time between, and takes at most two seconds.
-    """
-
-    name: str
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def check(self) -> Check: ...
-
-
-@runtime_checkable
-class Worker(Protocol):
-    """A component with tasks that never should end. `died` says in a sentence which one did; empty while all is well."""
-
-    def died(self) -> str: ...
 
 
 async def check(component: Component) -> Check:

@@ -11,9 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.http import documentation, health
-from libs.common.http.health import Check, Component, Worker, check, report
+from libs.common.http.health import check, report
 from libs.common.http.problems import Problems
 from libs.common.observability.telemetry import Meter, log
+from libs.common.runtime.component import Check, Component, Worker
 
 logger = log("lifecycle")
 

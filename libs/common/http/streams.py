@@ -11,10 +11,12 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from libs.common.contracts.registry import OwnScope
+from libs.common.contracts.registry import Scope as TokenScope
 from libs.common.db.pool import Tx
 from libs.common.errors import TooMany
-from libs.common.http.auth import tickets, tokens, verifier
-from libs.common.http.auth.tokens import OwnScope, Principal
+from libs.common.http.auth import tickets, verifier
+from libs.common.http.auth.tokens import Principal
 
 RETRY = 2000
 """Milliseconds after which a browser connects again."""
@@ -75,7 +77,7 @@ class Followed(StreamingResponse):
 class Tickets:
     """The tickets of one stream of a service; they stand for tokens that hold `scope`, or `own` for a customer's."""
 
-    def __init__(self, edge: Edge, schema: str, stream: str, scope: tokens.Scope, own: OwnScope | None = None) -> None:
+    def __init__(self, edge: Edge, schema: str, stream: str, scope: TokenScope, own: OwnScope | None = None) -> None:
         self._edge = edge
         self._schema = schema
         self._stream = stream

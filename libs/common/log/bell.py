@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from libs.common.contracts.topics import told_at_once
+from libs.common.contracts.registry import notified_at_once
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.log.awaited import Awaited
 from libs.common.runtime.cancel import ended
@@ -31,7 +31,7 @@ PAUSE, LATER = 0.005, 0.1
 #: What was written to a topic: the partitions, and the names of what each now has more of.
 Written: TypeAlias = Mapping[int, Set[str]]
 
-_URGENT = frozenset(told_at_once())
+_URGENT = frozenset(notified_at_once())
 _NOTIFY = "SELECT pg_notify('{channel}', '{partitions}')"
 
 

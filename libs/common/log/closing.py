@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from libs.common.contracts.topics import EVENTS, TOPICS
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.registry import TOPICS
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.log.reader import Where

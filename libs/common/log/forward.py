@@ -11,12 +11,11 @@ from collections.abc import Mapping
 
 import structlog
 
-from libs.common.contracts.topics import told_at_once
+from libs.common.contracts.registry import notified_at_once
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
-from libs.common.fold.failures import Backoff, is_poison
-from libs.common.http.health import Check, ReaderLag
+from libs.common.fold.failures import is_poison
 from libs.common.log.append import Outgoing
 from libs.common.log.assignment import Assignment
 from libs.common.log.epochs import load as load_epochs
@@ -27,6 +26,8 @@ from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Lag, Position, Record, Where, after
 from libs.common.log.recorder import Recorder
+from libs.common.runtime.backoff import Backoff
+from libs.common.runtime.component import Check, ReaderLag
 from libs.common.runtime.failpoints import failpoint
 from libs.common.settings import Settings
 
@@ -45,7 +46,7 @@ class Forwarder:
         self._settings = settings
         self._topic = topic
         self._wheres = [Where(topic, partition) for partition in range(settings.partitions)]
-        self._reader = PostgresReader(database, [topic], told_at_once())
+        self._reader = PostgresReader(database, [topic], notified_at_once())
         self._producer = Producer(settings)
         self._positions = Positions(schema, "forwarder")
         self._recorder = Recorder(database, self._positions)

@@ -7,13 +7,13 @@ from typing import Protocol
 import structlog
 from prometheus_client import Gauge
 
-from libs.common.contracts.topics import read_by, written_by
+from libs.common.contracts.registry import read_by, written_by
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database, Tx
-from libs.common.http.health import Check
 from libs.common.log import retention, segments
 from libs.common.log.retention import Pinned
 from libs.common.observability.telemetry import Meter
+from libs.common.runtime.component import Check
 from libs.common.runtime.periodic import Rounds
 from libs.common.settings import Settings
 
@@ -58,7 +58,7 @@ class LogKeeping(Rounds):
         super().__init__()
         self._service = service
         self._home = home
-        (self.topic,) = written_by(service)
+        self.topic = written_by(service)
         self._folds = bool(read_by(service))
         self._turns = 0
         self._pinned: list[Pinned] = []

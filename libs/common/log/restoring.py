@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import decode
-from libs.common.contracts.topics import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log import epochs, segments

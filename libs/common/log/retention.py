@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from libs.common.contracts.topics import JOURNAL, TOPICS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.registry import TOPICS
 from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from libs.common.log import segments

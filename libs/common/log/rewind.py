@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from libs.common.contracts.topics import written_by
+from libs.common.contracts.registry import written_by
 from libs.common.errors import Invalid
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Where

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.log.reader import Where
 from libs.common.log.tables import SCHEMA, relation

@@ -22,7 +22,8 @@ from sqlalchemy import (
     text,
 )
 
-from libs.common.contracts.topics import JOURNAL, NAMES
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.registry import TOPIC_NAMES
 
 SCHEMA = "log"
 metadata = MetaData(schema=SCHEMA)
@@ -110,11 +111,11 @@ def _topic(name: str) -> Table:
     return table
 
 
-topics = {name: _topic(name) for name in NAMES}
+topics = {name: _topic(name) for name in TOPIC_NAMES}
 
 
 def relation(topic: str) -> str:
     """A topic's table as SQL: `log."profile.journal"`."""
     if topic not in topics:
-        raise ValueError(f"{topic} is no topic; the topics are {', '.join(NAMES)}")
+        raise ValueError(f"{topic} is no topic; the topics are {', '.join(TOPIC_NAMES)}")
     return f'{SCHEMA}."{topic}"'

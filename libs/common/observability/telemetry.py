@@ -209,7 +209,7 @@ class Meter:
         )
         self.unavailable = Counter(
             "rapport_unavailable",
-            "Times that work paused because something was away or in the way, by cause (`libs.common.runtime.outage`).",
+            "Times that work paused because something was away or in the way, by cause (`libs.common.fold.outage`).",
             ["part", "cause"],
             registry=registry,
         )

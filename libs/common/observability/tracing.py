@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from libs.common.contracts.facts import MessageFailed, MessageSent
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Envelope, decode
-from libs.common.contracts.topics import EVENTS, JOURNAL
-from libs.common.log.reader import Record
+from libs.common.contracts.triggers import MessageFailed, MessageSent
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
+    from libs.common.log.reader import Record
     from libs.common.observability.spans import Requested, Spans
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -84,7 +85,7 @@ def request(traceparent: str | None, method: str) -> "Requested | None":
     return None if _spans is None else _spans.request(traceparent, method)
 
 
-def folded(service: str, records: Sequence[Record], began: int) -> None:
+def folded(service: str, records: "Sequence[Record]", began: int) -> None:
     """A batch is committed: a span for each of its sampled records. `began` is `time.time_ns()` of its beginning."""
     if _spans is None:
         return
@@ -93,7 +94,7 @@ def folded(service: str, records: Sequence[Record], began: int) -> None:
             _spans.record(f"{service} {read.type}", hop(service, record.topic, read), began, _said(record, read))
 
 
-def buried(service: str, record: Record, error: BaseException, began: int) -> None:
+def buried(service: str, record: "Record", error: BaseException, began: int) -> None:
     """A record became a dead letter: a span that says so. One that is replayed gets its usual span then."""
     if _spans is None or (read := _sampled(record)) is None:
         return
@@ -156,7 +157,7 @@ def hop(service: str, topic: str, read: Envelope) -> Place:
     return Place(trace, span_id(read.id, service), parent)
 
 
-def _sampled(record: Record) -> Envelope | None:
+def _sampled(record: "Record") -> Envelope | None:
     """The envelope of a record that is to have a span."""
     if b'"traceparent":"' not in record.value:
         return None
@@ -167,7 +168,7 @@ def _sampled(record: Record) -> Envelope | None:
         return None  # it was buried for that
 
 
-def _said(record: Record, read: Envelope) -> dict[str, str | int]:
+def _said(record: "Record", read: Envelope) -> dict[str, str | int]:
     return {
         "messaging.system": "rapport",
         "messaging.operation.type": "process",

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import LARGEST_FETCH, Record

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from libs.common.contracts.topics import JOURNAL, written_by
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.registry import written_by
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row
@@ -90,7 +91,7 @@ class Besides:
     """The index, as a table of the shadow."""
 
     def __init__(self, replayable: Replayable[Any, Any], schema: str) -> None:
-        (self._topic,) = written_by(replayable.service)
+        self._topic = written_by(replayable.service)
         self._service = replayable.service
         self._commands = replayable.commands_from
         self._schema = schema

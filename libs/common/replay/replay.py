@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from libs.common.contracts.facts import CustomerLeft, CustomerMerged
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL, CustomerLeft, CustomerMerged
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied, Cause

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 
 

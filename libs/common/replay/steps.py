@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.facts import BY_TYPE, CustomerLeft, CustomerMerged
+from libs.common.contracts.profile import JOURNAL, CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Binding, decode
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.registry import BY_TYPE
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied, Cause, Stamped
 from libs.common.fold.handler import Said, command_cause

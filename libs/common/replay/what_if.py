@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Journalled, decode, spliced
-from libs.common.contracts.topics import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied, Cause

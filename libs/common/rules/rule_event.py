@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.contracts import events, facts
+from libs.common.contracts import events, registry
 from libs.common.contracts.records import Envelope, Snapshot, display_name
 from libs.common.fold.decider import Cause
 from libs.common.rules.cel.condition import Activation, bind
@@ -14,7 +14,7 @@ from libs.common.rules.cel.condition import Activation, bind
 _KINDS = {type: kind for kind, type in events.TYPES.items()}
 #: The names of facts, with the properties of each. An app cannot speak for a service: its events under these names
 #: start nothing.
-FACT_NAMES = {display_name(type): fact.__struct_fields__ for type, fact in facts.BY_TYPE.items()}
+FACT_NAMES = {display_name(type): fact.__struct_fields__ for type, fact in registry.BY_TYPE.items()}
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ def read(envelope: Envelope) -> Happened | None:
     """What a record means to rules; None for types that are not known (yet), and for apps that speak as a service."""
     kind = _KINDS.get(envelope.type)
     if kind is None:
-        known = envelope.type in facts.BY_TYPE
+        known = envelope.type in registry.BY_TYPE
         return Happened(display_name(envelope.type), envelope.type, envelope.data) if known else None
     name = events.event_name(kind, _named.decode(envelope.data).event)
     return None if name in FACT_NAMES else Happened(name, kind, envelope.data)

@@ -7,8 +7,8 @@ import structlog
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.http.health import Check
 from libs.common.runtime.cancel import ended
+from libs.common.runtime.component import Check
 
 logger = structlog.get_logger()
 

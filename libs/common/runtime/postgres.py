@@ -6,7 +6,7 @@ from libs.common.db.pool import Database
 from libs.common.db.schema import refuse_other_partitions, refuse_outdated
 from libs.common.errors import Unavailable
 from libs.common.observability.telemetry import Meter
-from libs.common.service import Check
+from libs.common.runtime.component import Check
 from libs.common.settings import Settings
 
 

@@ -8,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from libs.common.contracts.iso_types import Day
 from libs.common.errors import Invalid
 from libs.common.fold.part import FoldPart
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.iso_types import Day
 from services.metrics import fits, inputs
 from services.metrics.api import answers
 from services.metrics.domain import histogram

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
+from libs.common.contracts.iso_types import Day
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.part import FoldPart
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.iso_types import Day
 from libs.common.http.streams import ANSWERS, Followed, Ticket, Tickets
 from services.metrics import queries
 from services.metrics.api import answers

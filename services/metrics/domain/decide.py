@@ -1,6 +1,6 @@
 """What follows for one customer: news only when a fit moves them to another band."""
 
-from libs.common.contracts.facts import ScoreChanged
+from libs.common.contracts.metrics import ScoreChanged
 from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause
 from services.metrics.domain.causes import Scored

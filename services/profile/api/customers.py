@@ -5,10 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
+from libs.common.contracts.iso_types import Day
 from libs.common.fold.customers import Customers
 from libs.common.fold.part import FoldPart
 from libs.common.http.auth.verifier import require
-from libs.common.http.iso_types import Day
 from services.profile import queries
 from services.profile.api import answers
 from services.profile.domain.state import Customer

@@ -7,8 +7,8 @@ stays. Rewards, triggers and metrics complete the former's state at the first, a
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.common.contracts.facts import CustomerLeft, CustomerMerged
 from libs.common.contracts.ids import derived
+from libs.common.contracts.profile import CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Fact, encode
 from services.profile.domain.events import Heard
 from services.profile.domain.identity import Person

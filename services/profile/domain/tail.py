@@ -14,8 +14,8 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts import records
-from libs.common.contracts.facts import CustomerLeft, CustomerMerged
 from libs.common.contracts.ids import parsed
+from libs.common.contracts.profile import CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Binding, Bound, Envelope
 from services.profile.domain import decide, events, evolve
 from services.profile.domain.events import Heard

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from libs.common.contracts.iso_types import Day
 from libs.common.fold.part import FoldPart
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.iso_types import Day
 from services.rewards import queries
 from services.rewards.api import answers
 from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED

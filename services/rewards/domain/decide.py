@@ -6,7 +6,8 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from libs.common.contracts.facts import (
+from libs.common.contracts.records import Fact
+from libs.common.contracts.rewards import (
     BadgeEarned,
     BadgeRevoked,
     PointsAdjusted,
@@ -14,7 +15,6 @@ from libs.common.contracts.facts import (
     PointsExpired,
     PointsReversed,
 )
-from libs.common.contracts.records import Fact
 from libs.common.errors import Conflict
 from libs.common.fold.decider import Cause, Merged
 from libs.common.rules.rule_event import Happened

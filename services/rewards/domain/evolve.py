@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from libs.common.contracts.facts import (
+from libs.common.contracts.records import Fact
+from libs.common.contracts.rewards import (
     BadgeEarned,
     BadgeRevoked,
     LevelReached,
@@ -12,7 +13,6 @@ from libs.common.contracts.facts import (
     PointsExpired,
     PointsReversed,
 )
-from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause, Merged
 from services.rewards.domain.causes import OrderCompleted, OrderRefunded
 from services.rewards.domain.decide import Decision, completed, refunded

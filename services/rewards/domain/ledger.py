@@ -11,8 +11,8 @@ customers share a row. The sum over all accounts is zero; the customers' balance
 
 from typing import NamedTuple
 
-from libs.common.contracts.facts import PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
 from libs.common.contracts.records import Fact
+from libs.common.contracts.rewards import PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
 
 AVAILABLE = "customer:available"
 ISSUANCE = "issuance"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from libs.common.contracts.facts import LevelReached
+from libs.common.contracts.rewards import LevelReached
 from services.rewards.domain.programme import Level
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from pydantic.config import JsonDict
 
-from libs.common.contracts.facts import PointsCredited
+from libs.common.contracts.iso_types import Moment
 from libs.common.contracts.orders import CANCELLED, COMPLETED, REFUNDED
 from libs.common.contracts.records import display_name
+from libs.common.contracts.rewards import PointsCredited
 from libs.common.errors import Invalid
-from libs.common.http.iso_types import Moment
 from libs.common.rules.cel.condition import MAX_LENGTH, ConditionError, compile_condition
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["two-per-euro"])]

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
+from libs.common.contracts.iso_types import Day
 from libs.common.fold.part import FoldPart
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.iso_types import Day
 from services.triggers import queries
 from services.triggers.settings import Settings
 

@@ -8,13 +8,13 @@ import msgspec
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
+from libs.common.contracts.iso_types import Moment
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid
 from libs.common.fold.decider import Cause
 from libs.common.fold.part import FoldPart
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.iso_types import Moment
 from services.triggers import hooks, queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.causes import Happened

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.fold.failures import Backoff
 from libs.common.fold.part import FoldPart
 from libs.common.observability.telemetry import log
+from libs.common.runtime.backoff import Backoff
 from services.triggers import hooks
 from services.triggers.decider import TriggersHandler
 from services.triggers.delivery import lateness, rows, schedule

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from libs.common.contracts.facts import MessageQueued
 from libs.common.contracts.ids import derived
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.triggers import MessageQueued
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row as Account

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.fold.failures import Backoff
 from libs.common.fold.part import FoldPart
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import log
+from libs.common.runtime.backoff import Backoff
+from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
-from libs.common.service import Check
 from services.triggers.decider import TriggersHandler
 from services.triggers.delivery import rows, schedule
 from services.triggers.delivery.addresses import Addresses

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.contracts import facts
 from libs.common.contracts.records import Envelope
+from libs.common.contracts.triggers import Channel
 from libs.common.fold.decider import Cause
 from libs.common.rules import rule_event
 from services.triggers.domain.quiet import Quiet
@@ -81,7 +81,7 @@ class Settled(msgspec.Struct, frozen=True):
     message: str
     hook: str
     version: int
-    channel: facts.Channel
+    channel: Channel
     state: Literal["sent", "failed", "withheld"]
     reason: str = ""
 

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-from libs.common.contracts.facts import (
+from libs.common.contracts.ids import derived
+from libs.common.contracts.records import Fact
+from libs.common.contracts.triggers import (
     MessageFailed,
     MessageQueued,
     MessageSeen,
     MessageSent,
-    MessagesResumed,
-    MessagesStopped,
     MessageWithheld,
+    OptedIn,
+    OptedOut,
 )
-from libs.common.contracts.ids import derived
-from libs.common.contracts.records import Fact
 from libs.common.fold.decider import Cause
 from services.triggers.domain.causes import Happened, Made, Resume, See, Settled, Stop
 from services.triggers.domain.hook import in_words
@@ -68,9 +68,9 @@ def decide(recipient: Recipient, cause: Cause, rules: Rules) -> list[Fact]:
         case See(message, hook_id):
             decision.append(MessageSeen(message=message, hook=hook_id))
         case Stop(by) if recipient.off_since is None:
-            decision.append(MessagesStopped(by=by))
+            decision.append(OptedOut(by=by))
         case Resume(by) if recipient.off_since is not None:
-            decision.append(MessagesResumed(by=by))
+            decision.append(OptedIn(by=by))
     return decision
 
 

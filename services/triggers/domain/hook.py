@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 from pydantic.config import JsonDict
 
-from libs.common.contracts.facts import Channel
+from libs.common.contracts.triggers import Channel
 from libs.common.rules.cel.condition import MAX_LENGTH
 from libs.common.rules.liquid.template import MAX_SOURCE
 from services.triggers.domain.quiet import Quiet

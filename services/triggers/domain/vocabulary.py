@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Set
 from datetime import timedelta
 from difflib import get_close_matches
 
-from libs.common.contracts.facts import MessageFailed, MessageQueued, MessageSent, MessageWithheld
 from libs.common.contracts.records import display_name
+from libs.common.contracts.triggers import MessageFailed, MessageQueued, MessageSent, MessageWithheld
 from libs.common.rules.cel.condition import compile_condition
 from libs.common.rules.liquid.template import compile_template
 from libs.common.rules.rule_event import FACT_NAMES

@@ -6,7 +6,7 @@ from urllib.parse import urljoin
 import httpx
 
 from libs.common.errors import Unavailable
-from libs.common.service import Check
+from libs.common.runtime.component import Check
 from libs.common.settings import Settings
 from tests.integration.common import tiny
 from tests.integration.common.running import running

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.topics import NAMES
+from libs.common.contracts.registry import TOPIC_NAMES
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Database
 from libs.common.db.schema import ROOT
@@ -36,12 +36,12 @@ async def heads(settings: Settings) -> tuple[int, int]:
 
 
 async def test_twice_at_once_and_again(empty: Settings) -> None:
-    argv = (sys.executable, "-m", "libs.common.db.migrate")
+    argv = (sys.executable, "-m", "services.migrate")
     environment = {**os.environ, "RAPPORT_DATABASE_URL": empty.dsn}
     both = [await asyncio.create_subprocess_exec(*argv, env=environment, cwd=ROOT) for _ in range(2)]
     assert await asyncio.gather(*(process.wait() for process in both)) == [0, 0]
     await migrate(empty)
-    assert await heads(empty) == (8, 8 * len(NAMES))
+    assert await heads(empty) == (8, 8 * len(TOPIC_NAMES))
 
 
 async def test_another_number_of_partitions_is_refused_and_changes_nothing(empty: Settings) -> None:
@@ -52,7 +52,7 @@ async def test_another_number_of_partitions_is_refused_and_changes_nothing(empty
     assert isinstance(refused, Unavailable)
     assert "the number cannot be changed, set RAPPORT_PARTITIONS=" in refused.detail
     said, there = await heads(empty)
-    assert there == said * len(NAMES)
+    assert there == said * len(TOPIC_NAMES)
     await migrate(empty.model_copy(update={"partitions": said}), ("log", "rewards"))
     wrong = empty.model_copy(update={"partitions": 12 - said})
     with pytest.raises(Unavailable, match=f"has {said} partitions"):

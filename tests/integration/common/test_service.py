@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from libs.common.db.pool import Database
 from libs.common.observability.telemetry import Meter
+from libs.common.runtime.component import Check, ReaderLag
 from libs.common.runtime.postgres import Postgres
-from libs.common.service import Check, ReaderLag
 from libs.common.settings import Settings
 from tests.conftest import free_port
 from tests.integration.common import tiny

@@ -14,7 +14,8 @@ from libs.common.http.auth.keyring import generate_keys
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.problems import AddMembers
-from libs.common.service import Component, assemble, serve
+from libs.common.runtime.component import Component
+from libs.common.service import assemble, serve
 from libs.common.settings import Settings
 
 PRIVATE, PUBLIC = generate_keys()

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.contracts.topics import REWARDS
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
 from libs.common.errors import Conflict
 from libs.common.fold.commands import Commands

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.log.append import append

@@ -5,8 +5,8 @@ import uuid
 import asyncpg
 import pytest
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Fact
-from libs.common.contracts.topics import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.errors import NotFound, Unavailable
 from libs.common.fold.decider import Cause

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.errors import Conflict
 from libs.common.fold.dead_letters import DeadLetters

@@ -6,7 +6,7 @@ import uuid
 import msgspec
 import pytest
 
-from libs.common.contracts.topics import REWARDS
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database, Tx
 from libs.common.errors import Conflict, Invalid, Unavailable
 from libs.common.fold.dead_letters import DeadLetters

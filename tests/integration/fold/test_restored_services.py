@@ -6,7 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.topics import EVENTS, JOURNAL, REWARDS, TRIGGERS
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.rewards import REWARDS
+from libs.common.contracts.triggers import TRIGGERS
 from libs.common.db.pool import Database
 from libs.common.fold.part import FoldPart
 from libs.common.log import epochs

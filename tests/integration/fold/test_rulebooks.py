@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Database, Tx
 from libs.common.fold import rulebooks

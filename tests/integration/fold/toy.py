@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Envelope, Fact
-from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database, Tx
 from libs.common.fold.decider import Applied, Cause, Merged
 from libs.common.fold.handler import DeciderHandler

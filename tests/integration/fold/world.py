@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Binding, Snapshot
-from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Self
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable

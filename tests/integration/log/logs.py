@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.fold.tables import fold_tables

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from libs.common.contracts.topics import EVENTS
+from libs.common.contracts.ingest import EVENTS
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log.append import COPIED, Outgoing, append, append_alone

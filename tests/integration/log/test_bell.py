@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.contracts.topics import EVENTS, JOURNAL, REWARDS
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database, Tx, begun
 from libs.common.log import awaited, bell
 from libs.common.log.bell import PAUSE, Written, channel, partitions

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import LARGEST
-from libs.common.contracts.topics import JOURNAL
 from libs.common.errors import TooLarge
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import LARGEST_FETCH, Lag, Position, Record, Where, after

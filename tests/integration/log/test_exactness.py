@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.migrate import migrate
 from libs.common.errors import Unavailable
 from libs.common.log.kafka import KafkaReader, ensure_topics

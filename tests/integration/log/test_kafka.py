@@ -12,8 +12,9 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from deploy.local.kafka import Kafka
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import LARGEST
-from libs.common.contracts.topics import EVENTS, JOURNAL
 from libs.common.db.pool import Database
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.append import Outgoing

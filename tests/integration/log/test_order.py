@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.log.append import Outgoing, append
 from libs.common.log.reader import Record
 from tests.integration.log.logs import PARTITIONS, WHEN, WHERES, Log, key_in, numbered, read, values

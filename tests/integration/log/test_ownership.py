@@ -6,7 +6,7 @@ from collections import defaultdict
 import asyncpg
 import pytest
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import FenceLost, Positions

@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position, Where

@@ -7,8 +7,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import encode
-from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log import epochs

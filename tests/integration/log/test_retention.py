@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
 from libs.common.errors import NotFound, Unavailable
 from libs.common.log import retention, segments

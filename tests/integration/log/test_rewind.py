@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from structlog.testing import capture_logs
 
-from libs.common.contracts.topics import REWARDS
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
 from libs.common.errors import Invalid
 from libs.common.log.append import append

@@ -6,7 +6,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.topics import JOURNAL, NAMES
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.registry import TOPIC_NAMES
 from libs.common.db.migrate import _config, migrate
 from libs.common.db.pool import Database
 from libs.common.log import segments
@@ -28,7 +29,7 @@ async def test_records_stay_where_they_are_and_the_log_goes_on(postgres: Postgre
     engine = create_async_engine(settings.dsn.replace("postgresql://", "postgresql+asyncpg://"))
     async with engine.begin() as connection:
         await connection.run_sync(first_revision)
-        for topic in NAMES:
+        for topic in TOPIC_NAMES:
             await connection.execute(
                 text(
                     "INSERT INTO log.heads (topic, partition, next) SELECT :topic, p, 30 FROM generate_series(0, 7) p"
@@ -47,15 +48,15 @@ async def test_records_stay_where_they_are_and_the_log_goes_on(postgres: Postgre
     database = await Database.connect(settings, "test")
     async with database.transaction() as tx:
         await append(tx, JOURNAL, numbered(key_in(5), range(30, 40)), PARTITIONS)
-        bounds = {topic: [each[:2] for each in await segments.existing(tx, topic)] for topic in NAMES}
-    assert bounds == {topic: [(0, 100_000)] for topic in NAMES} | {
+        bounds = {topic: [each[:2] for each in await segments.existing(tx, topic)] for topic in TOPIC_NAMES}
+    assert bounds == {topic: [(0, 100_000)] for topic in TOPIC_NAMES} | {
         JOURNAL: [(0, 1_000_000)],
         "rewards.facts": [(0, 1_800_000)],
     }
-    reader = PostgresReader(database, NAMES)
+    reader = PostgresReader(database, TOPIC_NAMES)
     await reader.start()
     assert values((await read(reader, Where(JOURNAL, 5), 40))[0]) == list(range(40))
-    for topic in NAMES:
+    for topic in TOPIC_NAMES:
         assert values((await read(reader, Where(topic, 3), 30, START))[0]) == list(range(30))
     await reader.stop()
     await database.close()

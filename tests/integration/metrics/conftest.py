@@ -13,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.facts import ScoreChanged
 from libs.common.contracts.ids import derived
+from libs.common.contracts.metrics import METRICS, ScoreChanged
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Binding, Snapshot, decode
-from libs.common.contracts.topics import JOURNAL, METRICS
 from libs.common.db.pool import Database
 from libs.common.http.auth.tokens import mint
 from libs.common.log.append import Outgoing, append

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.topics import METRICS
+from libs.common.contracts.metrics import METRICS
 from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing
 from libs.common.settings import Settings as CommonSettings

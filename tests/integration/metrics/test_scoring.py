@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from libs.common.contracts.topics import METRICS
+from libs.common.contracts.metrics import METRICS
 from libs.common.db.pool import Database
 from libs.common.settings import Settings
 from tests.integration.metrics.conftest import ANALYST, Journal, Metrics, cdnow_records, customer, own, service

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
-from libs.common.contracts.topics import EVENTS, JOURNAL, REWARDS
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
 from libs.common.fold.work import Handler, Work
 from libs.common.log.append import Outgoing, append

@@ -11,8 +11,9 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.ids import derived
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import encode
-from libs.common.contracts.topics import EVENTS, JOURNAL
 from libs.common.db.pool import Database
 from libs.common.fold.part import FoldPart
 from libs.common.fold.work import Work

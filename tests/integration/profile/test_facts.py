@@ -1,9 +1,10 @@
 """What other services decided comes back through the journal, as news of the customer."""
 
-from libs.common.contracts.facts import BadgeEarned
 from libs.common.contracts.ids import derived
+from libs.common.contracts.metrics import METRICS
 from libs.common.contracts.records import encode
-from libs.common.contracts.topics import METRICS, REWARDS, TRIGGERS
+from libs.common.contracts.rewards import REWARDS, BadgeEarned
+from libs.common.contracts.triggers import TRIGGERS
 from libs.common.log.append import Outgoing
 from libs.common.settings import Settings
 from tests.integration.profile.said import NOON, holder, journal, running, said, tell

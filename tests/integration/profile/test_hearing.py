@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from libs.common.contracts.topics import EVENTS, HEARD, JOURNAL, NAMES
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import HEARD, JOURNAL
+from libs.common.contracts.registry import TOPIC_NAMES
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.fold.heard import MARGIN, Hearing, Mark, marks, marks_told
@@ -56,7 +58,7 @@ async def test_it_moves_when_all_is_read_and_waits_for_the_oldest_unread(
 
 
 async def test_over_kafka_it_tells_what_stands_at_the_heads(kafka_settings: Settings, database: Database) -> None:
-    await ensure_topics(kafka_settings, NAMES)
+    await ensure_topics(kafka_settings, TOPIC_NAMES)
     part = FoldPart("profile", kafka_settings, Profile(kafka_settings.zone))
     await part.start()
     with pytest.raises(Unavailable, match=f"no topic .*{HEARD} yet"):
@@ -83,7 +85,7 @@ async def test_over_kafka_it_tells_what_stands_at_the_heads(kafka_settings: Sett
 async def test_what_was_told_before_a_restore_is_told_anew_though_an_input_is_still_unread(
     kafka_settings: Settings, database: Database
 ) -> None:
-    await ensure_topics(kafka_settings, NAMES)
+    await ensure_topics(kafka_settings, TOPIC_NAMES)
     part, now = FoldPart("profile", kafka_settings, Profile(kafka_settings.zone)), datetime.now(UTC)
     await part.start()
     teller, producer = Teller(kafka_settings, HEARD), Producer(kafka_settings)

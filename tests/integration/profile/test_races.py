@@ -8,12 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.contracts.topics import REWARDS
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
-from libs.common.fold.failures import Backoff, is_poison
+from libs.common.fold.failures import is_poison
 from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record, Where
+from libs.common.runtime.backoff import Backoff
 from services.profile import queries
 from services.profile.domain.identity import People, Person
 from services.profile.domain.state import Customer

@@ -9,9 +9,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from libs.common.contracts.topics import EVENTS
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.registry import Scope
 from libs.common.db.pool import Database
-from libs.common.http.auth.tokens import Scope, mint
+from libs.common.http.auth.tokens import mint
 from libs.common.log.append import append
 from libs.common.settings import Settings
 from services.profile.app import create

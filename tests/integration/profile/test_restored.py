@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.topics import EVENTS
+from libs.common.contracts.ingest import EVENTS
 from libs.common.errors import Unavailable
 from libs.common.log.reader import Where
 from libs.common.settings import Settings

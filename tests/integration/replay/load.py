@@ -15,7 +15,7 @@ from deploy.demo.api import Api
 from deploy.demo.purchases import FIRST, LAST, events, orders
 from deploy.local.errors import LocalError
 from deploy.local.platform import Platform
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.log.append import append
 from tests.support import eventually, journal_record
 

@@ -17,7 +17,7 @@ import pytest
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.ports import free_base
-from libs.common.contracts.facts import MessageSent
+from libs.common.contracts.triggers import MessageSent
 from tests.integration.replay.load import BADGE, BIG, NEWS, PROGRAMME, Shop, going_on
 
 ROOT = Path(__file__).parents[3]

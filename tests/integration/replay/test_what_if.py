@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.rewards import REWARDS
 from libs.common.errors import Invalid
 from libs.common.log.append import Outgoing
 from libs.common.replay.replayable import Change

@@ -10,10 +10,12 @@ from typing import Any
 import httpx
 import msgspec
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Binding, Snapshot
-from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.contracts.registry import SCOPES
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
-from libs.common.http.auth.tokens import SCOPES, mint
+from libs.common.http.auth.tokens import mint
 from libs.common.log.append import Outgoing, append
 from services.rewards.app import create
 from services.rewards.settings import Settings

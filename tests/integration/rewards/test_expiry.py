@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.topics import HEARD, JOURNAL
+from libs.common.contracts.profile import HEARD, JOURNAL
 from libs.common.db.pool import Database
 from libs.common.fold.heard import marks
 from libs.common.log.append import append

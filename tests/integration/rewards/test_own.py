@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from libs.common.contracts.records import Binding
-from libs.common.http.auth.tokens import OWN_SCOPES, OwnScope, mint_customer
+from libs.common.contracts.registry import OWN_SCOPES, OwnScope
+from libs.common.http.auth.tokens import mint_customer
 from libs.common.settings import Settings
 from tests.conftest import CUSTOMER_KEYS
 from tests.integration.rewards.service import ANN, BEN, Rewards, merge, order

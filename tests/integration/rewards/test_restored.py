@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.topics import JOURNAL, REWARDS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from libs.common.http.auth.tokens import OWN_SCOPES, OwnScope, mint_customer
+from libs.common.contracts.registry import OWN_SCOPES, OwnScope
+from libs.common.http.auth.tokens import mint_customer
 from tests.conftest import CUSTOMER_KEYS
 from tests.integration.triggers.service import Triggers
 

@@ -10,10 +10,12 @@ import httpx
 import msgspec
 
 from libs.common.contracts.events import ClientEvent
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Binding, Snapshot
-from libs.common.contracts.topics import JOURNAL, TRIGGERS
+from libs.common.contracts.registry import SCOPES
+from libs.common.contracts.triggers import TRIGGERS
 from libs.common.db.pool import Database
-from libs.common.http.auth.tokens import SCOPES, mint
+from libs.common.http.auth.tokens import mint
 from libs.common.log.append import Outgoing, append
 from services.triggers.app import create
 from services.triggers.settings import Settings

@@ -75,7 +75,7 @@ async def test_opting_out_and_in_is_idempotent(triggers: Triggers) -> None:
     for _ in range(2):
         assert (await triggers.post("customers/user:ann/messages/on"))["messages"] == "on"
     types = await triggers.types()
-    assert (types.count("messages.stopped.v1"), types.count("messages.resumed.v1")) == (1, 1)
+    assert (types.count("opted.out.v1"), types.count("opted.in.v1")) == (1, 1)
 
 
 async def test_an_idempotency_key_answers_the_same(triggers: Triggers) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from standardwebhooks.webhooks import Webhook
 
-from libs.common.contracts.topics import JOURNAL
+from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing, append
 from services.triggers.settings import Settings

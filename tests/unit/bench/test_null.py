@@ -4,7 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from libs.common.contracts.topics import EVENTS, JOURNAL, METRICS, REWARDS, TRIGGERS
+from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.metrics import METRICS
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.rewards import REWARDS
+from libs.common.contracts.triggers import TRIGGERS
 from libs.common.fold.work import Work
 from libs.common.log.reader import Record, Where
 from tests.bench.against_null import compare

@@ -10,10 +10,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from jwt.utils import base64url_encode
 
+from libs.common.contracts.registry import OWN_SCOPES
 from libs.common.errors import Unauthenticated
 from libs.common.http.auth import tokens
 from libs.common.http.auth.keyring import generate_keys
-from libs.common.http.auth.tokens import OWN_SCOPES, mint, mint_customer
+from libs.common.http.auth.tokens import mint, mint_customer
 from libs.common.http.auth.verifier import Verifier
 from libs.common.settings import Settings
 

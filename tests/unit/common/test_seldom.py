@@ -12,11 +12,11 @@ import structlog
 
 from libs.common.contracts.records import encode
 from libs.common.errors import Unavailable
+from libs.common.fold import outage
 from libs.common.fold.troubles import Troubles
 from libs.common.log.reader import Record, Where
 from libs.common.observability.log_throttle import Seldom
 from libs.common.observability.telemetry import configure_logs
-from libs.common.runtime import outage
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 WHERE = Where("profile.journal", 3)

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from libs.common.contracts.ids import derived
+from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.records import encode
-from libs.common.contracts.topics import EVENTS
 from libs.common.fold.work import Work
 from libs.common.log.reader import Record, Where
 from services.profile.batch import Batch

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.facts import PointsAdjusted, PointsCredited, PointsReversed
 from libs.common.contracts.records import Fact, Snapshot, decode, encode, spliced
+from libs.common.contracts.rewards import PointsAdjusted, PointsCredited, PointsReversed
 from libs.common.fold.decider import Cause, Merged
 from services.rewards.domain import causes, ledger, merge
 from services.rewards.domain.decide import decide

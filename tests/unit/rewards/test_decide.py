@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.contracts.facts import BadgeEarned, BadgeRevoked, LevelReached, PointsAdjusted, PointsCredited
+from libs.common.contracts.rewards import BadgeEarned, BadgeRevoked, LevelReached, PointsAdjusted, PointsCredited
 from libs.common.errors import Conflict
 from tests.unit.rewards.history import PER_UNIT, Customer, adjust, event, heard, of, order, programme, refund
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from libs.common.contracts.facts import BadgeEarned, LevelReached, PointsReversed
+from libs.common.contracts.rewards import BadgeEarned, LevelReached, PointsReversed
 from libs.common.fold.decider import Merged
 from tests.unit.rewards.history import DAY, Customer, cause, of, order, refund
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.contracts.facts import MessageQueued, MessagesResumed, MessagesStopped, MessageWithheld
 from libs.common.contracts.records import Fact
+from libs.common.contracts.triggers import MessageQueued, MessageWithheld, OptedIn, OptedOut
 from libs.common.fold.decider import Cause
 from services.triggers.domain.causes import Happened, Resume, Stop
 from services.triggers.domain.decide import decide
@@ -67,10 +67,10 @@ def test_a_condition_decides_and_one_that_fails_is_no_match(
 
 def test_who_opted_out_gets_nothing_until_they_opt_in() -> None:
     recipient, live = Recipient(), rules(hook())
-    assert step(recipient, command(Stop("ann")), live) == [MessagesStopped(by="ann")]
+    assert step(recipient, command(Stop("ann")), live) == [OptedOut(by="ann")]
     assert step(recipient, command(Stop("ann")), live) == []
     assert outcome(recipient, ordered(), live) == ["opted_out"]
-    assert step(recipient, command(Resume("ann")), live) == [MessagesResumed(by="ann")]
+    assert step(recipient, command(Resume("ann")), live) == [OptedIn(by="ann")]
     assert step(recipient, command(Resume("ann")), live) == []
     assert outcome(recipient, ordered(), live) == ["queued"]
 

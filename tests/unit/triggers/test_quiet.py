@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from libs.common.contracts.facts import MessageQueued
+from libs.common.contracts.triggers import MessageQueued
 from services.triggers.domain.causes import Happened
 from services.triggers.domain.decide import decide
 from services.triggers.domain.explain import Record, explain

@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jwt
 
+from libs.common.contracts.registry import OWN_SCOPES, SCOPES
 from libs.common.errors import Unauthenticated
 from libs.common.http.auth.keyring import Keyring, kid_of
 
@@ -15,23 +16,6 @@ ISSUER = AUDIENCE = "rapport"
 CUSTOMER_AUDIENCE = "rapport-customer"
 LEEWAY = 30
 """Seconds that clocks may differ."""
-
-Scope = Literal[
-    "customers:read",
-    "rewards:read",
-    "rewards:write",
-    "hooks:read",
-    "hooks:write",
-    "metrics:read",
-    "metrics:write",
-    "sources:read",
-    "sources:write",
-    "operate",
-]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-OwnScope = Literal["own:points", "own:inbox"]
-OWN_SCOPES: tuple[OwnScope, ...] = get_args(OwnScope)
-"""What a customer's token may hold: their own points, statement, badges and level; their own inbox."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +130,7 @@ def mint(private_pem: str, subject: str, scopes: Iterable[str], ttl: timedelta) 
     return _minted(private_pem, {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "scope": " ".join(held)}, ttl)
 
 
-def mint_customer(private_pem: str, ref: str, scopes: Iterable[OwnScope] = OWN_SCOPES, *, ttl: timedelta) -> str:
+def mint_customer(private_pem: str, ref: str, scopes: Iterable[str] = OWN_SCOPES, *, ttl: timedelta) -> str:
     """A customer's token, as the business's backend makes it; `ref` is `user:ann`, `anon:a1` or the customer's id."""
     return _minted(private_pem, {"aud": CUSTOMER_AUDIENCE, "sub": ref, "scope": " ".join(scopes)}, ttl)
 

@@ -17,11 +17,12 @@ import jwt
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from libs.common.contracts.registry import OWN_SCOPES, OwnScope, Scope
 from libs.common.errors import Forbidden, Unauthenticated
 from libs.common.http.auth import tokens
 from libs.common.http.auth.jwks import ALGORITHMS, KeySet
 from libs.common.http.auth.keyring import Keyring
-from libs.common.http.auth.tokens import OWN_SCOPES, OwnScope, Principal, Scope
+from libs.common.http.auth.tokens import Principal
 from libs.common.settings import Settings
 
 LONGEST_CUSTOMER = timedelta(days=1)

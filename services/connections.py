@@ -4,23 +4,31 @@ Each process has its pool; one with a fold has beside it the fold's pool, a sess
 partitions, and with Kafka the last two again for its forwarder.
 """
 
-import importlib
 from collections.abc import Mapping
-from typing import cast
 
-from libs.common.contracts.topics import read_by
-from libs.common.db.schema import SERVICES
+from libs.common.contracts.registry import SERVICES, read_by
 from libs.common.fold import part
 from libs.common.log.postgres import LISTENING
 from libs.common.settings import Settings
+from services.ingest.settings import Settings as Ingest
+from services.metrics.settings import Settings as Metrics
+from services.profile.settings import Settings as Profile
+from services.rewards.settings import Settings as Rewards
+from services.triggers.settings import Settings as Triggers
 
 SESSION = 1
+_CLASSES: dict[str, type[Settings]] = {
+    "ingest": Ingest,
+    "profile": Profile,
+    "rewards": Rewards,
+    "triggers": Triggers,
+    "metrics": Metrics,
+}
 
 
 def service_settings(service: str) -> Settings:
-    """A service's own settings class, read from the environment (so that each may have its own database)."""
-    module = importlib.import_module(f"services.{service}.settings")
-    return cast("type[Settings]", module.Settings).load(service)
+    """A service's own settings, read from the environment (so that each may have its own database)."""
+    return _CLASSES[service].load(service)
 
 
 def at_most(service: str, settings: Settings) -> int:
