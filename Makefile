@@ -4,6 +4,8 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 LOG ?= postgres
 TESTS ?= tests
+# Worker processes of `make test`; 0 runs the tests in one.
+WORKERS ?= 2
 # What is written here stays what is run: no option of an outer make, no PYTHONPATH of another project.
 unexport PYTHONPATH PYTHONHOME
 
@@ -43,8 +45,8 @@ demo: $(READY) ## real purchases through the whole platform, and what came of th
 kafka: $(READY) ## a real Apache Kafka on this machine, alone
 	@$(PYTHON) -m deploy.cli kafka
 
-test: $(READY) ## every test, against a real PostgreSQL and Kafka (TESTS=tests/unit runs some)
-	@$(PYTHON) -m pytest -q $(TESTS)
+test: $(READY) ## every test, against a real PostgreSQL and Kafka (TESTS=tests/unit runs some; WORKERS=0 in one process)
+	@$(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: $(READY) ## lint, format, types, layers
 	@.venv/bin/ruff check --quiet .

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
+from deploy.local import ports
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_base
 from deploy.local.postgres import Postgres
@@ -24,7 +25,11 @@ from libs.common.http.auth.keyring import generate_keys
 from libs.common.settings import Settings
 
 KEYS = generate_keys()
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+ports.BASES = range(10_000 + 4_000 * WORKER, 14_000 + 4_000 * WORKER)  # no worker takes a port that another looked at
 CUSTOMER_KEYS = generate_keys()
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+ports.BASES = range(10_000 + 4_000 * WORKER, 14_000 + 4_000 * WORKER)  # no worker takes a port that another looked at
 
 
 @pytest.fixture(scope="session")

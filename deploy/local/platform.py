@@ -93,8 +93,9 @@ class Platform:
         for name in SERVICES:
             argv = [sys.executable, "-m", f"services.{name}"]
             self.services[name] = Service(name, argv, self.environment(name), self.home, self._ports[name])
+        currency = self.environment("ingest").get("RAPPORT_DEFAULT_CURRENCY", "USD")
+        self.tokens = await tokens.development_tokens(self.home, self.dsn, currency)
         await self._supervisor.start(list(self.services.values()))
-        self.tokens = await tokens.development_tokens(self.home, self.urls["ingest"])
         self._watch = asyncio.create_task(self._supervisor.watch())
 
     async def _stop(self) -> None:

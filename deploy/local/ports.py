@@ -10,6 +10,8 @@ from libs.common.contracts.registry import SERVICES
 HOST = "127.0.0.1"
 KAFKA, KAFKA_CONTROLLER = 10, 11  # beyond the base
 SPAN = 12
+#: Where free bases are looked for: below the range that the system gives to outgoing connections.
+BASES = range(10_000, 32_000)
 
 
 def service_ports(base: int) -> dict[str, int]:
@@ -46,9 +48,9 @@ def is_free(port: int) -> bool:
 
 
 def free_base() -> int:
-    """A base from which all our ports are free now; below the range that the system gives to outgoing connections."""
+    """A base out of `BASES` from which all our ports are free now. Raises PortTaken."""
     for _ in range(1000):
-        base = random.randrange(10_000, 32_000)  # noqa: S311 - no secret
+        base = random.choice(BASES)  # noqa: S311 - no secret
         if all(is_free(base + offset) for offset in range(SPAN)):
             return base
     raise PortTaken("No twelve free ports in a row were found on this machine.")

@@ -5,9 +5,8 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import httpx
 import jwt
 
 from deploy.local.errors import LocalError
@@ -83,46 +82,34 @@ def _signed(private_key: Path, claims: Mapping[str, str], ttl: float) -> str:
         raise LocalError(f"{private_key} holds no private key that signs tokens (Ed25519, in PEM form).") from error
 
 
-async def development_tokens(home: Path, ingest: str) -> dict[str, str]:
+async def development_tokens(home: Path, dsn: str, currency: str) -> dict[str, str]:
     """A write key and one token a role, all for 12 h, anew; written to `home/tokens.json` (0600) too.
 
-    Needs ingest to be up: the write key is asked for over its API, as the operator. Raises LocalError when it refuses.
+    Needs only the migrated database at `dsn`: a script that waits for a service to be ready finds the file. `currency` is
+    that of the source `development`, if it has to be made.
     """
     tokens = {role: mint(private_key_file(home), scope, f"development-{role}") for role, scope in ROLES.items()}
-    tokens = {"write_key": await write_key(ingest, tokens["operator"]), **tokens}
+    tokens = {"write_key": await write_key(dsn, currency), **tokens}
     write_private(home / "tokens.json", json.dumps(tokens, indent=2) + "\n")
     return tokens
 
 
-async def write_key(ingest: str, operator: str) -> str:
-    """A new key of the source named `development`, which is made if there is none; its older keys run out by themselves."""
-    headers = {"Authorization": f"Bearer {operator}"}
-    async with httpx.AsyncClient(base_url=ingest, headers=headers, timeout=15, trust_env=False) as http:
-        source = await find_source(http, "development")
-        if source is None:
-            answer = await http.post("/v1/sources", json={"name": "development"})
-        else:
-            answer = await http.post(f"/v1/sources/{source}/keys", json={"expires_in": TTL})
-    return str(accepted(answer)["write_key"])
+async def write_key(dsn: str, currency: str) -> str:
+    """A new key of the source named `development`, which is made if there is none; its older keys expire by themselves."""
+    import asyncpg  # here: `rapport token` needs neither
 
+    from services.ingest import store
 
-async def find_source(http: httpx.AsyncClient, name: str) -> str | None:
-    """The id of the source of this name, None if there is none."""
-    query: dict[str, str] = {}
-    while True:
-        page = accepted(await http.get("/v1/sources", params=query))
-        for source in page["items"]:
-            if source["name"] == name:
-                return str(source["id"])
-        if not page.get("next"):
-            return None
-        query = {"cursor": page["next"]}
-
-
-def accepted(answer: httpx.Response) -> Mapping[str, Any]:
-    if answer.is_error:
-        raise LocalError(
-            f"ingest refused {answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}"
-        )
-    body: Mapping[str, Any] = answer.json()
-    return body
+    connection = await asyncpg.connect(dsn, timeout=15)
+    try:
+        async with connection.transaction():
+            source = await connection.fetchval("SELECT id FROM ingest.sources WHERE name = 'development'")
+            if source is None:
+                _, key = await store.add_key(
+                    connection, await store.add_source(connection, "development", currency, None), None
+                )
+            else:
+                _, key = await store.add_key(connection, source, TTL)
+    finally:
+        await connection.close()
+    return key

@@ -99,7 +99,7 @@ class Installation:
             started.append(service)
         await asyncio.gather(*(asyncio.to_thread(service.wait_ready) for service in started))
         if "ingest" in self.services and not self.sent:
-            self.write_key = (await tokens.development_tokens(self.home, self.url("ingest")))["write_key"]
+            self.write_key = await tokens.write_key(self.dsn, "USD")
 
     async def stop(self, names: Iterable[str]) -> None:
         stopped = [self.services.pop(name) for name in names]

@@ -23,7 +23,6 @@ from deploy.local.cluster import programs
 from deploy.local.ports import service_ports
 from deploy.local.postgres import Postgres
 from deploy.local.service import ROOT, Service
-from deploy.local.threads import blocking
 from libs.common.contracts.registry import SERVICES
 from libs.common.http.auth.verifier import Verifier
 from libs.common.settings import Settings
@@ -233,7 +232,9 @@ def test_the_services_run_on_what_the_file_gives_them(running: Running) -> None:
         assert healthy(service)
     key = tokens.private_key_file(running.home)
     operator, marketer = (tokens.mint(key, tokens.ROLES[role], role) for role in ("operator", "marketer"))
-    write_key = blocking(tokens.write_key(services["ingest"].url, operator))
+    asks = {"authorization": f"Bearer {operator}"}
+    source = httpx.post(f"{services['ingest'].url}/v1/sources", json={"name": "development"}, headers=asks, timeout=30)
+    write_key = source.raise_for_status().json()["write_key"]
     with httpx.Client(headers={"authorization": f"Bearer {marketer}"}, timeout=30) as http:
         rewards = services["rewards"].url
         rule = {"id": "per-dollar", "on": "Order Completed", "earn": {"points": 1, "per": 1, "of": "revenue"}}

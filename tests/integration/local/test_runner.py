@@ -15,6 +15,7 @@ import pytest
 
 from deploy.local import child, ports
 from deploy.local.service import ROOT
+from libs.common.contracts.registry import SERVICES
 from tests.integration.local.conftest import eventually, freeze
 
 
@@ -117,6 +118,8 @@ def test_a_crash_a_restart_and_a_stop(runner: Runner, home: Path) -> None:
 
 
 def test_a_killed_runner_is_cleaned_up_after(runner: Runner, home: Path) -> None:
+    assert eventually(lambda: len(runner.not_ready()) < len(SERVICES), 60), runner.said
+    assert (home / "tokens.json").exists()  # whoever waits until a service is ready finds it
     runner.wait_running()
     first = json.loads((home / "tokens.json").read_text())
     frozen = runner.part("profile")
