@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     rewind.add_argument("service", choices=SERVICES[1:], help="who writes the topic")
     rewind.add_argument("--to", type=int, required=True, metavar="OFFSET", help="the first record to be sent again")
     rewind.add_argument("--partition", type=int, help="only this one (default: all that are past the offset)")
-    epoch = commands.add_parser("epoch", help="after a restore for which Kafka has lost the records, too: begin anew")
+    epoch = commands.add_parser(
+        "epoch", help="give up the records that only Kafka has, after a restore from a backup: begin a new epoch"
+    )
     epoch.add_argument("service", choices=SERVICES[1:], help="who writes the topic")
     epoch.add_argument("--partition", type=int, help="only this one (default: all)")
     readers = commands.add_parser("readers", help="who reads the log in PostgreSQL, and how far")

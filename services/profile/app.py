@@ -1,7 +1,5 @@
 """Profile: one customer view of all that client apps say."""
 
-from functools import partial
-
 from fastapi import FastAPI
 
 from libs.common.fold.heard import Hearing
@@ -11,7 +9,6 @@ from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.profile.api.customers import customer_routes
 from services.profile.handler import Profile
-from services.profile.restored import level
 from services.profile.settings import Settings
 from services.profile.weeks import Housekeeping
 
@@ -19,7 +16,7 @@ from services.profile.weeks import Housekeeping
 def create(settings: Settings) -> FastAPI:
     """The service, composed."""
     handler = Profile(settings.zone)
-    part = FoldPart("profile", settings, handler, partial(level, handler=handler))
+    part = FoldPart("profile", settings, handler)
     handler.measure(part.meter.registry)
     routers = [customer_routes(part), dead_letter_routes(part)]
     return assemble(

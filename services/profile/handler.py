@@ -1,6 +1,6 @@
 """Profile's part of the fold: events and facts in, the journal out."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import NamedTuple
 from uuid import UUID
@@ -58,9 +58,9 @@ class Profile:
             "rapport_duplicates", "Events dropped because they had come before.", ["source"], registry=registry
         )
 
-    async def apply(self, tx: AnyTx, works: Sequence[Work], taken: Collection[UUID] = ()) -> Outcome:
+    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
         """Batches of events and of facts, in the transaction given: drop duplicates, find or make the customers, journal,
-        save. Does not commit. `taken`: see `People`.
+        save. Does not commit.
 
         Facts are journalled before the events beside them: a customer whom these merge into another one has not left yet.
         """
@@ -74,7 +74,6 @@ class Profile:
             unseen, holders = await self._look(pipeline, received, batch.events)
             batch.keep(unseen)
             people = await store.gather(pipeline, batch.events, {said.subject for said in facts}, holders)
-            people.taken = taken
             outgoing = [said.journalled(people) for said in facts]
             batch.apply(people, await store.known(pipeline, {event.renamed for event in batch.events if event.renamed}))
             await store.save(pipeline, people)

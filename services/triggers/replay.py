@@ -58,17 +58,6 @@ SELECT customer, hook, now, "then" FROM (
   ) AS won
 ) ORDER BY customer, hook
 """
-# After a restore: what was sent is not sent again.
-TOLD = """
-UPDATE triggers.deliveries AS d SET state = said.state, settled_at = said.time, lease = NULL
-FROM (
-  SELECT json -> 'data' ->> 'message' AS message, time, CASE json ->> 'type' WHEN 'message.sent.v1' THEN 'sent' ELSE 'failed' END AS state
-  FROM (
-    SELECT convert_from(record.value, 'UTF8')::json AS json, record.time FROM log."triggers.facts" AS record
-    JOIN log.imported ON imported.topic = 'triggers.facts' AND imported.partition = record.partition AND "offset" >= first
-  ) AS fact WHERE json ->> 'type' IN ('message.sent.v1', 'message.failed.v1')
-) AS said WHERE d.id = said.message::uuid AND d.state = 'queued'
-"""
 
 
 def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
@@ -82,7 +71,6 @@ def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
         differences,
         outside=OUTSIDE,
         only_read=ONLY_READ,
-        told=TOLD,
         kept_in_what_if=frozenset({OptedOut.TYPE, OptedIn.TYPE}),
         written=handler.decider.vocabulary.committed,
     )

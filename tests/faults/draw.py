@@ -7,7 +7,6 @@ from collections.abc import Callable
 from libs.common.contracts.registry import SERVICES
 from tests.faults.faults import Clock, Fault, Freeze, Kill, KillAt, Worker
 from tests.faults.outages import Broker, FullDisk, Hang, IdleTransaction, Server, Storm
-from tests.faults.restored import Restored
 from tests.faults.stage import FOLDS
 
 #: Longer than a service's PostgreSQL sessions may idle (3 s), wait for a lock or stay in a transaction (5 s).
@@ -48,7 +47,6 @@ KINDS: tuple[tuple[float, tuple[str, ...], Callable[[random.Random], Fault]], ..
     (2, ("kafka",), lambda chance: Broker(chance.uniform(0.2, 4))),
     (0.3, ("kafka",), lambda chance: Broker(35.0)),
     (1.5, ("postgres", "kafka"), lambda chance: FullDisk(chance.uniform(1, 5), chance.random() < 0.3)),
-    (2, ("kafka",), lambda chance: Restored(chance.choice(FOLDS))),
     (2, ("postgres", "kafka"), lambda chance: Clock(chance.choice(SERVICES), chance.choice((-1, 1)), chance.uniform(1, 4))),
 )  # fmt: skip
 

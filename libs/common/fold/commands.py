@@ -54,12 +54,7 @@ class Commands(Generic[S, R]):
         id = str(derived(service, "command", key))
         digest = hashlib.sha256(type(body).__name__.encode() + msgspec.json.encode(body)).digest()
         async with self._locked(customer) as (tx, row):
-            known = await tx.fetchrow(
-                f'SELECT key, customer, digest, answer FROM "{service}".commands WHERE key = ANY($1)',
-                [key, f"restored:{id}"],
-            )
-            if known and known["key"] != key:
-                raise Conflict("this request was carried out before the database was restored; its answer is lost")
+            known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
             if known:
                 if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
                     raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")

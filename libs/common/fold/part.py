@@ -1,8 +1,8 @@
 """A service's stateful part as one component: database, log reader, fold, and the forwarder where Kafka is the log."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.registry import notified_at_once, read_by, written_by
@@ -10,7 +10,6 @@ from libs.common.db.pool import BY_INDEX, Database, Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.gauges import Gauges
-from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.loop import Fold
 from libs.common.fold.work import Handler
 from libs.common.log import closing
@@ -30,21 +29,16 @@ CONNECTIONS = 5
 #: and with a broker in between it costs so much that two cores are busy with a hundred a second.
 REST = 0.02
 
-#: What a service that decides nothing on its own (profile) does after a restore has taken its topic back: it brings its state
-#: level with it, and returns the handler to go on with, which passes over the inputs whose output is there. Raises Unavailable.
-Level: TypeAlias = Callable[[Database], Awaitable[Handler]]
-
 
 class FoldPart:
     """Start it as a component; `database`, `fold` and `dead_letters` raise Unavailable before it has started."""
 
     name = "fold"
 
-    def __init__(self, service: str, settings: Settings, handler: Handler, level: Level | None = None) -> None:
+    def __init__(self, service: str, settings: Settings, handler: Handler) -> None:
         self.service = service
         self.settings = settings
         self.handler = handler
-        self._level = level
         self.meter = Meter(service)
         self._postgres = Postgres(settings, service, self.meter)
         self._fold: Fold | None = None
@@ -62,18 +56,10 @@ class FoldPart:
             )
             stack.push_async_callback(own.close)
             reader = await self._reader(own, stack)
-            handler = self.handler
-            if self.settings.log == "kafka":
-                from libs.common.fold.restored import put_back
-
-                if isinstance(handler, DeciderHandler):
-                    await put_back(self.service, self.settings, reader)
-                elif self._level is not None:
-                    handler = await self._level(own)
             writes = written_by(self.service)
             topics = read_by(self.service)
             rest = REST if self.settings.log == "kafka" and EVENTS in topics else 0.0
-            fold = Fold(self.service, own, reader, handler, topics, writes, rest)
+            fold = Fold(self.service, own, reader, self.handler, topics, writes, rest)
             await fold.start()
             stack.push_async_callback(fold.stop)
             self._fold, self._stack = fold, stack.pop_all()
@@ -125,13 +111,13 @@ class FoldPart:
         if self.settings.log == "postgres":
             closing.refuse_closed(moved)
         if self.settings.log == "kafka":  # imported here: an installation without Kafka need not hold its client
+            from libs.common.log.behind import refuse_behind
             from libs.common.log.forward import Forwarder
             from libs.common.log.kafka import KafkaReader, ensure_topics
-            from libs.common.log.restoring import take_back
 
             writes = written_by(self.service)
             await ensure_topics(self.settings, [*topics, writes])
-            await take_back(database, self.settings, self.service, writes)
+            await refuse_behind(database, self.settings, self.service, writes)
             self._forwarder = Forwarder(database, self.settings, self.service, writes)
             await self._forwarder.start()
             stack.push_async_callback(self._forwarder.stop)

@@ -1,5 +1,4 @@
-"""The end of a topic in Kafka: compared with PostgreSQL, as after a restore from a backup Kafka may be ahead; and its newest
-message."""
+"""The end of a topic in Kafka: whether it is ahead of PostgreSQL, as after a restore from an older backup; its newest message."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,11 +20,10 @@ PATIENCE = 30.0
 
 
 class Ahead(NamedTuple):
-    """Kafka has records up to `last`, which PostgreSQL has not; the first of them lies behind `hint`, in Kafka's count."""
+    """Kafka has records of a partition up to `last`, which PostgreSQL has not."""
 
     where: Where
     last: int
-    hint: int
 
 
 async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -> list[Ahead]:
@@ -37,19 +35,11 @@ async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -
         )
         for partition in partitions:
             where, head = Where(topic, partition.partition), heads[partition.partition]
-            beginning, end, span = beginnings[partition], ends[partition], LOOK
-            first = max(beginning, end - span)
-            seen = await _read(consumer, where, partition, first, end)
+            end = ends[partition]
+            seen = await _read(consumer, where, partition, max(beginnings[partition], end - LOOK), end)
             last = max((record.offset for record in seen if (record.epoch or 0) >= head.epoch), default=-1)
-            if last < head.next:
-                continue
-            while first > beginning:
-                one = await _read(consumer, where, partition, first, first + 1)
-                if one and one[0].offset < head.next:
-                    break
-                span *= 2
-                first = max(beginning, end - span)
-            found.append(Ahead(where, last, first + 1))
+            if last >= head.next:
+                found.append(Ahead(where, last))
     return found
 
 

@@ -81,17 +81,6 @@ awaited = Table(
     PrimaryKeyConstraint("service", "name"),
 )
 
-#: Records from `first` on came back from Kafka after a restore, and the state does not know all of them yet.
-imported = Table(
-    "imported",
-    metadata,
-    Column("topic", Text, nullable=False),
-    Column("partition", SmallInteger, nullable=False),
-    Column("first", BigInteger, nullable=False),
-    Column("imported_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    PrimaryKeyConstraint("topic", "partition"),
-)
-
 
 def _topic(name: str) -> Table:
     table = Table(

@@ -101,10 +101,6 @@ class Besides:
         await tx.execute(_TABLE.format(schema=self._schema))
         await tx.execute(_INDEX.format(schema=self._schema))
 
-    def starting_at(self, heads: Mapping[int, int]) -> None:
-        """Index only facts from these offsets of each partition on."""
-        self._heads = dict(heads)
-
     async def extend(self, tx: Tx, step: int = 50_000) -> None:
         """Index what has come since the last time. `tx` is the service's database, without redirection."""
         heads = await tx.fetch("SELECT partition, next FROM log.heads WHERE topic = $1", self._topic)

@@ -64,8 +64,6 @@ class Replayable(Generic[S, R]):
     kept_in_what_if: frozenset[str] | None = None
     #: Call it with partitions whose batches are written.
     written: Callable[[Sequence[int]], None] = lambda partitions: None
-    #: SQL for a restored database: lets the tables `outside` know what the facts from `log.imported` on say of them.
-    told: str = ""
 
 
 #: The customers' own rows, alike in every service. `version` counts writes, which depends on how batches were cut.

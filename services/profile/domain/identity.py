@@ -8,7 +8,7 @@
 - Above the limits of a profile nothing is bound or merged; the event still goes to its customer.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
@@ -43,8 +43,7 @@ class People:
 
     `guessed` are new references whose rows are there already, leading (version 1) to whom they will most likely belong;
     `rebound` are those that the batch has bound to somebody. `survivors` says of the subjects of facts whom they went
-    into, before anything in the batch was applied. `taken` are customers who exist though the record that would make them
-    is in the batch: a restored journal may have the later half of what it led to.
+    into, before anything in the batch was applied.
     """
 
     by_id: dict[UUID, Person] = field(default_factory=dict)
@@ -52,17 +51,11 @@ class People:
     guessed: dict[str, UUID] = field(default_factory=dict)
     rebound: set[str] = field(default_factory=set)
     survivors: dict[UUID, UUID] = field(default_factory=dict)
-    taken: Collection[UUID] = ()
 
     def holder(self, ref: str | None) -> Person | None:
         """Whom a reference leads to; None when it is new."""
         id = None if ref is None else self.by_ref.get(ref)
         return None if id is None else self.by_id[id]
-
-    def newcomer(self, record: UUID, ref: str | None) -> UUID:
-        """The id of the customer that a record makes."""
-        id = newcomer(record, ref)
-        return newcomer(id, ref) if id in self.taken else id
 
     def lead(self, ref: str, person: Person, version: int) -> Binding:
         """Let a reference lead to `person` from `version` on."""
@@ -107,11 +100,7 @@ def match(people: People, user: str | None, device: str | None, record: UUID) ->
     """The rules, for one user and one device of a record (at least one of them given). Changes nothing."""
     of_user, of_device = people.holder(user), people.holder(device)
     if user is None:
-        return (
-            Match(of_device.id)
-            if of_device
-            else Match(people.newcomer(record, device), creates=True, binds=_given(device))
-        )
+        return Match(of_device.id) if of_device else Match(newcomer(record, device), creates=True, binds=_given(device))
     if of_user is None:
         return _of_new_user(people, user, device, of_device, record)
     if device is None or of_device is of_user:
@@ -127,10 +116,10 @@ def match(people: People, user: str | None, device: str | None, record: UUID) ->
 
 def _of_new_user(people: People, user: str, device: str | None, of_device: Person | None, record: UUID) -> Match:
     if of_device is None or of_device.state.user is not None:
-        return Match(people.newcomer(record, user), creates=True, binds=(user, *_given(device)))
+        return Match(newcomer(record, user), creates=True, binds=(user, *_given(device)))
     if _room(of_device, 1):
         return Match(of_device.id, claims=True, binds=(user,))
-    return Match(people.newcomer(record, user), creates=True, binds=(user,), refused="identifiers")
+    return Match(newcomer(record, user), creates=True, binds=(user,), refused="identifiers")
 
 
 def _room(person: Person, more: int) -> bool:

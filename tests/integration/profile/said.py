@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,6 @@ from libs.common.log.partition import partition_of
 from libs.common.log.reader import Record, Where
 from libs.common.settings import Settings
 from services.profile.handler import Profile
-from services.profile.restored import level
 from tests.support import eventually
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -78,7 +76,7 @@ def lane(key: str) -> int:
 async def running(settings: Settings) -> AsyncIterator[FoldPart]:
     """Profile's fold, started."""
     handler = Profile(UTC)
-    part = FoldPart("profile", settings, handler, partial(level, handler=handler))
+    part = FoldPart("profile", settings, handler)
     await part.start()
     try:
         yield part

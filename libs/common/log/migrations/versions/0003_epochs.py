@@ -1,4 +1,4 @@
-"""From which offset an epoch holds; which records were imported after a restore, and are still to be put back."""
+"""From which offset an epoch holds."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,14 +16,5 @@ def upgrade() -> None:
         sa.Column("first", sa.BigInteger, nullable=False),
         sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.PrimaryKeyConstraint("topic", "partition", "epoch"),
-        schema="log",
-    )
-    op.create_table(
-        "imported",
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("partition", sa.SmallInteger, nullable=False),
-        sa.Column("first", sa.BigInteger, nullable=False),
-        sa.Column("imported_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-        sa.PrimaryKeyConstraint("topic", "partition"),
         schema="log",
     )

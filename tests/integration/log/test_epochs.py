@@ -1,11 +1,10 @@
-"""PostgreSQL restored from an older backup: what Kafka has is taken back; what it has lost, too, begins a new epoch."""
+"""PostgreSQL restored from an older backup, alone: its service does not start; or a new epoch begins, and readers follow it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
+import httpx
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.records_to_delete import RecordsToDelete
+from fastapi import FastAPI
 
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import encode
@@ -14,16 +13,19 @@ from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log import epochs
 from libs.common.log.append import Outgoing, append
+from libs.common.log.behind import refuse_behind
 from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import KafkaReader
 from libs.common.log.reader import Position, Record, Where, after, contiguous
-from libs.common.log.restoring import take_back
 from libs.common.log.rewind import rewind
 from libs.common.settings import Settings
+from services.profile import app as profile
+from services.rewards import app as rewards
 from tests.integration.log.logs import PARTITIONS, START, WHEN, key_in, read
 from tests.support import eventually
 
 WHERE = Where(REWARDS, 4)
+CREATE: dict[str, Callable[..., FastAPI]] = {"profile": profile.create, "rewards": rewards.create}
 _ROWS = f'SELECT "offset", key, time, value FROM log."{REWARDS}" WHERE partition = $1 ORDER BY "offset"'
 
 
@@ -94,109 +96,92 @@ async def reader(house: House) -> AsyncIterator[KafkaReader]:
     await reader.stop()
 
 
-async def test_what_kafka_has_is_taken_back_under_the_same_offsets_and_not_sent_again(
-    house: House, reader: KafkaReader
-) -> None:
+async def test_a_database_that_is_behind_its_topic_is_refused(house: House) -> None:
     for partition in range(PARTITIONS):
         await house.say(words(f"{partition}-", range(partition * 300)), partition)
     await eventually(house.sent)
-    before = [await house.rows(partition) for partition in range(PARTITIONS)]
+    await refuse_behind(house.database, house.settings, "rewards", REWARDS)  # level with Kafka
     await house.restore(700, 650)
-    assert await take_back(house.database, house.settings, "rewards", REWARDS) == sum(
-        partition * 300 - 700 for partition in range(3, PARTITIONS)
-    )
-    assert [await house.rows(partition) for partition in range(PARTITIONS)] == before
-    assert await take_back(house.database, house.settings, "rewards", REWARDS) == 0
-    async with house.database.connection() as connection:
-        marks = await connection.fetch("SELECT partition, first FROM log.imported ORDER BY partition")
-        assert [tuple(mark) for mark in marks] == [(partition, 700) for partition in range(3, PARTITIONS)]
-    await house.run()
-    await house.say(["next"])
-    records, _ = await read(reader, WHERE, 1201)
-    assert said(records[-2:]) == [fact("4-1199"), fact("next")]
-    assert records[-1].native == 1200  # nothing was sent twice
+    with pytest.raises(Unavailable, match="the database of rewards is older than its topic in Kafka") as refused:
+        await refuse_behind(house.database, house.settings, "rewards", REWARDS)
+    said = refused.value.detail
+    assert "rewards.facts/3 ends before 700, Kafka has records up to 899" in said
+    assert "rewards.facts/2 " not in said
+    assert "restore the databases of all services to one moment" in said
+    assert "`rapport epoch rewards`" in said
+    async with house.database.transaction() as tx:
+        for partition in range(PARTITIONS):
+            await epochs.begin(tx, Where(REWARDS, partition))
+    await refuse_behind(house.database, house.settings, "rewards", REWARDS)
 
 
-async def test_a_rewound_tail_is_looked_through_too(house: House) -> None:
+async def test_behind_a_rewind_it_is_seen_too(house: House) -> None:
     await house.say(words("a", range(900)))
     await eventually(house.sent)
     assert house.forwarder
     await rewind(house.settings, "rewards", 100, WHERE.partition)
     await eventually(lambda: resent(house, 900 + 800))
-    before = await house.rows()
+    await refuse_behind(house.database, house.settings, "rewards", REWARDS)
     await house.restore(200, 200)
-    assert await take_back(house.database, house.settings, "rewards", REWARDS) == 700
-    assert await house.rows() == before
+    with pytest.raises(Unavailable, match="ends before 200, Kafka has records up to 899"):
+        await refuse_behind(house.database, house.settings, "rewards", REWARDS)
 
 
 async def resent(house: House, count: int) -> bool:
     return house.forwarder is not None and house.forwarder.forwarded >= count
 
 
-async def test_where_the_tail_is_lost_a_new_epoch_begins_and_readers_follow_it(
-    house: House, reader: KafkaReader
+@pytest.mark.parametrize(("service", "topic"), [("rewards", REWARDS), ("profile", JOURNAL)])
+async def test_a_service_whose_database_is_behind_does_not_start_and_says_what_to_do(
+    kafka_settings: Settings, database: Database, service: str, topic: str
 ) -> None:
-    await house.say(words("a", range(60)))
-    await eventually(house.sent)
-    _, position = await read(reader, WHERE, 60)
-    admin = AIOKafkaAdminClient(bootstrap_servers=house.settings.kafka_bootstrap)
-    await admin.start()
-    lost = TopicPartition(house.settings.topic_prefix + REWARDS, WHERE.partition)
-    await admin.delete_records({lost: RecordsToDelete(50)})
-    await admin.close()
-    await house.restore(40, 40)
-    assert await take_back(house.database, house.settings, "rewards", REWARDS) == 0
-    assert await take_back(house.database, house.settings, "rewards", REWARDS) == 0
-    async with house.database.connection() as connection:
-        assert await connection.fetch("SELECT epoch FROM log.epochs") == [(1,)]
-    await house.run()
-    await house.say(words("b", range(8)))
-    records, position = await follow(reader, position, 8)
-    assert said(records) == [fact(f"b{number}") for number in range(8)]
-    assert position[:2] == (1, 48)
-    await rewind(house.settings, "rewards", 0, WHERE.partition)  # older epochs' records are sent under theirs
-    await house.say(["c"])
-    records, position = await follow(reader, position, 1)
-    assert (said(records), position[:2]) == ([fact("c")], (1, 49))
-    fresh = KafkaReader(house.settings, [REWARDS], name="fresh")
-    await fresh.start()
-    records, position = await follow(fresh, Position(0, 40), 9)
-    assert said(records) == [*(fact(f"b{number}") for number in range(8)), fact("c")]
-    await fresh.stop()
-
-
-async def test_where_the_journals_tail_is_lost_profile_does_not_go_on_by_itself(
-    kafka_settings: Settings, database: Database
-) -> None:
-    """Its records would be bound to other customers than those whom the other services know."""
-    where = Where(JOURNAL, WHERE.partition)
-    forwarder = Forwarder(database, kafka_settings, "profile", JOURNAL)
+    forwarder = Forwarder(database, kafka_settings, service, topic)
     await forwarder.start()
     async with database.transaction() as tx:
-        records = [Outgoing(key_in(where.partition), fact(word), WHEN) for word in words("a", range(60))]
-        await append(tx, JOURNAL, records, PARTITIONS)
+        await append(tx, topic, [Outgoing(key_in(4), fact(word), WHEN) for word in words("a", range(60))], PARTITIONS)
 
     async def sent() -> bool:
         return (await forwarder.check()).lag[0].records == 0
 
     await eventually(sent)
     await forwarder.stop()
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_bootstrap)
-    await admin.start()
-    lost = TopicPartition(kafka_settings.topic_prefix + JOURNAL, where.partition)
-    await admin.delete_records({lost: RecordsToDelete(50)})
-    await admin.close()
     async with database.transaction() as tx:
-        await tx.execute(f'DELETE FROM log."{JOURNAL}" WHERE "offset" >= 40')
-        await tx.execute("UPDATE log.heads SET next = least(next, 40) WHERE topic = $1", JOURNAL)
-        await tx.execute("UPDATE profile.positions SET next = least(next, 40) WHERE reader = 'forwarder'")
-    with pytest.raises(
-        Unavailable, match=r"no longer has records 40 to 49 of profile.journal.* newer backup of profile"
-    ):
-        await take_back(database, kafka_settings, "profile", JOURNAL)
-    async with database.transaction() as tx:
-        assert await epochs.begin(tx, where) == 1  # as `rapport epoch profile` does: an operator gives them up
-    assert await take_back(database, kafka_settings, "profile", JOURNAL) == 0
+        await tx.execute(f'DELETE FROM log."{topic}" WHERE "offset" >= 40')
+        await tx.execute("UPDATE log.heads SET next = least(next, 40) WHERE topic = $1", topic)
+        await tx.execute(f"UPDATE {service}.positions SET next = least(next, 40) WHERE reader = 'forwarder'")
+    app = CREATE[service](kafka_settings)
+    asking = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+    async with app.router.lifespan_context(app), asking as client:
+
+        async def refused() -> bool:
+            answer = await client.get("/readyz?verbose")
+            return answer.status_code == 503 and f"`rapport epoch {service}`" in answer.text
+
+        await eventually(refused)
+        assert (await client.get("/livez")).status_code == 200
+
+
+async def test_readers_follow_a_new_epoch(house: House, reader: KafkaReader) -> None:
+    await house.say(words("a", range(60)))
+    await eventually(house.sent)
+    _, position = await read(reader, WHERE, 60)
+    await house.restore(48, 48)
+    async with house.database.transaction() as tx:
+        assert await epochs.begin(tx, WHERE) == 1
+    await house.run()
+    await house.say(words("b", range(8)))
+    records, position = await follow(reader, position, 8)
+    assert said(records) == [fact(f"b{number}") for number in range(8)]
+    assert position[:2] == (1, 56)
+    await rewind(house.settings, "rewards", 0, WHERE.partition)  # older epochs' records are sent under theirs
+    await house.say(["c"])
+    records, position = await follow(reader, position, 1)
+    assert (said(records), position[:2]) == ([fact("c")], (1, 57))
+    fresh = KafkaReader(house.settings, [REWARDS], name="fresh")
+    await fresh.start()
+    records, position = await follow(fresh, Position(1, 48), 9)
+    assert said(records) == [*(fact(f"b{number}") for number in range(8)), fact("c")]
+    await fresh.stop()
 
 
 async def test_an_epoch_is_followed_from_the_midst_of_what_was_read(house: House, reader: KafkaReader) -> None:
