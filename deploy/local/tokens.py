@@ -1,4 +1,4 @@
-"""Development's own identity provider: an Ed25519 key pair in the secrets folder, and the tokens it signs."""
+"""The development identity provider: an Ed25519 key pair in the secrets folder, and the tokens that it signs."""
 
 import json
 import time
@@ -21,27 +21,27 @@ ROLES = {role: " ".join(scopes_of(role)) for role in get_args(Role)}
 
 
 def private_key_file(home: Path) -> Path:
-    """Mode 0600; whoever can read it can sign any token."""
+    """The private key (0600). It signs any token."""
     return home / "secrets" / "jwt-private-key.pem"
 
 
 def public_key_file(home: Path) -> Path:
-    """What the services check tokens with."""
+    """The public key with which services check tokens."""
     return home / "secrets" / "jwt-public-key.pem"
 
 
 def customer_private_key_file(home: Path) -> Path:
-    """The business's own key, for customers' tokens; mode 0600. In production it lies with the business's backend only."""
+    """The business's private key for customers' tokens (0600). In production only the business's backend holds it."""
     return home / "secrets" / "customer-private-key.pem"
 
 
 def customer_public_key_file(home: Path) -> Path:
-    """What the services check customers' tokens with."""
+    """The public key with which services check customers' tokens."""
     return home / "secrets" / "customer-public-key.pem"
 
 
 def make_keys(home: Path) -> bool:
-    """Make the key pairs that are missing; returns whether the one of this installation's tokens was.
+    """Create the missing key pairs. Returns whether the one of this installation's tokens was missing.
 
     A public key's file keeps the keys that were added to it, as they are while keys are changed.
     """
@@ -66,7 +66,7 @@ def mint(private_key: Path, scope: str, subject: str, ttl: float = TTL) -> str:
 
 
 def mint_customer(private_key: Path, scope: str, ref: str, ttl: float) -> str:
-    """A customer's token, as the business's backend makes it: `ref` is whose. Raises LocalError."""
+    """A token for the customer `ref`, as the business's backend signs it. Raises LocalError."""
     return _signed(private_key, {"aud": "rapport-customer", "sub": ref, "scope": scope}, ttl)
 
 
@@ -84,9 +84,9 @@ def _signed(private_key: Path, claims: Mapping[str, str], ttl: float) -> str:
 
 
 async def development_tokens(home: Path, ingest: str) -> dict[str, str]:
-    """A write key and one token a role, all for 12 h, anew; written to `home/tokens.json` (0600) too.
+    """A new write key and one new token for each role, all for 12 h; also written to `home/tokens.json` (0600).
 
-    Needs ingest to be up: the write key is asked for over its API, as the operator. Raises LocalError when it refuses.
+    Ingest must be up: its API creates the write key, for the operator. Raises LocalError if it refuses.
     """
     tokens = {role: mint(private_key_file(home), scope, f"development-{role}") for role, scope in ROLES.items()}
     tokens = {"write_key": await write_key(ingest, tokens["operator"]), **tokens}
@@ -95,7 +95,7 @@ async def development_tokens(home: Path, ingest: str) -> dict[str, str]:
 
 
 async def write_key(ingest: str, operator: str) -> str:
-    """A new key of the source named `development`, which is made if there is none; its older keys run out by themselves."""
+    """A new key of the source named `development`, which is created if missing. Its older keys expire by themselves."""
     headers = {"Authorization": f"Bearer {operator}"}
     async with httpx.AsyncClient(base_url=ingest, headers=headers, timeout=15, trust_env=False) as http:
         source = await find_source(http, "development")
@@ -107,7 +107,7 @@ async def write_key(ingest: str, operator: str) -> str:
 
 
 async def find_source(http: httpx.AsyncClient, name: str) -> str | None:
-    """The id of the source of this name, None if there is none."""
+    """The id of the source of this name; None if it does not exist."""
     query: dict[str, str] = {}
     while True:
         page = accepted(await http.get("/v1/sources", params=query))
