@@ -13,43 +13,44 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(prog="rapport", description="Rapport: a self-hosted customer engagement platform.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="the whole platform on this machine, until Ctrl-C")
-    run.add_argument("--log", choices=("postgres", "kafka"), default="postgres", help="where the log is read from")
-    commands.add_parser("kafka", help="Apache Kafka alone on this machine, until Ctrl-C")
+    run = commands.add_parser("run", help="run the whole platform on this machine, until Ctrl-C")
+    run.add_argument("--log", choices=("postgres", "kafka"), default="postgres", help="which log the services read")
+    commands.add_parser("kafka", help="run Apache Kafka alone on this machine, until Ctrl-C")
     token = commands.add_parser("token", help="print a token signed with this installation's own key")
     what = token.add_mutually_exclusive_group(required=True)
     what.add_argument("--scope", help="such as 'rewards:read rewards:write'")
     what.add_argument("--role", choices=("marketer", "analyst", "operator"), help="the scopes of a role")
-    what.add_argument("--customer", metavar="REF", help="a customer's own, as a business's backend signs it: user:ann")
-    token.add_argument("--ttl", type=int, help="seconds that it is valid (default: 12 h; a customer's: 1 h)")
-    token.add_argument("--sub", default="development", help="who it is for")
+    what.add_argument(
+        "--customer", metavar="REF", help="a customer's own token, as a business's backend signs it: user:ann"
+    )
+    token.add_argument("--ttl", type=int, help="seconds until it expires (default: 12 h; a customer's: 1 h)")
+    token.add_argument("--sub", default="development", help="the subject of the token")
     token.add_argument("--key", type=Path, help="the private key (default: the one in RAPPORT_HOME, made if missing)")
-    commands.add_parser("migrate", help="bring the databases that the environment names to the newest schema")
+    commands.add_parser("migrate", help="migrate the databases that the environment names to the newest schema")
     rewind = commands.add_parser("rewind", help="send a topic's records to Kafka again, from an offset on")
-    rewind.add_argument("service", choices=SERVICES[1:], help="who writes the topic")
-    rewind.add_argument("--to", type=int, required=True, metavar="OFFSET", help="the first record to be sent again")
+    rewind.add_argument("service", choices=SERVICES[1:], help="the service that writes the topic")
+    rewind.add_argument("--to", type=int, required=True, metavar="OFFSET", help="the first record to send again")
     rewind.add_argument("--partition", type=int, help="only this one (default: all that are past the offset)")
-    epoch = commands.add_parser(
-        "epoch", help="give up the records that only Kafka has, after a restore from a backup: begin a new epoch"
-    )
-    epoch.add_argument("service", choices=SERVICES[1:], help="who writes the topic")
+    epoch = commands.add_parser("epoch", help="begin a new epoch of a topic whose database was restored from a backup")
+    epoch.add_argument("service", choices=SERVICES[1:], help="the service that writes the topic")
     epoch.add_argument("--partition", type=int, help="only this one (default: all)")
-    readers = commands.add_parser("readers", help="who reads the log in PostgreSQL, and how far")
+    readers = commands.add_parser("readers", help="list the readers of the log in PostgreSQL, with their positions")
     readers.add_argument(
-        "--service", choices=SERVICES, default="profile", help="in whose database (default: profile's)"
+        "--service",
+        choices=SERVICES,
+        default="profile",
+        help="the service whose database to look in (default: profile)",
     )
     readers.add_argument(
-        "--expire", metavar="READER", help="give up a reader, such as triggers/fold: keep nothing for it"
+        "--expire", metavar="READER", help="keep no records for this reader any more, such as triggers/fold"
     )
     commands.add_parser(
-        "demo", help="real purchases through the whole platform (--help shows its options)", add_help=False
+        "demo", help="send real purchases through the whole platform (--help shows its options)", add_help=False
     )
-    commands.add_parser("move-to-kafka", help="close ingest.events in PostgreSQL; from then on RAPPORT_LOG=kafka")
+    commands.add_parser("move-to-kafka", help="close ingest.events in PostgreSQL, to continue with RAPPORT_LOG=kafka")
     commands.add_parser("replay", help="fold the journal again beside the live state, and compare", add_help=False)
-    commands.add_parser(
-        "rebuild", help="make one service's state anew from the journal, and swap it in", add_help=False
-    )
-    commands.add_parser("topics", help="the table of topics and record types", add_help=False)
+    commands.add_parser("rebuild", help="rebuild one service's state from the journal, and swap it in", add_help=False)
+    commands.add_parser("topics", help="print the tables of topics, record types and scopes", add_help=False)
     return top
 
 
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(options: argparse.Namespace, rest: list[str]) -> int:
-    """One command, imported only now, so that each works without the others."""
+    """Run one command. It is imported only here, so that each works without the others."""
     match options.command:
         case "run":
             from deploy.local import runner
@@ -120,7 +121,7 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def token(options: argparse.Namespace) -> int:
-    """Print one token. Raises LocalError for a scope that there is not, or a key that cannot sign."""
+    """Print one token. Raises LocalError for an unknown scope, or a key that cannot sign."""
     from deploy.local import place, tokens
     from libs.common.contracts.registry import OWN_SCOPES, SCOPES
 
@@ -128,13 +129,13 @@ def token(options: argparse.Namespace) -> int:
     if unknown := [scope for scope in (options.scope or "").split() if scope not in SCOPES]:
         raise LocalError(f"There is no scope {' or '.join(unknown)}; the scopes are {', '.join(SCOPES)}.")
     if ttl < 1:
-        raise LocalError(f"A token that is valid for {ttl} seconds is of no use: give a --ttl of 1 or more.")
+        raise LocalError(f"A token cannot be valid for {ttl} seconds: give a --ttl of 1 or more.")
     key = options.key
     if key is None:
         home = place.Place.load().home
         place.make_home(home)
         if tokens.make_keys(home):
-            said = f"Made a new key in {home}: only what runs with this RAPPORT_HOME will take the token."
+            said = f"Made a new key in {home}: only services that run with this RAPPORT_HOME accept the token."
             print(said, file=sys.stderr)
         key = (tokens.customer_private_key_file if options.customer else tokens.private_key_file)(home)
     if options.customer:

@@ -1,8 +1,8 @@
-"""The secrets that docker-compose.yml reads: `python -m deploy.compose` makes those that are missing.
+"""The secrets that docker-compose.yml reads: `python -m deploy.compose` creates those that are missing.
 
-Two database passwords and the key pairs of the tokens. Their folder is the owner's alone (0700); the files that a container
-mounts can be read by any account (0644), because the processes in it run as other accounts than the folder's owner. The
-private keys (0600) are mounted nowhere: `rapport token` signs with them.
+Two database passwords and the key pairs of the tokens. Only the owner can enter their folder (0700). Any account can read
+the files that a container mounts (0644), because the processes in it run as other accounts than the folder's owner. No
+container mounts the private keys (0600): `rapport token` signs with them.
 """
 
 import secrets
@@ -17,7 +17,7 @@ READABLE = 0o644
 
 
 def make_secrets(home: Path) -> Path:
-    """Make what is missing in `home/secrets` and return that folder; what is there stays as it is."""
+    """Create the missing files in `home/secrets` and return that folder. Existing files stay unchanged."""
     tokens.make_keys(home)
     folder = tokens.private_key_file(home).parent
     folder.chmod(0o700)
@@ -31,7 +31,7 @@ def make_secrets(home: Path) -> Path:
 
 
 def main() -> None:
-    """Make them, and say what comes next."""
+    """Create them, and print the next steps."""
     print(f"The secrets are in {make_secrets(HOME)}.")
     print("Next:     docker compose up --wait")
     print("A token:  RAPPORT_HOME=.rapport/compose .venv/bin/rapport token --role operator")

@@ -1,4 +1,4 @@
-"""What an operator does about the log: each a command of `rapport`, on the databases that the environment names."""
+"""An operator's commands on the log, in the databases that the environment names."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from services.connections import service_settings
 
 
 def _run(command: str, work: Coroutine[Any, Any, list[str]]) -> int:
-    """Print the lines that `work` gives, or why it failed; the exit code."""
+    """Print the lines that `work` returns, or why it failed. Returns the exit code."""
     try:
         lines = asyncio.run(work)
     except (RapportError, ValueError, OSError, asyncpg.PostgresError) as error:
@@ -23,7 +23,7 @@ def _run(command: str, work: Coroutine[Any, Any, list[str]]) -> int:
 
 
 def rewind(service: str, to: int, partition: int | None) -> int:
-    """Have the service's forwarder send again from offset `to` on."""
+    """Let the service's forwarder send again from offset `to` on."""
     from libs.common.log import rewind
 
     async def work() -> list[str]:
@@ -39,7 +39,7 @@ def rewind(service: str, to: int, partition: int | None) -> int:
 
 
 def readers(service: str, expire: str | None) -> int:
-    """List who reads the topics that lie in the service's database, and how far; or give one up."""
+    """List the readers of the topics in the service's database, with their positions; or expire one."""
     from libs.common.log import retention
 
     async def work() -> list[str]:
@@ -48,8 +48,10 @@ def readers(service: str, expire: str | None) -> int:
         try:
             if expire:
                 await retention.expire(connection, expire)
-                return [f"{expire} is given up: records are not kept for it any more. If it goes on, it is taken back."]
-            return await retention.listed(connection) or ["Nobody has read anything yet."]
+                return [
+                    f"{expire} is expired: records are not kept for it any more. If it reads again, it is registered again."
+                ]
+            return await retention.listed(connection) or ["No reader has read anything yet."]
         finally:
             await connection.close()
 

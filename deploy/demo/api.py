@@ -8,7 +8,7 @@ import httpx
 from deploy.local.errors import LocalError
 from deploy.local.platform import Platform
 
-#: A service may be not ready for so many seconds in a row before it is a fault.
+#: Seconds in a row that a service may be not ready before the demo fails.
 PATIENCE = 60.0
 WITH_LAG = ("profile", "rewards", "triggers", "metrics")
 
@@ -38,7 +38,7 @@ class Api:
         return await self._call("PUT", service, path, role, json=body)
 
     async def lag(self) -> int | None:
-        """Records that some reader has still to read, forwarders included; None while a service is too busy to say."""
+        """Records that readers, forwarders included, have not read yet; None while a service is too busy to answer."""
         bodies = [(await self._http.get(f"{self._urls[name]}/readyz")).json() for name in WITH_LAG]
         late = [body for body in bodies if body["status"] != "ready"]
         if not late:

@@ -1,4 +1,4 @@
-"""`rapport demo`: eighteen months of real purchases through the whole platform, in two acts."""
+"""`rapport demo`: sends eighteen months of real purchases through the whole platform, in two acts."""
 
 import argparse
 import asyncio
@@ -24,9 +24,9 @@ from deploy.local.signals import run_until_signalled
 
 
 def main(argv: list[str]) -> int:
-    """Run the demo; 0 when all went through, 1 when something was lost or refused."""
+    """Run the demo. Returns 0 if every event arrived, 1 if one was lost or refused."""
     parser = argparse.ArgumentParser(prog="rapport demo", description=__doc__)
-    parser.add_argument("--log", choices=("postgres", "kafka"), default="postgres", help="where the log is read from")
+    parser.add_argument("--log", choices=("postgres", "kafka"), default="postgres", help="which log the services read")
     parser.add_argument("--keep", action="store_true", help="leave everything running afterwards, until Ctrl-C")
     options = parser.parse_args(argv)
     place = Place.load()
@@ -70,7 +70,7 @@ class Demo:
         await self._act(f"39 weeks to {middle}", list(events(self._orders, self._shift, FIRST, CALIBRATION_END)))
         await self._account_for(before)
         fit = await self._fit(middle)
-        report["first"] = await self._report(f"What came of the first 39 weeks (to {middle})", middle)
+        report["first"] = await self._report(f"Results of the first 39 weeks (to {middle})", middle)
         report["first"]["fit"] = _stable(fit)
         summary.show_fit(self._console, fit)
         rest = list(events(self._orders, self._shift, CALIBRATION_END + timedelta(days=1), LAST))
@@ -85,7 +85,7 @@ class Demo:
     async def _act(self, title: str, what: list[Event]) -> None:
         with self._progress() as progress:
             sending = progress.add_task(f"sending {title}", total=len(what))
-            working = progress.add_task("everyone has caught up", total=None)
+            working = progress.add_task("services catch up", total=None)
             sent = asyncio.to_thread(
                 send,
                 what,
@@ -127,7 +127,7 @@ class Demo:
             "metrics", f"/v1/fits/{fit['id']}/holdout", "analyst", until=until.isoformat()
         )
         self._console.print(
-            f"Predicted for the next 39 weeks: {found['predicted']:,.0f} purchases; there were {found['actual']:,}.\n"
+            f"Predicted for the next 39 weeks: {found['predicted']:,.0f} purchases; actual: {found['actual']:,}.\n"
         )
         return found
 

@@ -1,4 +1,4 @@
-"""What the demo's marketer sets up: a programme and two hooks, once (a second run finds them)."""
+"""The demo's programme and two hooks. Created once; a second run finds them."""
 
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -65,7 +65,7 @@ HOOKS: list[dict[str, Any]] = [
 
 
 async def set_up(api: Api, first: date) -> None:
-    """Publish the programme and the hooks unless they are there."""
+    """Publish the programme and the hooks, unless they exist."""
     programmes = await api.get("rewards", "/v1/programmes")
     if not any(item["name"] == NAME for item in programmes["items"]):
         draft = await api.post("rewards", "/v1/programmes", programme(first))

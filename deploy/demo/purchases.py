@@ -1,4 +1,4 @@
-"""The demo's purchases: CDNOW's 1/10 sample (Fader & Hardie), 6,919 rows of 2,357 customers, moved to end yesterday.
+"""The demo's purchases: CDNOW's 1/10 sample (Fader & Hardie), 6,919 rows of 2,357 customers, moved in time so that they end yesterday.
 
 The data file comes with the package `lifetimes`, which is not imported. Rows: master id, sample id, date, CDs, dollars.
 21 rows are identical to another, so an order's id carries its row number.
@@ -54,7 +54,7 @@ def orders() -> list[Order]:
 
 
 def last_day(home: Path, today: date) -> date:
-    """The day that the last purchase is moved to: yesterday at the first run, the same ever after."""
+    """The day that the last purchase is moved to: yesterday at the first run, and the same day in later runs."""
     file = home / "demo.json"
     if file.exists():
         return date.fromisoformat(json.loads(file.read_text())["last_day"])
@@ -65,17 +65,18 @@ def last_day(home: Path, today: date) -> date:
 
 
 def known_before(customer: int) -> bool:
-    """Some of those who first come unknown have an account already: they will be merged, the others claimed."""
+    """Whether the customer has an account before the first order. Of those who first come unknown, these are merged, the others
+    claimed."""
     return customer % 20 == 0
 
 
 def comes_unknown(customer: int) -> bool:
-    """Each tenth customer's first order comes from a browser that nobody has signed in on yet."""
+    """Whether the first order comes from a browser without a signed-in user: each tenth customer's."""
     return customer % 10 == 0
 
 
 def accounts(orders: Sequence[Order], shift: timedelta) -> Iterator[Event]:
-    """Those who have an account before their first order."""
+    """The identifies of customers with an account before their first order."""
     seen: set[int] = set()
     for order in sorted(orders, key=lambda order: (order.day, order.row)):
         if order.customer not in seen and known_before(order.customer):
@@ -84,7 +85,7 @@ def accounts(orders: Sequence[Order], shift: timedelta) -> Iterator[Event]:
 
 
 def events(orders: Sequence[Order], shift: timedelta, first: date, last: date) -> Iterator[Event]:
-    """What the shop's app says between two days of the original data, in order, stamped 12:00 UTC."""
+    """The events of the shop's app between two days of the original data, in order, stamped 12:00 UTC."""
     seen: set[int] = set()
     for order in sorted(orders, key=lambda order: (order.day, order.row)):
         is_new = order.customer not in seen

@@ -1,4 +1,4 @@
-"""Sending with Segment's own Python SDK: only its host is set. It fails loudly, because the SDK itself does not."""
+"""Sends with Segment's own Python SDK, with only its host set. Raises on every failure, because the SDK itself does not."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,12 +7,12 @@ from segment.analytics.client import Client
 from deploy.demo.purchases import Event
 from deploy.local.errors import LocalError
 
-#: The SDK drops silently from 10,000 queued events on: flush well before.
+#: From 10,000 queued events on the SDK drops silently: flush well before.
 FLUSH_EVERY = 1000
 
 
 def send(events: Iterable[Event], write_key: str, host: str, progress: Callable[[int], None]) -> int:
-    """Send `events` in order and return how many; `progress` is told how many more have gone.
+    """Send `events` in order and return how many; `progress` is called with the number of events just sent.
 
     Raises LocalError when the SDK reports an error or refuses an event. Blocks.
     """
@@ -27,7 +27,7 @@ def send(events: Iterable[Event], write_key: str, host: str, progress: Callable[
         for event in events:
             accepted, _ = _call(client, event)
             if not accepted:
-                raise LocalError(f"The SDK's queue was full: {event.message_id} would have been lost.")
+                raise LocalError(f"The SDK's queue is full: it would lose {event.message_id}.")
             waiting += 1
             if waiting == FLUSH_EVERY:
                 sent, waiting = sent + _flushed(client, errors, waiting, progress), 0
@@ -49,6 +49,6 @@ def _call(client: Client, event: Event) -> tuple[bool, object]:
 def _flushed(client: Client, errors: list[str], count: int, progress: Callable[[int], None]) -> int:
     client.flush()
     if errors:
-        raise LocalError(f"Ingest did not take {len(errors)} batches: {errors[0]}")
+        raise LocalError(f"Ingest refused {len(errors)} batches: {errors[0]}")
     progress(count)
     return count

@@ -1,4 +1,4 @@
-"""What came of it: figures as of a day, read over the public API, and shown to a person."""
+"""The results: figures as of a day, read over the public API, as tables."""
 
 import asyncio
 from datetime import date
@@ -14,7 +14,7 @@ PUBLISHED = {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426, "p": 6.25, "q":
 
 
 async def figures(api: Api, until: date) -> dict[str, Any]:
-    """Everything as it was at the end of the day `until`: the same whenever it is asked."""
+    """All figures as of the end of the day `until`: the same at every call."""
     day = until.isoformat()
     profile, rewards, triggers, metrics = await asyncio.gather(
         api.get("profile", "/v1/customers/summary", until=day),
@@ -22,26 +22,26 @@ async def figures(api: Api, until: date) -> dict[str, Any]:
         api.get("triggers", "/v1/triggers/summary", until=day),
         api.get("metrics", "/v1/metrics/summary", "analyst", until=day),
     )
-    for of_this_run in ("duplicates", "duplicates_by_source"):  # a second run is nothing but duplicates
+    for of_this_run in ("duplicates", "duplicates_by_source"):  # a second run sends only duplicates
         profile.pop(of_this_run)
     return {"as_of": day, "profile": profile, "rewards": rewards, "triggers": triggers, "metrics": metrics}
 
 
 def show(console: Console, title: str, figures: dict[str, Any]) -> None:
-    """The figures as a table for a person."""
+    """Print the figures as a table."""
     profile, rewards = figures["profile"], figures["rewards"]
     triggers, metrics = figures["triggers"], figures["metrics"]
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(style="dim")
-    table.add_row("customers", f"{profile['customers']:,}", "one view of each, whoever they came as")
+    table.add_row("customers", f"{profile['customers']:,}", "one view of each, whatever ids they used")
     table.add_row("  claimed", f"{profile['claims']:,}", "first seen as a browser, then signed in")
     table.add_row("  merged", f"{profile['merges']:,}", "a browser and an account that were one person")
     table.add_row("orders", f"{metrics['orders']:,}", f"by {metrics['customers_with_orders']:,} customers")
     for currency, amount in metrics["revenue"].items():
         table.add_row("revenue", f"{amount} {currency}", f"{metrics['aov'][currency]} an order")
-    table.add_row("repeat rate", f"{metrics['repeat_rate']:.1%}", "of those who ordered, ordered again")
+    table.add_row("repeat rate", f"{metrics['repeat_rate']:.1%}", "of the customers with orders ordered again")
     table.add_row("points issued", f"{rewards['points_issued']:,}", f"the ledger sums to {rewards['ledger_sum']}")
     for name, count in sorted(rewards["badges"].items()):
         table.add_row(f"  badge {name}", f"{count:,}", "")
@@ -55,7 +55,7 @@ def show(console: Console, title: str, figures: dict[str, Any]) -> None:
 
 
 def show_fit(console: Console, fit: dict[str, Any]) -> None:
-    """The fitted parameters beside the published ones."""
+    """Print the fitted parameters beside the published ones."""
     table = Table(title=f"Fitted as of {fit['as_of']}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("", "fitted", "published"):
         table.add_column(column, justify="right")
@@ -69,7 +69,7 @@ def show_fit(console: Console, fit: dict[str, Any]) -> None:
 
 
 def show_at_risk(console: Console, items: list[dict[str, Any]]) -> None:
-    """The most valuable customers at risk, each with a sentence."""
+    """Print the most valuable customers at risk, each with the reason in a sentence."""
     table = Table(title="The ten most valuable customers at risk", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("customer")
     table.add_column("risk", justify="right")

@@ -1,1 +1,1 @@
-"""A whole Rapport on one machine, from nothing but pip: PostgreSQL, Kafka, the five services and who watches them."""
+"""A whole Rapport on one machine, from pip alone: PostgreSQL, Kafka, the five services and their supervisor."""

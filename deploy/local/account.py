@@ -1,4 +1,4 @@
-"""Which account runs PostgreSQL, which refuses to be root."""
+"""The account that runs PostgreSQL, which refuses to run as root."""
 
 import os
 import pwd
@@ -12,7 +12,7 @@ DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2  # linux/capability.h
 
 
 def unprivileged(data: Path, programs: Path) -> Account:
-    """Ourselves, unless we are root: then the owner of `data` if that is another account, else nobody.
+    """Our own account, unless we are root: then the owner of `data` if that is another account, else `nobody`.
 
     Where that account could not walk to its files because a folder above them is root's own (a home folder, a mktemp folder),
     it keeps Linux's right to walk through, instead of our opening anybody's folder. Raises Unreachable where that is not possible.
@@ -29,7 +29,7 @@ def unprivileged(data: Path, programs: Path) -> Account:
     closed = [entry for entry in (*data.resolve().parents, *program.parents, program) if not may_enter(entry, uid, gid)]
     if not closed:
         return Account(uid, gid)
-    # To enter a folder is a kind of reading; to run a file is not.
+    # Entering a folder counts as reading; running a file does not.
     for capability in (DAC_OVERRIDE,) if program in closed else (DAC_READ_SEARCH, DAC_OVERRIDE):
         if has_capability(capability):
             return Account(uid, gid, capability)
@@ -41,7 +41,7 @@ def unprivileged(data: Path, programs: Path) -> Account:
 
 
 def may_enter(path: Path, uid: int, gid: int) -> bool:
-    """Whether an account, without further groups, may walk through this folder (or run this file)."""
+    """Whether an account, without further groups, may enter this folder (or run this file)."""
     entry = path.stat()
     bit = 0o100 if entry.st_uid == uid else 0o010 if entry.st_gid == gid else 0o001
     return bool(entry.st_mode & bit)

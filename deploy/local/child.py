@@ -1,4 +1,4 @@
-"""Child processes that never outlive their owner unnoticed: each has a pid file, by which the next owner cleans up."""
+"""Child processes, each with a pid file, by which the next owner ends those that outlived a killed one."""
 
 import json
 import os
@@ -19,7 +19,7 @@ LOG_BYTES = 8_000_000
 
 @dataclass(frozen=True)
 class Account:
-    """Who a child runs as. `capability` is a Linux capability's number that it keeps, -1 for none."""
+    """The account of a child. `capability` is the number of a Linux capability that it keeps, -1 for none."""
 
     uid: int = -1
     gid: int = -1
@@ -33,7 +33,7 @@ OURSELVES = Account()
 
 
 class Child:
-    """A running program of ours. Its output goes to `log`; its pid file goes when it is reaped."""
+    """A running program of ours. Its output goes to `log`; its pid file is removed when it is reaped."""
 
     def __init__(self, process: subprocess.Popen[bytes], pid_file: Path) -> None:
         self._process = process
@@ -51,11 +51,12 @@ class Child:
         return status
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the program itself; nothing happens when it has ended."""
+        """Send a signal to the program itself. No-op if it has ended."""
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL to the program and its group; waits until it is gone, and what it started (PostgreSQL's sessions notice)."""
+        """SIGKILL the program and its group. Waits until it and the processes that it started have ended (PostgreSQL's sessions
+        notice)."""
         if self.exit_status() is None:
             descendants = self._descendants()
             with suppress(ProcessLookupError):
@@ -69,7 +70,7 @@ class Child:
         return []
 
     def wait(self, deadline: float) -> int:
-        """Block until it ends, by itself or by SIGKILL after `deadline` seconds; returns the exit status."""
+        """Block until it ends by itself, or by SIGKILL after `deadline` seconds. Returns the exit status."""
         try:
             self._process.wait(deadline)
         except subprocess.TimeoutExpired:
@@ -79,9 +80,9 @@ class Child:
         return self._process.returncode
 
     def stop(self, number: signal.Signals = signal.SIGTERM, deadline: float = 15) -> int:
-        """Ask with a signal, insist with SIGKILL after `deadline` seconds. Blocks; returns the exit status."""
+        """Send a signal, and SIGKILL after `deadline` seconds. Blocks; returns the exit status."""
         self.send(number)
-        self.send(signal.SIGCONT)  # a frozen one hears nothing
+        self.send(signal.SIGCONT)  # a frozen process does not react to signals
         return self.wait(deadline)
 
 
@@ -118,13 +119,13 @@ def spawn(
 
 
 def rotate(log: Path) -> None:
-    """Keep one older log file when this one has grown large."""
+    """Move a large log file aside; one older file is kept."""
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(log.suffix + ".1"))
 
 
 def leftover(pid_file: Path) -> psutil.Process | None:
-    """The process that a former owner left running, if it is verifiably that one: same start time, same command line."""
+    """The process that a former owner left running, if start time and command line prove that it is that one."""
     try:
         noted = json.loads(pid_file.read_text())
         process = psutil.Process(noted["pid"])
@@ -149,17 +150,17 @@ def end_leftover(pid_file: Path, number: signal.Signals = signal.SIGTERM, deadli
 
 
 def end_all(program: str, argument: str, number: signal.Signals, deadline: float = 20) -> None:
-    """Stop every process of this program that has `argument` on its command line, whoever started it. Blocks."""
+    """Stop every process of this program that has `argument` on its command line, also those of other owners. Blocks."""
     for process in psutil.process_iter():
         if runs(process.pid, program, argument):
             end(process, number, deadline)
 
 
 def end(process: psutil.Process, number: signal.Signals, deadline: float) -> None:
-    """Ask a process that is not our child to end, insist after `deadline` seconds, and wait until it has."""
+    """End a process that is not our child: SIGTERM, SIGKILL after `deadline` seconds. Waits until it has ended."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-        process.resume()  # a frozen one hears nothing
+        process.resume()  # a frozen process does not react to signals
         wait_ended([process], deadline)
         process.kill()
         wait_ended([process], deadline)

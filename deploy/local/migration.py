@@ -1,4 +1,4 @@
-"""The migrations as a step of the local runner: a process of its own, left out when it could change nothing."""
+"""The migrations as a step of the local runner: a process of its own, skipped if it would change nothing."""
 
 import asyncio
 import hashlib
@@ -18,13 +18,13 @@ SOURCES = (
     "libs/common/log/migrations",
     "services/*/migrations",
 )
-DONE = Path("postgres") / "migrated"  # beside the data that it speaks of: who removes one removes both
+DONE = Path("postgres") / "migrated"  # beside the data, so that both are removed together
 
 
 async def migrate(home: Path, env: Mapping[str, str]) -> None:
     """Bring the database that `env` names to the newest schema. Raises StartFailed.
 
-    Skipped when what decides on the outcome is as it was at the last success: that saves a second of every start.
+    Skipped if the migrations and settings are those of the last success: that saves a second of every start.
     """
     done, wanted = home / DONE, fingerprint(env["RAPPORT_PARTITIONS"])
     if done.exists() and done.read_text() == wanted:
@@ -43,7 +43,7 @@ async def migrate(home: Path, env: Mapping[str, str]) -> None:
 
 
 def fingerprint(partitions: str) -> str:
-    """Of the migrations' files and the number of partitions."""
+    """A hash of the migrations' files and the number of partitions."""
     digest = hashlib.sha256(partitions.encode())
     for pattern in SOURCES:
         for place in sorted(ROOT.glob(pattern)):

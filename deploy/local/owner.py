@@ -9,7 +9,7 @@ from deploy.local.errors import AlreadyRunning
 
 
 class Owner:
-    """The right to use `folder`, held until `release` or the end of the process, however it ends.
+    """The right to use `folder`, held until `release` or until the process ends, in whatever way.
 
     Not inherited by child processes: a leftover child cannot keep a new owner out.
     """
@@ -20,7 +20,7 @@ class Owner:
         self._descriptor: int | None = None
 
     def acquire(self) -> Self:
-        """Take it, at once. Raises AlreadyRunning, naming who has it."""
+        """Take it without waiting. Raises AlreadyRunning, which names the holder."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,11 +37,11 @@ class Owner:
         return self
 
     def holds(self) -> bool:
-        """Whether we have it."""
+        """Whether this process has it."""
         return self._descriptor is not None
 
     def release(self) -> None:
-        """Give it back. Releasing twice is harmless."""
+        """Give it back. May be called twice."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -1,4 +1,4 @@
-"""Where a local Rapport lives: its folder and its ports, from the environment."""
+"""The folder and the ports of a local Rapport, from the environment."""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Place:
 
     @classmethod
     def load(cls) -> Self:
-        """RAPPORT_HOME (default .rapport, here) and RAPPORT_PORT_BASE (default 8001). Raises LocalError."""
+        """From RAPPORT_HOME (default .rapport in the working folder) and RAPPORT_PORT_BASE (default 8001). Raises LocalError."""
         base = os.environ.get("RAPPORT_PORT_BASE") or "8001"
         if not base.isdecimal() or not 1 <= int(base) <= 65_500:
             raise LocalError(f"RAPPORT_PORT_BASE is {base!r}: it must be a port number, such as 8001.")
@@ -25,7 +25,7 @@ class Place:
 
 
 def make_home(home: Path) -> None:
-    """Make the folder, unless it is there. Raises LocalError when nothing can be written in it."""
+    """Create the folder, unless it exists. Raises LocalError if it is not writable."""
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -33,5 +33,5 @@ def make_home(home: Path) -> None:
     else:
         if os.access(home, os.W_OK | os.X_OK):
             return
-        why = "it may not be written to"
+        why = "the folder is not writable"
     raise LocalError(f"The data cannot be kept in {home}: {why}. Set RAPPORT_HOME to another folder.")

@@ -1,4 +1,4 @@
-"""Ports on this machine: which we use, and whether they are free."""
+"""The ports that a local Rapport uses, and whether they are free."""
 
 import random
 import socket
@@ -25,7 +25,7 @@ def kafka_ports(base: int) -> tuple[int, int]:
 
 
 def refuse_taken(ports: Mapping[str, int]) -> None:
-    """Raises PortTaken, naming the port, what it is for and the variable that moves it."""
+    """Raises PortTaken, which names the port, its purpose and the variable that moves it."""
     for name, port in ports.items():
         if not 1 <= port <= 65535:
             raise LocalError(f"RAPPORT_PORT_BASE leads to port {port} for {name}: choose one between 1024 and 65000.")
@@ -37,7 +37,7 @@ def refuse_taken(ports: Mapping[str, int]) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Whether we could listen on this port now."""
+    """Whether this process could listen on the port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -53,4 +53,4 @@ def free_base() -> int:
         base = random.choice(BASES)  # noqa: S311 - no secret
         if all(is_free(base + offset) for offset in range(SPAN)):
             return base
-    raise PortTaken("No twelve free ports in a row were found on this machine.")
+    raise PortTaken("This machine has no twelve free ports in a row.")

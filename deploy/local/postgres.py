@@ -25,8 +25,8 @@ MB = 1024 * 1024
 
 
 def cache() -> int:
-    """What PostgreSQL keeps in memory itself, in MB: a quarter of the machine's, between 128 MB and 8 GB, as its manual
-    advises. It is taken as it is used; the rest of the machine's memory serves as the second cache."""
+    """PostgreSQL's shared_buffers in MB: a quarter of the machine's memory, between 128 MB and 8 GB, as its manual advises.
+    It is allocated as it is used; the rest of the machine's memory serves as the second cache."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(128, min(8192, memory // 4 // MB))
 
@@ -34,7 +34,7 @@ def cache() -> int:
 SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": f"{cache()}MB",
-    "max_wal_size": "4GB",  # between two checkpoints; each page's first change after one is written whole
+    "max_wal_size": "4GB",  # between two checkpoints; PostgreSQL writes a page whole at its first change after one
     "max_connections": "150",
     "synchronous_commit": "on",
     "wal_level": "replica",
@@ -71,7 +71,7 @@ class Postgres:
         self.log = self._home / "logs" / "postgres.log"
 
     def start(self, database: str = "rapport") -> str:
-        """Make the cluster if there is none, start the server, wait until it answers; returns the DSN of `database`, made if missing.
+        """Create a missing cluster, start the server and wait until it answers. Returns the DSN of `database`, created if missing.
 
         Raises AlreadyRunning, StartFailed, Unreachable, Missing.
         """
@@ -86,7 +86,7 @@ class Postgres:
         return self.dsn(database)
 
     def prepare(self) -> None:
-        """Take the data, end what a killed owner left running, make the cluster if there is none."""
+        """Take the data, end processes that a killed owner left running, and create a missing cluster."""
         self._home.mkdir(parents=True, exist_ok=True)
         self._owner.acquire()
         try:
@@ -137,16 +137,16 @@ class Postgres:
         return self._child.exit_status() if self._child else None
 
     def unwell(self) -> str:
-        """Nothing: PostgreSQL ends when it cannot go on."""
+        """Always empty: PostgreSQL exits when it cannot go on."""
         return ""
 
     @property
     def pid(self) -> int | None:
-        """Of the server process, None when there is none."""
+        """The server's pid; None if it does not run."""
         return self._child.pid if self._child and self._child.exit_status() is None else None
 
     def stop(self, deadline: float = 20) -> None:
-        """A fast shutdown: sessions are ended, a checkpoint is written. Harmless when it is not running."""
+        """A fast shutdown: ends sessions and writes a checkpoint. No-op if it does not run."""
         if self._child:
             self._child.stop(signal.SIGINT, deadline)
             self._child = None
@@ -165,7 +165,7 @@ class Postgres:
         return self._url("rapport", database)
 
     def create_database(self, name: str, template: str | None = None) -> str:
-        """Make a database, as a copy of `template` if given (nobody may be connected to that one); returns its DSN.
+        """Create a database, as a copy of `template` if given (which must have no connections). Returns its DSN.
 
         One that exists already is left as it is.
         """
@@ -204,8 +204,8 @@ class Postgres:
         )
 
     def _socket_folder(self) -> Path:
-        """Ours alone (0700); under /tmp, and remembered, where the path is too long for a socket's address, or has characters
-        that mean something in a list of hosts or a URL."""
+        """The socket's folder, ours alone (0700). If the path is too long for a socket's address, or has characters with a meaning
+        in a list of hosts or a URL, the folder is under /tmp, and its path is stored."""
         folder = self._folder / "socket"
         if len(os.fsencode(folder / SOCKET)) > SOCKET_PATH_BYTES or not PLAIN.fullmatch(str(folder)):
             folder = self._short_folder()
@@ -235,7 +235,7 @@ class Postgres:
         return len(lines) >= 8 and lines[0].strip() == str(server.pid) and lines[7].strip() == "ready"
 
     def _end_leftovers(self) -> None:
-        """End what a killed owner left running on this data (verifiably that), and what it would leave behind."""
+        """End the processes that a killed owner verifiably left running on this data, and remove what they leave behind."""
         child.end_leftover(self._home / "run" / "initdb.json")
         child.end_leftover(self._pid_file, signal.SIGINT, 20)
         file = self._data / "postmaster.pid"

@@ -13,17 +13,17 @@ from services.connections import service_settings, summary
 
 
 def run(log: Log) -> int:
-    """The whole platform, until a signal asks for its end: that is success. Raises LocalError."""
+    """Run the whole platform until a signal ends it, which is success. Raises LocalError."""
     return ended(run_until_signalled(_run(log)))
 
 
 def kafka() -> int:
-    """Kafka alone, until a signal asks for its end: that is success. Raises LocalError."""
+    """Run Kafka alone until a signal ends it, which is success. Raises LocalError."""
     return ended(run_until_signalled(_kafka()))
 
 
 def ended(code: int) -> int:
-    """0 for the end that a person asked for."""
+    """0 if a signal ended it."""
     return 0 if code > 128 else code
 
 
@@ -35,12 +35,12 @@ async def _run(log: Log) -> int:
         try:
             await asyncio.Event().wait()
         finally:
-            say("Stopping: what has begun is finished first (a second Ctrl-C kills everything) ...")
+            say("Stopping, after finishing current work (a second Ctrl-C kills everything) ...")
     return 0
 
 
 def welcome(platform: Platform) -> str:
-    """What a person needs to know once everything runs."""
+    """The text to show once everything runs: addresses, tokens, connections."""
     lines = [f"Rapport is running (log: {platform.log}, data: {platform.home}). Ctrl-C stops it.", ""]
     lines += [f"  {name:<9} {url}   its API: {url}/docs" for name, url in platform.urls.items()]
     if platform.kafka:
@@ -66,5 +66,5 @@ async def _kafka() -> int:
 
 
 def say(text: str) -> None:
-    """To a person, at once."""
+    """Print immediately."""
     print(text, flush=True)

@@ -34,11 +34,11 @@ class Service:
 
     @property
     def pid(self) -> int | None:
-        """Of the program, None when it is not running."""
+        """The program's pid; None if it does not run."""
         return self._child.pid if self._child and self._child.exit_status() is None else None
 
     def prepare(self) -> None:
-        """End what a killed owner left running."""
+        """End the process that a killed owner left running."""
         child.end_leftover(self._pid_file)
 
     def launch(self) -> None:
@@ -61,7 +61,7 @@ class Service:
         return self._child.exit_status() if self._child else None
 
     def stop(self, deadline: float = 20) -> None:
-        """SIGTERM, on which a service drains; SIGKILL after `deadline` seconds. Harmless when it is not running."""
+        """SIGTERM, on which a service drains; SIGKILL after `deadline` seconds. No-op if it does not run."""
         if self._child:
             self._child.stop(signal.SIGTERM, deadline)
 
@@ -74,7 +74,7 @@ class Service:
         """Nothing in `prepare` takes long."""
 
     def unwell(self) -> str:
-        """What /livez complains of (503: restart it); empty when it does not, or does not answer."""
+        """The complaint of /livez (503: restart it); empty if it has none, or does not answer."""
         status, text = self._get("/livez")
         return text or "503" if status == 503 else ""
 

@@ -1,4 +1,4 @@
-"""Work that a person or a service manager can end: Ctrl-C, SIGTERM, a closed terminal."""
+"""Runs work that Ctrl-C, SIGTERM or a closed terminal can end."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Starts parts layer by layer, starts again what dies, and stops all in reverse."""
+"""Starts parts layer by layer, restarts those that die, and stops all in reverse."""
 
 import asyncio
 import signal
@@ -12,12 +12,12 @@ from typing import Any, Protocol
 from deploy.local.errors import LocalError, StartFailed
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0  # seconds before a dead part is started again; doubled each time
-STEADY = 30.0  # a part that ran so many seconds had started well
-ASK_EVERY = 3.0  # seconds between two questions whether a part still lives; two bad answers in a row end it
+STEADY = 30.0  # a part that ran for so many seconds counts as started
+ASK_EVERY = 3.0  # seconds between two liveness checks; two failed ones in a row end the part
 
 
 class Part(Protocol):
-    """Something that runs as a process of its own: PostgreSQL, Kafka, a service. Its methods block, except `launch`."""
+    """A process of its own: PostgreSQL, Kafka, a service. Its methods block, except `launch`."""
 
     name: str
     log: Path
@@ -33,7 +33,7 @@ class Part(Protocol):
 
 
 class Supervisor:
-    """Use from one event loop; `say` gets a sentence for a person whenever something dies or comes back."""
+    """Use from one event loop; `say` is called with a sentence whenever a part dies or comes back."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -47,7 +47,7 @@ class Supervisor:
         )  # one for every wait that can be left behind, and for every stop
 
     async def start(self, parts: Sequence[Part]) -> None:
-        """Start a layer, its parts at once, and wait until all are ready. Raises LocalError; the caller then calls `stop`."""
+        """Start the parts of a layer together, and wait until all are ready. Raises LocalError; the caller then calls `stop`."""
         self._layers.append(list(parts))
         await together(*(self._prepare(part) for part in parts))
         for part in parts:
@@ -56,11 +56,11 @@ class Supervisor:
         await together(*(self._wait(part.wait_ready) for part in parts))
 
     async def watch(self) -> None:
-        """Start again what dies, and what says of itself that it cannot go on; with growing delays. Runs until cancelled."""
+        """Restart parts that die or report that they cannot go on, with growing delays. Runs until cancelled."""
         await together(self._watch_processes(), self._watch_answers())
 
     async def stop(self) -> None:
-        """Stop the layers in reverse, each part with a deadline of its own. Cancelled, it kills what is left."""
+        """Stop the layers in reverse, each part with a deadline of its own. If cancelled, kills the rest."""
         try:
             for task in self._returns:
                 task.cancel()
@@ -103,7 +103,7 @@ class Supervisor:
         return [part for layer in self._layers for part in layer]
 
     async def _prepare(self, part: Part) -> None:
-        """A cancelled preparation is waited for: what it has taken must be given back by `stop`."""
+        """Prepare a part. If cancelled, waits for the preparation: `stop` must give back what it has taken."""
         work = asyncio.ensure_future(self._wait(part.prepare))
         try:
             await asyncio.shield(work)
@@ -142,7 +142,7 @@ class Supervisor:
 
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all; the first failure cancels the others, waits for them and is raised."""
+    """Run all. The first failure cancels the others, waits for them and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for coroutine in work:

@@ -1,4 +1,4 @@
-"""Coroutines for callers that block."""
+"""Runs coroutines for blocking callers."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,6 +9,6 @@ Result = TypeVar("Result")
 
 
 def blocking(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run `work` to its end, in a thread and loop of its own, so that a running loop here is no obstacle."""
+    """Run `work` to its end in a thread and loop of its own. Callable from a running loop."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()

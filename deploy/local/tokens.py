@@ -1,4 +1,4 @@
-"""Development's own identity provider: an Ed25519 key pair in the secrets folder, and the tokens it signs."""
+"""The development identity provider: an Ed25519 key pair in the secrets folder, and the tokens that it signs."""
 
 import json
 import time
@@ -20,27 +20,27 @@ ROLES = {role: " ".join(scopes_of(role)) for role in get_args(Role)}
 
 
 def private_key_file(home: Path) -> Path:
-    """Mode 0600; whoever can read it can sign any token."""
+    """The private key (0600). It signs any token."""
     return home / "secrets" / "jwt-private-key.pem"
 
 
 def public_key_file(home: Path) -> Path:
-    """What the services check tokens with."""
+    """The public key with which services check tokens."""
     return home / "secrets" / "jwt-public-key.pem"
 
 
 def customer_private_key_file(home: Path) -> Path:
-    """The business's own key, for customers' tokens; mode 0600. In production it lies with the business's backend only."""
+    """The business's private key for customers' tokens (0600). In production only the business's backend holds it."""
     return home / "secrets" / "customer-private-key.pem"
 
 
 def customer_public_key_file(home: Path) -> Path:
-    """What the services check customers' tokens with."""
+    """The public key with which services check customers' tokens."""
     return home / "secrets" / "customer-public-key.pem"
 
 
 def make_keys(home: Path) -> bool:
-    """Make the key pairs that are missing; returns whether the one of this installation's tokens was.
+    """Create the missing key pairs. Returns whether the one of this installation's tokens was missing.
 
     A public key's file keeps the keys that were added to it, as they are while keys are changed.
     """
@@ -65,7 +65,7 @@ def mint(private_key: Path, scope: str, subject: str, ttl: float = TTL) -> str:
 
 
 def mint_customer(private_key: Path, scope: str, ref: str, ttl: float) -> str:
-    """A customer's token, as the business's backend makes it: `ref` is whose. Raises LocalError."""
+    """A token for the customer `ref`, as the business's backend signs it. Raises LocalError."""
     return _signed(private_key, {"aud": "rapport-customer", "sub": ref, "scope": scope}, ttl)
 
 

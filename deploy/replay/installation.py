@@ -1,4 +1,4 @@
-"""The installation that a command works on: the one that the environment names, else the local one."""
+"""The installation that a command works on: that of the environment, else the local one."""
 
 import os
 import sys
@@ -20,19 +20,19 @@ from services.connections import service_settings
 
 @contextmanager
 def installation() -> Iterator[None]:
-    """Let the environment name the databases: where it names none, the local PostgreSQL of RAPPORT_HOME, which is started
-    for as long as it takes when it does not run. Raises LocalError when there is none."""
+    """Let the environment name the databases. If it names none, it will name the local PostgreSQL of RAPPORT_HOME, which is
+    started for the duration if it does not run. Raises LocalError if RAPPORT_HOME holds none."""
     if any(name.endswith("DATABASE_URL") and name.startswith("RAPPORT_") for name in os.environ):
         yield
         return
     home = Place.load().home
     if not (home / "postgres" / "data").exists():
-        raise LocalError(f"There is no data in {home}: set RAPPORT_HOME, or RAPPORT_DATABASE_URL.")
+        raise LocalError(f"{home} holds no data: set RAPPORT_HOME, or RAPPORT_DATABASE_URL.")
     own = Postgres(home)
     server: Postgres | None = own
     try:
         os.environ["RAPPORT_DATABASE_URL"] = own.start(DATABASE)
-        print(f"PostgreSQL was started for this, on the data in {home}.", file=sys.stderr)
+        print(f"Started PostgreSQL for this command, on the data in {home}.", file=sys.stderr)
     except AlreadyRunning:
         server, os.environ["RAPPORT_DATABASE_URL"] = None, _running(home)
     try:
@@ -43,7 +43,7 @@ def installation() -> Iterator[None]:
 
 
 def _running(home: Path) -> str:
-    """The address of the server that another process, `rapport run`, has started."""
+    """The address of the server that another process (`rapport run`) has started."""
     elsewhere = home / "run" / "postgres-socket"
     sockets = elsewhere.read_text() if elsewhere.exists() else home / "postgres" / "socket"
     return f"postgresql://rapport:{quote(passwords(home)['rapport'], safe='')}@/{DATABASE}?host={sockets}"

@@ -1,4 +1,4 @@
-"""`rapport replay`: is the state what the journal gives? And: what would it be under another programme, another hook?"""
+"""`rapport replay`: compare the state with the journal, or show what another programme or hook would have done."""
 
 import argparse
 import asyncio
@@ -29,24 +29,23 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="rapport replay", description=__doc__)
     top.add_argument("services", nargs="*", metavar="SERVICE", help=f"which of {', '.join(SERVICES)} (default: all)")
     what = top.add_mutually_exclusive_group()
-    what.add_argument(
-        "--programme", type=Path, metavar="FILE", help="what rewards would be under this programme (JSON)"
-    )
-    what.add_argument("--hook", type=Path, metavar="FILE", help="which messages there would be with this hook (JSON)")
-    top.add_argument("--json", action="store_true", help="everything, for machines")
+    what.add_argument("--programme", type=Path, metavar="FILE", help="show rewards under this programme (JSON)")
+    what.add_argument("--hook", type=Path, metavar="FILE", help="show the messages with this hook (JSON)")
+    top.add_argument("--json", action="store_true", help="print everything as JSON")
     return top
 
 
 def main(argv: Sequence[str]) -> int:
-    """0: the state is what the journal gives (or the what-if was made); 1: it differs, or it failed; 2: wrong usage."""
+    """Exit codes: 0, the state is what the journal gives (or the what-if was made); 1, it differs, or the command failed; 2, wrong
+    usage."""
     options = parser().parse_args(argv)
     if unknown := [name for name in options.services if name not in SERVICES]:
-        parser().error(f"there is nothing to replay in {', '.join(unknown)}: {', '.join(SERVICES)}")
+        parser().error(f"{', '.join(unknown)} cannot be replayed; these can: {', '.join(SERVICES)}")
     return run("replay", lambda: _main(options))
 
 
 def run(command: str, work: Callable[[], Awaitable[int]]) -> int:
-    """Do it on the installation; a failure is said in a sentence."""
+    """Run `work` on the installation. Prints a failure as one sentence."""
 
     async def working() -> int:
         return await work()
@@ -97,13 +96,13 @@ async def _what_if(options: argparse.Namespace) -> int:
 
 
 async def of(service: str) -> tuple[Settings, Replayable[Any, Any]]:
-    """A service's settings, and what can be replayed of it."""
+    """A service's settings, and how it is replayed."""
     settings = await settings_of(service)
     return settings, importlib.import_module(f"services.{service}.replay").replayable(settings)
 
 
 def progress(service: str) -> Callable[[int, int], None]:
-    """On a terminal, a line that says how far it is."""
+    """On a terminal, prints one line with the progress."""
 
     def say(folded: int, missing: int) -> None:
         if sys.stderr.isatty():

@@ -1,6 +1,6 @@
-"""`rapport move-to-kafka`: from PostgreSQL's log to Kafka's, in a running installation, without losing or doubling anything.
+"""`rapport move-to-kafka`: moves a running installation from PostgreSQL's log to Kafka's. Loses and doubles nothing.
 
-Afterwards ingest answers 503, which clients repeat, until the services are started again with RAPPORT_LOG=kafka.
+Afterwards ingest answers 503, and clients send again, until the services are started again with RAPPORT_LOG=kafka.
 """
 
 from deploy.replay.installation import settings_of
@@ -10,7 +10,7 @@ from libs.common.log.closing import move
 
 
 def main() -> int:
-    """0: moved (again); 1: it failed, and nothing has changed."""
+    """Exit codes: 0, moved (also if it was before); 1, it failed, and nothing has changed."""
     return run("move-to-kafka", _main)
 
 

@@ -1,4 +1,4 @@
-"""`rapport rebuild SERVICE`: make one service's state anew from the journal, while all run, and swap it in."""
+"""`rapport rebuild SERVICE`: rebuild one service's state from the journal, while all run, and swap it in."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """0: swapped in; 1: it failed, and the live state is as it was; 2: wrong usage."""
+    """Exit codes: 0, swapped in; 1, it failed, and the live state is unchanged; 2, wrong usage."""
     options = parser().parse_args(argv)
     return run("rebuild", lambda: _main(options.service))
 
@@ -30,9 +30,9 @@ async def _main(service: str) -> int:
         failpoint("rebuild.near")
         held = await swap(replay)
         records, differing = replay.records, replay.differing_facts
-    print(f"{service}: the state of {records:,} records was made anew and swapped in; held for {held:.2f} s.")
+    print(
+        f"{service}: rebuilt the state from {records:,} records and swapped it in; the service was held for {held:.2f} s."
+    )
     if differing:
-        print(
-            f"{differing:,} of {replay.facts:,} facts would be decided otherwise now; those that were said stay said."
-        )
+        print(f"{differing:,} of {replay.facts:,} facts would be decided differently now. The facts in the log stay.")
     return 0

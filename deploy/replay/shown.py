@@ -1,4 +1,4 @@
-"""What came of replays, for people and as JSON."""
+"""The results of replays, as tables and as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ def as_json(value: object) -> str:
 
 
 def comparisons(found: Sequence[Comparison]) -> str:
-    """A line a service, and below it what differs."""
+    """One line for each service, and below it the differences."""
     head = ("service", "records", "customers", "equal", "differing", "facts", "differing")
     rows = [
         (
@@ -42,7 +42,7 @@ def comparisons(found: Sequence[Comparison]) -> str:
 
 
 def changes(service: str, found: Sequence[Change], customers: int) -> str:
-    """What a what-if would change, by customer, and in sum."""
+    """The changes of a what-if, by customer and in sum."""
     keys = sorted({key for each in found for side in (each.now, each.then) for key in side})
     rows = [(str(each.customer), *(_cell(each, key) for key in keys)) for each in found[:SHOWN]]
     lines = [f"{service}: {len(found):,} of {customers:,} customers would be different."]
@@ -51,12 +51,12 @@ def changes(service: str, found: Sequence[Change], customers: int) -> str:
     if len(found) > SHOWN:
         lines.append(f"… and {len(found) - SHOWN:,} more: --json lists them all.")
     for key, (now, then) in sums(found).items():
-        lines.append(f"{key}: {now:,} → {then:,} ({then - now:+,}) in sum over these")
+        lines.append(f"{key}: {now:,} → {then:,} ({then - now:+,}) over all of these")
     return "\n".join(lines)
 
 
 def sums(found: Sequence[Change]) -> dict[str, tuple[int, int]]:
-    """Now and then, summed over all customers that change, of what can be summed: points, badges, messages by hook."""
+    """(now, then), summed over all customers that change, for what can be summed: points, badges, messages by hook."""
     total: dict[str, list[int]] = {}
     for each in found:
         for place, side in enumerate((each.now, each.then)):
@@ -68,7 +68,7 @@ def sums(found: Sequence[Change]) -> dict[str, tuple[int, int]]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns, numbers to the right."""
+    """Aligned columns; numbers to the right."""
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
     right = [bool(rows) and isinstance(cell, int) for cell in (rows[0] if rows else head)]
