@@ -124,7 +124,7 @@ class FoldPart:
             older = [topic for topic in topics if topic != EVENTS or moved]  # else ingest never wrote to PostgreSQL
             fallback = PostgresReader(database, older)
             at_once = bool(notified_at_once(self.service))
-            reader = KafkaReader(self.settings, topics, fallback, name=self.service, at_once=at_once, bases=moved)
+            reader = KafkaReader(self.settings, topics, fallback, at_once=at_once, bases=moved)
         await reader.start()
         stack.push_async_callback(reader.stop)
         return reader

@@ -16,7 +16,6 @@ from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
 from libs.common.log.kafka_connection import PATIENCE, Connection
-from libs.common.log.kafka_group import GroupPositions
 from libs.common.log.kafka_lane import Elsewhere, Lane, Proof
 from libs.common.log.kafka_topics import kafka_name
 from libs.common.log.postgres import PostgresReader
@@ -34,9 +33,8 @@ UNWANTED = 10.0
 class KafkaReader(Reader):
     """Reads topics from Kafka, and from `fallback` (the writing service's log) what Kafka no longer has.
 
-    `name` names the group to which positions are told, for tools that show lag. The fallback runs only while it is needed.
-    Unless records are wanted `at_once`, Kafka gathers some first. `bases` are the offsets from which Kafka's own count on,
-    where a topic was moved to Kafka.
+    The fallback runs only while it is needed. Unless records are wanted `at_once`, Kafka gathers some first. `bases` are the
+    offsets from which Kafka's own count on, where a topic was moved to Kafka.
     """
 
     def __init__(
@@ -45,7 +43,6 @@ class KafkaReader(Reader):
         topics: Sequence[str],
         fallback: PostgresReader | None = None,
         *,
-        name: str = "reader",
         patience: float = PATIENCE,
         at_once: bool = True,
         bases: Mapping[Where, int] = MappingProxyType({}),
@@ -61,7 +58,6 @@ class KafkaReader(Reader):
         }
         partitions = [lane.partition for lane in self._lanes.values()]
         self._connection = Connection(settings, topics, partitions, self._waiting, self._lost, patience, at_once)
-        self._group = GroupPositions(settings, f"rapport-{settings.topic_prefix}{name}", partitions)
         self._fallback = fallback
         self._fallback_turn = asyncio.Lock()
         self._fallback_runs = False
@@ -72,10 +68,8 @@ class KafkaReader(Reader):
     async def start(self) -> None:
         """Connect. Raises Unavailable when Kafka cannot be reached, or a topic is missing or of another installation."""
         await self._connection.start()
-        self._group.start()
 
     async def stop(self) -> None:
-        await self._group.stop()
         await self._connection.stop()
         if self._resting:
             await self._resting
@@ -87,8 +81,6 @@ class KafkaReader(Reader):
         lane = self._lanes[where]
         lane.wanted = time.monotonic()
         until = lane.wanted + wait
-        if position.hint is not None:
-            self._group.note(lane.partition, position.hint)
         async with lane.turn:
             while True:
                 consumer = await self._connection.until(until)

@@ -21,8 +21,6 @@ KAFKA = (
      "Kafka cannot be read"),
     (("Got error produce", "Could not send", "Cannot send", "Unexpected error during InitProducerId",
       "Received unknown topic"), "Kafka does not take records"),
-    (("Group Coordinator", "FindCoordinator", "Error sending", "OffsetCommit", "Could not commit offset",
-      "Marking the coordinator"), "Kafka does not take a group's positions (they are for lag tools only)"),
 )  # fmt: skip
 OTLP = ((("",), "the collector of traces does not take spans"),)
 

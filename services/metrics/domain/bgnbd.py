@@ -83,10 +83,6 @@ class BGNBD:
         rows = np.broadcast_arrays(*(np.asarray(column, dtype=np.float64) for column in (x, t_x, T, n)))
         return bgnbd_likelihood.Likelihood(*map(np.ravel, rows))(np.array(astuple(self)))[0]
 
-    def expected_new(self, t: ArrayLike) -> Array:
-        """E[X(t)]: purchases that a new customer makes in the `t` weeks after the first one (equation 9)."""
-        return purchases(self.r, np.asarray(self.alpha), self.a, self.b, np.zeros(()), np.asarray(t, dtype=np.float64))
-
     def expected(self, t: ArrayLike, x: ArrayLike, t_x: ArrayLike, T: ArrayLike) -> Array:
         """E[Y(t) | x, t_x, T]: purchases in the next `t` weeks (equation 10). Finite and not negative."""
         return self.alive(x, t_x, T) * self.expected_if_alive(t, x, T)

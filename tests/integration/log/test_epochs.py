@@ -90,7 +90,7 @@ async def house(kafka_settings: Settings, database: Database) -> AsyncIterator[H
 @pytest.fixture
 async def reader(house: House) -> AsyncIterator[KafkaReader]:
     """As profile's with a database of its own."""
-    reader = KafkaReader(house.settings, [REWARDS], name="suite")
+    reader = KafkaReader(house.settings, [REWARDS])
     await reader.start()
     yield reader
     await reader.stop()
@@ -177,7 +177,7 @@ async def test_readers_follow_a_new_epoch(house: House, reader: KafkaReader) -> 
     await house.say(["c"])
     records, position = await follow(reader, position, 1)
     assert (said(records), position[:2]) == ([fact("c")], (1, 57))
-    fresh = KafkaReader(house.settings, [REWARDS], name="fresh")
+    fresh = KafkaReader(house.settings, [REWARDS])
     await fresh.start()
     records, position = await follow(fresh, Position(1, 48), 9)
     assert said(records) == [*(fact(f"b{number}") for number in range(8)), fact("c")]

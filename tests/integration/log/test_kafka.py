@@ -9,7 +9,6 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from aiokafka.errors import KafkaError
 
 from deploy.local.kafka import Kafka
 from libs.common.contracts.ingest import EVENTS
@@ -19,7 +18,6 @@ from libs.common.db.pool import Database
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.append import Outgoing
 from libs.common.log.kafka import KafkaReader, Producer, ensure_topics
-from libs.common.log.kafka_group import GroupPositions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Gap, Reader, Where, after
 from libs.common.settings import Settings
@@ -160,25 +158,6 @@ async def test_the_producer_refuses_what_is_too_large_and_sends_what_is_just_not
     reader = await running(KafkaReader(kafka_settings, [EVENTS]))
     records, _ = await read(reader, Where(EVENTS, 0), 3)
     assert [record.value for record in records] == [record.value for record in largest]
-
-
-async def test_positions_are_told_to_kafkas_own_tools(
-    producer: Producer, kafka_settings: Settings, admin: AIOKafkaAdminClient
-) -> None:
-    partition = partition_in_kafka(kafka_settings, Where(EVENTS, 0))
-    group = GroupPositions(kafka_settings, f"rapport-{kafka_settings.topic_prefix}test", [partition], every=0.05)
-    group.start()
-
-    async def told() -> bool:
-        group.note(partition, 17)
-        try:
-            offsets = await admin.list_consumer_group_offsets(f"rapport-{kafka_settings.topic_prefix}test")
-        except KafkaError:  # the first group of a broker: it makes its topic for them
-            return False
-        return partition in offsets and offsets[partition].offset == 17
-
-    await eventually(told)
-    await group.stop()
 
 
 # -- dying ------------------------------------------------------------------------------------------------------------

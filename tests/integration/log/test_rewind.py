@@ -37,7 +37,7 @@ async def forwarder(kafka_settings: Settings, database: Database, running: Runni
 @pytest.fixture
 async def reader(forwarder: Forwarder, kafka_settings: Settings, running: Running) -> KafkaReader:
     """As profile's with a database of its own: what Kafka lacks it can find nowhere else."""
-    return await running(KafkaReader(kafka_settings, [REWARDS], name="suite"))
+    return await running(KafkaReader(kafka_settings, [REWARDS]))
 
 
 async def say(database: Database, numbers: range, partition: int = WHERE.partition) -> None:

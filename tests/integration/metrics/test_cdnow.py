@@ -10,9 +10,10 @@ import pytest
 from deploy.local.postgres import Postgres
 from services.metrics import inputs
 from services.metrics.domain import histogram
-from services.metrics.domain.purchases import Purchases, recency, spend
+from services.metrics.domain.purchases import Purchases
 from tests.integration.metrics.conftest import Metrics, bearer, cdnow_records, customer, fresh, service
 from tests.unit.metrics.cdnow import CALIBRATION_END, HOLDOUT_END, customers
+from tests.unit.metrics.columns import recency, spend
 
 
 class Shop(NamedTuple):

@@ -229,24 +229,6 @@ def test_what_is_no_json_is_no_match() -> None:
         assert condition.evaluate(event(x=value), {}).matched is False
 
 
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("event.name == 'A' && event.properties.x > 1", {"A"}),
-        ("event.properties.x > 1 && ('A' == event.name || event.name == 'B')", {"A", "B"}),
-        ("event.name in ['A', \"B\", 'it\\'s']", {"A", "B", "it's"}),
-        ("event['name'] == 'A'", {"A"}),
-        ("event.name == 'A' || event.properties.x > 1", set()),
-        ("event.name == event.properties.x", set()),
-        ("event.name != 'A'", set()),
-        ("!(event.name == 'A')", set()),
-        ("event.name in event.properties.names", set()),
-    ],
-)
-def test_required_event_names(source: str, names: set[str]) -> None:
-    assert compile_condition(source).event_names == names
-
-
 def test_paths_read() -> None:
     condition = compile_condition(
         "event.properties.revenue > 1 && has(customer.traits.plan) && 'vip' in customer.traits"

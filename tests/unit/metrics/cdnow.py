@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from libs.common.contracts.money import minor
-from services.metrics.domain.purchases import Purchases, recency, spend
+from services.metrics.domain.purchases import Purchases
+from tests.unit.metrics.columns import recency, spend
 
 CALIBRATION_END = date(1997, 9, 30)
 HOLDOUT_END = date(1998, 6, 30)

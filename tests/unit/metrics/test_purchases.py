@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.metrics.domain.purchases import Day, Purchases, Recency, Spend, absorb, days, recency, spend
+from services.metrics.domain.purchases import Day, Purchases, absorb, days
 from tests.unit.metrics.cdnow import CALIBRATION_END
+from tests.unit.metrics.columns import Recency, Spend, recency, spend
 from tests.unit.metrics.histories import Event, histories, told
 
 MONDAY, TUESDAY, NEXT_MONDAY, LATER = date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 8), date(2024, 1, 15)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from libs.common.rules.cel.engine import Evaluate, compile_text, in_words, overload
 from libs.common.rules.cel.explain import Operand, explanation, operand
-from libs.common.rules.cel.names import Path, Reading, dotted, read, required_event_names, static_path
+from libs.common.rules.cel.names import Path, Reading, dotted, read, static_path
 from libs.common.rules.cel.nodes import Items, Logic, Node, operation
 from libs.common.rules.cel.numbers import adapt
 from libs.common.rules.cel.parser import parse
@@ -53,7 +53,7 @@ def compile_condition(source: str) -> "Condition":
     reading = read(source, root)
     adapted = adapt(source, root)
     evaluate = compile_text(adapted.text, lambda offset: (source, adapted.source_offset(offset)))
-    return Condition(source, required_event_names(root), reading.paths, root, reading, evaluate)
+    return Condition(source, reading.paths, root, reading, evaluate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,6 @@ class Condition:
     """A compiled condition; made by `compile_condition`."""
 
     source: str
-    event_names: frozenset[str]
-    """Events that can match at all, as `event.name == '…'` says; empty means any."""
     paths: frozenset[str]
     """Dotted paths that it reads or tests: `event.properties.revenue`, `customer.traits.plan`."""
     _root: Node = field(repr=False, compare=False)

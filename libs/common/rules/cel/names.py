@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from math import prod
 
 from libs.common.rules.cel.engine import constant, pattern_error
-from libs.common.rules.cel.nodes import Binary, Call, Index, Items, Literal, Logic, Name, Node, Select, operation
+from libs.common.rules.cel.nodes import Binary, Call, Index, Literal, Name, Node, Select, operation
 from libs.common.rules.cel.tokens import ConditionError
 
 EACH = "[]"
@@ -96,33 +96,6 @@ def unknown_member(path: Path) -> str | None:
     near = get_close_matches(name, MEMBERS[root], 1, 0.75)
     hint = f"did you mean {root}.{near[0]}?" if near else f"write {root}.{_HOLDERS[root]}.{name}"
     return f"{root} has no {name}: {hint}"
-
-
-def required_event_names(node: Node) -> frozenset[str]:
-    """The names that `event.name` must have one of for the condition to hold; empty when any may do."""
-    return _required(node) or frozenset()
-
-
-def _required(node: Node) -> frozenset[str] | None:
-    match node:
-        case Logic(operator="&&"):
-            known = [names for operand in node.operands if (names := _required(operand)) is not None]
-            return frozenset.intersection(*known) if known else None
-        case Logic():
-            each = [_required(operand) for operand in node.operands]
-            return frozenset[str]().union(*(names or () for names in each)) if None not in each else None
-        case Binary(operator="==") if _is_event_name(node.left) and (name := text_of(node.right)) is not None:
-            return frozenset({name})
-        case Binary(operator="==") if _is_event_name(node.right) and (name := text_of(node.left)) is not None:
-            return frozenset({name})
-        case Binary(operator="in") if _is_event_name(node.left):
-            listed = [text_of(item) for item in node.right.items] if isinstance(node.right, Items) else [None]
-            return frozenset(item for item in listed if item is not None) if None not in listed else None
-    return None
-
-
-def _is_event_name(node: Node) -> bool:
-    return static_path(node, {"event": ("event",)}) == ("event", "name")
 
 
 def text_of(node: Node) -> str | None:

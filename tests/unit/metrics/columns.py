@@ -1,0 +1,40 @@
+"""A customer as the models see them, computed from their purchases one by one: what the streaming histogram must agree with."""
+
+from datetime import date
+from typing import NamedTuple
+
+from libs.common.contracts.money import exponent
+from services.metrics.domain.purchases import Purchases, days
+
+
+class Recency(NamedTuple):
+    """x, t_x and T of BG/NBD: purchase days after the first; weeks from the first to the last; to the day asked."""
+
+    x: int
+    t_x: float
+    T: float
+
+
+def recency(purchases: Purchases, as_of: date) -> Recency | None:
+    """The customer as BG/NBD sees them at `as_of`, that day included; None when they had bought nothing by then."""
+    bought = {order.day for _, order in purchases.counted(as_of)}
+    if not bought:
+        return None
+    first = min(bought)
+    return Recency(len(bought) - 1, (max(bought) - first) / 7, (as_of.toordinal() - first) / 7)
+
+
+class Spend(NamedTuple):
+    """x and m of Gamma-Gamma: repeat days with an order in the currency, and the mean spend on them, in major units."""
+
+    x: int
+    mean: float
+
+
+def spend(purchases: Purchases, as_of: date, currency: str) -> Spend:
+    """The customer's spend in `currency` on days after their first, up to `as_of`. Without such days: (0, 0.0).
+
+    Refunds count whenever they were made: they mend the day of their order.
+    """
+    repeat = [day.net[currency] for day in list(days(purchases, as_of).values())[1:] if currency in day.net]
+    return Spend(len(repeat), sum(repeat) / len(repeat) / 10 ** exponent(currency)) if repeat else Spend(0, 0.0)
