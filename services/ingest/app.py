@@ -28,12 +28,10 @@ def create(settings: Settings) -> FastAPI:
     meter = Meter("ingest")
     postgres = KeyStore(settings, "ingest", meter)
     parts: list[Component] = [postgres]
-    storing: log.Log = log.PostgresLog(postgres)
+    storing = log.PostgresLog(postgres) if settings.log == "postgres" else log.KafkaLog(settings, postgres)
+    parts.append(storing)
     if settings.log == "postgres":
         parts.append(LogKeeping("ingest", postgres))
-    else:
-        storing = kafka = log.KafkaLog(settings, postgres)
-        parts.append(kafka)
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)

@@ -9,6 +9,7 @@ from libs.common.errors import Unavailable
 from libs.common.log import closing
 from libs.common.log.append import Outgoing, append_alone
 from libs.common.log.kafka import Producer, check_topics, ensure_topics
+from libs.common.log.notifier import Notifier
 from libs.common.observability.log_throttle import Seldom
 from libs.common.observability.telemetry import log
 from libs.common.runtime.component import Check
@@ -27,15 +28,31 @@ class Log(Protocol):
 
 
 class PostgresLog:
-    """Appends in a transaction of its own: all of the records are committed, or none."""
+    """Appends in a transaction of its own: all of the records are committed, or none. A component, after its database."""
+
+    name = "log"
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
+        self._notifier: Notifier | None = None
+
+    async def start(self) -> None:
+        self._notifier = Notifier(self._postgres.database)
+
+    async def stop(self) -> None:
+        if self._notifier:
+            await self._notifier.stop()
+
+    async def check(self) -> Check:
+        """The database speaks for it."""
+        return Check(True)
 
     async def append(self, records: Sequence[Outgoing]) -> None:
         partitions = self._postgres.settings.partitions
+        if self._notifier is None:
+            raise Unavailable("the log is not open yet")
         try:
-            await append_alone(self._postgres.database, EVENTS, records, partitions)
+            await append_alone(self._postgres.database, self._notifier, EVENTS, records, partitions)
         except UNAVAILABLE as error:
             if is_data_error(error):
                 raise

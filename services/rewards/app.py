@@ -9,10 +9,10 @@ from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.rewards.api import customers, ledger, programmes
-from services.rewards.awaiting import Awaiting
 from services.rewards.decider import EXPIRY, RewardsDecider
 from services.rewards.domain.causes import Expire
 from services.rewards.settings import Settings
+from services.rewards.wake_hints import WakeHintsRefresh
 
 
 def create(settings: Settings) -> FastAPI:
@@ -25,7 +25,7 @@ def create(settings: Settings) -> FastAPI:
         "rewards",
         "Points, badges and levels by a programme of yours; every point in a double-entry ledger.",
         settings,
-        [part, LogKeeping("rewards", part), clock, Awaiting(part)],
+        [part, LogKeeping("rewards", part), clock, WakeHintsRefresh(part)],
         routers,
         meter=part.meter,
         browsers=True,

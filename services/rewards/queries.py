@@ -13,7 +13,7 @@ from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
 from libs.common.fold.customers import Customers
 from libs.common.http.versions import refuse_stale
-from services.rewards import awaiting
+from services.rewards import wake_hints
 from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
 from services.rewards.domain.programme import Programme
 from services.rewards.domain.state import Account
@@ -111,7 +111,7 @@ async def publish(tx: Tx, id: UUID, by: str, if_match: str | None = None) -> Rec
         number,
         by,
     )
-    await awaiting.declare(tx)
+    await wake_hints.declare(tx)
     return await one(tx, id, version)
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from libs.common.contracts.ingest import EVENTS
-from libs.common.log.bell import channel
+from libs.common.log.notifier import channel
 from libs.common.log.tables import relation
 from tests.bench.bench import Bench
 from tests.bench.installation import Installation

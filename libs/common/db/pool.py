@@ -13,8 +13,6 @@ from asyncpg.pool import PoolConnectionProxy
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.log.awaited import Awaited
-from libs.common.log.bell import Bell
 from libs.common.settings import Settings
 
 #: The transaction (or plain connection) that is passed along; asyncpg's own interface: execute, fetch, fetchrow, fetchval.
@@ -48,7 +46,7 @@ async def keep_session(connection: "asyncpg.Connection[Any]") -> None:
 
 @asynccontextmanager
 async def begun(connection: Tx) -> AsyncIterator[None]:
-    """A transaction, read committed, that the block itself commits (`Bell.commit`); rolled back when it raises."""
+    """A transaction, read committed, that the block itself commits; rolled back when it raises."""
     await connection.execute("BEGIN")
     try:
         yield
@@ -64,7 +62,6 @@ class Database:
     def __init__(self, pool: "asyncpg.Pool[Any]", settings: Settings) -> None:
         self.pool = pool
         self.settings = settings
-        self.bell = Bell(pool, Awaited(pool) if settings.log == "postgres" else None)
 
     @classmethod
     async def connect(cls, settings: Settings, name: str, **server_settings: str) -> "Database":
@@ -122,7 +119,6 @@ class Database:
             raise Unavailable(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
-        await self.bell.stop()
         try:
             async with asyncio.timeout(5):
                 await self.pool.close()

@@ -16,9 +16,9 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
 from libs.common.fold.customers import survivor
-from libs.common.fold.failures import is_poison
 from libs.common.fold.work import Waits, Work
 from libs.common.log.append import append
+from libs.common.log.failures import is_poison
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Record, Where
 
@@ -30,6 +30,16 @@ logger = structlog.get_logger()
 LONGEST_ERROR = 2_000
 LONGEST_TRACE = 8_000
 UUID_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+#: Records that are never dead-lettered: leaving one out would leave a customer in two places.
+_STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
+
+
+def must_not_be_buried(record: Record) -> bool:
+    """By the record's own type: its `data`, which comes last, may be a client's and say anything."""
+    envelope, _, _ = record.value.partition(b'"data":')
+    return any(mark in envelope for mark in _STOPPING)
 
 
 async def bury(tx: Tx, service: str, record: Record, error: BaseException) -> None:
@@ -113,7 +123,7 @@ class DeadLetters:
                 key,
                 value if mended is not None else None,
             )
-        fold.database.bell.ring(fold.writes, written)
+        fold.notifier.notify_later(fold.writes, written)
         for done in outcome.committed:
             done()
         return await self.read(id)

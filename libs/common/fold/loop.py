@@ -14,12 +14,14 @@ from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.fold import rulebooks
 from libs.common.fold.breaker import Breaker, Open
-from libs.common.fold.failures import is_poison, must_not_be_buried
+from libs.common.fold.dead_letters import must_not_be_buried
 from libs.common.fold.transactions import Apart, Batch, Transactions
 from libs.common.fold.troubles import Troubles
 from libs.common.fold.watchdog import Watchdog
 from libs.common.fold.work import Handler, Waits
 from libs.common.log.assignment import Assignment
+from libs.common.log.failures import is_poison
+from libs.common.log.notifier import Notifier
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Lag, Position, Reader, Record, Where
@@ -55,8 +57,9 @@ class Fold:
         self.partitions = database.settings.partitions
         self.wheres = [Where(topic, partition) for topic in topics for partition in range(self.partitions)]
         self.positions = Positions(service, "fold")
+        self.notifier = Notifier(database)
         self.ownership = Ownership(database, f"{service}/fold", self.wheres)
-        self.transactions = Transactions(service, database, self.positions, handler, writes, rest)
+        self.transactions = Transactions(service, database, self.positions, handler, writes, self.notifier, rest)
         self.buried = 0
         self.troubles = Troubles()
         self.breaker = Breaker(service, database)
@@ -81,6 +84,7 @@ class Fold:
         await self.assignment.stop()
         await self.transactions.stop()
         await self.assignment.close()
+        await self.notifier.stop()
 
     async def lag(self) -> Mapping[Where, Lag]:
         """How far the stored positions of all partitions are behind, whoever owns them."""

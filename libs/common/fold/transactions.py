@@ -18,6 +18,7 @@ from libs.common.db.pool import Database, Tx, begun
 from libs.common.fold.dead_letters import bury
 from libs.common.fold.work import Handler, Outcome, Waits, Work
 from libs.common.log.append import append
+from libs.common.log.notifier import Notifier
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position, Record, Where, after
 from libs.common.observability import tracing
@@ -87,13 +88,21 @@ class Transactions:
     """
 
     def __init__(
-        self, service: str, database: Database, positions: Positions, handler: Handler, writes: str, rest: float = 0.0
+        self,
+        service: str,
+        database: Database,
+        positions: Positions,
+        handler: Handler,
+        writes: str,
+        notifier: Notifier,
+        rest: float = 0.0,
     ) -> None:
         self._service = service
         self._rest = rest
         self._database = database
         self._positions = positions
         self._handler = handler
+        self._notifier = notifier
         self._writes = writes
         self._small, self._large = _Lane(), _Lane()
         self._rulebook = 0  # in force when it was last looked
@@ -229,5 +238,5 @@ class Transactions:
             written = await append(pipeline, self._writes, outcome.outgoing, self._database.settings.partitions)
             await pipeline.flush()
             failpoint("fold.written")
-            await self._database.bell.commit(connection, self._writes, written)
+            await self._notifier.commit(connection, self._writes, written)
         return outcome, reached

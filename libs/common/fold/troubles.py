@@ -11,7 +11,7 @@ import structlog
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import decode
 from libs.common.fold import outage
-from libs.common.fold.failures import is_poison
+from libs.common.log.failures import is_poison
 from libs.common.log.reader import Record, Where
 from libs.common.observability.log_throttle import Seldom
 

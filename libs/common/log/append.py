@@ -10,7 +10,7 @@ from libs.common.contracts.records import LARGEST
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Database, Tx
 from libs.common.errors import TooLarge, Unavailable
-from libs.common.log.bell import Written
+from libs.common.log.notifier import Notifier, Written
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import SCHEMA, relation
 
@@ -53,7 +53,7 @@ FROM unnest($4::smallint[], $5::int[], $6::text[], $7::timestamptz[], $8::bytea[
 
 
 async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions: int) -> Written:
-    """Append `records`, in their order, each to the partition of its key; what was written, for the bell.
+    """Append `records`, in their order, each to the partition of its key; what was written, for the notifier.
 
     Call it last before the commit: it locks the heads of the partitions it writes until then. What waits in a pipeline is
     written with them. Does not commit. Raises
@@ -80,15 +80,17 @@ async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions:
     return placed.names
 
 
-async def append_alone(database: Database, topic: str, records: Sequence[Outgoing], partitions: int) -> None:
-    """`append` in a transaction of its own, which costs few records one round trip only. Commits, and tells readers."""
+async def append_alone(
+    database: Database, notifier: Notifier, topic: str, records: Sequence[Outgoing], partitions: int
+) -> None:
+    """`append` in a transaction of its own, which costs few records one round trip only. Commits, and notifies readers."""
     async with database.connection() as connection:
         if len(records) < COPIED:
             written = await append(connection, topic, records, partitions)
         else:
             async with connection.transaction():
                 written = await append(connection, topic, records, partitions)
-        await database.bell.tell(connection, topic, written)
+        await notifier.notify(connection, topic, written)
 
 
 class _Placed:

@@ -15,10 +15,10 @@ from libs.common.contracts.registry import notified_at_once
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
-from libs.common.fold.failures import is_poison
 from libs.common.log.append import Outgoing
 from libs.common.log.assignment import Assignment
 from libs.common.log.epochs import load as load_epochs
+from libs.common.log.failures import is_poison
 from libs.common.log.kafka_producer import Producer
 from libs.common.log.kafka_topics import ensure_topics
 from libs.common.log.ownership import Ownership

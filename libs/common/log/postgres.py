@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from libs.common.db.pool import Database
-from libs.common.log import bell
+from libs.common.log import notifier
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
 from libs.common.log.tables import relation
 from libs.common.runtime.cancel import ended
@@ -62,7 +62,7 @@ class _Wanted(NamedTuple):
 
 
 class PostgresReader(Reader):
-    """Reads topics of one database. Of those `at_once` it is told when there are new records (`bell`); it looks at the heads of
+    """Reads topics of one database. Of those `at_once` it is told when there are new records (`notifier`); it looks at the heads of
     all now and then; `fetch` waits for either. What partitions of one topic want at the same time is read by one query.
     """
 
@@ -198,14 +198,14 @@ class PostgresReader(Reader):
             ear = await self._database.session("rapport-ear")
             try:
                 for topic in self._at_once:
-                    await ear.add_listener(bell.channel(topic), partial(self._hear, topic))
+                    await ear.add_listener(notifier.channel(topic), partial(self._hear, topic))
             except BaseException:
                 ear.terminate()
                 raise
             self._ear = ear
 
     def _hear(self, topic: str, _: object, __: int, ___: str, payload: object) -> None:
-        told = bell.partitions(str(payload))
+        told = notifier.partitions(str(payload))
         for where in self._wheres:
             if where.topic == topic and where.partition in told:
                 self._tell(where)

@@ -72,9 +72,9 @@ epochs = Table(
     PrimaryKeyConstraint("topic", "partition", "epoch"),
 )
 
-#: The names of what a service's rules are about: it is told of them at once (`awaited`).
-awaited = Table(
-    "awaited",
+#: The names of events and facts that a service's rules use: its reader is notified of these immediately.
+wake_hints = Table(
+    "wake_hints",
     metadata,
     Column("service", Text, nullable=False),
     Column("name", Text, nullable=False),

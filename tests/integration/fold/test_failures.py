@@ -10,8 +10,8 @@ from libs.common.contracts.records import Fact
 from libs.common.db.pool import Database
 from libs.common.errors import NotFound, Unavailable
 from libs.common.fold.decider import Cause
-from libs.common.fold.failures import is_poison
 from libs.common.log.append import Outgoing, append
+from libs.common.log.failures import is_poison
 from libs.common.log.partition import partition_of
 from tests.integration.fold.toy import Counted, Running, Toy
 from tests.integration.fold.world import (

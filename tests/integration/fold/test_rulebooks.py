@@ -14,6 +14,7 @@ from libs.common.db.pool import Database, Tx
 from libs.common.fold import rulebooks
 from libs.common.fold.transactions import Batch, Transactions
 from libs.common.fold.work import Outcome, Work
+from libs.common.log.notifier import Notifier
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Position, Record, Where
 from tests.integration.fold.toy import Running
@@ -86,7 +87,7 @@ async def test_two_transactions_that_both_read_under_an_old_rulebook_both_read_a
     wheres = [Where(JOURNAL, 0), Where(JOURNAL, 1)]
     async with toy.transaction() as tx:
         await positions.ensure(tx, wheres, 1)
-    transactions = Transactions("toy", toy, positions, Reading(), REWARDS)
+    transactions = Transactions("toy", toy, positions, Reading(), REWARDS, Notifier(toy))
     now = datetime.now(UTC)
     batches = [Batch(where, Position(0, 0), [Record(*where, 0, "key", b"{}", now, 0)]) for where in wheres]
     await asyncio.gather(*(transactions.alone(batch) for batch in batches))

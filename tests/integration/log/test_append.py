@@ -11,6 +11,7 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log.append import COPIED, Outgoing, append, append_alone
+from libs.common.log.notifier import Notifier
 from libs.common.settings import Settings
 from tests.integration.log.logs import PARTITIONS, WHEN
 
@@ -37,7 +38,10 @@ async def _rows(database: Database) -> list[tuple[int, int, str, bytes]]:
 async def test_both_ways_at_once_leave_dense_offsets_in_order(database: Database) -> None:
     sizes = [FEW, MANY, 1, MANY, FEW, COPIED - 1, COPIED] * 2
     await asyncio.gather(
-        *(append_alone(database, EVENTS, _records(size, f"{place}"), PARTITIONS) for place, size in enumerate(sizes))
+        *(
+            append_alone(database, Notifier(database), EVENTS, _records(size, f"{place}"), PARTITIONS)
+            for place, size in enumerate(sizes)
+        )
     )
     rows = await _rows(database)
     assert len(rows) == sum(sizes)
@@ -57,14 +61,16 @@ async def test_both_ways_at_once_leave_dense_offsets_in_order(database: Database
 @pytest.mark.parametrize("count", [FEW, MANY])
 async def test_all_or_none(database: Database, count: int) -> None:
     with pytest.raises(asyncpg.CharacterNotInRepertoireError):
-        await append_alone(database, EVENTS, [*_records(count), Outgoing("a\0b", b"{}", WHEN)], PARTITIONS)
+        await append_alone(
+            database, Notifier(database), EVENTS, [*_records(count), Outgoing("a\0b", b"{}", WHEN)], PARTITIONS
+        )
     assert await _rows(database) == []
     async with database.connection() as tx:
         transaction = tx.transaction()
         await transaction.start()
         await append(tx, EVENTS, _records(count), PARTITIONS)
         await transaction.rollback()
-    await append_alone(database, EVENTS, _records(count), PARTITIONS)
+    await append_alone(database, Notifier(database), EVENTS, _records(count), PARTITIONS)
     rows = await _rows(database)
     assert len(rows) == count
     assert min(offset for _, offset, _, _ in rows) == 0
@@ -73,5 +79,5 @@ async def test_all_or_none(database: Database, count: int) -> None:
 @pytest.mark.parametrize("count", [FEW, MANY])
 async def test_more_partitions_than_the_log_has(database: Database, count: int) -> None:
     with pytest.raises(Unavailable, match="partitions"):
-        await append_alone(database, EVENTS, _records(count), PARTITIONS * 2)
+        await append_alone(database, Notifier(database), EVENTS, _records(count), PARTITIONS * 2)
     assert await _rows(database) == []

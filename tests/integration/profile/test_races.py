@@ -10,9 +10,9 @@ import pytest
 
 from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
-from libs.common.fold.failures import is_poison
 from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing
+from libs.common.log.failures import is_poison
 from libs.common.log.reader import Record, Where
 from libs.common.runtime.backoff import Backoff
 from services.profile import queries

@@ -8,8 +8,8 @@ import pytest
 
 from libs.common.db.migrate import migrate
 from libs.common.errors import Unavailable
-from services.rewards.awaiting import declare
 from services.rewards.settings import Settings as RewardsSettings
+from services.rewards.wake_hints import declare
 from tests.integration.rewards.service import ANN, BEN, PROGRAMME, Rewards, order, serving
 from tests.support import eventually
 
@@ -149,7 +149,7 @@ async def test_what_the_programme_in_force_is_about_is_awaited(
     levelled = {"id": "played", "on": "Level Finished", "earn": {"points": 1}}
     await rewards.publish({**giving(2), "earning": [levelled], "badges": badges})
     assert await awaited() == ["Level Finished", *orders, "Review Written"]
-    await rewards.database.pool.execute("DELETE FROM log.awaited")
+    await rewards.database.pool.execute("DELETE FROM log.wake_hints")
     async with serving(rewards_settings):
 
         async def declared() -> bool:
@@ -159,7 +159,7 @@ async def test_what_the_programme_in_force_is_about_is_awaited(
 
 
 async def awaited_by(rewards: Rewards) -> list[str]:
-    rows = await rewards.database.pool.fetch("SELECT name FROM log.awaited WHERE service = 'rewards' ORDER BY 1")
+    rows = await rewards.database.pool.fetch("SELECT name FROM log.wake_hints WHERE service = 'rewards' ORDER BY 1")
     return [row[0] for row in rows]
 
 
@@ -169,7 +169,7 @@ async def test_a_database_of_an_older_release_is_migrated_to_await_its_programme
 ) -> None:
     await rewards.publish(giving(1))
     if forgotten:
-        await rewards.database.pool.execute("DELETE FROM log.awaited")
+        await rewards.database.pool.execute("DELETE FROM log.wake_hints")
     await rewards.database.pool.execute("UPDATE rewards.alembic_version SET version_num = '0006'")
     await migrate(rewards.database.settings)
     assert set(await awaited_by(rewards)) >= {"Order Completed", "Order Refunded"}

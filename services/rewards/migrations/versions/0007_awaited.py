@@ -6,7 +6,7 @@ revision = "0007"
 down_revision = "0006"
 
 _DECLARE = """
-INSERT INTO log.awaited (service, name)
+INSERT INTO log.wake_hints (service, name)
 SELECT 'rewards', named.name FROM rewards.programmes,
   LATERAL (SELECT json_array_elements(content::json -> 'earning') ->> 'on'
     UNION SELECT json_array_elements(content::json -> 'badges') ->> 'on'

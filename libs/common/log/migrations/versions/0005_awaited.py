@@ -9,7 +9,7 @@ down_revision = "0004"
 
 def upgrade() -> None:
     op.create_table(
-        "awaited",
+        "wake_hints",
         sa.Column("service", sa.Text, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("service", "name"),

@@ -10,8 +10,8 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database, Tx, begun
-from libs.common.log import awaited, bell
-from libs.common.log.bell import PAUSE, Written, channel, partitions
+from libs.common.log import wake_hints
+from libs.common.log.notifier import PAUSE, Notifier, Written, channel, partitions
 from tests.support import eventually
 
 
@@ -34,14 +34,14 @@ class Ear:
 
 async def _await(database: Database, name: str) -> None:
     async with database.connection() as connection:
-        await awaited.declare(connection, "rewards", [name])
+        await wake_hints.declare(connection, "rewards", [name])
 
 
-async def _look(database: Database) -> None:
-    """Until the bell knows what is awaited."""
-    names = database.bell._awaited
+async def _look(notifier: Notifier) -> None:
+    """Until the notifier knows the hints."""
+    names = notifier.hints
     assert names is not None
-    names.any_of(set())
+    names.match(set())
     assert names._task is not None
     await names._task
 
@@ -55,6 +55,13 @@ def _views(*lanes: int) -> Written:
 
 
 @pytest.fixture
+async def notifier(database: Database) -> AsyncIterator[Notifier]:
+    notifier = Notifier(database)
+    yield notifier
+    await notifier.stop()
+
+
+@pytest.fixture
 async def ear(database: Database) -> AsyncIterator[Ear]:
     await _await(database, "Order Completed")
     listening, session = Ear(), await database.session("rapport-test-ear")
@@ -65,11 +72,11 @@ async def ear(database: Database) -> AsyncIterator[Ear]:
 
 
 async def test_who_is_waited_for_is_told_of_the_partitions_and_others_are_not_woken(
-    database: Database, ear: Ear
+    database: Database, notifier: Notifier, ear: Ear
 ) -> None:
-    database.bell.ring(REWARDS, _orders(5))
+    notifier.notify_later(REWARDS, _orders(5))
     async with database.connection() as connection:
-        await database.bell.tell(connection, JOURNAL, _orders(3, 0))
+        await notifier.notify(connection, JOURNAL, _orders(3, 0))
 
     async def told() -> bool:
         return bool(ear.of(JOURNAL))
@@ -79,15 +86,15 @@ async def test_who_is_waited_for_is_told_of_the_partitions_and_others_are_not_wo
 
 
 async def test_nobody_is_woken_for_what_is_not_awaited_but_now_and_then(
-    database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
+    database: Database, notifier: Notifier, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bell, "LATER", 5.0)
+    monkeypatch.setattr("libs.common.log.notifier.LATER", 5.0)
     async with database.connection() as connection:
-        await database.bell.tell(connection, EVENTS, _views(0))  # nobody was told lately
-        await _look(database)
+        await notifier.notify(connection, EVENTS, _views(0))  # nobody was told lately
+        await _look(notifier)
         for lane in (1, 2, 3):
-            await database.bell.tell(connection, EVENTS, _views(lane))
-        assert database.bell._timer is not None
+            await notifier.notify(connection, EVENTS, _views(lane))
+        assert notifier._timer is not None
 
     async def told() -> bool:
         return ear.told(EVENTS) == {0, 1, 2, 3}
@@ -97,49 +104,51 @@ async def test_nobody_is_woken_for_what_is_not_awaited_but_now_and_then(
 
 
 async def test_what_is_awaited_takes_along_what_is_not(
-    database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
+    database: Database, notifier: Notifier, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bell, "LATER", 60.0)
+    monkeypatch.setattr("libs.common.log.notifier.LATER", 60.0)
     async with database.connection() as connection:
-        await database.bell.tell(connection, EVENTS, _orders(0))
-        await _look(database)
-        await database.bell.tell(connection, EVENTS, _views(1))
+        await notifier.notify(connection, EVENTS, _orders(0))
+        await _look(notifier)
+        await notifier.notify(connection, EVENTS, _views(1))
         await asyncio.sleep(PAUSE)
-        await database.bell.tell(connection, EVENTS, _orders(2))
+        await notifier.notify(connection, EVENTS, _orders(2))
 
     async def told() -> bool:
         return ear.told(EVENTS) == {0, 1, 2}
 
     await eventually(told)
     assert ear.of(EVENTS) == ["0", "1,2"]
-    assert database.bell._timer is None  # else what comes next would be told too early
+    assert notifier._timer is None  # else what comes next would be told too early
 
 
 async def test_what_is_awaited_is_looked_up_again(
     database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(awaited, "GOOD_FOR", 0.02)
-    names = awaited.Awaited(database.pool)
-    assert names.any_of({"Level Finished"})  # nothing is known yet
+    monkeypatch.setattr(wake_hints, "GOOD_FOR", 0.02)
+    names = wake_hints.WakeHints(database.pool)
+    assert names.match({"Level Finished"})  # nothing is known yet
 
     async def refused() -> bool:
-        return not names.any_of({"Level Finished"})
+        return not names.match({"Level Finished"})
 
     await eventually(refused)
-    assert names.any_of({"Order Completed"})
+    assert names.match({"Order Completed"})
     await _await(database, "Level Finished")
 
     async def now() -> bool:
-        return names.any_of({"Level Finished"}) and not names.any_of({"Order Completed"})
+        return names.match({"Level Finished"}) and not names.match({"Order Completed"})
 
     await eventually(now)
     await names.stop()
 
 
-async def test_many_commits_are_told_of_together_and_none_is_missed(database: Database, ear: Ear) -> None:
+async def test_many_commits_are_told_of_together_and_none_is_missed(
+    database: Database, notifier: Notifier, ear: Ear
+) -> None:
     async def commit(partition: int) -> None:
         async with database.connection() as connection:
-            await database.bell.tell(connection, EVENTS, _orders(partition))
+            await notifier.notify(connection, EVENTS, _orders(partition))
 
     for turn in range(20):
         await asyncio.gather(*(commit(8 * turn + each) for each in range(8)))
@@ -151,9 +160,9 @@ async def test_many_commits_are_told_of_together_and_none_is_missed(database: Da
     assert len(ear.heard) == len(ear.of(EVENTS)) < 160
 
 
-async def test_a_ring_during_a_notification_is_heard(database: Database, ear: Ear) -> None:
+async def test_a_ring_during_a_notification_is_heard(database: Database, notifier: Notifier, ear: Ear) -> None:
     for partition in range(40):  # some fall into the pause, some into the notification
-        database.bell.ring(EVENTS, _orders(partition))
+        notifier.notify_later(EVENTS, _orders(partition))
         await asyncio.sleep(0.001 * (partition % 7))
 
     async def all_told() -> bool:
@@ -163,15 +172,15 @@ async def test_a_ring_during_a_notification_is_heard(database: Database, ear: Ea
 
 
 async def test_news_that_were_told_with_a_commit_are_not_told_again(
-    database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
+    database: Database, notifier: Notifier, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bell, "PAUSE", 0.5)  # far longer than it takes to tell
+    monkeypatch.setattr("libs.common.log.notifier.PAUSE", 0.5)  # far longer than it takes to tell
     async with database.connection() as connection:
-        await database.bell.tell(connection, EVENTS, _orders(0))
-        database.bell.ring(EVENTS, _orders(1))
+        await notifier.notify(connection, EVENTS, _orders(0))
+        notifier.notify_later(EVENTS, _orders(1))
         await asyncio.sleep(0)  # what tells of it a little later has begun to wait
         time.sleep(0.6)  # noqa: ASYNC251 - and is due, but this goes first
-        await database.bell.tell(connection, EVENTS, _orders(2))
+        await notifier.notify(connection, EVENTS, _orders(2))
 
     async def all_told() -> bool:
         return ear.told(EVENTS) == {0, 1, 2}
@@ -179,15 +188,17 @@ async def test_news_that_were_told_with_a_commit_are_not_told_again(
     await eventually(all_told)
     await asyncio.sleep(4 * PAUSE)
     assert ear.of(EVENTS) == ["0", "1,2"]
-    assert database.bell._timer is None
+    assert notifier._timer is None
 
 
-async def test_who_is_told_with_the_commit_finds_what_was_committed(database: Database, ear: Ear) -> None:
+async def test_who_is_told_with_the_commit_finds_what_was_committed(
+    database: Database, notifier: Notifier, ear: Ear
+) -> None:
     await database.pool.execute("CREATE TABLE news (number int)")
     for number in range(20):
         async with database.connection() as connection, begun(connection):
             await connection.execute("INSERT INTO news VALUES ($1)", number)
-            await database.bell.commit(connection, EVENTS, _orders(number))
+            await notifier.commit(connection, EVENTS, _orders(number))
         assert await database.pool.fetchval("SELECT count(*) FROM news") == number + 1
         await asyncio.sleep(0.003)
 
@@ -197,7 +208,9 @@ async def test_who_is_told_with_the_commit_finds_what_was_committed(database: Da
     await eventually(all_told)
 
 
-async def test_what_fails_before_its_commit_is_rolled_back_and_nobody_is_told(database: Database, ear: Ear) -> None:
+async def test_what_fails_before_its_commit_is_rolled_back_and_nobody_is_told(
+    database: Database, notifier: Notifier, ear: Ear
+) -> None:
     await database.pool.execute("CREATE TABLE news (number int)")
 
     async def fail(connection: Tx) -> None:
@@ -211,7 +224,7 @@ async def test_what_fails_before_its_commit_is_rolled_back_and_nobody_is_told(da
         assert not connection.is_in_transaction()
         async with begun(connection):
             await connection.execute("INSERT INTO news VALUES (2)")
-            await database.bell.commit(connection, EVENTS, {})
+            await notifier.commit(connection, EVENTS, {})
     assert [row[0] for row in await database.pool.fetch("SELECT number FROM news")] == [2]
     await asyncio.sleep(0.05)
     assert not ear.heard

@@ -9,7 +9,6 @@ import asyncio
 from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log.positions import FenceLost
-from libs.common.log.reader import Record
 
 _AWAY = (
     *UNAVAILABLE,  # with OSError: TimeoutError, ConnectionError
@@ -24,13 +23,3 @@ _AWAY = (
 def is_poison(error: BaseException) -> bool:
     """Whether trying again can only fail again, because of the record itself."""
     return is_data_error(error) or not isinstance(error, _AWAY)
-
-
-#: Records that are never dead-lettered: leaving one out would leave a customer in two places.
-_STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
-
-
-def must_not_be_buried(record: Record) -> bool:
-    """By the record's own type: its `data`, which comes last, may be a client's and say anything."""
-    envelope, _, _ = record.value.partition(b'"data":')
-    return any(mark in envelope for mark in _STOPPING)

@@ -1,10 +1,10 @@
-"""What rewards awaits: somebody waits for the points and badges that follow from what the programme in force is about."""
+"""Rewards' wake hints: what the live programme uses, because customers wait for their points and badges."""
 
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold import rulebooks
 from libs.common.fold.part import FoldPart
-from libs.common.log import awaited
+from libs.common.log import wake_hints
 from libs.common.runtime.periodic import Rounds
 from services.rewards.domain.programme import Programme
 
@@ -12,20 +12,20 @@ _LIVE = "SELECT content FROM rewards.programmes WHERE status = 'live'"
 
 
 async def declare(tx: Tx) -> None:
-    """Await what the live programme is about, and nothing else. In a transaction that holds the lock of the rulebooks; does
+    """Declare what the live programme uses, and nothing else. In a transaction that holds the lock of the rulebooks; does
     not commit. Raises Unavailable when a newer release has published it, and this one cannot read it."""
     content = await tx.fetchval(_LIVE)
     try:
         names = Programme.model_validate_json(content).names if content else set()
     except ValueError as error:
         raise Unavailable(f"the live programme is of another release: {error}") from error
-    await awaited.declare(tx, "rewards", names)
+    await wake_hints.declare(tx, "rewards", names)
 
 
-class Awaiting(Rounds):
-    """A component: declares it of a programme, too, that a process of an older release has published."""
+class WakeHintsRefresh(Rounds):
+    """A component: declares them again now and then, also for a programme that a process of an older release has published."""
 
-    name = "awaiting"
+    name = "wake hints"
     every = 60.0
 
     def __init__(self, part: FoldPart) -> None:
