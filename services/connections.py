@@ -7,7 +7,7 @@ partitions, and with Kafka the last two again for its forwarder.
 from collections.abc import Mapping
 
 from libs.common.contracts.registry import SERVICES, read_by
-from libs.common.fold import part
+from libs.common.fold.service import CONNECTIONS
 from libs.common.log.postgres import LISTENING
 from libs.common.settings import Settings
 from services.ingest.settings import Settings as Ingest
@@ -36,7 +36,7 @@ def at_most(service: str, settings: Settings) -> int:
     if not read_by(service):
         return settings.pool_size
     readers = 2 if settings.log == "kafka" else 1
-    return settings.pool_size + part.CONNECTIONS + readers * (LISTENING + SESSION)
+    return settings.pool_size + CONNECTIONS + readers * (LISTENING + SESSION)
 
 
 def summary(settings: Mapping[str, Settings] | None = None) -> str:

@@ -88,7 +88,7 @@ async def _what_if(options: argparse.Namespace) -> int:
     ):
         differences = module.differences(replay.tx, service, replay.shadow.schema)
         changes: list[Change] = [change async for change in differences]
-        customers = await replay.tx.fetchval(f'SELECT count(*) FROM "{service}".customers WHERE went_into IS NULL')
+        customers = await replay.tx.fetchval(f'SELECT count(*) FROM "{service}".customers WHERE merged_into IS NULL')
     sums = {key: {"now": now, "then": then} for key, (now, then) in shown.sums(changes).items()}
     whole = {"service": service, "customers": customers, "changed": len(changes), "sums": sums, "changes": changes}
     print(shown.as_json(whole) if options.json else shown.changes(service, changes, customers))

@@ -10,14 +10,14 @@ from libs.common.log import closing
 from libs.common.log.append import Outgoing, append_alone
 from libs.common.log.kafka import Producer, check_topics, ensure_topics
 from libs.common.log.notifier import Notifier
-from libs.common.observability.log_throttle import Seldom
+from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import log
 from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
 from services.ingest.settings import Settings
 
 logger = log("events")
-_seldom = Seldom()
+_throttle = LogThrottle()
 
 
 class Log(Protocol):
@@ -93,6 +93,6 @@ class KafkaLog:
 
 def _away(error: Exception) -> Unavailable:
     """What clients are told; the log lines say more."""
-    if (times := _seldom.due(type(error))) is not None:
+    if (times := _throttle.due(type(error))) is not None:
         logger.warning("events cannot be stored", error=f"{type(error).__name__}: {error}", times=times)
     return Unavailable("the log cannot be written just now: send the events again", retry_after=1)

@@ -11,7 +11,7 @@ from libs.common.contracts import ids
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.observability.telemetry import log
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
 from services.ingest import store
@@ -53,7 +53,7 @@ class Rejections:
 
     async def stop(self) -> None:
         """Write what waits, if PostgreSQL lets us."""
-        await ended(*self._tasks)
+        await cancel_and_wait(*self._tasks)
         self._tasks = []
         async with asyncio.timeout(3):
             await self._write()

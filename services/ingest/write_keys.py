@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unauthenticated, Unavailable
 from libs.common.observability.telemetry import log
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
 from services.ingest import queries, store
@@ -38,7 +38,7 @@ class WriteKeys:
         self._refresher = asyncio.create_task(self._refresh_forever())
 
     async def stop(self) -> None:
-        await ended(*(task for task in (self._refresher, *self._lookups.values()) if task is not None))
+        await cancel_and_wait(*(task for task in (self._refresher, *self._lookups.values()) if task is not None))
         self._refresher = None
         try:
             async with asyncio.timeout(2):

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
@@ -16,7 +16,7 @@ from services.metrics.settings import Settings
 def create(settings: Settings) -> FastAPI:
     """The service."""
     handler = DeciderHandler("metrics", Metrics(settings))
-    part = FoldPart("metrics", settings, handler)
+    part = ConsumerService("metrics", settings, handler)
     scorer = Scorer(part, handler)
     routers = [
         fits.routes(part, scorer, settings),

@@ -7,14 +7,15 @@ import msgspec
 
 from libs.common.contracts import orders
 from libs.common.contracts.events import TYPES
+from libs.common.contracts.input import Input
 from libs.common.contracts.money import currency_code
-from libs.common.contracts.records import Envelope, Fact
+from libs.common.contracts.records import Envelope
 from libs.common.db.pool import Tx
-from libs.common.fold.decider import Applied, Cause
+from libs.common.fold.decider import Applied, Decision
 from services.metrics import store
-from services.metrics.domain.causes import Active, Cancelled, Ordered, Refunded
 from services.metrics.domain.decide import decide
 from services.metrics.domain.evolve import evolve
+from services.metrics.domain.inputs import Active, Cancelled, Ordered, Refunded
 from services.metrics.domain.state import Customer, absorb
 from services.metrics.settings import Settings
 
@@ -33,6 +34,7 @@ class Metrics:
 
     source = "/metrics"
     state = Customer
+    decision = Decision
 
     def __init__(self, settings: Settings) -> None:
         self._zone = settings.zone
@@ -51,11 +53,11 @@ class Metrics:
         """That a customer was active is a row of its own."""
         return isinstance(body, Active)
 
-    def decide(self, state: Customer, cause: Cause, rules: None) -> list[Fact]:
-        return decide(state, cause, rules)
+    def decide(self, state: Customer, input: Input, rules: None) -> Decision:
+        return decide(state, input, rules)
 
-    def evolve(self, state: Customer, cause: Cause, facts: list[Fact]) -> None:
-        evolve(state, cause, facts)
+    def evolve(self, state: Customer, input: Input, decision: Decision) -> None:
+        evolve(state, input, decision)
 
     def absorb(self, survivor: Customer, other: Customer) -> None:
         absorb(survivor, other)

@@ -14,7 +14,7 @@ from libs.common.contracts.ids import derived
 from libs.common.contracts.money import exponent
 from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from services.metrics import inputs
 from services.metrics.domain import histogram
 from services.metrics.domain.bgnbd import BGNBD
@@ -76,7 +76,7 @@ def _kept(fit: Fit[BGNBD] | Fit[GammaGamma]) -> dict[str, Any]:
     }
 
 
-async def make(part: FoldPart, as_of: date, currency: str, *, scoring: str, by: str) -> Stored:
+async def make(part: ConsumerService, as_of: date, currency: str, *, scoring: str, by: str) -> Stored:
     """The fit of the purchases up to `as_of`: the one that was made of the same before, else a new one.
 
     Customers are scored by it when it is in the currency `scoring`, and no fit as of a later day has scored them: one as

@@ -3,7 +3,7 @@
 from libs.common.fold.handler import DeciderHandler
 from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Compared, Replayable
 from services.metrics.decider import Metrics
-from services.metrics.domain.causes import Scored
+from services.metrics.domain.inputs import Scored
 from services.metrics.domain.state import Customer
 from services.metrics.models import scores
 from services.metrics.settings import Settings

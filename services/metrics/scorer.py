@@ -13,13 +13,13 @@ from libs.common.contracts.money import exponent
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.fold.commands import Commands
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
 from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
-from services.metrics import fits, inputs, scorings
-from services.metrics.domain.causes import Scored
+from services.metrics import fits, inputs, score_commands
+from services.metrics.domain.inputs import Scored
 from services.metrics.domain.scores import BANDS
 from services.metrics.domain.state import Customer
 from services.metrics.fits import Stored
@@ -35,7 +35,7 @@ class Scorer:
 
     name = "scorer"
 
-    def __init__(self, part: FoldPart, handler: DeciderHandler[Customer, None]) -> None:
+    def __init__(self, part: ConsumerService, handler: DeciderHandler[Customer, None]) -> None:
         self._part = part
         self._handler = handler
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
@@ -95,7 +95,7 @@ class Scorer:
             if bodies:
                 applied = await commands.run_many(tx, bodies, key=f"fit {fit.id}", at=fit.created_at)
                 await fits.count_changes(tx, fit.id, sum(bool(each.facts) for each in applied))
-                await scorings.keep(tx, applied)
+                await score_commands.keep(tx, applied)
             failpoint("scorer.appended")
         failpoint("scorer.committed")
         return bool(found)

@@ -14,7 +14,7 @@ from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
 from services.metrics.domain.book import Book, Key, Line, book, moves
-from services.metrics.domain.causes import PURCHASES, Active, Cancelled, Scored
+from services.metrics.domain.inputs import PURCHASES, Active, Cancelled, Scored
 from services.metrics.domain.state import Customer
 from services.metrics.models import active_days, active_totals, days, histogram, purchase_days, scores
 
@@ -24,20 +24,20 @@ _LINE = ("orders", "net_minor", "refunded_minor")
 
 async def project(tx: Tx, applied: list[Applied[Customer]], partitions: int) -> None:
     """Everything that the batch changes. Does not commit."""
-    went = {a.cause.body.other: a.customer for a in applied if isinstance(a.cause.body, Merged)}
+    went = {a.input.body.other: a.customer for a in applied if isinstance(a.input.body, Merged)}
 
     def lane(customer: UUID) -> int:
         """In which partition's totals a customer counts; what a merge moves is counted in the survivor's."""
         return partition_of(str(_survivor(customer, went)), partitions)
 
     states = {a.customer: a.state for a in applied if a.customer not in went}
-    bought = {a.customer for a in applied if isinstance(a.cause.body, (*PURCHASES, Merged))}
+    bought = {a.customer for a in applied if isinstance(a.input.body, (*PURCHASES, Merged))}
     if bought or went:
         books = {id: book(states[id].purchases) for id in bought - went.keys()}
         await _purchases(tx, {**books, **{other: {} for other in went}}, lane)
-    marks = {(a.customer, a.cause.body.day) for a in applied if isinstance(a.cause.body, (*PURCHASES, Active))}
+    marks = {(a.customer, a.input.body.day) for a in applied if isinstance(a.input.body, (*PURCHASES, Active))}
     await _activity(tx, marks, went, lane)
-    scored = {a.customer for a in applied if isinstance(a.cause.body, (Scored, Merged, Cancelled))} - went.keys()
+    scored = {a.customer for a in applied if isinstance(a.input.body, (Scored, Merged, Cancelled))} - went.keys()
     if scored or went:
         await _scores(tx, {**{id: states[id].score for id in scored}, **dict.fromkeys(went)})
 

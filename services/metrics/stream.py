@@ -11,7 +11,7 @@ import msgspec
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.streams import HEARTBEAT, RETRY, Places, over
 from services.metrics import queries
@@ -31,7 +31,7 @@ class Event(NamedTuple):
 class KpiStream:
     """Gives each follower the newest totals. One look a second serves all; `streams` may follow at a time."""
 
-    def __init__(self, part: FoldPart, settings: Settings) -> None:
+    def __init__(self, part: ConsumerService, settings: Settings) -> None:
         self._part = part
         self._zone = settings.zone
         self.places = Places(settings.streams, "/v1/metrics/summary")

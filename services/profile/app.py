@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from libs.common.fold.heard import Hearing
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
@@ -16,7 +16,7 @@ from services.profile.weeks import Housekeeping
 def create(settings: Settings) -> FastAPI:
     """The service, composed."""
     handler = Profile(settings.zone)
-    part = FoldPart("profile", settings, handler)
+    part = ConsumerService("profile", settings, handler)
     handler.measure(part.meter.registry)
     routers = [customer_routes(part), dead_letter_routes(part)]
     return assemble(

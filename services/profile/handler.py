@@ -24,7 +24,7 @@ from services.profile.domain.events import Brought, Heard, require_splice
 from services.profile.domain.identity import People
 
 
-class Said(NamedTuple):
+class ParsedFact(NamedTuple):
     """A fact: it changes nothing here, and is journalled as news of its subject, or of whom that one went into."""
 
     record: Record
@@ -32,7 +32,7 @@ class Said(NamedTuple):
     subject: UUID
 
     @classmethod
-    def read(cls, record: Record) -> "Said":
+    def read(cls, record: Record) -> "ParsedFact":
         """Raises ValueError or msgspec.DecodeError when it is none."""
         envelope = records.decode(record.value)
         require_splice(record.value, envelope)
@@ -64,7 +64,7 @@ class Profile:
 
         Facts are journalled before the events beside them: a customer whom these merge into another one has not left yet.
         """
-        facts = [Said.read(record) for work in works if work.where.topic != EVENTS for record in work.records]
+        facts = [ParsedFact.read(record) for work in works if work.where.topic != EVENTS for record in work.records]
         batch = Batch([work for work in works if work.where.topic == EVENTS], self._zone)
         received = batch.received
         spanned = {store.week_of(time) for time in received.values()}
@@ -80,7 +80,7 @@ class Profile:
             await store.count(pipeline, batch.counts)
         return Outcome(outgoing + batch.outgoing, [lambda: self._committed(batch, spanned)])
 
-    async def pass_over(self, tx: Tx, record: Record) -> None:
+    async def skip(self, tx: Tx, record: Record) -> None:
         """Nothing: what profile could not take concerns nobody yet."""
 
     async def _look(

@@ -28,7 +28,7 @@ customers = Table(
     Column("id", Uuid, primary_key=True),
     Column("state", LargeBinary, nullable=False, server_default=""),
     Column("version", BigInteger, nullable=False, server_default="0"),
-    Column("went_into", Uuid),  # set once the customer has left, by a merge
+    Column("merged_into", Uuid),  # set once the customer has left, by a merge
     Column("user_id", Text),
     Column("orders", BigInteger, nullable=False, server_default="0"),
     Column("first_seen", DateTime(timezone=True)),

@@ -28,10 +28,10 @@ SELECT found.* FROM unnest($1::text[]) AS wanted(key) CROSS JOIN LATERAL (
 """
 _PAGE = """
 SELECT id, state FROM profile.customers
-WHERE went_into IS NULL AND ($1::uuid IS NULL OR id > $1) ORDER BY id LIMIT $2
+WHERE merged_into IS NULL AND ($1::uuid IS NULL OR id > $1) ORDER BY id LIMIT $2
 """
 _SEARCH = """
-SELECT id, state FROM profile.customers WHERE went_into IS NULL AND ($1::uuid IS NULL OR id > $1) AND id IN (
+SELECT id, state FROM profile.customers WHERE merged_into IS NULL AND ($1::uuid IS NULL OR id > $1) AND id IN (
   SELECT customer FROM profile.identifiers WHERE value LIKE $3 ESCAPE '\\'
 ) ORDER BY id LIMIT $2
 """

@@ -45,13 +45,15 @@ _HOLDERS = _HELD.format(kinds=1, values=2)
 _LOOK = f"""
 SELECT partition::bigint, id FROM fresh UNION ALL SELECT -place, customer FROM ({_HELD.format(kinds=4, values=5)}) AS held
 """
-_LOCK = "SELECT id, state, version, went_into FROM profile.customers WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
-_SURVIVORS = """
-WITH RECURSIVE chain(start, id, went_into) AS (
-  SELECT id, id, went_into FROM profile.customers WHERE id = ANY($1::uuid[])
-  UNION ALL SELECT chain.start, c.id, c.went_into FROM chain JOIN profile.customers c ON c.id = chain.went_into
+_LOCK = (
+    "SELECT id, state, version, merged_into FROM profile.customers WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 )
-SELECT start, id FROM chain WHERE went_into IS NULL
+_SURVIVORS = """
+WITH RECURSIVE chain(start, id, merged_into) AS (
+  SELECT id, id, merged_into FROM profile.customers WHERE id = ANY($1::uuid[])
+  UNION ALL SELECT chain.start, c.id, c.merged_into FROM chain JOIN profile.customers c ON c.id = chain.merged_into
+)
+SELECT start, id FROM chain WHERE merged_into IS NULL
 """
 _CLAIM = bulk.insert(models.identifiers, ("kind", "value", "customer", "version"))
 _CLAIM += " AS n(kind, value, customer, version) ORDER BY kind, value ON CONFLICT DO NOTHING RETURNING kind, value"
@@ -64,7 +66,7 @@ _RELEASE = """
 DELETE FROM profile.identifiers AS i USING unnest($1::text[], $2::text[]) AS n(kind, value)
 WHERE i.kind = n.kind AND i.value = n.value
 """
-_COLUMNS = ("id", "state", "version", "went_into", "user_id", "orders", "first_seen", "last_seen")
+_COLUMNS = ("id", "state", "version", "merged_into", "user_id", "orders", "first_seen", "last_seen")
 _SAVE = bulk.insert(
     models.customers,
     _COLUMNS,
@@ -137,7 +139,7 @@ async def gather(
     await _lock(tx, people, {*found.values(), *ends.values()})
     for _ in range(ATTEMPTS):
         astray = [ref for ref, id in found.items() if ref not in people.by_id[id].state.identifiers]
-        moved = [subject for subject, id in ends.items() if people.by_id[id].went_into is not None]
+        moved = [subject for subject, id in ends.items() if people.by_id[id].merged_into is not None]
         if not astray and not moved:
             people.by_ref, people.survivors = found, ends
             return people
@@ -164,8 +166,8 @@ async def _lock(tx: AnyTx, people: People, ids: Collection[UUID], *, out_of_orde
     rows = await tx.fetch(_LOCK + " SKIP LOCKED" if out_of_order else _LOCK, list(ids))
     if len(rows) != len(ids):
         raise Contended("a customer is being changed elsewhere")
-    for id, state, version, went_into in rows:
-        people.by_id[id] = Person(id, decode(state), version, went_into)
+    for id, state, version, merged_into in rows:
+        people.by_id[id] = Person(id, decode(state), version, merged_into)
 
 
 async def known(tx: AnyTx, refs: Collection[str]) -> set[str]:
@@ -220,7 +222,7 @@ def _row(person: Person) -> tuple[object, ...]:
         person.id,
         encode(state),
         person.version + 1,
-        person.went_into,
+        person.merged_into,
         state.user,
         state.completed,
         None if state.first is None else moment(state.first),

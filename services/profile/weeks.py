@@ -7,9 +7,9 @@ import asyncpg
 
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.observability.telemetry import log
-from libs.common.runtime.periodic import Rounds
+from libs.common.runtime.periodic import PeriodicTask
 from services.profile.store import week_of
 
 logger = log("weeks")
@@ -57,13 +57,13 @@ async def drop(connection: Tx, before: date) -> list[str]:
     return dropped
 
 
-class Housekeeping(Rounds):
+class Housekeeping(PeriodicTask):
     """Keeps this week's and next week's table ready, and drops those that no retry can reach any more."""
 
     name = "housekeeping"
     every = 3600.0
 
-    def __init__(self, part: FoldPart) -> None:
+    def __init__(self, part: ConsumerService) -> None:
         super().__init__()
         self._part = part
 
@@ -75,6 +75,6 @@ class Housekeeping(Rounds):
         async with self._part.read() as connection:
             return await drop(connection, (now - timedelta(seconds=behind) - KEPT).date())
 
-    async def _turn(self) -> None:
+    async def _run_once(self) -> None:
         if dropped := await self.keep(datetime.now(UTC)):
             logger.info("weeks dropped", tables=dropped)

@@ -3,14 +3,14 @@
 from fastapi import FastAPI
 
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.fold.timers import Timers
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
 from services.rewards.api import customers, ledger, programmes
 from services.rewards.decider import EXPIRY, RewardsDecider
-from services.rewards.domain.causes import Expire
+from services.rewards.domain.inputs import Expire
 from services.rewards.settings import Settings
 from services.rewards.wake_hints import WakeHintsRefresh
 
@@ -18,7 +18,7 @@ from services.rewards.wake_hints import WakeHintsRefresh
 def create(settings: Settings) -> FastAPI:
     """The service."""
     handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
-    part = FoldPart("rewards", settings, handler)
+    part = ConsumerService("rewards", settings, handler)
     clock = Timers(part, handler, {EXPIRY: lambda due: Expire(due)})
     routers = [programmes.routes(part), customers.routes(part, handler), ledger.routes(part), dead_letter_routes(part)]
     return assemble(

@@ -4,20 +4,20 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.contracts.records import Envelope, Fact
+from libs.common.contracts.input import Input
+from libs.common.contracts.records import Envelope
 from libs.common.db.pool import Tx
 from libs.common.fold import rulebooks, timers
-from libs.common.fold.decider import Applied, Cause, Merged
-from libs.common.rules.rule_event import Happened
+from libs.common.fold.decider import Applied
+from libs.common.rules.rule_event import RuleEvent
 from services.rewards import store
-from services.rewards.domain import causes
-from services.rewards.domain.decide import decide
+from services.rewards.domain import inputs
+from services.rewards.domain.decide import Decision, decide
 from services.rewards.domain.evolve import evolve
 from services.rewards.domain.merge import absorb
 from services.rewards.domain.programme import Programme
 from services.rewards.domain.rules import Rules, compiled
 from services.rewards.domain.state import Account
-from services.rewards.standings import STANDING, standing
 
 _KEPT = 16  # rulebooks: a replay meets them one after the other
 
@@ -39,27 +39,26 @@ class RewardsDecider:
 
     source = "/rewards"
     state = Account
+    decision = Decision
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
         self._partitions = partitions
         self._zone = zone
         self._rules: dict[int, Rules] = {0: Rules()}
 
-    def read(self, envelope: Envelope, rules: Rules) -> Happened | None:
-        happened = causes.read(envelope)
-        return happened if happened is not None and rules.concern(happened) else None
+    def read(self, envelope: Envelope, rules: Rules) -> RuleEvent | None:
+        event = inputs.read(envelope)
+        return event if event is not None and rules.concern(event) else None
 
     def stateless(self, body: object, rules: Rules) -> bool:
         """Nothing is: what concerns no rule is not even read."""
         return False
 
-    def decide(self, state: Account, cause: Cause, rules: Rules) -> list[Fact]:
-        return decide(state, cause, rules)
+    def decide(self, state: Account, input: Input, rules: Rules) -> Decision:
+        return decide(state, input, rules)
 
-    def evolve(self, state: Account, cause: Cause, facts: list[Fact]) -> None:
-        if isinstance(cause.body, Merged):
-            cause.body.noted[STANDING] = standing(state)
-        evolve(state, cause, facts)
+    def evolve(self, state: Account, input: Input, decision: Decision) -> None:
+        evolve(state, input, decision)
 
     def absorb(self, survivor: Account, other: Account) -> None:
         absorb(survivor, other)

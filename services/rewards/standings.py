@@ -11,13 +11,10 @@ from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
-from services.rewards.domain.state import Account
+from services.rewards.domain.state import Account, Item, standing
 from services.rewards.models import standings, tallies
 
 _KEY = ("customer", "kind", "item")
-Item = tuple[str, str]
-#: Under which a merge notes the survivor's standing just after it.
-STANDING = "standing"
 
 
 async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zone: ZoneInfo) -> None:
@@ -29,7 +26,7 @@ async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, 
     old: dict[UUID, Counter[Item]] = {customer: Counter() for customer in now}
     for row in rows:
         old[row["customer"]][row["kind"], row["item"]] = row["count"]
-    new = {customer: standing(account) for customer, account in now.items()}
+    new = {customer: Counter(standing(account)) for customer, account in now.items()}
     await _write(tx, old, new)
     changes: Counter[tuple[int, date, str, str]] = Counter()
     for customer, day, item, change in _changes(applied, old, zone):
@@ -43,8 +40,8 @@ async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, 
 def _concerned(applied: Sequence[Applied[Account]]) -> Iterator[tuple[UUID, Account]]:
     """Whose standing may have changed, with their state after the batch; who went into another has none."""
     for each in applied:
-        if isinstance(each.cause.body, Merged):
-            yield each.cause.body.other, Account()
+        if isinstance(each.input.body, Merged):
+            yield each.input.body.other, Account()
             yield each.customer, each.state
         elif any(isinstance(stamped.fact, BadgeEarned | BadgeRevoked | LevelReached) for stamped in each.facts):
             yield each.customer, each.state
@@ -56,9 +53,9 @@ def _changes(
     """What changed on which day: what the facts say, and at a merge what was taken over or fell together."""
     held = {customer: Counter(items) for customer, items in old.items()}
     for each in applied:
-        day, body = each.cause.time.astimezone(zone).date(), each.cause.body
+        day, body = each.input.time.astimezone(zone).date(), each.input.body
         if isinstance(body, Merged):
-            for customer, now in ((body.other, Counter[Item]()), (each.customer, body.noted[STANDING])):
+            for customer, now in ((body.other, Counter[Item]()), (each.customer, Counter(each.decision.standing))):
                 before, held[customer] = held[customer], Counter(now)
                 for item in sorted(now.keys() | before.keys()):
                     if change := now[item] - before[item]:
@@ -98,11 +95,3 @@ async def _write(tx: Tx, old: dict[UUID, Counter[Item]], new: dict[UUID, Counter
     if kept := [(*key, new[key[0]][key[1], key[2]]) for key in changed if new[key[0]][key[1], key[2]]]:
         replace = "ON CONFLICT (customer, kind, item) DO UPDATE SET count = excluded.count"
         await tx.execute(bulk.insert(standings, (*_KEY, "count"), replace), *bulk.transposed(kept))
-
-
-def standing(account: Account) -> Counter[Item]:
-    """The badges that an account has, and its level."""
-    standing = Counter({("badge", badge): held.earned for badge, held in account.badges.items() if held.earned})
-    if account.level is not None:
-        standing["level", account.level] = 1
-    return standing

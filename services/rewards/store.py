@@ -33,8 +33,8 @@ async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, 
     """Write what is queried, for all causes of a batch, in their order; days are those of `zone`. Does not commit."""
     await _book(tx, applied, partitions, zone)
     for each in applied:
-        if isinstance(each.cause.body, Merged):
-            await tx.execute(_MOVE, each.cause.body.other, each.customer)
+        if isinstance(each.input.body, Merged):
+            await tx.execute(_MOVE, each.input.body.other, each.customer)
     await standings.project(tx, applied, partitions, zone)
 
 
@@ -45,9 +45,9 @@ async def _book(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zo
     for each in applied:
         if not each.facts:
             continue
-        customer, cause = each.customer, each.cause
+        customer, input = each.customer, each.input
         partition = partition_of(str(customer), partitions)
-        day = cause.time.astimezone(zone).date()
+        day = input.time.astimezone(zone).date()
         for stamped in each.facts:
             if (booked := transaction(stamped.fact)) is None:
                 continue
@@ -55,7 +55,7 @@ async def _book(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zo
             for account, points in booked.postings:
                 sums[partition, day, account] += points
                 rows.append((customer, stamped.id, account, points, booked.kind, booked.rule, booked.reason, booked.order,
-                             cause.id, customer, partition, sequence, cause.time))  # fmt: skip
+                             input.id, customer, partition, sequence, input.time))  # fmt: skip
     if rows:
         await tx.execute(bulk.insert(entries, _ENTRY), *bulk.transposed(rows))
         add = "ON CONFLICT (partition, day, account) DO UPDATE SET points = totals.points + excluded.points"

@@ -3,9 +3,9 @@
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold import rulebooks
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.log import wake_hints
-from libs.common.runtime.periodic import Rounds
+from libs.common.runtime.periodic import PeriodicTask
 from services.rewards.domain.programme import Programme
 
 _LIVE = "SELECT content FROM rewards.programmes WHERE status = 'live'"
@@ -22,17 +22,17 @@ async def declare(tx: Tx) -> None:
     await wake_hints.declare(tx, "rewards", names)
 
 
-class WakeHintsRefresh(Rounds):
+class WakeHintsRefresh(PeriodicTask):
     """A component: declares them again now and then, also for a programme that a process of an older release has published."""
 
     name = "wake hints"
     every = 60.0
 
-    def __init__(self, part: FoldPart) -> None:
+    def __init__(self, part: ConsumerService) -> None:
         super().__init__()
         self._part = part
 
-    async def _turn(self) -> None:
+    async def _run_once(self) -> None:
         async with self._part.tx() as tx:
             await rulebooks.newest(tx, "rewards")  # nobody publishes meanwhile
             await declare(tx)

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
@@ -18,7 +18,7 @@ from services.triggers.settings import Settings
 def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
     """The service. `lookup` finds the addresses of webhooks' hosts."""
     handler = TriggersHandler(settings.partitions, settings.zone)
-    part = FoldPart("triggers", settings, handler)
+    part = ConsumerService("triggers", settings, handler)
     addresses = Addresses(settings.webhook_allow, lookup)
     delivery = Delivery(part, handler, addresses, settings)
     inboxes = Inboxes(part, settings)

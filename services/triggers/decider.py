@@ -5,17 +5,20 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.contracts.records import Envelope, Fact
+from libs.common.contracts.input import Input
+from libs.common.contracts.records import Envelope
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold import rulebooks
-from libs.common.fold.decider import Applied, Cause
+from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.work import Outcome, Work
+from libs.common.rules import rule_event
+from libs.common.rules.rule_event import RuleEvent
 from services.triggers import store
-from services.triggers.domain import causes, state
-from services.triggers.domain.decide import decide
+from services.triggers.domain import state
+from services.triggers.domain.decide import Decision, decide
 from services.triggers.domain.evolve import evolve
 from services.triggers.domain.rules import Rulebook, Rules, rules
 from services.triggers.domain.state import Recipient
@@ -29,27 +32,28 @@ class TriggersDecider:
 
     source = "/triggers"
     state = Recipient
+    decision = Decision
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
         self.vocabulary = Vocabulary(partitions)
         self.zone = zone
         self._rules: dict[int, Rules] = {}
 
-    def read(self, envelope: Envelope, rules: Rules) -> causes.Happened | None:
+    def read(self, envelope: Envelope, rules: Rules) -> RuleEvent | None:
         """What our own facts say of messages is known where it was decided: they count only for a hook that names them."""
-        happened = causes.read(envelope)
-        echo = envelope.source == self.source and happened is not None and happened.name not in rules.by_event
-        return None if echo else happened
+        event = rule_event.read(envelope)
+        echo = envelope.source == self.source and event is not None and event.name not in rules.by_event
+        return None if echo else event
 
     def stateless(self, body: object, rules: Rules) -> bool:
         """What no hook listens to is only remembered as the last of its name."""
-        return isinstance(body, causes.Happened) and body.name not in rules.by_event
+        return isinstance(body, RuleEvent) and body.name not in rules.by_event
 
-    def decide(self, state: Recipient, cause: Cause, rules: Rules) -> list[Fact]:
-        return decide(state, cause, rules)
+    def decide(self, state: Recipient, input: Input, rules: Rules) -> Decision:
+        return decide(state, input, rules)
 
-    def evolve(self, state: Recipient, cause: Cause, facts: list[Fact]) -> None:
-        evolve(state, cause, facts)
+    def evolve(self, state: Recipient, input: Input, decision: Decision) -> None:
+        evolve(state, input, decision)
 
     def absorb(self, survivor: Recipient, other: Recipient) -> None:
         state.absorb(survivor, other)

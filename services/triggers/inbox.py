@@ -13,11 +13,11 @@ from uuid import UUID
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.streams import HEARTBEAT, RETRY, Places, over
 from libs.common.observability.telemetry import log
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 from libs.common.runtime.component import Check
 from services.triggers import queries
 from services.triggers.queries import Row
@@ -78,7 +78,7 @@ class Inboxes:
 
     name = "inbox streams"
 
-    def __init__(self, part: FoldPart, settings: Settings) -> None:
+    def __init__(self, part: ConsumerService, settings: Settings) -> None:
         self._part = part
         self._followers: set[Follower] = set()
         self._wanted = asyncio.Event()
@@ -93,7 +93,7 @@ class Inboxes:
     async def stop(self) -> None:
         self._stopping = True
         if self._looking is not None:
-            await ended(self._looking)
+            await cancel_and_wait(self._looking)
 
     async def check(self) -> Check:
         return Check(True, f"{len(self._followers)} followed" if self._followers else "")

@@ -3,9 +3,9 @@
 import asyncio
 from datetime import timedelta
 
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.observability.telemetry import log
-from libs.common.runtime.periodic import Rounds
+from libs.common.runtime.periodic import PeriodicTask
 from services.triggers.settings import Settings
 
 logger = log("keeping")
@@ -27,13 +27,13 @@ INSERT INTO triggers.forgotten (id) SELECT id FROM gone ON CONFLICT DO NOTHING
 """
 
 
-class MessageKeeping(Rounds):
+class MessageKeeping(PeriodicTask):
     """A component. Messages that wait to be sent are never forgotten."""
 
     name = "message keeping"
     every = 3600.0
 
-    def __init__(self, part: FoldPart, settings: Settings) -> None:
+    def __init__(self, part: ConsumerService, settings: Settings) -> None:
         super().__init__()
         self._part = part
         self._kept = timedelta(days=settings.keep_message_days)
@@ -52,6 +52,6 @@ class MessageKeeping(Rounds):
             await asyncio.sleep(BREATH)
         return total
 
-    async def _turn(self) -> None:
+    async def _run_once(self) -> None:
         if forgotten := await self.forget():
             logger.info("messages forgotten", messages=forgotten)

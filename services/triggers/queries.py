@@ -185,9 +185,10 @@ async def before(tx: Tx, followed: Sequence[Followed]) -> list[int]:
 async def survivors(tx: Tx, customers: Sequence[UUID]) -> dict[UUID, UUID]:
     """Into whom those of the customers went who left."""
     rows = await tx.fetch(
-        "SELECT id, went_into FROM triggers.customers WHERE id = ANY($1::uuid[]) AND went_into IS NOT NULL", customers
+        "SELECT id, merged_into FROM triggers.customers WHERE id = ANY($1::uuid[]) AND merged_into IS NOT NULL",
+        customers,
     )
-    return {row["id"]: row["went_into"] for row in rows}
+    return {row["id"]: row["merged_into"] for row in rows}
 
 
 def message_json(row: Row) -> bytes:

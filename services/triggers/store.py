@@ -6,12 +6,14 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.triggers import MessageQueued, MessageWithheld
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
-from libs.common.fold.decider import Applied, Cause, Merged
-from services.triggers.domain.causes import Happened, See
+from libs.common.fold.decider import Applied, Merged
+from libs.common.rules.rule_event import RuleEvent
 from services.triggers.domain.decide import message_id
+from services.triggers.domain.inputs import See
 from services.triggers.domain.state import Recipient
 from services.triggers.domain.vocabulary import LONGEST
 from services.triggers.models import deliveries
@@ -67,14 +69,14 @@ async def project(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
     """Write what is queried, for all causes of a batch, in their order. Does not commit."""
     await _decisions(tx, applied)
     await _last_events(tx, applied)
-    seen = [(each.customer, UUID(each.cause.body.message), each.cause.time)
-            for each in applied if isinstance(each.cause.body, See)]  # fmt: skip
+    seen = [(each.customer, UUID(each.input.body.message), each.input.time)
+            for each in applied if isinstance(each.input.body, See)]  # fmt: skip
     if seen:
         await tx.execute(_SEE, *bulk.transposed(seen))
     for each in applied:
-        if isinstance(each.cause.body, Merged):
-            await tx.execute(_MOVE_MESSAGES, each.cause.body.other, each.customer)
-            await tx.execute(_MOVE_EVENTS, each.cause.body.other, each.customer)
+        if isinstance(each.input.body, Merged):
+            await tx.execute(_MOVE_MESSAGES, each.input.body.other, each.customer)
+            await tx.execute(_MOVE_EVENTS, each.input.body.other, each.customer)
 
 
 async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
@@ -82,19 +84,19 @@ async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
     is ever sent twice."""
     rows: list[tuple[object, ...]] = []
     for each in applied:
-        happened, cause = each.cause.body, each.cause
-        if not isinstance(happened, Happened):
+        event, input = each.input.body, each.input
+        if not isinstance(event, RuleEvent):
             continue
         for stamped in each.facts:
             fact = stamped.fact
             if not isinstance(fact, MessageQueued | MessageWithheld):
                 continue
-            made = happened.made[fact.hook]
+            made = each.decision.made[fact.hook]
             channel = "inbox" if made.endpoint == "inbox" else "webhook"
-            rows.append((each.customer, UUID(message_id(cause.id, fact.hook)), UUID(fact.hook), fact.version, channel,
+            rows.append((each.customer, UUID(message_id(input.id, fact.hook)), UUID(fact.hook), fact.version, channel,
                          made.endpoint, *_state(fact), made.detail,
-                         made.title, made.text, happened.name, cause.id, cause.depth + 1, cause.traceparent, cause.time,
-                         None if isinstance(fact, MessageQueued) else cause.received, made.not_before,
+                         made.title, made.text, event.name, input.id, input.depth + 1, input.traceparent, input.time,
+                         None if isinstance(fact, MessageQueued) else input.received, made.not_before,
                          None if made.quiet is None else msgspec.json.encode(made.quiet).decode()))  # fmt: skip
     if rows:
         await tx.execute(_DECIDED, *bulk.transposed(rows))
@@ -108,16 +110,16 @@ def _state(fact: MessageQueued | MessageWithheld) -> tuple[str, str | None]:
 
 async def _last_events(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
     """The record of each name that was received last: the same however records are cut into batches, and after merges."""
-    last: dict[tuple[UUID, str], Cause] = {}
+    last: dict[tuple[UUID, str], Input] = {}
     for each in applied:
-        happened, cause = each.cause.body, each.cause
-        if isinstance(happened, Happened):
-            key = each.customer, happened.name[:LONGEST]
-            if (known := last.get(key)) is None or (known.received, known.id) <= (cause.received, cause.id):
-                last[key] = cause
+        event, input = each.input.body, each.input
+        if isinstance(event, RuleEvent):
+            key = each.customer, event.name[:LONGEST]
+            if (known := last.get(key)) is None or (known.received, known.id) <= (input.received, input.id):
+                last[key] = input
     rows = [
-        (*key, cause.id, cause.type, cause.source, cause.depth, cause.time, cause.received, bytes(cause.body.data))
-        for key, cause in sorted(last.items(), key=lambda item: item[0])
+        (*key, input.id, input.type, input.source, input.depth, input.time, input.received, bytes(input.body.data))
+        for key, input in sorted(last.items(), key=lambda item: item[0])
     ]
     if rows:
         await tx.execute(_KEEP_LAST, *bulk.transposed(rows))

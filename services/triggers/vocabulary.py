@@ -10,9 +10,9 @@ from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied
 from libs.common.log.partition import partition_of
+from libs.common.rules.rule_event import RuleEvent
 from services.triggers import models
 from services.triggers.domain import vocabulary
-from services.triggers.domain.causes import Happened
 from services.triggers.domain.state import Recipient
 
 _UPSERT = bulk.insert(
@@ -43,10 +43,10 @@ class Vocabulary:
         """Write the names and property paths that are new today. Does not commit."""
         new: dict[tuple[int, str, str], date] = {}
         for each in applied:
-            happened, cause = each.cause.body, each.cause
-            if not isinstance(happened, Happened) or not happened.of_app or len(happened.name) > vocabulary.LONGEST:
+            happened, input = each.input.body, each.input
+            if not isinstance(happened, RuleEvent) or not happened.of_app or len(happened.name) > vocabulary.LONGEST:
                 continue
-            partition, today = partition_of(str(each.customer), self._partitions), cause.received.date()
+            partition, today = partition_of(str(each.customer), self._partitions), input.received.date()
             known = self._known.get((partition, happened.name), {})
             for path in ("", *vocabulary.paths(_said.decode(happened.data).properties)):
                 seen = known.get(path)

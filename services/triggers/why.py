@@ -10,17 +10,18 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Envelope
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
-from libs.common.fold.decider import DEEPEST, Cause
-from libs.common.fold.part import FoldPart
+from libs.common.fold.decider import DEEPEST
+from libs.common.fold.service import ConsumerService
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Lag, Where
+from libs.common.rules import rule_event
 from services.triggers import hooks, queries
 from services.triggers.decider import TriggersDecider, TriggersHandler
-from services.triggers.domain import causes
 from services.triggers.domain.decide import OPTED_OUT, message_id
 from services.triggers.domain.explain import CONDITION_FALSE, PROPERTY_ABSENT, Explanation, Record, explain
 from services.triggers.domain.quiet import Quiet
@@ -36,7 +37,7 @@ ANOTHER_VERSION = "another_version"
 _OPEN = (UNKNOWN_CUSTOMER, NO_EVENT, ANOTHER_VERSION, CONDITION_FALSE, PROPERTY_ABSENT)
 
 
-async def why(part: FoldPart, handler: TriggersHandler, id: UUID, ref: str, version: int | None) -> Explanation:
+async def why(part: ConsumerService, handler: TriggersHandler, id: UUID, ref: str, version: int | None) -> Explanation:
     """One sentence about a hook and a customer. Raises NotFound for an unknown hook or version only."""
     async with part.read() as tx:
         await hooks.one(tx, id)
@@ -53,7 +54,7 @@ async def why(part: FoldPart, handler: TriggersHandler, id: UUID, ref: str, vers
 
 
 async def _answer(
-    tx: Tx, part: FoldPart, handler: TriggersHandler, row: hooks.Row, ref: str, version: int | None
+    tx: Tx, part: ConsumerService, handler: TriggersHandler, row: hooks.Row, ref: str, version: int | None
 ) -> Explanation:
     name, live = row["name"], row["live_version"]
     try:
@@ -90,13 +91,13 @@ async def _answer(
         return Explanation(ANOTHER_VERSION, f"{said} {_at(row['in_force_at'])}, and none came since{earlier}.", details)
     record = happened(last, await in_force(tx, part, handler.decider, customer))
     answer = explain(compiled(str(row["id"]), live, hook), record, state)
-    if record.cause.depth >= DEEPEST and answer.verdict not in _OPEN:
-        said = f"The last {event} lies {record.cause.depth} facts below an event, and rules that start each other end there."
+    if record.input.depth >= DEEPEST and answer.verdict not in _OPEN:
+        said = f"The last {event} lies {record.input.depth} facts below an event, and rules that start each other end there."
         return Explanation("too_deep", said, answer.details)
     return replace(answer, sentence=f"{answer.sentence.removesuffix('.')}{earlier}.")
 
 
-async def in_force(tx: Tx, part: FoldPart, decider: TriggersDecider, customer: UUID) -> Rules:
+async def in_force(tx: Tx, part: ConsumerService, decider: TriggersDecider, customer: UUID) -> Rules:
     """The rules in force at the customer's place in the journal."""
     where = Where(JOURNAL, partition_of(str(customer), part.fold.partitions))
     return await decider.rules(tx, (await part.fold.positions.load(tx, where)).rulebook)
@@ -113,12 +114,12 @@ def happened(last: Mapping[str, Any], rules: Rules) -> Record:
         depth=last["depth"],
         data=msgspec.Raw(last["data"]),
     )
-    body = causes.read(envelope)
+    body = rule_event.read(envelope)
     if body is None:
         raise LookupError(f"{last['record']} was kept, and cannot be read any more")
-    cause = Cause(envelope.id, envelope.type, envelope.source, envelope.time, envelope.recordedtime, envelope.depth,
+    input = Input(envelope.id, envelope.type, envelope.source, envelope.time, envelope.recordedtime, envelope.depth,
                   envelope.source == TriggersDecider.source, None, body)  # fmt: skip
-    return Record(body, cause, rules)
+    return Record(body, input, rules)
 
 
 def _decided(row: queries.Row, live: int) -> Explanation:
@@ -176,7 +177,7 @@ def _at(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
-async def _caught_up(part: FoldPart, handler: TriggersHandler, ref: str) -> Lag | None:
+async def _caught_up(part: ConsumerService, handler: TriggersHandler, ref: str) -> Lag | None:
     """Wait until the fold has read what had been written; the lag that remains when it does not get there."""
     try:
         async with part.read() as tx:

@@ -22,7 +22,7 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.registry import written_by
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.keeping import LogKeeping
@@ -73,7 +73,7 @@ class Null:
     async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
         return Outcome([made for work in works for record in work.records for made in self._made(record)])
 
-    async def pass_over(self, tx: Tx, record: Record) -> None:
+    async def skip(self, tx: Tx, record: Record) -> None:
         """Nothing is kept, so nothing can be missed."""
 
     def _made(self, record: Record) -> Iterator[Outgoing]:
@@ -140,7 +140,7 @@ async def run_ingest(settings: Settings, flow: Flow) -> None:
 
 
 async def run_fold(service: str, settings: Settings, flow: Flow) -> None:
-    part = FoldPart(service, settings, Null(service, flow))
+    part = ConsumerService(service, settings, Null(service, flow))
     keeping = LogKeeping(service, part)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -8,7 +8,7 @@ from deploy.local.postgres import SETTINGS
 from deploy.local.service import ROOT
 from libs.common.contracts.registry import SERVICES
 from libs.common.db.pool import Database
-from libs.common.fold.part import CONNECTIONS as FOLDING
+from libs.common.fold.service import CONNECTIONS as FOLDING
 from services import connections
 from services.rewards.app import create
 from services.rewards.settings import Settings

@@ -49,7 +49,7 @@ GET    /v1/profile/dead-letters                     operate
 GET    /v1/profile/dead-letters/{id}                operate
 POST   /v1/profile/dead-letters/{id}/replay         operate
 POST   /v1/profile/dead-letters/replay              operate
-POST   /v1/profile/dead-letters/pass-over           operate
+POST   /v1/profile/dead-letters/skip                operate
 POST   /v1/profile/dead-letters/{id}/discard        operate
 POST   /v1/programmes                               rewards:write
 GET    /v1/programmes                               rewards:read
@@ -68,7 +68,7 @@ GET    /v1/rewards/dead-letters                     operate
 GET    /v1/rewards/dead-letters/{id}                operate
 POST   /v1/rewards/dead-letters/{id}/replay         operate
 POST   /v1/rewards/dead-letters/replay              operate
-POST   /v1/rewards/dead-letters/pass-over           operate
+POST   /v1/rewards/dead-letters/skip                operate
 POST   /v1/rewards/dead-letters/{id}/discard        operate
 POST   /v1/hooks                                    hooks:write
 GET    /v1/hooks                                    hooks:read
@@ -94,7 +94,7 @@ GET    /v1/triggers/dead-letters                    operate
 GET    /v1/triggers/dead-letters/{id}               operate
 POST   /v1/triggers/dead-letters/{id}/replay        operate
 POST   /v1/triggers/dead-letters/replay             operate
-POST   /v1/triggers/dead-letters/pass-over          operate
+POST   /v1/triggers/dead-letters/skip               operate
 POST   /v1/triggers/dead-letters/{id}/discard       operate
 POST   /v1/fits                                     metrics:write
 GET    /v1/fits                                     metrics:read
@@ -110,7 +110,7 @@ GET    /v1/metrics/dead-letters                     operate
 GET    /v1/metrics/dead-letters/{id}                operate
 POST   /v1/metrics/dead-letters/{id}/replay         operate
 POST   /v1/metrics/dead-letters/replay              operate
-POST   /v1/metrics/dead-letters/pass-over           operate
+POST   /v1/metrics/dead-letters/skip                operate
 POST   /v1/metrics/dead-letters/{id}/discard        operate
 """
 UNDESCRIBED = {"/healthz", "/metrics", *documentation.PATHS}

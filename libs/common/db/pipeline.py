@@ -8,6 +8,7 @@ order given. What goes `ahead` is sent with whatever comes first.
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,10 +33,14 @@ class _Write(NamedTuple):
     otherwise: Callable[[str], Exception]
 
 
-class _Ahead(NamedTuple):
+@dataclass(eq=False, slots=True)
+class Ahead:
+    """A statement that goes ahead of the first one that is waited for. `answer` is what `select` (aggregates) makes of its rows,
+    None until it has been sent."""
+
     part: _Part
     select: tuple[str, ...]
-    check: Callable[..., None]
+    answer: tuple[Any, ...] | None = None
 
 
 class Pipeline:
@@ -45,14 +50,14 @@ class Pipeline:
         self.tx = tx
         self._waiting: list[_Write] = []
         self._tables: set[str] = set()
-        self._ahead: _Ahead | None = None
+        self._ahead: Ahead | None = None
 
-    def ahead(self, query: str, *args: Any, select: tuple[str, ...], check: Callable[..., None]) -> None:
-        """Send `query` with the next statement. `check` is given what `select` (aggregates) makes of its rows, before anybody
-        gets an answer; what it raises is raised there."""
+    def ahead(self, query: str, *args: Any, select: tuple[str, ...]) -> Ahead:
+        """Send `query` with the next statement; its answer stands in what is returned. `select` are aggregates."""
         if self._ahead:
             raise RuntimeError("only one statement can go ahead")
-        self._ahead = _Ahead(_Part(query, args), select, check)
+        self._ahead = Ahead(_Part(query, args), select)
+        return self._ahead
 
     async def write(
         self, query: str, *args: Any, rows: int, otherwise: Callable[[str], Exception], ctes: str = ""
@@ -76,7 +81,7 @@ class Pipeline:
             return await self.tx.fetch(f"WITH {ctes} {query}" if ctes else query, *args)
         found = await self.tx.fetch(_behind(ahead.part.query, ahead.select, query, ctes), *args, *ahead.part.args)
         width = len(ahead.select)
-        ahead.check(*found[0][:width])
+        ahead.answer = tuple(found[0][:width])
         return [row[width:] for row in found if row[width] is not None]
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
@@ -106,7 +111,7 @@ class Pipeline:
             query = _together(texts, (ahead.part.query, ahead.select))
             (answer,) = await self.tx.fetch(query, *args, *ahead.part.args)
             width = len(ahead.select)
-            ahead.check(*answer[:width])
+            ahead.answer = tuple(answer[:width])
             answer = answer[width:]
         for write, count in zip(writes, answer, strict=True):
             if write.rows not in (None, count):
@@ -120,7 +125,7 @@ class Pipeline:
         self._tables.add(table)
         self._waiting.append(write)
 
-    def _take_ahead(self) -> _Ahead | None:
+    def _take_ahead(self) -> Ahead | None:
         ahead, self._ahead = self._ahead, None
         return ahead
 

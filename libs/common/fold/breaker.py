@@ -25,7 +25,7 @@ _SOURCE = re.compile(rb'"source":"([^"]*)"')
 _HEAD = 600
 
 
-class Open(Exception):
+class BreakerOpen(Exception):
     """A record that fails is not to be passed over: too many before it failed."""
 
 
@@ -56,16 +56,16 @@ class Breaker:
         others_good = sum(applied != source for applied in self._applied)
         if others_bad < BAD and others_good >= OTHERS:
             return
-        raise Open(
+        raise BreakerOpen(
             f"{len(heads)} of the last {WINDOW:,} records of {where} could not be applied, so no more are passed over:"
-            " mend the code (the partition goes on by itself), or POST …/dead-letters/pass-over"
+            " mend the code (the partition goes on by itself), or POST …/dead-letters/skip"
         )
 
     async def allow(self, tx: Tx, through: Mapping[Where, int]) -> None:
         """Let each partition pass over what is bad before an offset. Does not commit."""
         for where, offset in sorted(through.items()):
             await tx.execute(
-                f"UPDATE {self._positions} SET pass_over = greatest(pass_over, $3)"
+                f"UPDATE {self._positions} SET skip_before = greatest(skip_before, $3)"
                 " WHERE reader = 'fold' AND topic = $1 AND partition = $2",
                 *where,
                 offset,
@@ -84,7 +84,7 @@ class Breaker:
 
     async def _is_allowed(self, tx: Tx, where: Where, offset: int) -> bool:
         through: int = await tx.fetchval(
-            f"SELECT pass_over FROM {self._positions} WHERE reader = 'fold' AND topic = $1 AND partition = $2", *where
+            f"SELECT skip_before FROM {self._positions} WHERE reader = 'fold' AND topic = $1 AND partition = $2", *where
         )
         return offset < through
 

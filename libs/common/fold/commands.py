@@ -16,7 +16,7 @@ from libs.common.db.pool import Database, Tx
 from libs.common.errors import Conflict
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied
-from libs.common.fold.handler import DeciderHandler, command_cause
+from libs.common.fold.handler import DeciderHandler, command_input
 from libs.common.fold.loop import Fold
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
@@ -62,9 +62,9 @@ class Commands(Generic[S, R]):
             where = Where(JOURNAL, partition_of(str(row.id), self._fold.partitions))
             stored = await self._fold.positions.load(tx, where)
             rules = await handler.rules(tx, stored.rulebook)
-            cause = command_cause(handler.decider.source, type(body).__name__, id, at, body, traceparent)
+            input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
             place = f"{where.partition}/{stored.position.next}/{stored.rulebook}"
-            applied = handler.decided(row, cause, rules, place)
+            applied = handler.decided(row, input, rules, place)
             await handler.customers.save(tx, [row])
             await handler.decider.project(tx, [applied])
             result = msgspec.json.encode(answer(applied))
@@ -79,7 +79,7 @@ class Commands(Generic[S, R]):
             if status != "INSERT 0 1":  # at this moment, for another customer
                 raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
             await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
-        tracing.commanded(service, id, cause.type, traceparent, began)
+        tracing.commanded(service, id, input.type, traceparent, began)
         return msgspec.json.decode(result)
 
     @asynccontextmanager
@@ -91,7 +91,7 @@ class Commands(Generic[S, R]):
             async with self._database.transaction() as tx:
                 id = await customers.survivor(tx, id)
                 row = (await customers.load(tx, [id]))[id]
-                if row.went_into is None:
+                if row.merged_into is None:
                     yield tx, row
                     return
 
@@ -107,7 +107,7 @@ class Commands(Generic[S, R]):
         """
         service, handler = self._fold.service, self._handler
         rows = await handler.customers.load(tx, bodies)
-        there = [rows[id] for id in sorted(bodies) if rows[id].went_into is None]
+        there = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
         lanes = [partition_of(str(row.id), self._fold.partitions) for row in there]
         stored = {lane: await self._fold.positions.load(tx, Where(JOURNAL, lane)) for lane in sorted(set(lanes))}
         rules = {each.rulebook: await handler.rules(tx, each.rulebook) for each in stored.values()}
@@ -115,8 +115,8 @@ class Commands(Generic[S, R]):
         for row, lane in zip(there, lanes, strict=True):
             body, position, rulebook = bodies[row.id], stored[lane].position.next, stored[lane].rulebook
             id = str(derived(service, "command", key, str(row.id)))
-            cause = command_cause(handler.decider.source, type(body).__name__, id, at, body, traceparent)
-            applied.append(handler.decided(row, cause, rules[rulebook], f"{lane}/{position}/{rulebook}"))
+            input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
+            applied.append(handler.decided(row, input, rules[rulebook], f"{lane}/{position}/{rulebook}"))
         await handler.customers.save(tx, there)
         await handler.decider.project(tx, applied)
         outgoing = [record for each in applied for record in handler.outgoing(each)]

@@ -32,7 +32,7 @@ class Row(Generic[S]):
     state: S
     version: int = 0
     facts: int = 0
-    went_into: UUID | None = None
+    merged_into: UUID | None = None
     touched: bool = False
     stored: tuple[bytes, int, UUID | None] = (b"", 0, None)
 
@@ -48,7 +48,7 @@ class Customers(Generic[S]):
         self._decoder = msgspec.json.Decoder(state)
         self._encoder = msgspec.json.Encoder(decimal_format="string")
         self._known: set[UUID] = set()
-        columns = "id, state, version, facts, went_into"
+        columns = "id, state, version, facts, merged_into"
         self._there = f"SELECT {columns} FROM (SELECT {columns} FROM {self._table} WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE) there"
         self._make = (
             f"made AS (INSERT INTO {self._table} (id) SELECT id FROM unnest($2::uuid[]) id ORDER BY id"
@@ -57,9 +57,9 @@ class Customers(Generic[S]):
         self._made = f" UNION ALL SELECT {columns} FROM made"
         self._save = (
             f"UPDATE {self._table} AS c SET state = n.state, version = c.version + 1, facts = n.facts,"
-            " went_into = n.went_into"
+            " merged_into = n.merged_into"
             " FROM unnest($1::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::uuid[])"
-            " AS n(id, state, version, facts, went_into) WHERE c.id = n.id AND c.version = n.version"
+            " AS n(id, state, version, facts, merged_into) WHERE c.id = n.id AND c.version = n.version"
         )
 
     async def load(self, tx: AnyTx, ids: Iterable[UUID]) -> dict[UUID, Row[S]]:
@@ -78,8 +78,8 @@ class Customers(Generic[S]):
             self.forget()
             raise StaleRow("a customer's row has gone")
         return {
-            id: Row(id, self._decode(value), version, facts, went_into, stored=(value, facts, went_into))
-            for id, value, version, facts, went_into in rows
+            id: Row(id, self._decode(value), version, facts, merged_into, stored=(value, facts, merged_into))
+            for id, value, version, facts, merged_into in rows
         }
 
     def known(self, ids: Iterable[UUID]) -> None:
@@ -94,14 +94,14 @@ class Customers(Generic[S]):
 
     async def save(self, tx: AnyTx, rows: Iterable[Row[S]]) -> None:
         """Write the touched rows that are not as they are stored. Raises StaleRow unless each of them was as it was read."""
-        touched = [(row, (self._encoder.encode(row.state), row.facts, row.went_into)) for row in rows if row.touched]
+        touched = [(row, (self._encoder.encode(row.state), row.facts, row.merged_into)) for row in rows if row.touched]
         changed = [(row.id, row.version, *now) for row, now in touched if now != row.stored]
         if not changed:
             return
-        ids, versions, states, facts, went_into = zip(*changed, strict=True)
+        ids, versions, states, facts, merged_into = zip(*changed, strict=True)
         async with pipelined(tx) as pipeline:
             await pipeline.write(
-                self._save, ids, states, versions, facts, went_into, rows=len(changed), otherwise=StaleRow
+                self._save, ids, states, versions, facts, merged_into, rows=len(changed), otherwise=StaleRow
             )
 
     async def bind(self, tx: Tx, bindings: Iterable[tuple[Binding, UUID]]) -> None:
@@ -156,6 +156,6 @@ class Customers(Generic[S]):
 
 async def survivor(tx: Tx, service: str, customer: UUID) -> UUID:
     """Whom `customer` went into by merges, as far as a service has heard."""
-    while into := await tx.fetchval(f'SELECT went_into FROM "{service}".customers WHERE id = $1', customer):
+    while into := await tx.fetchval(f'SELECT merged_into FROM "{service}".customers WHERE id = $1', customer):
         customer = into
     return customer

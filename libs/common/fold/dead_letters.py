@@ -16,7 +16,7 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
 from libs.common.fold.customers import survivor
-from libs.common.fold.work import Waits, Work
+from libs.common.fold.work import Blocked, Work
 from libs.common.log.append import append
 from libs.common.log.failures import is_poison
 from libs.common.log.partition import partition_of
@@ -36,13 +36,13 @@ UUID_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
 
 
-def must_not_be_buried(record: Record) -> bool:
+def never_dead_lettered(record: Record) -> bool:
     """By the record's own type: its `data`, which comes last, may be a client's and say anything."""
     envelope, _, _ = record.value.partition(b'"data":')
     return any(mark in envelope for mark in _STOPPING)
 
 
-async def bury(tx: Tx, service: str, record: Record, error: BaseException) -> None:
+async def dead_letter(tx: Tx, service: str, record: Record, error: BaseException) -> None:
     """Keep `record` with what went wrong. The same record of the same partition is kept once."""
     trace = "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
     await tx.execute(
@@ -107,7 +107,7 @@ class DeadLetters:
                 async with tx.transaction():
                     outcome = await fold.handler.apply(tx, [work])
                     if outcome.taken:
-                        raise Waits("it waits for another customer's records")
+                        raise Blocked("it waits for another customer's records")
                     written = await append(tx, fold.writes, outcome.outgoing, fold.partitions)
             except Exception as error:
                 if not is_poison(error):
@@ -128,7 +128,7 @@ class DeadLetters:
             done()
         return await self.read(id)
 
-    async def pass_over(self, by: str, reason: str) -> dict[Where, int]:
+    async def skip(self, by: str, reason: str) -> dict[Where, int]:
         """Let the fold pass over bad records again, up to the present ends of its partitions (see `breaker`); those ends."""
         fold = self._fold
         lags = await fold.lag()

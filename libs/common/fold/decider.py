@@ -1,12 +1,11 @@
 """A decider: what a service does for one customer, as pure functions over one state."""
 
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.records import Envelope, Fact
 
 if TYPE_CHECKING:  # domains import this module, and know no database
@@ -19,33 +18,17 @@ R = TypeVar("R")
 DEEPEST = 8
 
 
-class Cause(msgspec.Struct, frozen=True):
-    """One record or command, as a decider sees it. `body` is what the service read from its data.
+class Decision(msgspec.Struct, kw_only=True):
+    """What `decide` says: the facts that follow. A service's own Decision adds, with defaults, whatever else `evolve` and its
+    projections need to know of what was decided. A replay that only has the facts passes them alone."""
 
-    `time` is when it happened (business rules use it), `received` when we got it, `own` whether this very service
-    decided it: then its effect on the state was applied when it was decided, and only rules are evaluated on it.
-    """
-
-    id: str
-    type: str
-    source: str
-    time: datetime
-    received: datetime
-    depth: int
-    own: bool
-    traceparent: str | None
-    body: Any
+    facts: list[Fact] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """The body of a cause by which a customer has just absorbed the state of `other`.
-
-    `noted` is what a service's `evolve` notes of this moment for its own projection, which sees states after the batch.
-    """
+class Merged(msgspec.Struct, frozen=True):
+    """The body of an input by which a customer has just absorbed the state of `other`."""
 
     other: UUID
-    noted: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 class Stamped(NamedTuple):
@@ -57,15 +40,16 @@ class Stamped(NamedTuple):
 
 
 class Applied(msgspec.Struct, Generic[S], frozen=True):
-    """One cause, applied: what projections (rows that are queried) are made from. `state` is the one after the batch (or an
-    empty one, if all that happened to the customer in it was stateless).
+    """One input, applied: what projections (rows that are queried) are made from. `state` is the one after the batch (or an
+    empty one, if all that happened to the customer in it was stateless); `decision` is the service's own.
 
     `stamp` says where it was: partition, position, rulebook, and how many facts were decided on the customer before.
     """
 
     customer: UUID
     state: S
-    cause: Cause
+    input: Input
+    decision: Any
     facts: list[Stamped]
     stamp: str = ""
 
@@ -75,23 +59,25 @@ class Decider(Protocol[S, R]):
 
     source: str
     state: type[S]
+    #: The service's Decision; made without arguments it decides nothing.
+    decision: type[Any]
 
     def read(self, envelope: Envelope, rules: R) -> Any | None:
         """What this service reads from a record's data; None when the record can change nothing here, under these rules:
         its customer is then not even loaded. An exception is poison."""
         ...
 
-    def stateless(self, body: Any, rules: R) -> bool:
+    def stateless(self, body: object, rules: R) -> bool:
         """Whether, under these rules, nothing is decided on what was read, and it changes no state, whatever the state is:
         the customer is then neither loaded nor locked, and it only reaches projections."""
         ...
 
-    def decide(self, state: S, cause: Cause, rules: R) -> list[Fact]:
-        """What follows from `cause`. Pure: an exception leaves nothing behind."""
+    def decide(self, state: S, input: Input, rules: R) -> Decision:
+        """What follows from `input`. Pure: it changes neither argument, and an exception leaves nothing behind."""
         ...
 
-    def evolve(self, state: S, cause: Cause, facts: list[Fact]) -> None:
-        """Change `state` for the cause and for what was decided. Total."""
+    def evolve(self, state: S, input: Input, decision: Any) -> None:
+        """Change `state` for the input and for what was decided. Total."""
         ...
 
     def absorb(self, survivor: S, other: S) -> None:
@@ -103,5 +89,5 @@ class Decider(Protocol[S, R]):
         ...
 
     async def project(self, tx: "Tx", applied: list[Applied[S]]) -> None:
-        """Write the rows that are queried, for all causes of the batch, in their order. Does not commit."""
+        """Write the rows that are queried, for all inputs of the batch, in their order. Does not commit."""
         ...

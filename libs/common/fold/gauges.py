@@ -62,7 +62,7 @@ class Gauges:
         return Check(True, _letters(waiting), tuple(readers), concerns)
 
     def _concerns(self) -> tuple[str, ...]:
-        return tuple(stopped.sentence() for stopped in self._fold.troubles.stopped.values())
+        return tuple(stopped.sentence() for stopped in self._fold.failure_log.stopped.values())
 
     def _behind(self, reader: str, lags: Mapping[Where, Lag]) -> list[ReaderLag]:
         for where, lag in lags.items():
@@ -85,17 +85,17 @@ class Gauges:
         for topic in self._topics:
             self._meter.owned.labels("fold", topic).set(sum(where.topic == topic for where in owned))
         for where in self._fold.wheres:
-            stopped = where in self._fold.troubles.stopped
+            stopped = where in self._fold.failure_log.stopped
             self._meter.stopped.labels("fold", where.topic, str(where.partition)).set(stopped)
 
     def _count(self) -> None:
         fold, meter = self._fold, self._meter
         label = self._topics[0]
         self._counted.bring(meter.folded.labels("fold", label), fold.folded)
-        self._counted.bring(meter.dead_letters.labels("fold", label), fold.buried)
+        self._counted.bring(meter.dead_letters.labels("fold", label), fold.dead_lettered)
         self._counted.bring(meter.suppressed, getattr(fold.handler, "suppressed", 0))
         for cause in (*WORDS, "record"):  # also those that never were, so that the first one is an increase
-            self._counted.bring(meter.unavailable.labels("fold", cause), fold.troubles.pauses[cause])
+            self._counted.bring(meter.unavailable.labels("fold", cause), fold.failure_log.pauses[cause])
         if self._forwarder is not None:
             topic = written_by(fold.service)
             self._counted.bring(meter.forwarded.labels(topic), self._forwarder.forwarded)

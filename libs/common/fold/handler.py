@@ -9,14 +9,15 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.ids import derived, parsed
+from libs.common.contracts.input import Input
 from libs.common.contracts.profile import CustomerLeft, CustomerMerged
-from libs.common.contracts.records import Binding, Bound, Envelope, Fact, decode, encode
+from libs.common.contracts.records import Binding, Bound, Envelope, decode, encode
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pipeline import AnyTx, pipelined
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.customers import Customers, Row
-from libs.common.fold.decider import DEEPEST, Applied, Cause, Decider, Merged, Stamped
+from libs.common.fold.decider import DEEPEST, Applied, Decider, Merged, Stamped
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
@@ -29,7 +30,7 @@ _merged = msgspec.json.Decoder(CustomerMerged)
 _bound = msgspec.json.Decoder(Bound)
 
 
-class Said(NamedTuple):
+class ParsedRecord(NamedTuple):
     """A record as read. `body` is None when it can change nothing here; `stateless`: nothing of the customer's state."""
 
     customer: UUID
@@ -40,11 +41,11 @@ class Said(NamedTuple):
 
 
 @dataclass(slots=True)
-class Lane:
+class Progress:
     """A batch of one partition as read, and how far it has been applied."""
 
     work: Work
-    read: list[Said]
+    read: list[ParsedRecord]
     next: int = 0
 
     def customers(self) -> Iterator[UUID]:
@@ -75,7 +76,7 @@ class DeciderHandler(Generic[S, R]):
         async with pipelined(tx) as pipeline:
             over = cast("Tx", pipeline)  # it has of a transaction what rules and projections use
             rules = await self.rules(over, works[0].rulebook)
-            lanes = [Lane(work, [self._read(record, rules) for record in work.records]) for work in works]
+            lanes = [Progress(work, [self._read(record, rules) for record in work.records]) for work in works]
             rows = await self.customers.load(pipeline, {id for lane in lanes for id in lane.customers()})
             applied = list(self._through(lanes, rows, rules))
             await self.customers.save(pipeline, rows.values())
@@ -87,7 +88,7 @@ class DeciderHandler(Generic[S, R]):
             taken={lane.work.where: lane.next for lane in lanes if lane.next < len(lane.read)},
         )
 
-    def _through(self, lanes: Sequence["Lane"], rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
+    def _through(self, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
         """Each partition as far as it goes; one that met a merge goes on once another has brought the `left` that it
         waits for."""
         moved = True
@@ -99,23 +100,23 @@ class DeciderHandler(Generic[S, R]):
                 moved |= lane.next > before
             lanes = [lane for lane in lanes if lane.next < len(lane.read)]
 
-    def _along(self, lane: "Lane", rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
+    def _along(self, lane: "Progress", rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
         for index in range(lane.next, len(lane.read)):
             said = lane.read[index]
             body = said.body
             if isinstance(body, CustomerMerged):
-                if (other := rows[parsed(body.other)]).went_into is None:
+                if (other := rows[parsed(body.other)]).merged_into is None:
                     return
                 body = self._absorb(rows[said.customer], other)
             lane.next = index + 1
             if isinstance(body, CustomerLeft):
                 row = rows[said.customer]
-                row.went_into, row.touched = parsed(body.into), True
+                row.merged_into, row.touched = parsed(body.into), True
             elif body is not None:
                 row = rows.get(said.customer) or Row(said.customer, self.decider.state())  # of a stateless one
-                yield self.decided(row, self._cause(said.envelope, body), rules, lane.work.place(index))
+                yield self.decided(row, self._input(said.envelope, body), rules, lane.work.place(index))
 
-    async def pass_over(self, tx: Tx, record: Record) -> None:
+    async def skip(self, tx: Tx, record: Record) -> None:
         """Keep whom the record's identifiers lead to: no later record will say it again."""
         try:
             bindings = self._bindings(record, decode(record.value))
@@ -132,26 +133,26 @@ class DeciderHandler(Generic[S, R]):
         except Exception as error:
             raise Unavailable(f"rulebook {rulebook} cannot be read by this release: {error}") from error
 
-    def decided(self, row: Row[S], cause: Cause, rules: R, place: str) -> Applied[S]:
+    def decided(self, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
         """Decide and evolve one cause on a locked row; `place` is where in the journal it happens."""
-        if self.decider.stateless(cause.body, rules):
-            return Applied(row.id, row.state, cause, [], f"{place}/{row.facts}")
-        facts: list[Fact] = []
-        if cause.depth < DEEPEST:
-            facts = self.decider.decide(row.state, cause, rules)
+        if self.decider.stateless(input.body, rules):
+            return Applied(row.id, row.state, input, self.decider.decision(), [], f"{place}/{row.facts}")
+        if input.depth < DEEPEST:
+            decision = self.decider.decide(row.state, input, rules)
         else:
+            decision = self.decider.decision()
             self.suppressed += 1
-        self.decider.evolve(row.state, cause, facts)
+        self.decider.evolve(row.state, input, decision)
         row.touched = True
         stamp, stamped = f"{place}/{row.facts}", []
-        for fact in facts:
+        for fact in decision.facts:
             row.facts += 1
-            stamped.append(Stamped(derived(cause.id, fact.TYPE, fact.effect), fact, f"{place}/{row.facts}"))
-        return Applied(row.id, row.state, cause, stamped, stamp)
+            stamped.append(Stamped(derived(input.id, fact.TYPE, fact.effect), fact, f"{place}/{row.facts}"))
+        return Applied(row.id, row.state, input, decision, stamped, stamp)
 
     def outgoing(self, applied: Applied[S]) -> list[Outgoing]:
         """What was decided, as records on the customer's key."""
-        cause, customer = applied.cause, str(applied.customer)
+        input, customer = applied.input, str(applied.customer)
         return [
             Outgoing(
                 customer,
@@ -159,16 +160,16 @@ class DeciderHandler(Generic[S, R]):
                     id=str(stamped.id),
                     source=self.decider.source,
                     type=stamped.fact.TYPE,
-                    time=cause.time,
-                    recordedtime=cause.received,
+                    time=input.time,
+                    recordedtime=input.received,
                     subject=customer,
-                    traceparent=cause.traceparent,
-                    causationid=cause.id,
-                    depth=cause.depth + 1,
+                    traceparent=input.traceparent,
+                    causationid=input.id,
+                    depth=input.depth + 1,
                     stamp=stamped.stamp,
                     data=stamped.fact,
                 ),
-                cause.time,
+                input.time,
             )
             for stamped in applied.facts
         ]
@@ -178,23 +179,25 @@ class DeciderHandler(Generic[S, R]):
         other.state, other.touched = self.decider.state(), True
         return Merged(other.id)
 
-    def _read(self, record: Record, rules: R) -> "Said":
+    def _read(self, record: Record, rules: R) -> "ParsedRecord":
         envelope = decode(record.value)
         customer, bindings = parsed(record.key), self._bindings(record, envelope)
         if envelope.type == CustomerLeft.TYPE:
-            return Said(customer, envelope, _left.decode(envelope.data), bindings)
+            return ParsedRecord(customer, envelope, _left.decode(envelope.data), bindings)
         if envelope.type == CustomerMerged.TYPE:
-            return Said(customer, envelope, _merged.decode(envelope.data), bindings)
+            return ParsedRecord(customer, envelope, _merged.decode(envelope.data), bindings)
         body = self.decider.read(envelope, rules)
-        return Said(customer, envelope, body, bindings, body is not None and self.decider.stateless(body, rules))
+        return ParsedRecord(
+            customer, envelope, body, bindings, body is not None and self.decider.stateless(body, rules)
+        )
 
     def _bindings(self, record: Record, envelope: Envelope) -> Sequence[Binding]:
         if b'"bound":[' not in record.value:
             return ()
         return _bound.decode(envelope.data).customer.bound
 
-    def _cause(self, envelope: Envelope, body: object) -> Cause:
-        return Cause(
+    def _input(self, envelope: Envelope, body: object) -> Input:
+        return Input(
             id=envelope.id,
             type=envelope.type,
             source=envelope.source,
@@ -207,6 +210,6 @@ class DeciderHandler(Generic[S, R]):
         )
 
 
-def command_cause(source: str, type: str, id: str, at: datetime, body: object, traceparent: str | None) -> Cause:
+def command_input(source: str, type: str, id: str, at: datetime, body: object, traceparent: str | None) -> Input:
     """The cause of a command: a REST call that changes a customer, at `at`."""
-    return Cause(id, type, source, at, at, 0, False, traceparent, body)
+    return Input(id, type, source, at, at, 0, False, traceparent, body)

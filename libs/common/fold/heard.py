@@ -13,9 +13,9 @@ import msgspec
 from libs.common.contracts.profile import HEARD, JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.log.reader import Where
-from libs.common.runtime.periodic import Rounds
+from libs.common.runtime.periodic import PeriodicTask
 from libs.common.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ async def marks_told(settings: Settings) -> Sequence[Mark]:
         raise Unavailable(f"what {HEARD} says last is of another release: {error}") from error
 
 
-class Hearing(Rounds):
+class Hearing(PeriodicTask):
     """A component of profile: moves `heard_until` of the journal, and tells of it over Kafka where that is the log. No records,
     and no transaction of the fold's. While it does not move, timers wait."""
 
     name = "hearing"
     every = 5.0
 
-    def __init__(self, part: FoldPart) -> None:
+    def __init__(self, part: ConsumerService) -> None:
         super().__init__()
         self._part = part
         self._heard: dict[Where, datetime] = {}
@@ -104,5 +104,5 @@ class Hearing(Rounds):
             await self._teller.tell(msgspec.json.encode(now_marked))
         return until
 
-    async def _turn(self) -> None:
+    async def _run_once(self) -> None:
         await self.round(datetime.now(UTC))

@@ -13,12 +13,12 @@ import structlog
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.fold import rulebooks
-from libs.common.fold.breaker import Breaker, Open
-from libs.common.fold.dead_letters import must_not_be_buried
-from libs.common.fold.transactions import Apart, Batch, Transactions
-from libs.common.fold.troubles import Troubles
+from libs.common.fold.breaker import Breaker, BreakerOpen
+from libs.common.fold.dead_letters import never_dead_lettered
+from libs.common.fold.failure_log import FailureLog
+from libs.common.fold.transactions import Batch, RetryIndividually, Transactions
 from libs.common.fold.watchdog import Watchdog
-from libs.common.fold.work import Handler, Waits
+from libs.common.fold.work import Blocked, Handler
 from libs.common.log.assignment import Assignment
 from libs.common.log.failures import is_poison
 from libs.common.log.notifier import Notifier
@@ -60,14 +60,14 @@ class Fold:
         self.notifier = Notifier(database)
         self.ownership = Ownership(database, f"{service}/fold", self.wheres)
         self.transactions = Transactions(service, database, self.positions, handler, writes, self.notifier, rest)
-        self.buried = 0
-        self.troubles = Troubles()
+        self.dead_lettered = 0
+        self.failure_log = FailureLog()
         self.breaker = Breaker(service, database)
         self._tried: set[Where] = set()
         self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
         self._sizes: dict[Where, int] = {}
-        self._doubtful: set[Where] = set()  # failed, and have not succeeded since: not to be another's burden
-        self.assignment = Assignment("fold", self.ownership, self.wheres, self._run, self.troubles.lost)
+        self._suspect: set[Where] = set()  # failed, and have not succeeded since: not to be another's burden
+        self.assignment = Assignment("fold", self.ownership, self.wheres, self._run, self.failure_log.lost)
         self.watchdog = Watchdog(self)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class Fold:
         backoff = Backoff()
         while not self.assignment.is_left(where):
             try:
-                position, deaths = await self._read_position(where)
+                position, crashes = await self._read_position(where)
                 while not self.assignment.is_left(where):
                     size = self._sizes.get(where, BATCH)
                     records = await self.reader.fetch(where, position, size, wait=1.0)
@@ -117,78 +117,78 @@ class Fold:
                         continue
                     # what does not come to its end, by being too much for one transaction, is tried again in halves
                     self._sizes[where] = max(1, len(records) // 2)
-                    position = await self._fold(Batch(where, position, records), deaths)
+                    position = await self._fold(Batch(where, position, records), crashes)
                     self._sizes[where] = min(2 * size, BATCH)
-                    self._doubtful.discard(where)
+                    self._suspect.discard(where)
                     backoff.reset()
             except Exception as error:
                 # Unavailability, or poison that must not be passed over: the position is read again after a pause.
-                self._doubtful.add(where)
+                self._suspect.add(where)
                 self.watchdog.excused(where)
                 pause = backoff.pause()
-                self.troubles.paused(where, error, pause)
+                self.failure_log.paused(where, error, pause)
                 await asyncio.sleep(pause)
 
     async def _read_position(self, where: Where) -> tuple[Position, int]:
         async with self.database.connection() as connection:
             stored = await self.positions.load(connection, where)
-        return stored.position, stored.deaths
+        return stored.position, stored.crashes
 
-    async def _fold(self, batch: Batch, deaths: int) -> Position:
+    async def _fold(self, batch: Batch, crashes: int) -> Position:
         where = batch.where
         with self.assignment.batch(where):
             if where in self._tried:
                 return await self._step(batch)
             self._tried.add(where)
-            return await self._first(batch, deaths)
+            return await self._first(batch, crashes)
 
-    async def _first(self, batch: Batch, deaths: int) -> Position:
+    async def _first(self, batch: Batch, crashes: int) -> Position:
         """The first batch of a partition in this process. The try is counted before it is made, and `advance` sets the
         count back: so a record on which the process dies again and again is found, and in the end buried unread.
 
         Once a process has died the first record is tried alone, and in one partition at a time: what another partition's
         record does to the process is not to be counted against this one's.
         """
-        if not deaths:
+        if not crashes:
             async with self._counted(batch.where):
                 return await self._step(batch)
         first = batch.records[0]
         try:
             async with self._suspects:
-                if deaths >= DEATHS and not must_not_be_buried(first):
-                    error = RuntimeError(f"the process died {deaths} times on it")
-                    position = await self._bury(batch.where, batch.position, first, error)
+                if crashes >= DEATHS and not never_dead_lettered(first):
+                    error = RuntimeError(f"the process died {crashes} times on it")
+                    position = await self._dead_letter(batch.where, batch.position, first, error)
                 else:
                     async with self._counted(batch.where):
                         position = await self._alone(batch.where, batch.position, first)
-        except Waits:
-            return await self._wait(batch.where, batch.position, first)
+        except Blocked:
+            return await self._wait_until_unblocked(batch.where, batch.position, first)
         return await self._one_by_one(Batch(batch.where, position, batch.records[1:]))
 
     @contextlib.asynccontextmanager
     async def _counted(self, where: Where) -> AsyncIterator[None]:
         """Count a death beforehand; an error is none, nor is being told to stop."""
         async with self.database.transaction() as tx:
-            await self.positions.note_death(tx, where)
+            await self.positions.count_crash(tx, where)
         try:
             yield
         except BaseException:
             with contextlib.suppress(*UNAVAILABLE):
                 async with self.database.transaction() as tx:
-                    await self.positions.note_death(tx, where, -1)
+                    await self.positions.count_crash(tx, where, -1)
             raise
 
     async def _step(self, batch: Batch) -> Position:
         """Fold a batch, with other partitions' unless it is doubtful; where it is poisoned, one by one, and the bad ones
         into the dead letters."""
         try:
-            if batch.where not in self._doubtful:
-                with contextlib.suppress(Apart):
+            if batch.where not in self._suspect:
+                with contextlib.suppress(RetryIndividually):
                     return self._applied(batch, await self.transactions.together(batch))
             return self._applied(batch, await self.transactions.alone(batch))
-        except Waits as waits:
-            logger.debug("waiting for another partition", where=str(batch.where), reason=str(waits))
-            return await self._wait(batch.where, batch.position, batch.records[0])
+        except Blocked as blocked:
+            logger.debug("waiting for another partition", where=str(batch.where), reason=str(blocked))
+            return await self._wait_until_unblocked(batch.where, batch.position, batch.records[0])
         except Exception as error:
             if not is_poison(error):
                 raise
@@ -199,8 +199,8 @@ class Fold:
         for record in batch.records:
             try:
                 position = await self._alone(batch.where, position, record)
-            except Waits:
-                position = await self._wait(batch.where, position, record)
+            except Blocked:
+                position = await self._wait_until_unblocked(batch.where, position, record)
             if self.assignment.is_left(batch.where):
                 break
         return position
@@ -210,34 +210,34 @@ class Fold:
         try:
             batch = Batch(where, position, [record])
             return self._applied(batch, await self.transactions.alone(batch))
-        except Waits:
+        except Blocked:
             raise
         except Exception as error:
-            self.troubles.failed_alone(where, record)
-            if not is_poison(error) or must_not_be_buried(record):
+            self.failure_log.failed_alone(where, record)
+            if not is_poison(error) or never_dead_lettered(record):
                 raise
             poison = error
         if again:
             return await self._alone(where, position, record, again=False)
         try:
             await self.breaker.check(where, record)
-        except Open as open:
+        except BreakerOpen as open:
             raise open from poison
-        return await self._bury(where, position, record, poison)
+        return await self._dead_letter(where, position, record, poison)
 
-    async def _wait(self, where: Where, position: Position, record: Record) -> Position:
+    async def _wait_until_unblocked(self, where: Where, position: Position, record: Record) -> Position:
         """Try a record again whenever another partition has moved, until it need not wait. That is not being stuck."""
         while not self.assignment.is_left(where):
             self.watchdog.excused(where)
             await self.transactions.committed(within=LONGEST_WAIT)
-            with contextlib.suppress(Waits):
+            with contextlib.suppress(Blocked):
                 return self._advanced(where, await self.transactions.alone(Batch(where, position, [record])))
         return position
 
-    async def _bury(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
-        moved = await self.transactions.pass_over(where, position, record, error)
-        self.buried += 1
-        self.troubles.buried(where, record, error)
+    async def _dead_letter(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
+        moved = await self.transactions.skip(where, position, record, error)
+        self.dead_lettered += 1
+        self.failure_log.dead_lettered(where, record, error)
         return self._advanced(where, moved)
 
     def _applied(self, batch: Batch, position: Position) -> Position:
@@ -246,5 +246,5 @@ class Fold:
 
     def _advanced(self, where: Where, position: Position) -> Position:
         self.watchdog.advanced(where)
-        self.troubles.moved(where)
+        self.failure_log.moved(where)
         return position

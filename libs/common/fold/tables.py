@@ -40,9 +40,9 @@ def fold_tables(metadata: MetaData) -> FoldTables:
         Column("next", BigInteger, nullable=False, server_default="0"),
         Column("hint", BigInteger),
         Column("rulebook", Integer, nullable=False, server_default="0"),
-        Column("deaths", Integer, nullable=False, server_default="0"),
+        Column("crashes", Integer, nullable=False, server_default="0"),
         Column(
-            "pass_over", BigInteger, nullable=False, server_default="0"
+            "skip_before", BigInteger, nullable=False, server_default="0"
         ),  # the breaker lets bad records before it pass
         PrimaryKeyConstraint("reader", "topic", "partition"),
         postgresql_with={"fillfactor": 10},
@@ -113,7 +113,7 @@ def customer_tables(metadata: MetaData) -> CustomerTables:
         Column("state", LargeBinary, nullable=False, server_default=""),
         Column("version", BigInteger, nullable=False, server_default="0"),
         Column("facts", BigInteger, nullable=False, server_default="0"),  # how many were decided: the stamps' sequence
-        Column("went_into", Uuid),  # set once the customer has left, by a merge
+        Column("merged_into", Uuid),  # set once the customer has left, by a merge
         postgresql_with={"fillfactor": 70},  # so that a row's next version has room beside it
     )
     identifiers = Table(

@@ -19,10 +19,10 @@ from libs.common.db.pool import Tx
 from libs.common.fold.commands import Commands
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.heard import marks, marks_told
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
-from libs.common.runtime.periodic import Rounds
+from libs.common.runtime.periodic import PeriodicTask
 
 logger = structlog.get_logger()
 
@@ -55,7 +55,7 @@ async def set_at(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], 
         await tx.execute(_SET.format(service=service), kind, customers, lanes, [due[each] for each in customers])
 
 
-class Timers(Rounds):
+class Timers(PeriodicTask):
     """A component: fires what is due. `bodies` makes the command of each kind from the time at which it was due."""
 
     name = "timers"
@@ -63,7 +63,7 @@ class Timers(Rounds):
 
     def __init__(
         self,
-        part: FoldPart,
+        part: ConsumerService,
         handler: DeciderHandler[Any, Any],
         bodies: Mapping[str, Callable[[datetime], msgspec.Struct]],
     ) -> None:
@@ -118,6 +118,6 @@ class Timers(Rounds):
                 await tx.execute(_DONE.format(service=service), customers, kind, due)
         return len(rows)
 
-    async def _turn(self) -> None:
+    async def _run_once(self) -> None:
         if fired := await self.round(datetime.now(UTC)):
             logger.info("timers fired", timers=fired)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from libs.common.db.pipeline import Pipeline
 from libs.common.db.pool import Database, Tx, begun
-from libs.common.fold.dead_letters import bury
-from libs.common.fold.work import Handler, Outcome, Waits, Work
+from libs.common.fold.dead_letters import dead_letter
+from libs.common.fold.work import Blocked, Handler, Outcome, Work
 from libs.common.log.append import append
 from libs.common.log.notifier import Notifier
-from libs.common.log.positions import FenceLost, Positions
+from libs.common.log.positions import Fence, FenceLost, Positions
 from libs.common.log.reader import Position, Record, Where, after
 from libs.common.observability import tracing
 from libs.common.runtime.failpoints import failpoint
@@ -39,7 +39,13 @@ class _Published(OSError):
         self.rulebook = rulebook
 
 
-class Apart(Exception):
+def _require(rulebook: int, fence: Fence) -> None:
+    failpoint("fold.fenced")
+    if (found := fence.rulebook()) != rulebook:
+        raise _Published(found)
+
+
+class RetryIndividually(Exception):
     """The transaction of several partitions failed: each is to try alone, so that it is known which one it was."""
 
 
@@ -62,7 +68,7 @@ class _Ready:
     done: "asyncio.Future[Position]"
 
 
-class _Lane:
+class _Queue:
     """What goes through one transaction after the other."""
 
     __slots__ = ("ready", "worker")
@@ -84,7 +90,7 @@ class _Lane:
 
 class Transactions:
     """Applies batches. `together` shares transactions, small batches with small ones and large with large ones; `alone` and
-    `pass_over` have each their own. After a small one it rests so many seconds, in which more comes together.
+    `skip` have each their own. After a small one it rests so many seconds, in which more comes together.
     """
 
     def __init__(
@@ -104,18 +110,18 @@ class Transactions:
         self._handler = handler
         self._notifier = notifier
         self._writes = writes
-        self._small, self._large = _Lane(), _Lane()
+        self._small, self._large = _Queue(), _Queue()
         self._rulebook = 0  # in force when it was last looked
         self._commit = asyncio.Event()  # set, and replaced, at the next commit
         self.folded = 0
 
     async def stop(self) -> None:
         """Once nobody waits any more."""
-        for lane in (self._small, self._large):
-            if lane.worker:
-                lane.worker.cancel()
+        for queue in (self._small, self._large):
+            if queue.worker:
+                queue.worker.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await lane.worker
+                    await queue.worker
 
     async def together(self, batch: Batch) -> Position:
         """Apply a batch with whatever other partitions have ready; the position behind it.
@@ -123,10 +129,10 @@ class Transactions:
         Raises Apart when the transaction failed and others were in it, else as `alone`.
         """
         ready = _Ready(batch, asyncio.get_running_loop().create_future())
-        lane = self._small if len(batch.records) < MUCH else self._large
-        lane.ready.append(ready)
-        if lane.worker is None or lane.worker.done():
-            lane.worker = asyncio.create_task(self._work(lane), name="fold transactions")
+        queue = self._small if len(batch.records) < MUCH else self._large
+        queue.ready.append(ready)
+        if queue.worker is None or queue.worker.done():
+            queue.worker = asyncio.create_task(self._work(queue), name="fold transactions")
         return await ready.done
 
     async def alone(self, batch: Batch) -> Position:
@@ -134,13 +140,13 @@ class Transactions:
         FenceLost when the position is not there any more, and whatever the service or PostgreSQL raise."""
         return (await self._transact([batch]))[0]
 
-    async def pass_over(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
+    async def skip(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
         """Put a record into the dead letters, in the transaction that passes over it."""
         moved, began = after(position, [record]), time.time_ns()
         async with self._database.transaction() as tx:
             await self._positions.advance(tx, {where: (position, moved)})
-            await self._handler.pass_over(tx, record)
-            await bury(tx, self._service, record, error)
+            await self._handler.skip(tx, record)
+            await dead_letter(tx, self._service, record, error)
         tracing.buried(self._service, record, error, began)
         return moved
 
@@ -150,9 +156,9 @@ class Transactions:
             async with asyncio.timeout(within):
                 await self._commit.wait()
 
-    async def _work(self, lane: _Lane) -> None:
+    async def _work(self, queue: _Queue) -> None:
         """One transaction after the other while something is ready. After a small one it rests, if that is wanted."""
-        while group := lane.next_group():
+        while group := queue.next_group():
             await self._share(group)
             if self._rest and sum(len(ready.batch.records) for ready in group) < LARGEST / 2:
                 await asyncio.sleep(self._rest)
@@ -163,7 +169,7 @@ class Transactions:
         except Exception as error:
             for ready in group:
                 if not ready.done.done():
-                    ready.done.set_exception(error if len(group) == 1 else Apart())
+                    ready.done.set_exception(error if len(group) == 1 else RetryIndividually())
             return
         except BaseException:
             for ready in group:
@@ -173,7 +179,7 @@ class Transactions:
             if ready.done.done():
                 continue
             if moved == ready.batch.position:
-                ready.done.set_exception(Waits(f"{ready.batch.where} waits for another partition"))
+                ready.done.set_exception(Blocked(f"{ready.batch.where} waits for another partition"))
             else:
                 ready.done.set_result(moved)
 
@@ -205,28 +211,30 @@ class Transactions:
     ) -> tuple[Outcome, dict[Where, Position]]:
         """One transaction: what it led to, and the positions reached.
 
-        The fence goes with the first statement of the service, which so reads under the rulebook that was in force last;
-        raises _Published if that is another one by now.
+        The fence goes with the first statement of the service, which so works under the rulebook that was in force last. What it
+        made is compared with the rulebook that the fence found, and rolled back by _Published if that is another one by now.
         """
-
-        def under(found: int) -> None:
-            failpoint("fold.fenced")
-            if found != rulebook:
-                raise _Published(found)
-
         ends = {batch.where: batch.behind(len(batch.records)) for batch in batches}
         reached = dict(ends)
         async with begun(connection):
             pipeline = Pipeline(connection)
-            self._positions.fence(
-                pipeline, {batch.where: (batch.position, ends[batch.where]) for batch in batches}, under
+            fence = self._positions.fence(
+                pipeline, {batch.where: (batch.position, ends[batch.where]) for batch in batches}
             )
             works = [Work(batch.where, batch.records, rulebook, batch.records[0].offset) for batch in batches]
-            outcome = await self._handler.apply(pipeline, works)
+            try:
+                outcome = await self._handler.apply(pipeline, works)
+                if not fence.passed:
+                    await pipeline.flush()
+            except Exception:
+                if fence.passed:  # what failed under a lost fence or another rulebook says nothing of the records
+                    _require(rulebook, fence)
+                raise
+            _require(rulebook, fence)
             failpoint("fold.decided")
             if outcome.taken:
                 if len(batches) == 1 and not outcome.taken[batches[0].where]:
-                    raise Waits(f"{batches[0].where} waits for another partition")
+                    raise Blocked(f"{batches[0].where} waits for another partition")
                 reached |= {
                     batch.where: batch.behind(outcome.taken[batch.where])
                     for batch in batches

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from libs.common.log.reader import Lag, Where
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 
 logger = structlog.get_logger()
 
@@ -55,7 +55,7 @@ class Watchdog:
 
     async def stop(self) -> None:
         if self._task:
-            await ended(self._task)
+            await cancel_and_wait(self._task)
         faulthandler.cancel_dump_traceback_later()
 
     def stuck(self, lags: Mapping[Where, Lag], now: float) -> list[Where]:

@@ -46,10 +46,10 @@ class Handler(Protocol):
         may wait there."""
         ...
 
-    async def pass_over(self, tx: Tx, record: Record) -> None:
+    async def skip(self, tx: Tx, record: Record) -> None:
         """`record` becomes a dead letter: keep what must not be missed even so, and raise nothing over what it holds."""
         ...
 
 
-class Waits(Exception):
+class Blocked(Exception):
     """The record must wait for another partition."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from libs.common.errors import Conflict
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 
@@ -105,7 +105,7 @@ class PassedOver(BaseModel):
     partitions: list[Through]
 
 
-def dead_letter_routes(part: FoldPart) -> APIRouter:
+def dead_letter_routes(part: ConsumerService) -> APIRouter:
     """List, read, replay (one or all) and discard the records that this service could not take."""
     router = APIRouter(prefix=f"/v1/{part.service}/dead-letters", tags=["dead letters"])
 
@@ -141,11 +141,11 @@ def dead_letter_routes(part: FoldPart) -> APIRouter:
                 failed.append({"id": str(id), "detail": conflict.detail})
         return {"replayed": replayed, "failed": failed}
 
-    @router.post("/pass-over", summary="Pass over bad records again, up to the present end", response_model=PassedOver)
-    async def pass_over(operator: Operator, given: Discard) -> dict[str, Any]:
+    @router.post("/skip", summary="Skip bad records again, up to the present end", response_model=PassedOver)
+    async def skip(operator: Operator, given: Discard) -> dict[str, Any]:
         """After the breaker stopped partitions because too many records failed: what fails among the records that have come
         so far goes into the dead letters after all. What comes later is judged anew."""
-        through = await part.dead_letters.pass_over(operator.subject, given.reason)
+        through = await part.dead_letters.skip(operator.subject, given.reason)
         partitions = [
             {"topic": where.topic, "partition": where.partition, "through": end} for where, end in through.items()
         ]

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from libs.common import errors
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import RapportError
-from libs.common.observability.log_throttle import Seldom
+from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import current_request, log
 
 MEDIA_TYPE = "application/problem+json"
@@ -39,7 +39,7 @@ class Problems:
 
     def __init__(self, members: AddMembers | None = None) -> None:
         self.members = members
-        self._seldom = Seldom()
+        self._throttle = LogThrottle()
 
     def answer(self, error: RapportError) -> Response:
         body = error.problem()
@@ -58,12 +58,12 @@ class Problems:
         if isinstance(problem, Internal):
             logger.error("a request failed unexpectedly", method=scope["method"], route=route_of(scope), exc_info=error)
         elif problem.status == 503 and not isinstance(error, RapportError):
-            self._tell_unavailable(error, scope)
+            self._log_unavailable(error, scope)
         return self.answer(problem)
 
-    def _tell_unavailable(self, error: Exception, scope: Scope) -> None:
+    def _log_unavailable(self, error: Exception, scope: Scope) -> None:
         """Once a minute: in an outage every request meets it."""
-        if (times := self._seldom.due(type(error))) is not None:
+        if (times := self._throttle.due(type(error))) is not None:
             logger.warning(
                 "a request met an unavailable part",
                 method=scope["method"],

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from libs.common.http.health import PATHS
 from libs.common.http.problems import Problems, route_of
 from libs.common.observability import tracing
-from libs.common.observability.log_throttle import Seldom
+from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import Meter, RequestContext, enter_request, log
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Requests:
         # labelled children, looked up once each: labels() takes a lock and builds a key
         self.seconds: dict[tuple[str, str], Histogram] = {}
         self.count: dict[tuple[str, str, int], Counter] = {}
-        self.seldom = Seldom()
+        self.seldom = LogThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

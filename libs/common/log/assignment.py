@@ -9,7 +9,7 @@ from typing import Any
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.reader import Where
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 
 #: A partition is left at the end of the batch begun, or in the midst of it after so many seconds: well before the session
 #: that holds the locks has been idle for too long. At the end of the process there is more time.
@@ -48,7 +48,7 @@ class Assignment:
         """Take no more, and finish the batches begun. The partitions are given back by `close`."""
         self.stopping.set()
         if self._balancer:
-            await ended(self._balancer)
+            await cancel_and_wait(self._balancer)
         await self._leave(self._wheres, LAST_PATIENCE)
 
     async def close(self) -> None:

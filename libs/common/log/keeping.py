@@ -14,7 +14,7 @@ from libs.common.log import retention, segments
 from libs.common.log.retention import Pinned
 from libs.common.observability.telemetry import Meter
 from libs.common.runtime.component import Check
-from libs.common.runtime.periodic import Rounds
+from libs.common.runtime.periodic import PeriodicTask
 from libs.common.settings import Settings
 
 logger = structlog.get_logger()
@@ -47,7 +47,7 @@ class Home(Protocol):
     def database(self) -> Database: ...
 
 
-class LogKeeping(Rounds):
+class LogKeeping(PeriodicTask):
     """Keeps the topic that a service writes in this database."""
 
     name = "log"
@@ -138,7 +138,7 @@ class LogKeeping(Rounds):
                 self._gauge.labels(each.topic, each.reader).set(each.segments)
         self._pinned = pinned
 
-    async def _turn(self) -> None:
+    async def _run_once(self) -> None:
         turn = self._turns
         made, dropped = await self.round(note=turn % NOTING == 0, retire=turn % RETIRING == 0)
         if dropped:

@@ -16,7 +16,7 @@ import structlog
 from libs.common.contracts.registry import notified_at_once
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.log.wake_hints import WakeHints
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 
 if TYPE_CHECKING:
     import asyncpg
@@ -82,7 +82,7 @@ class Notifier:
         if self._timer:
             self._timer.cancel()
         if self._task:
-            await ended(self._task)
+            await cancel_and_wait(self._task)
         if self.hints:
             await self.hints.stop()
 

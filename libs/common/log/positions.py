@@ -1,10 +1,10 @@
 """Positions: where a reader stands, kept in the database that its results go to, moved in the same transaction."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from libs.common.db import bulk
-from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
+from libs.common.db.pipeline import Ahead, AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
 from libs.common.log.reader import Position, Where
 
@@ -18,7 +18,7 @@ class Stored(NamedTuple):
 
     position: Position
     rulebook: int
-    deaths: int
+    crashes: int
 
 
 # Locked in the order in which a publication locks them. It locks all, so that they are always under one rulebook.
@@ -30,12 +30,35 @@ WITH moves AS MATERIALIZED (
   SELECT topic, partition FROM {table} WHERE reader = $1 AND (topic, partition) IN (SELECT topic, partition FROM moves)
   ORDER BY topic, partition FOR UPDATE
 )
-UPDATE {table} AS p SET epoch = move.epoch, next = move.next, hint = move.hint, deaths = 0
+UPDATE {table} AS p SET epoch = move.epoch, next = move.next, hint = move.hint, crashes = 0
 FROM locked JOIN moves AS move USING (topic, partition)
 WHERE p.reader = $1 AND p.topic = move.topic AND p.partition = move.partition
   AND p.epoch = move.old_epoch AND p.next = move.old_next
 RETURNING p.rulebook
 """
+
+
+class Fence(NamedTuple):
+    """Positions that are moved, if all of them still stand where they were left."""
+
+    schema: str
+    moves: Mapping[Where, tuple[Position, Position]]
+    sent: Ahead
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is there."""
+        return self.sent.answer is not None
+
+    def rulebook(self) -> int:
+        """The rulebook in force. Raises FenceLost when a position stands elsewhere."""
+        if self.sent.answer is None:
+            raise RuntimeError("the fence has not been sent yet")
+        moved, rulebook = self.sent.answer
+        if moved != len(self.moves):
+            places = ", ".join(f"{old.next} of {where}" for where, (old, _) in self.moves.items())
+            raise FenceLost(f"{self.schema} is not at {places} any more")
+        return int(rulebook)
 
 
 class Positions:
@@ -66,7 +89,7 @@ class Positions:
         """The stored position; locked, it stays so until the transaction ends. Raises LookupError when `ensure` has not
         made it."""
         row = await tx.fetchrow(
-            f"SELECT epoch, next, hint, rulebook, deaths FROM {self._table}"
+            f"SELECT epoch, next, hint, rulebook, crashes FROM {self._table}"
             f" WHERE reader = $1 AND topic = $2 AND partition = $3{' FOR UPDATE' if lock else ''}",
             self.reader,
             *where,
@@ -87,38 +110,23 @@ class Positions:
         Locks the rows, in the order of the partitions, until the transaction ends. Raises FenceLost when one of them stands
         elsewhere.
         """
-        found: list[int] = []
         async with pipelined(tx) as pipeline:
-            self.fence(pipeline, moves, found.append)
+            fence = self.fence(pipeline, moves)
             await pipeline.flush()
-        return found[0]
+        return fence.rulebook()
 
-    def fence(
-        self, pipeline: Pipeline, moves: Mapping[Where, tuple[Position, Position]], then: Callable[[int], None]
-    ) -> None:
-        """`advance` with the first statement of a pipeline; the rulebook in force is given to `then` before that statement's
-        answer is."""
+    def fence(self, pipeline: Pipeline, moves: Mapping[Where, tuple[Position, Position]]) -> "Fence":
+        """`advance`, sent with the first statement of a pipeline. Ask the fence for the rulebook once that has been sent."""
         rows = sorted((*where, *old[:2], *new) for where, (old, new) in moves.items())
+        select = ("count(*) AS moved", "min(rulebook) AS rulebook")
+        sent = pipeline.ahead(self._advance, self.reader, *bulk.transposed(rows), select=select)
+        return Fence(self.schema, moves, sent)
 
-        def check(moved: int, rulebook: int) -> None:
-            if moved != len(rows):
-                places = ", ".join(f"{old.next} of {where}" for where, (old, _) in moves.items())
-                raise FenceLost(f"{self.schema} does not stand at {places} any more")
-            then(rulebook)
-
-        pipeline.ahead(
-            self._advance,
-            self.reader,
-            *bulk.transposed(rows),
-            select=("count(*) AS moved", "min(rulebook) AS rulebook"),
-            check=check,
-        )
-
-    async def note_death(self, tx: Tx, where: Where, more: int = 1) -> None:
+    async def count_crash(self, tx: Tx, where: Where, more: int = 1) -> None:
         """Count a death of the process before a try that it may die of; `advance` sets the count back to none, and
         -1 takes one back, after an error that nobody died of."""
         await tx.execute(
-            f"UPDATE {self._table} SET deaths = greatest(deaths + $4, 0)"
+            f"UPDATE {self._table} SET crashes = greatest(crashes + $4, 0)"
             " WHERE reader = $1 AND topic = $2 AND partition = $3",
             self.reader,
             *where,

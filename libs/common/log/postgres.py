@@ -14,7 +14,7 @@ from libs.common.db.pool import Database
 from libs.common.log import notifier
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
 from libs.common.log.tables import relation
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 
 logger = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class PostgresReader(Reader):
         self._poller = asyncio.create_task(self._watch(), name="log heads")
 
     async def stop(self) -> None:
-        await ended(*([self._poller] if self._poller else []), *self._fetchers.values())
+        await cancel_and_wait(*([self._poller] if self._poller else []), *self._fetchers.values())
         await self._close()
 
     async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:

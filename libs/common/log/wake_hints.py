@@ -11,7 +11,7 @@ from collections.abc import Collection, Set
 from typing import TYPE_CHECKING, Any
 
 from libs.common.db.errors import UNAVAILABLE
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 
 if TYPE_CHECKING:
     import asyncpg
@@ -53,7 +53,7 @@ class WakeHints:
 
     async def stop(self) -> None:
         if self._task:
-            await ended(self._task)
+            await cancel_and_wait(self._task)
 
     async def _look(self) -> None:
         try:

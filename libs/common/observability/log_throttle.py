@@ -25,7 +25,7 @@ KAFKA = (
 OTLP = ((("",), "the collector of traces does not take spans"),)
 
 
-class Seldom:
+class LogThrottle:
     """Says when a line is due again. Not for other threads than one at a time."""
 
     def __init__(self, every: float = EVERY) -> None:
@@ -52,13 +52,13 @@ class Library(logging.Handler):
     def __init__(self, words: tuple[tuple[tuple[str, ...], str], ...], every: float = EVERY) -> None:
         super().__init__()
         self._words = words
-        self._seldom = Seldom(every)
+        self._throttle = LogThrottle(every)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             said = record.getMessage()
             cause = next((ours for beginnings, ours in self._words if said.startswith(beginnings)), None)
-            if (times := self._seldom.due(cause or _NUMBERS.sub("", str(record.msg)))) is not None:
+            if (times := self._throttle.due(cause or _NUMBERS.sub("", str(record.msg)))) is not None:
                 error = record.exc_info[1] if record.exc_info else None
                 more = {"said": said[:300]} if cause else {}
                 more |= {"error": repr(error)} if error else {}

@@ -110,7 +110,7 @@ async def _differences(tx: Tx, replayable: Replayable[Any, Any], shadow: str, cu
 
 
 def _members(customer: str, live: dict[str, Any], made: dict[str, Any]) -> Iterable[Different]:
-    for name in ("facts", "went_into"):
+    for name in ("facts", "merged_into"):
         if (was := live.get(name)) != (now := made.get(name)):
             yield Different(customer, name, _brief(was), _brief(now))
     was, now = (msgspec.json.decode(row.get("state") or b"{}") for row in (live, made))

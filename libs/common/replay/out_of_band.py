@@ -71,7 +71,7 @@ WHERE beside.customer = these.customer AND beside.sequence = these.sequence AND 
 """
 
 
-class Beside(NamedTuple):
+class OutOfBand(NamedTuple):
     """One of them. `kind` is fact, record (a dead letter replayed) or command; `id` is a fact's cause, or a command's."""
 
     customer: UUID
@@ -87,7 +87,7 @@ class Beside(NamedTuple):
     value: bytes
 
 
-class Besides:
+class OutOfBandIndex:
     """The index, as a table of the shadow."""
 
     def __init__(self, replayable: Replayable[Any, Any], schema: str) -> None:
@@ -116,10 +116,10 @@ class Besides:
 
     async def due(
         self, tx: Tx, rows: Mapping[UUID, Row[Any]], until: int, leaving: Iterable[UUID] = ()
-    ) -> dict[UUID, list[Beside]]:
+    ) -> dict[UUID, list[OutOfBand]]:
         """What happened to the customers of `rows` since, stamped with a position up to `until`; all of those `leaving`."""
         gone = set(leaving)
-        found: dict[UUID, list[Beside]] = {}
+        found: dict[UUID, list[OutOfBand]] = {}
         for row in await tx.fetch(
             _DUE.format(schema=self._schema),
             list(rows),
@@ -127,10 +127,10 @@ class Besides:
             [id in gone for id in rows],
             until,
         ):
-            found.setdefault(row["customer"], []).append(Beside(*row))
+            found.setdefault(row["customer"], []).append(OutOfBand(*row))
         return found
 
-    async def done(self, tx: Tx, these: Sequence[Beside]) -> None:
+    async def done(self, tx: Tx, these: Sequence[OutOfBand]) -> None:
         """Remember what was put back. Of facts it need not be said: a customer's row says how many there were."""
         if rows := [(each.customer, each.sequence, each.at) for each in these if each.place]:
             await tx.execute(_DONE.format(schema=self._schema), *bulk.transposed(rows))

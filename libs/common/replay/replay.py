@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.profile import JOURNAL, CustomerLeft, CustomerMerged
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row
-from libs.common.fold.decider import Applied, Cause
-from libs.common.fold.handler import Said
+from libs.common.fold.decider import Applied
+from libs.common.fold.handler import ParsedRecord
 from libs.common.log.reader import Record
 from libs.common.replay.journal import Journal, ReplayFailed
-from libs.common.replay.out_of_band import Beside, Besides
+from libs.common.replay.out_of_band import OutOfBand, OutOfBandIndex
 from libs.common.replay.replayable import Replayable
 from libs.common.replay.rulebooks import RulebookLog
 from libs.common.replay.shadow import Shadow
@@ -40,7 +41,7 @@ class Replay(Generic[S, R]):
         self.journal = journal
         self.tx = tx
         self.handler = replayable.handler
-        self.besides = Besides(replayable, shadow.schema)
+        self.besides = OutOfBandIndex(replayable, shadow.schema)
         self.reached: dict[int, int] = {}
         self.records = 0
         #: Facts decided again: how many, and how many of them were not as they had been.
@@ -55,7 +56,7 @@ class Replay(Generic[S, R]):
         await self.shadow.make(self.tx, durable=durable)
         await self.besides.make(self.tx)
 
-    async def aim(self) -> int:
+    async def seek(self) -> int:
         """At where the service stands now; how many records away that is.
 
         Positions are read first: what was put in between before them was committed before them.
@@ -109,7 +110,7 @@ class Replay(Generic[S, R]):
 
     async def _batch(self, partition: int, records: Sequence[Record]) -> int:
         """One batch; how many of its records were taken, when one waits for a customer who has not left yet."""
-        read: list[tuple[Record, int, Said | None]] = []
+        read: list[tuple[Record, int, ParsedRecord | None]] = []
         rules: dict[int, R] = {}
         for record in records:
             rulebook = self._rulebooks.at(partition, record.offset)
@@ -125,9 +126,9 @@ class Replay(Generic[S, R]):
         taken = 0
         for record, rulebook, said in read:
             if said is None:
-                await self.handler.pass_over(self._over, record)
+                await self.handler.skip(self._over, record)
             elif said.body is None:
-                steps.pass_over(record, said)
+                steps.skip(record, said)
             elif not steps.apply(record, said, rulebook):
                 break
             taken += 1
@@ -147,7 +148,7 @@ class Replay(Generic[S, R]):
         await self.besides.done(self.tx, steps.done)
         self.handler.customers.known(rows)
 
-    async def _rules_of(self, due: Mapping[UUID, list[Beside]]) -> dict[int, R]:
+    async def _rules_of(self, due: Mapping[UUID, list[OutOfBand]]) -> dict[int, R]:
         books = {each.rulebook for these in due.values() for each in these if each.kind == "record"}
         return {book: await self.rules(book) for book in sorted(books)}
 
@@ -156,22 +157,22 @@ class Replay(Generic[S, R]):
         """The rules of a rulebook."""
         return await self.handler.rules(self._over, rulebook)
 
-    def read(self, record: Record, rules: R) -> Said:
+    def read(self, record: Record, rules: R) -> ParsedRecord:
         """What the service reads from a record. Raises ReplayFailed when it can't."""
         try:
             return self.handler._read(record, rules)
         except Exception as error:
             raise self.failed(record, error) from error
 
-    def decided(self, row: Row[S], said: Said, cause: Cause, rules: R, place: str) -> list[Applied[S]]:
+    def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
         """What follows from a cause."""
-        return [self.handler.decided(row, cause, rules, place)]
+        return [self.handler.decided(row, input, rules, place)]
 
-    def puts_back(self, fact: Beside) -> bool:
+    def puts_back(self, fact: OutOfBand) -> bool:
         """Whether a fact that a command led to is put back."""
         return True
 
-    def compare_facts(self, told: Sequence[Beside], made: Sequence[Applied[S]]) -> None:
+    def compare_facts(self, told: Sequence[OutOfBand], made: Sequence[Applied[S]]) -> None:
         """Count the facts of one cause: as they were `told` in the log, and as they are `made` now."""
         values = [each.value for applied in made for each in self.handler.outgoing(applied)]
         self.facts += len(told)
@@ -183,7 +184,7 @@ class Replay(Generic[S, R]):
         return ReplayFailed(f"{where} was applied once, and cannot be now: {type(error).__name__}: {error}", record)
 
 
-def _needs(said: Said) -> Iterator[UUID]:
+def _needs(said: ParsedRecord) -> Iterator[UUID]:
     yield said.customer
     if isinstance(said.body, CustomerMerged):
         yield UUID(said.body.other)

@@ -68,6 +68,6 @@ class Replayable(Generic[S, R]):
 
 #: The customers' own rows, alike in every service. `version` counts writes, which depends on how batches were cut.
 CUSTOMERS = Compared(
-    "customers", ("id", "state", "facts", "went_into"), "id", "state <> '' OR facts > 0 OR went_into IS NOT NULL"
+    "customers", ("id", "state", "facts", "merged_into"), "id", "state <> '' OR facts > 0 OR merged_into IS NOT NULL"
 )
 IDENTIFIERS = Compared("identifiers", ("kind", "value", "customer", "version"))

@@ -70,7 +70,7 @@ async def replaying(
         stack.push_async_callback(shadow.drop, connection)
         replay = kind(replayable, shadow, Journal(reading, settings.partitions), connection)
         await replay.begin(durable=durable)
-        while (missing := await replay.aim()) > NEAR or not replay.records:
+        while (missing := await replay.seek()) > NEAR or not replay.records:
             while taken := await replay.fold():
                 missing -= taken
                 progress(replay.records, missing)
@@ -90,7 +90,7 @@ async def snapshot(replay: Replay[Any, Any]) -> AsyncIterator[None]:
 
 async def catch_up(replay: Replay[Any, Any]) -> None:
     """Fold what the transaction sees, to the end."""
-    await replay.aim()
+    await replay.seek()
     while await replay.fold():
         pass
     await replay.drain()

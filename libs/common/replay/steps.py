@@ -6,14 +6,15 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.profile import JOURNAL, CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Binding, decode
 from libs.common.contracts.registry import BY_TYPE
 from libs.common.fold.customers import Row
-from libs.common.fold.decider import Applied, Cause, Stamped
-from libs.common.fold.handler import Said, command_cause
+from libs.common.fold.decider import Applied, Stamped
+from libs.common.fold.handler import ParsedRecord, command_input
 from libs.common.log.reader import Record
-from libs.common.replay.out_of_band import Beside
+from libs.common.replay.out_of_band import OutOfBand
 
 if TYPE_CHECKING:
     from libs.common.replay.replay import Replay
@@ -29,7 +30,7 @@ class Steps(Generic[S, R]):
         self,
         replay: "Replay[S, R]",
         rows: Mapping[UUID, Row[S]],
-        due: Mapping[UUID, list[Beside]],
+        due: Mapping[UUID, list[OutOfBand]],
         rules: Mapping[int, R],
     ) -> None:
         self._replay = replay
@@ -39,18 +40,18 @@ class Steps(Generic[S, R]):
         self._rules = rules
         self.applied: list[Applied[S]] = []
         #: What was put back, and identifiers that came with it.
-        self.done: list[Beside] = []
+        self.done: list[OutOfBand] = []
         self.bound: list[tuple[Binding, UUID]] = []
 
-    def apply(self, record: Record, said: Said, rulebook: int) -> bool:
+    def apply(self, record: Record, said: ParsedRecord, rulebook: int) -> bool:
         """One record; False when it must wait for a customer who has not left yet."""
         row, body = self._rows[said.customer], said.body
         if isinstance(body, CustomerLeft):
             self.put_back(row)  # whatever there is: nothing happens to them from here on
-            row.went_into, row.touched = UUID(body.into), True
+            row.merged_into, row.touched = UUID(body.into), True
             return True
         if isinstance(body, CustomerMerged):
-            if (other := self._rows[UUID(body.other)]).went_into is None:
+            if (other := self._rows[UUID(body.other)]).merged_into is None:
                 return False
             self.put_back(row, record, said)
             body = self._handler._absorb(row, other)
@@ -59,13 +60,13 @@ class Steps(Generic[S, R]):
         self._decide(row, said, body, rulebook, record)
         return True
 
-    def pass_over(self, record: Record, said: Said) -> None:
+    def skip(self, record: Record, said: ParsedRecord) -> None:
         """A record that can do nothing under these rules; what was once decided on it is forgotten."""
         if (row := self._rows.get(said.customer)) is not None:
             self.put_back(row, record, said)
             self._told(row, record, said)
 
-    def put_back(self, row: Row[S], record: Record | None = None, said: Said | None = None) -> None:
+    def put_back(self, row: Row[S], record: Record | None = None, said: ParsedRecord | None = None) -> None:
         """What was done to a customer beside the journal before this record; without one, all."""
         due = self._due.get(row.id, [])
         while due:
@@ -81,14 +82,14 @@ class Steps(Generic[S, R]):
                 case _:
                     self._put_back_command(row, beside)
 
-    def _put_back_fact(self, row: Row[S], beside: Beside) -> None:
+    def _put_back_fact(self, row: Row[S], beside: OutOfBand) -> None:
         """A fact that a command led to: it changes the state as it did."""
         row.facts, row.touched = beside.sequence, True
         if self._replay.puts_back(beside):
-            cause, stamped = _remembered(beside)
-            self._evolve(row, cause, [stamped])
+            input, stamped = _remembered(beside)
+            self._evolve(row, input, [stamped])
 
-    def _put_back_command(self, row: Row[S], beside: Beside) -> None:
+    def _put_back_command(self, row: Row[S], beside: OutOfBand) -> None:
         """A command that was kept, with the facts that it led to."""
         type, id, time = beside.type or "", beside.id or "", beside.time or beside.at
         body = msgspec.json.decode(beside.value, type=self._replay.replayable.commands[type])
@@ -97,9 +98,9 @@ class Steps(Generic[S, R]):
         while due and due[-1].kind == "fact" and due[-1].id == id:
             facts.append(_remembered(due[-1])[1])
             row.facts = due.pop().sequence
-        self._evolve(row, command_cause(self._handler.decider.source, type, id, time, body, None), facts)
+        self._evolve(row, command_input(self._handler.decider.source, type, id, time, body, None), facts)
 
-    def _put_back_record(self, row: Row[S], beside: Beside) -> None:
+    def _put_back_record(self, row: Row[S], beside: OutOfBand) -> None:
         """A dead letter, where it was replayed."""
         partition = self._replay.journal.lane(row.id)
         record = Record(JOURNAL, partition, beside.position, str(row.id), beside.value, beside.at, beside.position)
@@ -108,21 +109,21 @@ class Steps(Generic[S, R]):
         if said.body is not None:
             self._decide(row, said, said.body, beside.rulebook, record)
 
-    def _decide(self, row: Row[S], said: Said, body: object, rulebook: int, record: Record) -> None:
+    def _decide(self, row: Row[S], said: ParsedRecord, body: object, rulebook: int, record: Record) -> None:
         replay, before = self._replay, row.facts
         told = self._told(row, record, said)
         row.facts = before
-        cause = self._handler._cause(said.envelope, body)
+        input = self._handler._input(said.envelope, body)
         place = f"{record.partition}/{record.offset}/{rulebook}"
         try:
-            made = replay.decided(row, said, cause, self._rules[rulebook], place)
+            made = replay.decided(row, said, input, self._rules[rulebook], place)
         except Exception as error:
             raise replay.failed(record, error) from error
         self.applied.extend(made)
         replay.compare_facts(told, made)
         row.facts = told[-1].sequence if told else before  # as the log counts them, also where it differs
 
-    def _told(self, row: Row[S], record: Record, said: Said) -> list[Beside]:
+    def _told(self, row: Row[S], record: Record, said: ParsedRecord) -> list[OutOfBand]:
         """The facts that the log has of a record; the row counts them."""
         due, told = self._due.get(row.id, []), []
         while due and _follows(due[-1], record.offset, said):
@@ -130,13 +131,14 @@ class Steps(Generic[S, R]):
             row.facts, row.touched = told[-1].sequence, True
         return told
 
-    def _evolve(self, row: Row[S], cause: Cause, facts: list[Stamped]) -> None:
-        self._handler.decider.evolve(row.state, cause, [each.fact for each in facts])
+    def _evolve(self, row: Row[S], input: Input, facts: list[Stamped]) -> None:
+        decision = self._handler.decider.decision(facts=[each.fact for each in facts])
+        self._handler.decider.evolve(row.state, input, decision)
         row.touched = True
-        self.applied.append(Applied(row.id, row.state, cause, facts))
+        self.applied.append(Applied(row.id, row.state, input, decision, facts))
 
 
-def _follows(beside: Beside, offset: int, said: Said) -> bool:
+def _follows(beside: OutOfBand, offset: int, said: ParsedRecord) -> bool:
     """Whether a fact was decided on this very record, at this very place.
 
     A command may have been stamped with the same place, just before. What became of a message follows from a fact, too,
@@ -147,11 +149,11 @@ def _follows(beside: Beside, offset: int, said: Said) -> bool:
     return decode(beside.value).recordedtime == said.envelope.recordedtime
 
 
-def _remembered(beside: Beside) -> tuple[Cause, Stamped]:
+def _remembered(beside: OutOfBand) -> tuple[Input, Stamped]:
     """A fact of the log, with the cause that led to it, as far as that is known."""
     envelope = decode(beside.value)
     fact = msgspec.json.decode(envelope.data, type=BY_TYPE[envelope.type])
-    cause = Cause(
+    input = Input(
         id=envelope.causationid or "",
         type="",
         source=envelope.source,
@@ -162,4 +164,4 @@ def _remembered(beside: Beside) -> tuple[Cause, Stamped]:
         traceparent=envelope.traceparent,
         body=None,
     )
-    return cause, Stamped(UUID(envelope.id), fact, envelope.stamp or "")
+    return input, Stamped(UUID(envelope.id), fact, envelope.stamp or "")

@@ -40,7 +40,7 @@ async def swap(replay: Replay[Any, Any]) -> float:
         try:
             return await _swap(replay)
         except _Busy:
-            await replay.aim()
+            await replay.seek()
             while await replay.fold():  # what has come meanwhile need not be waited for then
                 pass
             await asyncio.sleep(0.2)

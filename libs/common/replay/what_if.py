@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Journalled, decode, spliced
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row
-from libs.common.fold.decider import Applied, Cause
-from libs.common.fold.handler import Said
+from libs.common.fold.decider import Applied
+from libs.common.fold.handler import ParsedRecord
 from libs.common.log.reader import Record
 from libs.common.replay.journal import Journal
-from libs.common.replay.out_of_band import Beside
+from libs.common.replay.out_of_band import OutOfBand
 from libs.common.replay.replay import Replay
 from libs.common.replay.replayable import Replayable
 from libs.common.replay.shadow import Shadow
@@ -48,25 +49,25 @@ class WhatIf(Replay[S, R]):
     async def rules(self, rulebook: int) -> R:
         return await self._other_rules(self.tx, rulebook)
 
-    def puts_back(self, fact: Beside) -> bool:
+    def puts_back(self, fact: OutOfBand) -> bool:
         kept = self.replayable.kept_in_what_if
         if kept is not None and fact.type not in kept:
             return False
         self._kept.add(decode(fact.value).id)
         return True
 
-    def decided(self, row: Row[S], said: Said, cause: Cause, rules: R, place: str) -> list[Applied[S]]:
-        if cause.own and cause.id not in self._kept:
+    def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
+        if input.own and input.id not in self._kept:
             return []
-        made = [self.handler.decided(row, cause, rules, place)]
+        made = [self.handler.decided(row, input, rules, place)]
         for applied in made:  # which grows meanwhile, until facts lie too deep for more to be decided
             made.extend(self._fed(row, said, applied, rules, place))
         return made
 
-    def compare_facts(self, told: Sequence[Beside], made: Sequence[Applied[S]]) -> None:
+    def compare_facts(self, told: Sequence[OutOfBand], made: Sequence[Applied[S]]) -> None:
         """Others are what is asked for."""
 
-    def _fed(self, row: Row[S], said: Said, applied: Applied[S], rules: R, place: str) -> Iterator[Applied[S]]:
+    def _fed(self, row: Row[S], said: ParsedRecord, applied: Applied[S], rules: R, place: str) -> Iterator[Applied[S]]:
         """What the rules say of the facts that were just decided."""
         for outgoing in self.handler.outgoing(applied):
             snapshot = msgspec.structs.replace(_journalled.decode(said.envelope.data).customer, bound=[])
@@ -76,7 +77,7 @@ class WhatIf(Replay[S, R]):
                 Record(JOURNAL, lane, 0, str(row.id), value, said.envelope.recordedtime, 0), rules
             )
             if news.body is not None:
-                yield self.handler.decided(row, self.handler._cause(news.envelope, news.body), rules, place)
+                yield self.handler.decided(row, self.handler._input(news.envelope, news.body), rules, place)
 
 
 def what_if(rules: Callable[[Tx, int], Awaitable[Any]]) -> Callable[..., Replay[Any, Any]]:

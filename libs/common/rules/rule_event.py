@@ -1,14 +1,14 @@
 """What happened, as rules see it: any event or fact of the journal under the name that marketers know."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from libs.common.contracts import events, registry
+from libs.common.contracts.input import Input
 from libs.common.contracts.records import Envelope, Snapshot, display_name
-from libs.common.fold.decider import Cause
 from libs.common.rules.cel.condition import Activation, bind
 
 _KINDS = {type: kind for kind, type in events.TYPES.items()}
@@ -17,33 +17,44 @@ _KINDS = {type: kind for kind, type in events.TYPES.items()}
 FACT_NAMES = {display_name(type): fact.__struct_fields__ for type, fact in registry.BY_TYPE.items()}
 
 
-@dataclass(slots=True)
-class Happened:
-    """An event (`kind` is Segment's: track, page …) or a fact (`kind` is its type). `data` is decoded only when asked for."""
+@dataclass(frozen=True, slots=True)
+class RuleEvent:
+    """An event (`kind` is Segment's: track, page …) or a fact (`kind` is its type), under the name that marketers know. `data` is
+    decoded only when a rule asks for it."""
 
     name: str
     kind: str
     data: msgspec.Raw
-    _variables: "tuple[dict[str, Any], dict[str, Any]] | None" = field(
-        default=None, repr=False, compare=False, kw_only=True
-    )
-    _activation: Activation | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @property
     def of_app(self) -> bool:
         """Whether an app said it, not a service."""
         return self.kind in events.TYPES
 
-    def variables(self, cause: Cause) -> tuple[dict[str, Any], dict[str, Any]]:
-        """`event` and `customer`, as conditions and templates see them; made once."""
+
+class Scope:
+    """What rules see of one input while it is decided: `event` and `customer`, decoded once, when the first rule asks."""
+
+    __slots__ = ("_activation", "_variables", "event", "input")
+
+    def __init__(self, event: RuleEvent, input: Input) -> None:
+        self.event = event
+        self.input = input
+        self._variables: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self._activation: Activation | None = None
+
+    @property
+    def variables(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`event` and `customer`, as conditions and templates see them."""
         if self._variables is None:
-            self._variables = _variables(self, cause)
+            self._variables = _variables(self.event, self.input)
         return self._variables
 
-    def activation(self, cause: Cause) -> Activation:
-        """The same, made ready for conditions; made once."""
+    @property
+    def activation(self) -> Activation:
+        """The same, made ready for conditions."""
         if self._activation is None:
-            self._activation = bind(*self.variables(cause))
+            self._activation = bind(*self.variables)
         return self._activation
 
 
@@ -63,37 +74,37 @@ _data = msgspec.json.Decoder(_Data)
 _fact = msgspec.json.Decoder(dict[str, Any])
 
 
-def read(envelope: Envelope) -> Happened | None:
+def read(envelope: Envelope) -> RuleEvent | None:
     """What a record means to rules; None for types that are not known (yet), and for apps that speak as a service."""
     kind = _KINDS.get(envelope.type)
     if kind is None:
         known = envelope.type in registry.BY_TYPE
-        return Happened(display_name(envelope.type), envelope.type, envelope.data) if known else None
+        return RuleEvent(display_name(envelope.type), envelope.type, envelope.data) if known else None
     name = events.event_name(kind, _named.decode(envelope.data).event)
-    return None if name in FACT_NAMES else Happened(name, kind, envelope.data)
+    return None if name in FACT_NAMES else RuleEvent(name, kind, envelope.data)
 
 
-def _variables(happened: Happened, cause: Cause) -> tuple[dict[str, Any], dict[str, Any]]:
-    if happened.of_app:
-        data = _data.decode(happened.data)
+def _variables(event: RuleEvent, input: Input) -> tuple[dict[str, Any], dict[str, Any]]:
+    if event.of_app:
+        data = _data.decode(event.data)
         customer = data.customer
         said = {"properties": data.properties, "traits": data.traits, "context": data.context}
     else:
-        properties = _fact.decode(happened.data)
+        properties = _fact.decode(event.data)
         customer = msgspec.convert(properties.pop("customer"), Snapshot)
         said = {"properties": properties, "traits": {}, "context": {}}
-    return event_variables(happened.name, happened.kind, cause, said), customer_variables(customer)
+    return event_variables(event.name, event.kind, input, said), customer_variables(customer)
 
 
-def event_variables(name: str, kind: str, cause: Cause, said: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def event_variables(name: str, kind: str, input: Input, said: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """`event`: id, name, type, source, time, received, properties, traits, context."""
     return {
-        "id": cause.id,
+        "id": input.id,
         "name": name,
         "type": kind,
-        "source": cause.source,
-        "time": cause.time.isoformat(),
-        "received": cause.received.isoformat(),
+        "source": input.source,
+        "time": input.time.isoformat(),
+        "received": input.received.isoformat(),
         **said,
     }
 

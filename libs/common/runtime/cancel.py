@@ -7,7 +7,7 @@ from typing import Any
 AGAIN = 1.0
 
 
-async def ended(*tasks: "asyncio.Task[Any]") -> None:
+async def cancel_and_wait(*tasks: "asyncio.Task[Any]") -> None:
     """Cancel tasks, and again until they have ended: a cancellation may come out of asyncpg as another error, after which a loop
     would go on. What a task raises is not raised here."""
     while going := [task for task in tasks if not task.done()]:

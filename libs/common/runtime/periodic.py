@@ -7,14 +7,14 @@ import structlog
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 from libs.common.runtime.component import Check
 
 logger = structlog.get_logger()
 
 
-class Rounds(ABC):
-    """A component that does `_turn` every `every` seconds, from its start on; while the database is away it is put off."""
+class PeriodicTask(ABC):
+    """A component that does `_run_once` every `every` seconds, from its start on; while the database is away it is put off."""
 
     name: str
     every: float
@@ -23,11 +23,11 @@ class Rounds(ABC):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._go_round(), name=f"rounds of {self.name}")
+        self._task = asyncio.create_task(self._run_forever(), name=f"rounds of {self.name}")
 
     async def stop(self) -> None:
         if self._task:
-            await ended(self._task)
+            await cancel_and_wait(self._task)
 
     async def check(self) -> Check:
         """Always ready: a late round loses nothing."""
@@ -37,13 +37,13 @@ class Rounds(ABC):
         return f"the rounds of {self.name} have ended" if self._task and self._task.done() else ""
 
     @abstractmethod
-    async def _turn(self) -> None:
+    async def _run_once(self) -> None:
         """One round, with what is to be logged of it."""
 
-    async def _go_round(self) -> None:
+    async def _run_forever(self) -> None:
         while True:
             try:
-                await self._turn()
+                await self._run_once()
             except (*UNAVAILABLE, Unavailable) as error:
                 logger.warning("a round was put off", component=self.name, error=repr(error))
             await asyncio.sleep(self.every)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.contracts.iso_types import Day
 from libs.common.errors import Invalid
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from services.metrics import fits, inputs
@@ -39,7 +39,7 @@ class Question(BaseModel):
     )
 
 
-def routes(part: FoldPart, scorer: Scorer, settings: Settings) -> APIRouter:
+def routes(part: ConsumerService, scorer: Scorer, settings: Settings) -> APIRouter:
     router = APIRouter(prefix="/v1/fits", tags=["fits"])
     zone = settings.zone
 

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from libs.common.contracts.iso_types import Day
 from libs.common.errors import Invalid, NotFound
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.streams import ANSWERS, Followed, Ticket, Tickets
@@ -25,7 +25,7 @@ LONGEST = 3660
 _DEFINITIONS = "\n".join(f"- `{name}`: {kpi.definition}" for name, kpi in KPIS.items())
 
 
-def routes(part: FoldPart, settings: Settings) -> APIRouter:
+def routes(part: ConsumerService, settings: Settings) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["key figures"])
     zone = settings.zone
     stream = KpiStream(part, settings)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from services.metrics import fits, queries
@@ -30,7 +30,7 @@ AT_RISK = (RISK_BOUNDS[0], 0.95)
 ANYONE = (0.0, 1.0)
 
 
-def routes(part: FoldPart, handler: DeciderHandler[Customer, None]) -> APIRouter:
+def routes(part: ConsumerService, handler: DeciderHandler[Customer, None]) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["scores"])
 
     @router.get("/scores", summary="Customers by value or risk", response_model=answers.Scores)

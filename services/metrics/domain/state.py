@@ -2,7 +2,7 @@
 
 import msgspec
 
-from services.metrics.domain.causes import Scored
+from services.metrics.domain.inputs import Scored
 from services.metrics.domain.purchases import Purchases
 from services.metrics.domain.purchases import absorb as absorb_purchases
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from libs.common.contracts.iso_types import Day
 from libs.common.fold.customers import Customers
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.verifier import require
 from services.profile import queries
 from services.profile.api import answers
@@ -16,7 +16,7 @@ from services.profile.domain.state import Customer
 Limit = Annotated[int, Query(ge=1, le=200, description="at most so many items")]
 
 
-def customer_routes(part: FoldPart) -> APIRouter:
+def customer_routes(part: ConsumerService) -> APIRouter:
     """All routes need the scope `customers:read`. A merged customer's id answers for the survivor."""
     router = APIRouter(prefix="/v1/customers", tags=["customers"], dependencies=[Depends(require("customers:read"))])
     customers = Customers("profile", Customer)

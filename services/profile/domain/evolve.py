@@ -61,7 +61,7 @@ def _merge(people: People, survivor: Person, other: Person) -> list[Binding]:
     survivor.shown = other.shown = None
     survivor.touched = other.touched = True
     other.state = Customer(facts=other.state.facts)
-    other.went_into = survivor.id
+    other.merged_into = survivor.id
     return bound
 
 

@@ -26,7 +26,7 @@ class Person:
     id: UUID
     state: Customer
     version: int = 0
-    went_into: UUID | None = None
+    merged_into: UUID | None = None
     touched: bool = False
     shown: Shown | None = None
 

@@ -38,7 +38,7 @@ class Line(BaseModel):
     rule: str | None
     reason: str | None
     order_id: str | None
-    cause: str
+    input: str
     effective_at: datetime
     inserted_at: datetime
 

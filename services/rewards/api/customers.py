@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.own import refuse_others
@@ -18,7 +18,7 @@ from libs.common.observability.telemetry import current_traceparent
 from services.rewards import queries
 from services.rewards.api import answers
 from services.rewards.domain import levels
-from services.rewards.domain.causes import Adjust
+from services.rewards.domain.inputs import Adjust
 from services.rewards.domain.programme import Programme
 from services.rewards.domain.rules import Rules
 from services.rewards.domain.state import Account
@@ -52,7 +52,7 @@ class Adjustment(BaseModel):
         return points
 
 
-def routes(part: FoldPart, handler: DeciderHandler[Account, Rules]) -> APIRouter:
+def routes(part: ConsumerService, handler: DeciderHandler[Account, Rules]) -> APIRouter:
     """What is known of one customer, and how a person changes it."""
     router = APIRouter(prefix="/v1/customers/{ref}", tags=["customers"])
     customers = handler.customers
@@ -125,14 +125,14 @@ def routes(part: FoldPart, handler: DeciderHandler[Account, Rules]) -> APIRouter
 
 
 def _adjusted(applied: Applied[Account]) -> dict[str, Any]:
-    adjust = applied.cause.body
+    adjust = applied.input.body
     return {
         "transaction": applied.facts[0].id,
         "customer": applied.customer,
         "points": adjust.points,
         "reason": adjust.reason,
         "balance": applied.state.balance,
-        "effective_at": applied.cause.time,
+        "effective_at": applied.input.time,
     }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from libs.common.contracts.iso_types import Day
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from services.rewards import queries
@@ -16,7 +16,7 @@ Reader = Annotated[Principal, Depends(require("rewards:read"))]
 Until = Annotated[Day | None, Query(description="as it was at the end of this day of the workspace's zone")]
 
 
-def routes(part: FoldPart) -> APIRouter:
+def routes(part: ConsumerService) -> APIRouter:
     """Sums over all customers."""
     router = APIRouter(prefix="/v1", tags=["ledger"])
 

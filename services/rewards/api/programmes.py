@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.versions import CHANGED, IfMatch, tagged
@@ -42,7 +42,7 @@ class Programmes(BaseModel):
     next: UUID | None
 
 
-def routes(part: FoldPart) -> APIRouter:
+def routes(part: ConsumerService) -> APIRouter:
     """Create, read, edit and publish programmes."""
     router = APIRouter(prefix="/v1/programmes", tags=["programmes"])
 

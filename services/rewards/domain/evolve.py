@@ -1,8 +1,9 @@
-"""How an account changes for what happened and what was decided. Total: it never fails."""
+"""How an account changes for what event and what was decided. Total: it never fails."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact
 from libs.common.contracts.rewards import (
     BadgeEarned,
@@ -13,36 +14,35 @@ from libs.common.contracts.rewards import (
     PointsExpired,
     PointsReversed,
 )
-from libs.common.fold.decider import Cause, Merged
-from services.rewards.domain.causes import OrderCompleted, OrderRefunded
+from libs.common.fold.decider import Merged
 from services.rewards.domain.decide import Decision, completed, refunded
+from services.rewards.domain.inputs import OrderCompleted, OrderRefunded
 from services.rewards.domain.state import Account, Lot, Order, Progress
 
 
-def evolve(account: Account, cause: Cause, facts: list[Fact]) -> None:
+def evolve(account: Account, input: Input, decision: Decision) -> None:
     """Apply one cause and what `decide` said about it."""
-    badges = [badge.id for badge in facts.counted] if isinstance(facts, Decision) else []
-    match cause.body:
-        case OrderCompleted() as happened if not account.has_counted(happened.order):
-            order = completed(account.orders.get(happened.order), happened)
+    badges = [badge.id for badge in decision.counted]
+    match input.body:
+        case OrderCompleted() as event if not account.has_counted(event.order):
+            order = completed(account.orders.get(event.order), event)
             order.void = order.whole
             order.badges = badges
-            account.orders[happened.order] = order
+            account.orders[event.order] = order
         case OrderRefunded() as refund:
-            order = refunded(account.orders.get(refund.order) or Order(), refund, cause.id)
+            order = refunded(account.orders.get(refund.order) or Order(), refund, input.id)
             account.orders[refund.order] = order
             _void(account, order)
         case Merged():
             for order in account.orders.values():
                 _void(account, order)
-    if isinstance(facts, Decision):
-        for badge in facts.counted:
-            account.badges.setdefault(badge.id, Progress()).count += 1
-        for badge in facts.awarded.values():
-            progress = account.badges.setdefault(badge.id, Progress())
-            progress.every, progress.repeatable = badge.count, badge.repeatable
-    for fact in facts:
-        _apply(account, fact, cause.time)
+    for badge in decision.counted:
+        account.badges.setdefault(badge.id, Progress()).count += 1
+    for badge in decision.awarded.values():
+        progress = account.badges.setdefault(badge.id, Progress())
+        progress.every, progress.repeatable = badge.count, badge.repeatable
+    for fact in decision.facts:
+        _apply(account, fact, input.time)
 
 
 def _apply(account: Account, fact: Fact, time: datetime) -> None:

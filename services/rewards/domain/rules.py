@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from libs.common.fold.decider import Cause
 from libs.common.rules.cel.condition import Condition, compile_condition
-from libs.common.rules.rule_event import Happened
+from libs.common.rules.rule_event import RuleEvent, Scope
 from services.rewards.domain.programme import Badge, EarningRule, Level, Programme
 from services.rewards.domain.state import awards
 
@@ -21,8 +20,8 @@ class CompiledRule:
     rule: EarningRule
     condition: Condition | None
 
-    def matches(self, happened: Happened, cause: Cause) -> bool:
-        return self._effective(cause.time) and holds(self.condition, happened, cause)
+    def matches(self, scope: Scope) -> bool:
+        return self._effective(scope.input.time) and holds(self.condition, scope)
 
     def _effective(self, time: datetime) -> bool:
         begins, ends = self.rule.effective_from, self.rule.effective_to
@@ -36,8 +35,8 @@ class CompiledBadge:
     badge: Badge
     condition: Condition | None
 
-    def matches(self, happened: Happened, cause: Cause) -> bool:
-        return holds(self.condition, happened, cause)
+    def matches(self, scope: Scope) -> bool:
+        return holds(self.condition, scope)
 
     def awards(self, count: int) -> int:
         return awards(count, self.badge.count, self.badge.repeatable)
@@ -63,17 +62,17 @@ class Rules:
         day = time.astimezone(self.zone).date() + timedelta(days=self.expire_after_days + 1)
         return datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(UTC)
 
-    def concern(self, happened: Happened) -> bool:
+    def concern(self, event: RuleEvent) -> bool:
         """Whether anything can follow from it: orders and refunds are always kept, the rest is what a rule names."""
-        return type(happened) is not Happened or happened.name in self.earning or happened.name in self.badges
+        return type(event) is not RuleEvent or event.name in self.earning or event.name in self.badges
 
-    def credits(self, happened: Happened, cause: Cause) -> list[EarningRule]:
+    def credits(self, scope: Scope) -> list[EarningRule]:
         """The earning rules that hold for what happened."""
-        return [each.rule for each in self.earning.get(happened.name, ()) if each.matches(happened, cause)]
+        return [each.rule for each in self.earning.get(scope.event.name, ()) if each.matches(scope)]
 
-    def counts(self, happened: Happened, cause: Cause) -> list[Badge]:
+    def counts(self, scope: Scope) -> list[Badge]:
         """The badges that what happened counts for."""
-        return [each.badge for each in self.badges.get(happened.name, ()) if each.matches(happened, cause)]
+        return [each.badge for each in self.badges.get(scope.event.name, ()) if each.matches(scope)]
 
 
 def compiled(programme: Programme, zone: tzinfo = UTC) -> Rules:
@@ -90,9 +89,9 @@ def compiled(programme: Programme, zone: tzinfo = UTC) -> Rules:
     )
 
 
-def holds(condition: Condition | None, happened: Happened, cause: Cause) -> bool:
+def holds(condition: Condition | None, scope: Scope) -> bool:
     """Whether a condition holds; one that cannot be evaluated does not."""
-    return condition is None or condition.evaluate(happened.activation(cause)).matched
+    return condition is None or condition.evaluate(scope.activation).matched
 
 
 def _compiled(source: str | None) -> Condition | None:

@@ -5,6 +5,9 @@ from datetime import datetime
 
 import msgspec
 
+#: A badge or a level: its kind and its id.
+Item = tuple[str, str]
+
 
 class Lot(msgspec.Struct, array_like=True):
     """Points credited at once. `points` = what was credited, `remaining` = neither spent nor reversed.
@@ -115,3 +118,11 @@ def awards(count: int, every: int, repeatable: bool) -> int:
     """How often a badge that takes `every` of something is earned by `count` of it."""
     times = max(0, count // every)
     return times if repeatable else min(1, times)
+
+
+def standing(account: Account) -> dict[Item, int]:
+    """The badges that an account has, how many of each, and its level."""
+    standing = {("badge", badge): held.earned for badge, held in account.badges.items() if held.earned}
+    if account.level is not None:
+        standing["level", account.level] = 1
+    return standing

@@ -14,14 +14,14 @@ from libs.common.contracts.ids import fresh
 from libs.common.errors import Invalid
 from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.own import refuse_others
 from libs.common.observability.telemetry import current_traceparent
 from services.triggers import queries
 from services.triggers.decider import TriggersHandler
-from services.triggers.domain.causes import Resume, See, Stop
+from services.triggers.domain.inputs import Resume, See, Stop
 from services.triggers.domain.state import Recipient
 
 Reader = Annotated[Principal, Depends(require("customers:read"))]
@@ -67,7 +67,7 @@ class Sums(Receiving):
     counts: dict[str, int]
 
 
-def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
+def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
     """Read an inbox, mark a message as seen, opt out and in."""
     router = APIRouter(prefix="/v1/customers/{ref}", tags=["customers"])
 

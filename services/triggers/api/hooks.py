@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from libs.common.db.pool import Tx
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.versions import CHANGED, IfMatch, tagged
@@ -101,7 +101,7 @@ class Messages(BaseModel):
     quiet_hours: QuietHours | None = None
 
 
-def routes(part: FoldPart, addresses: Addresses) -> APIRouter:
+def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
     """Create, read, edit, publish, pause and resume hooks."""
     router = APIRouter(prefix="/v1", tags=["hooks"])
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.own import refuse_others
@@ -17,7 +17,7 @@ from services.triggers.inbox import Inboxes
 Reader = Annotated[Principal, Depends(require("customers:read", own="own:inbox"))]
 
 
-def routes(part: FoldPart, handler: TriggersHandler, inboxes: Inboxes) -> APIRouter:
+def routes(part: ConsumerService, handler: TriggersHandler, inboxes: Inboxes) -> APIRouter:
     """Follow an inbox."""
     router = APIRouter(prefix="/v1/customers/{ref}/inbox/stream", tags=["customers"])
     tickets = Tickets(part, "triggers", "inbox", "customers:read", "own:inbox")

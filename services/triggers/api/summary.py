@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 from libs.common.contracts.iso_types import Day
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from services.triggers import queries
@@ -29,7 +29,7 @@ class Summary(Sums):
     by_hook: dict[str, Sums]
 
 
-def routes(part: FoldPart, settings: Settings) -> APIRouter:
+def routes(part: ConsumerService, settings: Settings) -> APIRouter:
     """The summary."""
     router = APIRouter(prefix="/v1/triggers", tags=["summary"])
 

@@ -8,16 +8,16 @@ import msgspec
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.iso_types import Moment
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid
-from libs.common.fold.decider import Cause
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
+from libs.common.rules.rule_event import RuleEvent
 from services.triggers import hooks, queries
 from services.triggers.decider import TriggersHandler
-from services.triggers.domain.causes import Happened
 from services.triggers.domain.explain import Explanation, Record, explain
 from services.triggers.domain.rules import CompiledHook, Rules, compiled
 from services.triggers.domain.state import Recipient
@@ -74,7 +74,7 @@ class Tried(Answer):
     text: str | None
 
 
-def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
+def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
     """Ask why, and try."""
     router = APIRouter(prefix="/v1/hooks/{id}", tags=["hooks"])
 
@@ -113,7 +113,9 @@ def routes(part: FoldPart, handler: TriggersHandler) -> APIRouter:
     return router
 
 
-async def _tried(tx: Tx, part: FoldPart, handler: TriggersHandler, hook: CompiledHook, trial: Trial) -> Explanation:
+async def _tried(
+    tx: Tx, part: ConsumerService, handler: TriggersHandler, hook: CompiledHook, trial: Trial
+) -> Explanation:
     event = hook.hook.trigger.event
     if trial.customer is None:
         everywhere = await hooks.workspace(tx)
@@ -139,9 +141,9 @@ def _sample(name: str, sample: Sample, snapshot: dict[str, Any], rules: Rules) -
     """The sample as if it had just been received."""
     now = datetime.now(UTC)
     said = {"properties": sample.properties, "traits": sample.traits, "context": sample.context}
-    body = Happened(name, "track", msgspec.Raw(msgspec.json.encode({**said, "customer": snapshot})))
-    cause = Cause("sample", "track.v1", "/apps/sample", sample.time or now, now, 0, False, None, body)
-    return Record(body, cause, rules)
+    body = RuleEvent(name, "track", msgspec.Raw(msgspec.json.encode({**said, "customer": snapshot})))
+    input = Input("sample", "track.v1", "/apps/sample", sample.time or now, now, 0, False, None, body)
+    return Record(body, input, rules)
 
 
 def _parts(explanation: Explanation) -> dict[str, Any]:

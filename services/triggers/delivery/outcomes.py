@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
 from services.triggers import hooks
@@ -29,7 +29,7 @@ class Outcomes:
     """Of the messages that one process has leased, as their `owner`. All but `last_check`, `quiet_until` and `letter` write, in
     transactions of their own; these need `know_versions` first."""
 
-    def __init__(self, part: FoldPart, handler: TriggersHandler) -> None:
+    def __init__(self, part: ConsumerService, handler: TriggersHandler) -> None:
         self.owner = uuid4()
         self.meter = DeliveryMeter(part.meter.registry)
         self._part = part

@@ -5,19 +5,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from libs.common.contracts.input import Input
+
 from libs.common.contracts.ids import derived
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.triggers import MessageQueued
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row as Account
-from libs.common.fold.decider import Applied, Cause
+from libs.common.fold.decider import Applied
 from libs.common.fold.loop import Fold
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
 from services.triggers.decider import TriggersHandler
-from services.triggers.domain.causes import Settled
+from services.triggers.domain.inputs import Settled
 from services.triggers.domain.state import Recipient
 from services.triggers.models import deliveries
 
@@ -131,7 +133,7 @@ async def settle(
     was lost are left alone. Customers are locked before their rows, as the fold does.
     """
     accounts = await handler.customers.load(tx, {row["customer"] for row in leased})
-    while further := {row.went_into for row in accounts.values() if row.went_into} - accounts.keys():
+    while further := {row.merged_into for row in accounts.values() if row.merged_into} - accounts.keys():
         accounts |= await handler.customers.load(tx, further)
     rows = await tx.fetch(_OURS, list(accounts), [row["id"] for row in leased], owner)
     if not rows:
@@ -149,7 +151,7 @@ async def settle(
         )
         settled.append((row["customer"], row["id"], *verdict))
         place = places[account.id]
-        applied.append(handler.decided(account, _cause(row, verdict, now), rules, f"{place.at}/{place.rulebook}"))
+        applied.append(handler.decided(account, _input(row, verdict, now), rules, f"{place.at}/{place.rulebook}"))
     await handler.customers.save(tx, accounts.values())
     await tx.execute(_SETTLE, *bulk.transposed(settled), now)
     await append(tx, fold.writes, [record for each in applied for record in handler.outgoing(each)], fold.partitions)
@@ -175,8 +177,8 @@ async def _places(tx: Tx, fold: Fold, customers: Iterable[UUID]) -> dict[UUID, _
 
 def _survivor(accounts: Mapping[UUID, Account[Recipient]], customer: UUID) -> Account[Recipient]:
     account = accounts[customer]
-    while account.went_into is not None:
-        account = accounts[account.went_into]
+    while account.merged_into is not None:
+        account = accounts[account.merged_into]
     return account
 
 
@@ -185,7 +187,7 @@ def queued(row: Row) -> UUID:
     return derived(row["cause"], MessageQueued.TYPE, str(row["hook"]))
 
 
-def _cause(row: Row, verdict: Verdict, now: datetime) -> Cause:
+def _input(row: Row, verdict: Verdict, now: datetime) -> Input:
     """Follows from the fact that queued the message: its id and depth are kept, so that chains of hooks end."""
     body = Settled(
         str(row["id"]),
@@ -195,4 +197,4 @@ def _cause(row: Row, verdict: Verdict, now: datetime) -> Cause:
         verdict.state,
         verdict.reason or verdict.detail or "",
     )
-    return Cause(str(queued(row)), "Settled", "/triggers", now, now, row["depth"], False, row["traceparent"], body)
+    return Input(str(queued(row)), "Settled", "/triggers", now, now, row["depth"], False, row["traceparent"], body)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
@@ -38,7 +38,9 @@ class Delivery:
 
     name = "delivery"
 
-    def __init__(self, part: FoldPart, handler: TriggersHandler, addresses: Addresses, settings: Settings) -> None:
+    def __init__(
+        self, part: ConsumerService, handler: TriggersHandler, addresses: Addresses, settings: Settings
+    ) -> None:
         self._part = part
         self._handler = handler
         self._addresses = addresses

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
+from msgspec import field
+
 from libs.common.contracts.ids import derived
+from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact
 from libs.common.contracts.triggers import (
     MessageFailed,
@@ -16,10 +19,12 @@ from libs.common.contracts.triggers import (
     OptedIn,
     OptedOut,
 )
-from libs.common.fold.decider import Cause
-from services.triggers.domain.causes import Happened, Made, Resume, See, Settled, Stop
+from libs.common.fold import decider as fold
+from libs.common.rules.rule_event import RuleEvent, Scope
 from services.triggers.domain.hook import in_words
-from services.triggers.domain.rules import CompiledHook, Rules
+from services.triggers.domain.inputs import Resume, See, Settled, Stop
+from services.triggers.domain.quiet import Quiet
+from services.triggers.domain.rules import CompiledHook, Rules, Text
 from services.triggers.domain.state import Recipient, milliseconds, reached
 
 OPTED_OUT = "opted_out"
@@ -47,69 +52,87 @@ class Count:
     kept: int
 
 
-class Decision(list[Fact]):
-    """The facts that follow, and what they count for."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a hook made of a record, beside the fact: where it goes, its text, the quiet hours that it is held to, and their
+    end if it was decided in them; or why it is withheld."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: list[Count] = []
+    endpoint: str
+    title: str | None = None
+    text: str | None = None
+    detail: str | None = None
+    quiet: Quiet | None = None
+    not_before: datetime | None = None
 
 
-def decide(recipient: Recipient, cause: Cause, rules: Rules) -> list[Fact]:
+class Decision(fold.Decision, kw_only=True):
+    """The facts that follow, what they count for the caps, and by hook what its message is made of: the rows that are written
+    show just that."""
+
+    counts: list[Count] = field(default_factory=list)
+    made: dict[str, Made] = field(default_factory=dict)
+
+
+def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
     """What follows for one customer; the recipient stays as they are."""
     decision = Decision()
-    match cause.body:
-        case Happened() as happened:
-            for hook in rules.by_event.get(happened.name, ()):
-                if hook.matches(happened, cause).matched:
-                    _message(decision, hook, recipient, happened, cause, rules)
+    match input.body:
+        case RuleEvent() as event:
+            scope = Scope(event, input)
+            for hook in rules.by_event.get(event.name, ()):
+                if hook.matches(scope).matched:
+                    _message(decision, hook, recipient, scope, rules)
         case Settled() as settled:
-            decision.append(_news(settled))
+            decision.facts.append(_news(settled))
         case See(message, hook_id):
-            decision.append(MessageSeen(message=message, hook=hook_id))
+            decision.facts.append(MessageSeen(message=message, hook=hook_id))
         case Stop(by) if recipient.off_since is None:
-            decision.append(OptedOut(by=by))
+            decision.facts.append(OptedOut(by=by))
         case Resume(by) if recipient.off_since is not None:
-            decision.append(OptedIn(by=by))
+            decision.facts.append(OptedIn(by=by))
     return decision
 
 
-def message_id(cause: str, hook: str) -> str:
+def message_id(input: str, hook: str) -> str:
     """The id of the message (or of its being withheld) that a hook makes of a record: the same on every replay."""
-    return str(derived(cause, hook, "message"))
+    return str(derived(input, hook, "message"))
 
 
-def withheld(
-    hook: CompiledHook, recipient: Recipient, happened: Happened, cause: Cause, rules: Rules, today: int = 0
-) -> Withheld | None:
-    """The rule that withholds a message whose condition holds, if one does. `today` more were just decided."""
-    return next(_reasons(hook, recipient, happened, cause, rules, today), None)
+def withheld(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules, today: int = 0) -> Withheld | None:
+    """The rule that withholds a message whose condition holds, if one does, whatever its text. `today` more were just
+    decided."""
+    return next(_reasons(hook, recipient, scope, rules, today), None)
 
 
-def _message(
-    decision: Decision, hook: CompiledHook, recipient: Recipient, happened: Happened, cause: Cause, rules: Rules
-) -> None:
-    why_not = withheld(hook, recipient, happened, cause, rules, len(decision.counts))
-    endpoint = hook.hook.action.endpoint
+def unfit(text: Text) -> Withheld | None:
+    """Why a message cannot be sent for its text, if it cannot."""
+    if text.missing is not None:
+        return Withheld(MISSING_VARIABLE, f"the text needs {text.missing}, which is absent and has no default")
+    return Withheld(TEMPLATE_ERROR, f"the text could not be made: {text.error}") if text.text is None else None
+
+
+def _message(decision: Decision, hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules) -> None:
+    input, endpoint = scope.input, hook.hook.action.endpoint
+    if (why_not := withheld(hook, recipient, scope, rules, len(decision.counts))) is None:
+        text = hook.render(scope)
+        why_not = unfit(text)
     if why_not is not None:
-        happened.made[hook.id] = Made(endpoint, detail=why_not.detail)
-        decision.append(MessageWithheld(hook=hook.id, version=hook.version, reason=why_not.reason))
+        decision.made[hook.id] = Made(endpoint, detail=why_not.detail)
+        decision.facts.append(MessageWithheld(hook=hook.id, version=hook.version, reason=why_not.reason))
         return
-    text = hook.render(happened, cause)
-    quiet = rules.quiet(hook, happened, cause)
-    not_before = None if quiet is None else quiet.until(cause.received)
-    happened.made[hook.id] = Made(endpoint, text.title, text.text, None, quiet, not_before)
-    id, channel = message_id(cause.id, hook.id), hook.hook.action.channel
-    decision.append(MessageQueued(message=id, hook=hook.id, version=hook.version, channel=channel))
-    decision.counts.append(Count(hook.id, rules.day(happened, cause), hook.kept))
+    quiet = rules.quiet(hook, scope)
+    not_before = None if quiet is None else quiet.until(input.received)
+    decision.made[hook.id] = Made(endpoint, text.title, text.text, None, quiet, not_before)
+    id, channel = message_id(input.id, hook.id), hook.hook.action.channel
+    decision.facts.append(MessageQueued(message=id, hook=hook.id, version=hook.version, channel=channel))
+    decision.counts.append(Count(hook.id, rules.day(scope), hook.kept))
 
 
-def _reasons(
-    hook: CompiledHook, recipient: Recipient, happened: Happened, cause: Cause, rules: Rules, today: int
-) -> Iterator[Withheld]:
+def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules, today: int) -> Iterator[Withheld]:
+    input = scope.input
     if recipient.off_since is not None:
         yield Withheld(OPTED_OUT, f"the customer opted out of messages at {recipient.off_since:%Y-%m-%d %H:%M} UTC")
-    late = cause.received - cause.time
+    late = input.received - input.time
     if late > hook.freshness and not hook.hook.limits.history:
         freshness = hook.hook.limits.freshness
         yield Withheld(
@@ -117,19 +140,14 @@ def _reasons(
         )
     if hook.cap is not None:
         count, period = hook.cap
-        if reached(recipient.sent.get(hook.id, ()), milliseconds(cause.time), count, period):
+        if reached(recipient.sent.get(hook.id, ()), milliseconds(input.time), count, period):
             said = hook.hook.limits.cap
             length = said.period if said else period
             yield Withheld(CAP, f"the hook's cap of {count} in {length} was reached")
     if rules.daily_cap is not None:
-        day = rules.day(happened, cause)
+        day = rules.day(scope)
         if recipient.days.get(day.isoformat(), 0) + today >= rules.daily_cap:
             yield Withheld(WORKSPACE_CAP, f"the workspace's cap of {rules.daily_cap} a day was reached on {day}")
-    text = hook.render(happened, cause)
-    if text.missing is not None:
-        yield Withheld(MISSING_VARIABLE, f"the text needs {text.missing}, which is absent and has no default")
-    elif text.text is None:
-        yield Withheld(TEMPLATE_ERROR, f"the text could not be made: {text.error}")
 
 
 def _news(settled: Settled) -> Fact:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from libs.common.fold.decider import Cause
+from libs.common.contracts.input import Input
 from libs.common.rules.cel.condition import Operand
-from services.triggers.domain.causes import Happened
-from services.triggers.domain.decide import withheld
+from libs.common.rules.rule_event import RuleEvent, Scope
+from services.triggers.domain.decide import unfit, withheld
 from services.triggers.domain.rules import CompiledHook, Rules
 from services.triggers.domain.state import Recipient
 
@@ -29,46 +29,46 @@ class Explanation:
 class Record:
     """A record, real or a sample, under the rules in force."""
 
-    happened: Happened
-    cause: Cause
+    event: RuleEvent
+    input: Input
     rules: Rules
 
 
 def explain(hook: CompiledHook, record: Record, recipient: Recipient) -> Explanation:
     """What `hook` makes of a record for somebody who is as `recipient`: pure, nothing is sent or changed."""
-    happened, cause = record.happened, record.cause
-    what = f"{happened.name} of {cause.time:%Y-%m-%d %H:%M:%S} UTC"
+    input, scope = record.input, Scope(record.event, record.input)
+    what = f"{record.event.name} of {input.time:%Y-%m-%d %H:%M:%S} UTC"
     details: dict[str, Any] = {
-        "event": {"id": cause.id, "name": happened.name, "time": cause.time.isoformat()},
-        "condition": condition(hook, happened, cause),
+        "event": {"id": input.id, "name": record.event.name, "time": input.time.isoformat()},
+        "condition": condition(hook, scope),
     }
-    outcome = hook.matches(happened, cause)
+    outcome = hook.matches(scope)
     if not outcome.matched:
         why = details["condition"]["explanation"]
         verdict = CONDITION_FALSE if outcome.absent is None else PROPERTY_ABSENT
         return Explanation(verdict, f"The {what} did not match: the condition was {why}.", details)
-    text = hook.render(happened, cause)
+    text = hook.render(scope)
     details |= {"title": text.title, "text": text.text}
-    why_not = withheld(hook, recipient, happened, cause, record.rules)
+    why_not = withheld(hook, recipient, scope, record.rules) or unfit(text)
     if why_not is not None:
         details |= {"reason": why_not.reason, "rule": why_not.detail}
         return Explanation(WITHHELD, f"The {what} matched, but the message is withheld: {why_not.detail}.", details)
-    quiet = record.rules.quiet(hook, happened, cause)
-    if quiet is not None and (end := quiet.until(cause.received)) is not None:
+    quiet = record.rules.quiet(hook, scope)
+    if quiet is not None and (end := quiet.until(input.received)) is not None:
         details |= {"quiet_hours": str(quiet), "not_before": end}
         waits = f"it would be sent at {end:%Y-%m-%d %H:%M:%S} UTC, when the quiet hours end ({quiet})"
         return Explanation(WOULD_SEND, f"The {what} matched, and nothing withholds the message: {waits}.", details)
     return Explanation(WOULD_SEND, f"The {what} matched, and nothing withholds the message.", details)
 
 
-def condition(hook: CompiledHook, happened: Happened, cause: Cause) -> dict[str, Any]:
+def condition(hook: CompiledHook, scope: Scope) -> dict[str, Any]:
     """The condition, whether it held, why, and each comparison in it with the values that it met."""
     if hook.condition is None:
         return {"source": None, "matched": True, "explanation": "true: the hook has no condition", "operands": []}
-    variables = happened.variables(cause)
+    variables = scope.variables
     return {
         "source": hook.condition.source,
-        "matched": hook.matches(happened, cause).matched,
+        "matched": hook.matches(scope).matched,
         "explanation": hook.condition.explain(*variables),
         "operands": [_shown(operand) for operand in hook.condition.operands(*variables)],
     }

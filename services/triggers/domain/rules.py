@@ -2,20 +2,28 @@
 
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.fold.decider import Cause
 from libs.common.rules.cel.condition import Condition, Outcome, compile_condition
 from libs.common.rules.liquid.template import Template, compile_template
-from services.triggers.domain.causes import Happened, Text
+from libs.common.rules.rule_event import Scope
 from services.triggers.domain.hook import Hook, QuietHours, duration
 from services.triggers.domain.quiet import Quiet
 from services.triggers.domain.state import TIMES
 
 ALWAYS = Outcome(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A rendered message; or, in `missing` or `error`, why it could not be."""
+
+    title: str | None = None
+    text: str | None = None
+    missing: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +44,14 @@ class CompiledHook:
         """How many times of messages its cap needs."""
         return TIMES if self.cap is None else 4 * self.cap[0]
 
-    def matches(self, happened: Happened, cause: Cause) -> Outcome:
+    def matches(self, scope: Scope) -> Outcome:
         """Whether the condition holds; one that cannot be evaluated does not, and says why."""
-        return ALWAYS if self.condition is None else self.condition.evaluate(happened.activation(cause))
+        return ALWAYS if self.condition is None else self.condition.evaluate(scope.activation)
 
-    def render(self, happened: Happened, cause: Cause) -> Text:
-        """The message for what happened, made once."""
-        if self.id not in happened.texts:
-            event, customer = happened.variables(cause)
-            happened.texts[self.id] = self._rendered({"event": event, "customer": customer})
-        return happened.texts[self.id]
-
-    def _rendered(self, variables: dict[str, Any]) -> Text:
+    def render(self, scope: Scope) -> Text:
+        """The message for what happened."""
+        event, customer = scope.variables
+        variables = {"event": event, "customer": customer}
         title = None if self.title is None else self.title.render(variables)
         if title is not None and title.text is None:
             return Text(missing=title.missing, error=title.error)
@@ -81,15 +85,26 @@ class Rules:
     by_id: dict[str, CompiledHook] = field(default_factory=dict)
     quiet_hours: QuietHours | None = None
 
-    def quiet(self, hook: CompiledHook, happened: Happened, cause: Cause) -> Quiet | None:
+    def quiet(self, hook: CompiledHook, scope: Scope) -> Quiet | None:
         """The quiet hours that a message of a hook is held to: the hook's own, else the workspace's, in the customer's
         zone."""
         hours = hook.hook.limits.quiet_hours or self.quiet_hours
-        return None if hours is None or hours == "none" else hours.of(happened.zone(cause, self.zone).key)
+        return None if hours is None or hours == "none" else hours.of(self.zone_of(scope).key)
 
-    def day(self, happened: Happened, cause: Cause) -> date:
+    def day(self, scope: Scope) -> date:
         """The customer's local day on which it happened."""
-        return cause.time.astimezone(happened.zone(cause, self.zone)).date()
+        return scope.input.time.astimezone(self.zone_of(scope)).date()
+
+    def zone_of(self, scope: Scope) -> ZoneInfo:
+        """The customer's time zone: their trait `timezone`, else the device's, else the workspace's."""
+        event, customer = scope.variables
+        for name in (customer["traits"].get("timezone"), event["context"].get("timezone")):
+            if isinstance(name, str) and name:
+                try:
+                    return ZoneInfo(name)
+                except (ValueError, OSError, KeyError):  # none of the known zones, or a path that is none
+                    continue
+        return self.zone
 
 
 def compiled(id: str, version: int, hook: Hook) -> CompiledHook:

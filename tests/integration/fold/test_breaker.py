@@ -1,10 +1,10 @@
 """Many records fail: then it is our code that is bad, and nothing more is passed over."""
 
-from libs.common.contracts.records import Fact
+from libs.common.contracts.input import Input
 from libs.common.db.pool import Database
 from libs.common.fold.breaker import BAD, OTHERS
 from libs.common.fold.dead_letters import DeadLetters
-from libs.common.fold.decider import Cause
+from libs.common.fold.decider import Decision
 from libs.common.log.append import Outgoing
 from tests.integration.fold.toy import Counted, Running, Toy
 from tests.integration.fold.world import customer_in, dead, did, journal, seen
@@ -19,14 +19,14 @@ class Broken(Toy):
 
     mended = False
 
-    def decide(self, state: Counted, cause: Cause, rules: int) -> list[Fact]:
-        if cause.id.startswith("f") and not self.mended:
+    def decide(self, state: Counted, input: Input, rules: int) -> Decision:
+        if input.id.startswith("f") and not self.mended:
             raise KeyError("a mistake of ours")
-        return super().decide(state, cause, rules)
+        return super().decide(state, input, rules)
 
 
 async def stands(service: Running) -> bool:
-    return bool(service.fold.troubles.stopped)
+    return bool(service.fold.failure_log.stopped)
 
 
 def said_by(app: str, customer: str, id: str, **data: str) -> Outgoing:
@@ -38,25 +38,25 @@ async def test_it_stands_also_after_a_restart_until_it_is_mended(toy: Database) 
     async with Running(toy, Broken()) as service:
         await eventually(lambda: stands(service))
         await eventually(lambda: seen(toy, OTHER, ["other"]))
-        (stopped,) = service.fold.troubles.stopped.values()
+        (stopped,) = service.fold.failure_log.stopped.values()
         assert f"{BAD} of the last" in stopped.sentence()
-    buried = await dead(toy)
-    assert [id for id, _ in buried] == FAILING[:BAD]
+    dead_lettered = await dead(toy)
+    assert [id for id, _ in dead_lettered] == FAILING[:BAD]
     broken = Broken()
     async with Running(toy, broken) as service:
         await eventually(lambda: stands(service))
-        assert await dead(toy) == buried
+        assert await dead(toy) == dead_lettered
         broken.mended = True
         await eventually(lambda: seen(toy, ONE, [*FAILING[BAD:], "good"]))
-        assert not service.fold.troubles.stopped
-    assert await dead(toy) == buried
+        assert not service.fold.failure_log.stopped
+    assert await dead(toy) == dead_lettered
 
 
 async def test_an_operator_lets_it_pass_over_what_has_come_so_far(toy: Database) -> None:
     await journal(toy, *(did(ONE, id) for id in FAILING), did(ONE, "good"))
     async with Running(toy, Broken()) as service:
         await eventually(lambda: stands(service))
-        await DeadLetters(service.fold).pass_over("anna", "the old app's nonsense")
+        await DeadLetters(service.fold).skip("anna", "the old app's nonsense")
         await eventually(lambda: seen(toy, ONE, ["good"]))
         assert [id for id, _ in await dead(toy)] == FAILING
         await journal(toy, did(ONE, "f-later"))

@@ -60,7 +60,7 @@ async def test_a_row_that_is_as_it_was_is_not_written(toy: Database) -> None:
     for facts, into in ((1, None), (1, TWO), (1, TWO)):  # either is reason enough
         async with toy.transaction() as tx:
             row = (await customers().load(tx, [ONE]))[ONE]
-            row.facts, row.went_into, row.touched = facts, into, True
+            row.facts, row.merged_into, row.touched = facts, into, True
             await customers().save(tx, [row])
             versions.append(await tx.fetchval("SELECT version FROM toy.customers"))
     assert versions[4:] == [3, 4, 4]

@@ -5,11 +5,11 @@ import uuid
 import asyncpg
 import pytest
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.profile import JOURNAL
-from libs.common.contracts.records import Fact
 from libs.common.db.pool import Database
 from libs.common.errors import NotFound, Unavailable
-from libs.common.fold.decider import Cause
+from libs.common.fold.decider import Decision
 from libs.common.log.append import Outgoing, append
 from libs.common.log.failures import is_poison
 from libs.common.log.partition import partition_of
@@ -45,7 +45,7 @@ async def test_everything_is_poison(running: Running) -> None:
     )
     await journal(running.database, did(ONE, "good"))
     await eventually(running.caught_up)
-    assert len(await dead(running.database)) == running.fold.buried == 10 * len(CUSTOMERS)
+    assert len(await dead(running.database)) == running.fold.dead_lettered == 10 * len(CUSTOMERS)
     assert (await states(running.database))[ONE].seen == ["good"]
     assert await facts(running.database) == []
 
@@ -137,7 +137,7 @@ async def test_a_merge_is_never_buried(toy: Database) -> None:
     async with Running(toy) as service:
         await eventually(lambda: _lagging(service))
     async with toy.connection() as tx:
-        await tx.execute("UPDATE toy.positions SET deaths = 9")
+        await tx.execute("UPDATE toy.positions SET crashes = 9")
     async with Running(toy) as service:
         await eventually(lambda: _tried(service))
         assert await _lagging(service)
@@ -165,7 +165,7 @@ async def test_a_log_that_is_not_set_up_is_no_poison(toy: Database) -> None:
 class Wordy(Toy):
     """Its errors hold what PostgreSQL does not take, and more than anybody reads."""
 
-    def decide(self, state: Counted, cause: Cause, rules: int) -> list[Fact]:
+    def decide(self, state: Counted, input: Input, rules: int) -> Decision:
         raise ValueError("half an emoji: \ud83d, a NUL: \0, and " + "so on " * 1_000)
 
 

@@ -82,7 +82,7 @@ async def test_two_transactions_that_both_read_under_an_old_rulebook_both_read_a
                 await both.wait()
             return Outcome()
 
-        async def pass_over(self, tx: Tx, record: Record) -> None: ...
+        async def skip(self, tx: Tx, record: Record) -> None: ...
 
     wheres = [Where(JOURNAL, 0), Where(JOURNAL, 1)]
     async with toy.transaction() as tx:

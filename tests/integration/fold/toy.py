@@ -11,11 +11,12 @@ from pydantic import SecretStr
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Envelope, Fact
 from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database, Tx
-from libs.common.fold.decider import Applied, Cause, Merged
+from libs.common.fold.decider import Applied, Decision, Merged
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.loop import Fold
 from libs.common.fold.tables import customer_tables, fold_tables
@@ -51,6 +52,7 @@ class Did(msgspec.Struct):
 class Toy:
     source = "/toy"
     state = Counted
+    decision = Decision
 
     def read(self, envelope: Envelope, rules: int) -> Did | None:
         return msgspec.json.decode(envelope.data, type=Did) if envelope.type == "track.v1" else None
@@ -58,8 +60,8 @@ class Toy:
     def stateless(self, body: object, rules: int) -> bool:
         return isinstance(body, Did) and body.idle
 
-    def decide(self, state: Counted, cause: Cause, rules: int) -> list[Fact]:
-        match cause.body:
+    def decide(self, state: Counted, input: Input, rules: int) -> Decision:
+        match input.body:
             case Did(fail="die"):
                 os.kill(os.getpid(), signal.SIGKILL)
             case Did(fail="block"):
@@ -67,15 +69,15 @@ class Toy:
                     pass
             case Did(fail=fail) if fail not in ("", "hang"):
                 raise ValueError(fail)
-        if isinstance(cause.body, Merged) or (state.count + 1) % 3:
-            return []
-        return [Third(count=state.count + 1)]
+        if isinstance(input.body, Merged) or (state.count + 1) % 3:
+            return Decision()
+        return Decision(facts=[Third(count=state.count + 1)])
 
-    def evolve(self, state: Counted, cause: Cause, facts: list[Fact]) -> None:
-        if isinstance(cause.body, Merged):
+    def evolve(self, state: Counted, input: Input, decision: Decision) -> None:
+        if isinstance(input.body, Merged):
             return
         state.count += 1
-        state.seen = [*state.seen, cause.id]
+        state.seen = [*state.seen, input.id]
 
     def absorb(self, survivor: Counted, other: Counted) -> None:
         survivor.count += other.count
@@ -86,7 +88,7 @@ class Toy:
 
     async def project(self, tx: Tx, applied: list[Applied[Counted]]) -> None:
         for each in applied:
-            match each.cause.body:
+            match each.input.body:
                 case Did(fail="hang"):
                     await asyncio.Event().wait()
                 case Did(sql=sql) if sql:

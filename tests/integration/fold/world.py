@@ -72,7 +72,7 @@ async def facts(database: Database) -> list[str]:
 async def deaths(database: Database) -> int:
     """How many deaths are counted, on all partitions."""
     async with database.connection() as tx:
-        return int(await tx.fetchval("SELECT sum(deaths) FROM toy.positions"))
+        return int(await tx.fetchval("SELECT sum(crashes) FROM toy.positions"))
 
 
 async def dead(database: Database) -> list[tuple[str, str]]:

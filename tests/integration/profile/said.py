@@ -14,7 +14,7 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import encode
 from libs.common.db.pool import Database
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
@@ -73,10 +73,10 @@ def lane(key: str) -> int:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[FoldPart]:
+async def running(settings: Settings) -> AsyncIterator[ConsumerService]:
     """Profile's fold, started."""
     handler = Profile(UTC)
-    part = FoldPart("profile", settings, handler)
+    part = ConsumerService("profile", settings, handler)
     await part.start()
     try:
         yield part
@@ -84,21 +84,21 @@ async def running(settings: Settings) -> AsyncIterator[FoldPart]:
         await part.stop()
 
 
-async def tell(part: FoldPart, *events: Outgoing, topic: str = EVENTS) -> None:
+async def tell(part: ConsumerService, *events: Outgoing, topic: str = EVENTS) -> None:
     """Append to a topic and wait until all has been read."""
     async with part.tx() as tx:
         await append(tx, topic, events, 8)
     await caught_up(part)
 
 
-async def caught_up(part: FoldPart) -> None:
+async def caught_up(part: ConsumerService) -> None:
     async def done() -> bool:
         return all(lag.records == 0 for lag in (await part.fold.lag()).values())
 
     await eventually(done)
 
 
-async def journal(part: FoldPart) -> list[dict[str, Any]]:
+async def journal(part: ConsumerService) -> list[dict[str, Any]]:
     """Every journal record: partition, offset, key, and the envelope with its data."""
     async with part.read() as tx:
         rows = await tx.fetch(
@@ -107,7 +107,7 @@ async def journal(part: FoldPart) -> list[dict[str, Any]]:
     return [{**dict(row), **msgspec.json.decode(row["value"])} for row in rows]
 
 
-async def holder(part: FoldPart, ref: str) -> UUID | None:
+async def holder(part: ConsumerService, ref: str) -> UUID | None:
     kind, _, value = ref.partition(":")
     async with part.read() as tx:
         found: UUID | None = await tx.fetchval(

@@ -11,7 +11,7 @@ from libs.common.contracts.registry import TOPIC_NAMES
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.fold.heard import MARGIN, Hearing, Mark, marks, marks_told
-from libs.common.fold.part import FoldPart
+from libs.common.fold.service import ConsumerService
 from libs.common.log.append import Outgoing, append
 from libs.common.log.kafka import ensure_topics
 from libs.common.log.kafka_newest import Teller
@@ -25,7 +25,7 @@ from tests.support import eventually, keep_open
 async def test_it_moves_when_all_is_read_and_waits_for_the_oldest_unread(
     settings: Settings, database: Database
 ) -> None:
-    part = FoldPart("profile", settings, Profile(settings.zone))
+    part = ConsumerService("profile", settings, Profile(settings.zone))
     await part.start()
     hearing = Hearing(part)
 
@@ -59,7 +59,7 @@ async def test_it_moves_when_all_is_read_and_waits_for_the_oldest_unread(
 
 async def test_over_kafka_it_tells_what_stands_at_the_heads(kafka_settings: Settings, database: Database) -> None:
     await ensure_topics(kafka_settings, TOPIC_NAMES)
-    part = FoldPart("profile", kafka_settings, Profile(kafka_settings.zone))
+    part = ConsumerService("profile", kafka_settings, Profile(kafka_settings.zone))
     await part.start()
     with pytest.raises(Unavailable, match=f"no topic .*{HEARD} yet"):
         await marks_told(kafka_settings)
@@ -86,7 +86,7 @@ async def test_what_was_told_before_a_restore_is_told_anew_though_an_input_is_st
     kafka_settings: Settings, database: Database
 ) -> None:
     await ensure_topics(kafka_settings, TOPIC_NAMES)
-    part, now = FoldPart("profile", kafka_settings, Profile(kafka_settings.zone)), datetime.now(UTC)
+    part, now = ConsumerService("profile", kafka_settings, Profile(kafka_settings.zone)), datetime.now(UTC)
     await part.start()
     teller, producer = Teller(kafka_settings, HEARD), Producer(kafka_settings)
     await database.pool.execute("UPDATE log.heads SET heard_until = $2 WHERE topic = $1", JOURNAL, now)

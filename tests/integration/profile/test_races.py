@@ -135,7 +135,7 @@ async def test_crossing_merges_and_chains_end_as_one_after_the_other_would(datab
         rows = await tx.fetch(
             'SELECT partition, "offset", key, value FROM log."profile.journal" ORDER BY partition, "offset"'
         )
-        left = {row[0] for row in await tx.fetch("SELECT id FROM profile.customers WHERE went_into IS NOT NULL")}
+        left = {row[0] for row in await tx.fetch("SELECT id FROM profile.customers WHERE merged_into IS NOT NULL")}
     assert totals["events"] == 8 * 6 * 8
     assert len(rows) == sum(len(outgoing) for outgoing in written) == totals["events"] + 2 * totals["merges"]
     last = {row["key"]: row["value"] for row in rows}

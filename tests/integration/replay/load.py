@@ -186,7 +186,7 @@ class Shop:
         connection = await asyncpg.connect(self.platform.dsn)
         try:
             rows = await connection.fetch(
-                "SELECT id FROM profile.customers WHERE went_into IS NULL ORDER BY id LIMIT $1", count
+                "SELECT id FROM profile.customers WHERE merged_into IS NULL ORDER BY id LIMIT $1", count
             )
             records = [
                 journal_record(

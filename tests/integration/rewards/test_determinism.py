@@ -15,7 +15,7 @@ DAVE = str(uuid.UUID(int=7, version=4))
 
 async def outcome(rewards: Rewards) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
     pool = rewards.database.pool
-    states = await pool.fetch("SELECT id, state, version >= 0, facts, went_into FROM rewards.customers ORDER BY id")
+    states = await pool.fetch("SELECT id, state, version >= 0, facts, merged_into FROM rewards.customers ORDER BY id")
     booked = await pool.fetch(
         "SELECT customer, transaction, account, points, sequence, effective_at, cause, origin FROM rewards.entries"
         " ORDER BY customer, transaction, account"

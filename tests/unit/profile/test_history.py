@@ -202,7 +202,7 @@ def test_counts_are_those_of_the_customers(history: list[Event]) -> None:
     living = world.living
     assert world.counts["customers"] == len(living)
     assert world.counts["identified"] == sum(person.state.user is not None for person in living)
-    assert world.counts["merges"] == sum(person.went_into is not None for person in world.people.by_id.values())
+    assert world.counts["merges"] == sum(person.merged_into is not None for person in world.people.by_id.values())
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -61,7 +61,7 @@ class World:
 
     @property
     def living(self) -> list[Person]:
-        return [person for person in self.people.by_id.values() if person.went_into is None]
+        return [person for person in self.people.by_id.values() if person.merged_into is None]
 
     def of(self, ref: str) -> Customer:
         person = self.people.holder(ref)

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact, Snapshot, decode, encode, spliced
 from libs.common.contracts.rewards import PointsAdjusted, PointsCredited, PointsReversed
-from libs.common.fold.decider import Cause, Merged
-from services.rewards.domain import causes, ledger, merge
+from libs.common.fold.decider import Merged
+from services.rewards.domain import inputs, ledger, merge
 from services.rewards.domain.decide import decide
 from services.rewards.domain.evolve import evolve
 from services.rewards.domain.programme import Programme, refuse_faulty
@@ -52,23 +53,23 @@ class Customer:
     facts: list[Fact] = field(default_factory=list)
     told: int = 0
 
-    def tell(self, cause: Cause) -> list[Fact]:
+    def tell(self, input: Input) -> list[Fact]:
         """One cause, as the fold applies it: `decide` must change nothing, and the state must survive its storage."""
         before = msgspec.json.encode(self.account)
-        decided = decide(self.account, cause, self.rules)
+        decision = decide(self.account, input, self.rules)
         assert msgspec.json.encode(self.account) == before
         assert msgspec.json.decode(before, type=Account) == self.account
-        evolve(self.account, cause, decided)
-        self.facts += decided
+        evolve(self.account, input, decision)
+        self.facts += decision.facts
         self.check()
-        return decided
+        return decision.facts
 
     def absorb(self, other: "Customer") -> list[Fact]:
         """A merge: the other's state, then what follows from it."""
         merge.absorb(self.account, other.account)
         self.facts = [*other.facts, *self.facts]
         self.told = len(self.facts)
-        return self.tell(cause("merged", Merged(UUID(int=1)), type="customer.merged.v1"))
+        return self.tell(input("merged", Merged(UUID(int=1)), type="customer.merged.v1"))
 
     def check(self) -> None:
         """What holds at any moment."""
@@ -107,8 +108,8 @@ class Customer:
         }
 
 
-def cause(id: str, body: Any, *, time: datetime = DAY, type: str = "track.v1", own: bool = False) -> Cause:
-    return Cause(id, type, "/rewards" if own else "/apps/shop", time, time, 0, own, None, body)
+def input(id: str, body: Any, *, time: datetime = DAY, type: str = "track.v1", own: bool = False) -> Input:
+    return Input(id, type, "/rewards" if own else "/apps/shop", time, time, 0, own, None, body)
 
 
 def heard(
@@ -119,35 +120,35 @@ def heard(
     time: datetime = DAY,
     customer: Snapshot | None = None,
     own: bool = False,
-) -> Cause:
+) -> Input:
     """A record of the journal, as the service reads it."""
     source = "/rewards" if own else "/apps/shop"
     raw = encode(id=id, source=source, type=type, time=time, recordedtime=time, data=data)
     envelope = decode(spliced(raw, msgspec.json.encode(customer or Snapshot(id="c"))))
-    return cause(id, causes.read(envelope), time=time, type=type, own=own)
+    return input(id, inputs.read(envelope), time=time, type=type, own=own)
 
 
 def event(
     name: str, id: str = "e1", *, time: datetime = DAY, customer: Snapshot | None = None, **properties: Any
-) -> Cause:
+) -> Input:
     data = {"type": "track", "messageId": id, "event": name, "properties": properties, "currency": "USD"}
     return heard(id, data, time=time, customer=customer)
 
 
 def order(
     id: str, revenue: float | str | None = None, *, record: str | None = None, day: int = 0, **more: Any
-) -> Cause:
+) -> Input:
     properties = {"order_id": id, **more} | ({} if revenue is None else {"revenue": revenue})
     return event("Order Completed", record or f"o-{id}", time=DAY + timedelta(days=day), **properties)
 
 
-def refund(id: str, amount: float | str | None = None, *, record: str = "", **more: Any) -> Cause:
+def refund(id: str, amount: float | str | None = None, *, record: str = "", **more: Any) -> Input:
     properties = {"order_id": id, **more} | ({} if amount is None else {"revenue": amount})
     return event("Order Refunded", f"r-{id}-{record}", **properties)
 
 
-def adjust(points: int, id: str = "adjust", reason: str = "kindness") -> Cause:
-    return cause(id, causes.Adjust(points, reason), type="Adjust")
+def adjust(points: int, id: str = "adjust", reason: str = "kindness") -> Input:
+    return input(id, inputs.Adjust(points, reason), type="Adjust")
 
 
 def of(facts: list[Fact], *kinds: type[Fact]) -> list[Fact]:

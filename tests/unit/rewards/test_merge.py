@@ -5,7 +5,7 @@ from uuid import UUID
 
 from libs.common.contracts.rewards import BadgeEarned, LevelReached, PointsReversed
 from libs.common.fold.decider import Merged
-from tests.unit.rewards.history import DAY, Customer, cause, of, order, refund
+from tests.unit.rewards.history import DAY, Customer, input, of, order, refund
 
 
 def test_a_merge_moves_lots_with_their_dates_and_derives_the_level() -> None:
@@ -45,4 +45,4 @@ def test_a_refund_meets_its_order_in_a_merge() -> None:
 
 
 def test_a_merge_of_the_unknown_says_nothing() -> None:
-    assert Customer().tell(cause("m", Merged(UUID(int=2)), type="customer.merged.v1")) == []
+    assert Customer().tell(input("m", Merged(UUID(int=2)), type="customer.merged.v1")) == []

@@ -4,9 +4,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from libs.common.contracts.input import Input
 
 from libs.common.errors import Conflict
-from libs.common.fold.decider import Cause
 from tests.unit.rewards.history import Customer, adjust, order, refund
 
 ORDERS = ("a", "b", "c", "d")
@@ -14,9 +14,9 @@ cents = st.integers(0, 20_000).map(lambda minor: f"{minor / 100:.2f}")
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Cause]:
+def histories(draw: st.DrawFn) -> list[Input]:
     """Orders (each id once), and refunds of some of them: whole, partial, too large, several, in another currency."""
-    told: list[Cause] = []
+    told: list[Input] = []
     for day, id in enumerate(draw(st.lists(st.sampled_from(ORDERS), unique=True, min_size=1))):
         told.append(order(id, draw(cents | st.none()), day=day))
         for number in range(draw(st.integers(0, 3))):
@@ -27,7 +27,7 @@ def histories(draw: st.DrawFn) -> list[Cause]:
 
 @given(histories(), st.data())
 @settings(max_examples=150, deadline=None)
-def test_any_order_of_arrival_gives_the_same(history: list[Cause], data: st.DataObject) -> None:
+def test_any_order_of_arrival_gives_the_same(history: list[Input], data: st.DataObject) -> None:
     told, shuffled = Customer(), Customer()
     for each in history:
         told.tell(each)
@@ -38,7 +38,7 @@ def test_any_order_of_arrival_gives_the_same(history: list[Cause], data: st.Data
 
 @given(histories(), st.data())
 @settings(max_examples=100, deadline=None)
-def test_told_again_it_changes_nothing(history: list[Cause], data: st.DataObject) -> None:
+def test_told_again_it_changes_nothing(history: list[Input], data: st.DataObject) -> None:
     once, again = Customer(), Customer()
     for each in history:
         once.tell(each)
@@ -52,7 +52,7 @@ def test_told_again_it_changes_nothing(history: list[Cause], data: st.DataObject
 @given(histories(), st.lists(st.integers(-300, 300).filter(bool), max_size=6), st.data())
 @settings(max_examples=150, deadline=None)
 def test_adjustments_never_make_a_balance_negative_and_everything_adds_up(
-    history: list[Cause], changes: list[int], data: st.DataObject
+    history: list[Input], changes: list[int], data: st.DataObject
 ) -> None:
     customer = Customer()
     commands = [adjust(points, f"adjust-{number}") for number, points in enumerate(changes)]
@@ -68,7 +68,7 @@ def test_adjustments_never_make_a_balance_negative_and_everything_adds_up(
 
 @given(histories(), st.data())
 @settings(max_examples=150, deadline=None)
-def test_merged_customers_stand_as_if_they_had_been_one(history: list[Cause], data: st.DataObject) -> None:
+def test_merged_customers_stand_as_if_they_had_been_one(history: list[Input], data: st.DataObject) -> None:
     """Whoever of the two a record went to, also when both were told the same order."""
     one, ann, anonymous = Customer(), Customer(), Customer()
     merging = data.draw(st.integers(0, len(history)))
@@ -88,7 +88,7 @@ def test_merged_customers_stand_as_if_they_had_been_one(history: list[Cause], da
 
 @given(histories(), st.lists(cents, max_size=4))
 @settings(max_examples=100, deadline=None)
-def test_earn_then_refund_in_parts_is_an_identity(history: list[Cause], parts: list[str]) -> None:
+def test_earn_then_refund_in_parts_is_an_identity(history: list[Input], parts: list[str]) -> None:
     """Partial refunds that reach the whole order take back exactly all of its points."""
     customer = Customer()
     for each in history:

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.fold.decider import Cause
-from services.triggers.domain.causes import Happened
+from libs.common.contracts.input import Input
+from libs.common.rules.rule_event import RuleEvent
 from services.triggers.domain.hook import Hook
 from services.triggers.domain.rules import CompiledHook, Rules, compiled
 
@@ -40,8 +40,8 @@ def ordered(
     properties: dict[str, Any] | None = None,
     traits: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
-) -> Cause:
+) -> Input:
     """An `Order Completed`."""
     data = {"properties": properties or {}, "context": context or {}, "customer": {"id": "c1", "traits": traits or {}}}
-    body = Happened("Order Completed", "track", msgspec.Raw(msgspec.json.encode(data)))
-    return Cause(id, "track.v1", "/apps/test", time, time + late, 0, False, None, body)
+    body = RuleEvent("Order Completed", "track", msgspec.Raw(msgspec.json.encode(data)))
+    return Input(id, "track.v1", "/apps/test", time, time + late, 0, False, None, body)

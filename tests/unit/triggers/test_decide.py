@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact
 from libs.common.contracts.triggers import MessageQueued, MessageWithheld, OptedIn, OptedOut
-from libs.common.fold.decider import Cause
-from services.triggers.domain.causes import Happened, Resume, Stop
 from services.triggers.domain.decide import decide
 from services.triggers.domain.evolve import evolve
+from services.triggers.domain.inputs import Resume, Stop
 from services.triggers.domain.rules import Rules
 from services.triggers.domain.state import Recipient
 from tests.unit.triggers.examples import NOON, hook, ordered, rules
@@ -18,31 +18,31 @@ from tests.unit.triggers.examples import NOON, hook, ordered, rules
 DAY = timedelta(days=1)
 
 
-def step(recipient: Recipient, cause: Cause, rules: Rules) -> list[Fact]:
-    facts = decide(recipient, cause, rules)
-    evolve(recipient, cause, facts)
-    return facts
+def step(recipient: Recipient, input: Input, rules: Rules) -> list[Fact]:
+    decision = decide(recipient, input, rules)
+    evolve(recipient, input, decision)
+    return decision.facts
 
 
-def outcome(recipient: Recipient, cause: Cause, rules: Rules) -> list[str]:
+def outcome(recipient: Recipient, input: Input, rules: Rules) -> list[str]:
     """`queued`, or why withheld, of each hook that matched."""
     said = []
-    for fact in step(recipient, cause, rules):
+    for fact in step(recipient, input, rules):
         assert isinstance(fact, MessageQueued | MessageWithheld)
         said.append("queued" if isinstance(fact, MessageQueued) else fact.reason)
     return said
 
 
-def command(body: Stop | Resume) -> Cause:
-    return Cause("c", type(body).__name__, "/triggers", NOON, NOON, 0, False, None, body)
+def command(body: Stop | Resume) -> Input:
+    return Input("c", type(body).__name__, "/triggers", NOON, NOON, 0, False, None, body)
 
 
 def test_a_match_queues_one_message_with_an_id_that_follows_from_the_record() -> None:
     live = rules(hook())
-    (first,), (again,) = decide(Recipient(), ordered(), live), decide(Recipient(), ordered(), live)
+    (first,), (again,) = (decide(Recipient(), ordered(), live).facts for _ in range(2))
     assert isinstance(first, MessageQueued)
     assert first == again
-    (other,) = decide(Recipient(), ordered(id="r2"), live)
+    (other,) = decide(Recipient(), ordered(id="r2"), live).facts
     assert isinstance(other, MessageQueued)
     assert other.message != first.message
 
@@ -129,12 +129,10 @@ def test_a_customers_day(traits: dict[str, Any], context: dict[str, Any], worksp
 def test_a_missing_variable_withholds_and_counts_for_no_cap(
     text: str, traits: dict[str, Any], expected: str | None
 ) -> None:
-    recipient, cause = Recipient(), ordered(traits=traits)
+    recipient, input = Recipient(), ordered(traits=traits)
     live = rules(hook(action={"channel": "inbox", "text": text}, limits={"cap": {"count": 1, "period": "1d"}}))
-    assert outcome(recipient, cause, live) == ["missing_variable" if expected is None else "queued"]
-    body = cause.body
-    assert isinstance(body, Happened)
-    made = body.made["h1"]
+    made = decide(recipient, input, live).made["h1"]
+    assert outcome(recipient, input, live) == ["missing_variable" if expected is None else "queued"]
     assert made.text == expected
     if expected is None:
         assert "customer.traits.first_name" in str(made.detail)

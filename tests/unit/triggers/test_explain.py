@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from services.triggers.domain.causes import Happened
+from libs.common.rules.rule_event import RuleEvent
 from services.triggers.domain.decide import decide
 from services.triggers.domain.explain import Explanation, Record, explain
 from services.triggers.domain.rules import CompiledHook
@@ -15,9 +15,9 @@ BIG = hook(
 
 
 def explained(given: CompiledHook, recipient: Recipient | None = None, **more: object) -> Explanation:
-    cause = ordered(**more)  # type: ignore[arg-type]
-    assert isinstance(cause.body, Happened)
-    return explain(given, Record(cause.body, cause, rules(given)), recipient or Recipient())
+    input = ordered(**more)  # type: ignore[arg-type]
+    assert isinstance(input.body, RuleEvent)
+    return explain(given, Record(input.body, input, rules(given)), recipient or Recipient())
 
 
 def test_a_false_condition_shows_what_it_met() -> None:
@@ -54,7 +54,7 @@ def test_what_would_be_sent_is_shown_and_nothing_changes() -> None:
 
 def test_it_agrees_with_the_decision() -> None:
     for properties in ({"revenue": 60}, {"revenue": 40}, {}):
-        cause = ordered(properties=properties, traits={"plan": "gold"})
-        decided = decide(Recipient(), cause, rules(BIG))
+        input = ordered(properties=properties, traits={"plan": "gold"})
+        decided = decide(Recipient(), input, rules(BIG)).facts
         verdict = explained(BIG, properties=properties, traits={"plan": "gold"}).verdict
         assert (verdict == "would_send") == bool(decided)

@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libs.common.contracts.triggers import MessageQueued
-from services.triggers.domain.causes import Happened
 from services.triggers.domain.decide import decide
 from services.triggers.domain.explain import Record, explain
 from services.triggers.domain.hook import QuietHours
@@ -90,11 +89,11 @@ def test_it_ends_with_the_first_moment_that_is_not_quiet(start: time, end: time,
 HOURS: dict[str, Any] = {"from": "22:00", "to": "08:00"}
 
 
-def queued(live: Rules, cause: Any) -> tuple[Quiet | None, datetime | None]:
-    (fact,) = decide(Recipient(), cause, live)
+def queued(live: Rules, input: Any) -> tuple[Quiet | None, datetime | None]:
+    decision = decide(Recipient(), input, live)
+    (fact,) = decision.facts
     assert isinstance(fact, MessageQueued)
-    body: Happened = cause.body
-    made = body.made["h1"]
+    made = decision.made["h1"]
     return made.quiet, made.not_before
 
 
@@ -136,8 +135,8 @@ def test_a_hooks_own_win_over_the_workspaces() -> None:
 def test_it_is_decided_and_counted_the_same_and_explained() -> None:
     plain, quiet = rules(hook()), rules(hook(limits={"quiet_hours": HOURS}))
     assert decide(Recipient(), ordered(EVENING), plain) == decide(Recipient(), ordered(EVENING), quiet)
-    cause = ordered(EVENING)
-    answer = explain(quiet.by_id["h1"], Record(cause.body, cause, quiet), Recipient())
+    input = ordered(EVENING)
+    answer = explain(quiet.by_id["h1"], Record(input.body, input, quiet), Recipient())
     assert answer.verdict == "would_send"
     assert "sent at 2026-03-02 08:00:00 UTC, when the quiet hours end (22:00 to 08:00, UTC)" in answer.sentence
 

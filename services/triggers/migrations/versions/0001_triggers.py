@@ -24,7 +24,7 @@ def fold() -> None:
         sa.Column("next", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("hint", sa.BigInteger),
         sa.Column("rulebook", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("deaths", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("crashes", sa.Integer, nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("reader", "topic", "partition"),
         schema="triggers",
         postgresql_with={"fillfactor": 10},
@@ -82,7 +82,7 @@ def customers() -> None:
         sa.Column("state", sa.LargeBinary, nullable=False, server_default=""),
         sa.Column("version", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("facts", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("went_into", sa.Uuid),
+        sa.Column("merged_into", sa.Uuid),
         schema="triggers",
     )
     op.create_table(

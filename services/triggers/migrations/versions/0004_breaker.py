@@ -9,5 +9,5 @@ down_revision = "0003"
 
 def upgrade() -> None:
     op.add_column(
-        "positions", sa.Column("pass_over", sa.BigInteger, nullable=False, server_default="0"), schema="triggers"
+        "positions", sa.Column("skip_before", sa.BigInteger, nullable=False, server_default="0"), schema="triggers"
     )

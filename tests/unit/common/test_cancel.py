@@ -2,7 +2,7 @@
 
 import asyncio
 
-from libs.common.runtime.cancel import ended
+from libs.common.runtime.cancel import cancel_and_wait
 
 
 async def test_a_task_that_swallows_its_cancellation_is_told_again() -> None:
@@ -20,7 +20,7 @@ async def test_a_task_that_swallows_its_cancellation_is_told_again() -> None:
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
     async with asyncio.timeout(30):
-        await ended(task)
+        await cancel_and_wait(task)
     assert task.cancelled()
     assert swallowed == 2
-    await ended(task)  # nothing happens to one that has ended
+    await cancel_and_wait(task)  # nothing happens to one that has ended

@@ -13,9 +13,9 @@ import structlog
 from libs.common.contracts.records import encode
 from libs.common.errors import Unavailable
 from libs.common.fold import outage
-from libs.common.fold.troubles import Troubles
+from libs.common.fold.failure_log import FailureLog
 from libs.common.log.reader import Record, Where
-from libs.common.observability.log_throttle import Seldom
+from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import configure_logs
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,9 +50,9 @@ def merged(offset: int = 7) -> Record:
 
 
 def test_a_cause_is_due_once_in_a_while_with_its_count() -> None:
-    often = Seldom(every=0.0)
+    often = LogThrottle(every=0.0)
     assert [often.due("a"), often.due("a"), often.due("b")] == [1, 1, 1]
-    seldom = Seldom(every=3600.0)
+    seldom = LogThrottle(every=3600.0)
     assert [seldom.due("a"), seldom.due("a"), seldom.due("a"), seldom.due("b")] == [1, None, None, 1]
     seldom._said["a"] -= 3600.0
     assert seldom.due("a") == 3
@@ -78,10 +78,10 @@ def test_kafkas_client_speaks_once_for_each_cause_and_in_our_words(capsys: pytes
 def test_a_stopped_partition_is_told_once_with_all_that_is_known_of_its_record(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    troubles = Troubles()
+    failure_log = FailureLog()
     for _ in range(10):
-        troubles.failed_alone(WHERE, merged())
-        troubles.paused(WHERE, KeyError("other"), 1.0)
+        failure_log.failed_alone(WHERE, merged())
+        failure_log.paused(WHERE, KeyError("other"), 1.0)
     (line,) = lines(capsys)
     assert line["event"] == "fold stopped at a record"
     expected = {
@@ -89,31 +89,31 @@ def test_a_stopped_partition_is_told_once_with_all_that_is_known_of_its_record(
         "type": "customer.merged.v1", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
     }  # fmt: skip
     assert expected.items() <= line.items()
-    assert troubles.pauses == {"record": 10}
-    sentence = troubles.stopped[WHERE].sentence()
+    assert failure_log.pauses == {"record": 10}
+    sentence = failure_log.stopped[WHERE].sentence()
     assert "partition profile.journal/3 has stood at offset 7" in sentence
     assert "KeyError: 'other'" in sentence
-    troubles.moved(WHERE)
-    assert troubles.stopped == {}
+    failure_log.moved(WHERE)
+    assert failure_log.stopped == {}
 
 
 @pytest.mark.usefixtures("logs")
 def test_an_outage_is_one_line_for_all_partitions(capsys: pytest.CaptureFixture[str]) -> None:
-    troubles = Troubles()
+    failure_log = FailureLog()
     for partition in range(8):
         for _ in range(20):
-            troubles.paused(Where("profile.journal", partition), ConnectionRefusedError("refused"), 0.1)
+            failure_log.paused(Where("profile.journal", partition), ConnectionRefusedError("refused"), 0.1)
     (line,) = lines(capsys)
     assert (line["event"], line["reason"]) == ("fold paused", "PostgreSQL cannot be reached")
-    assert troubles.pauses == {"postgres_away": 160}
-    assert troubles.stopped == {}
+    assert failure_log.pauses == {"postgres_away": 160}
+    assert failure_log.stopped == {}
 
 
 @pytest.mark.usefixtures("logs")
 def test_a_dead_letter_is_told_even_when_nothing_in_it_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
-    troubles = Troubles()
-    troubles.buried(WHERE, merged()._replace(value=b"\x00"), ValueError("no JSON"))
-    troubles.buried(WHERE, merged(8), ValueError("bad"))
+    failure_log = FailureLog()
+    failure_log.dead_lettered(WHERE, merged()._replace(value=b"\x00"), ValueError("no JSON"))
+    failure_log.dead_lettered(WHERE, merged(8), ValueError("bad"))
     first, second = lines(capsys)
     assert (first["offset"], first["customer"]) == (7, "c1")
     assert (second["record_id"], second["causation_id"]) == ("f1", "e1")

@@ -30,7 +30,7 @@ CONNECTIONS = 5
 REST = 0.02
 
 
-class FoldPart:
+class ConsumerService:
     """Start it as a component; `database`, `fold` and `dead_letters` raise Unavailable before it has started."""
 
     name = "fold"

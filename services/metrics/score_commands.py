@@ -16,7 +16,7 @@ _INSERT = bulk.insert(scorings, ("customer", "fit", "command", "stamp", "body"))
 async def keep(tx: Tx, applied: Sequence[Applied[Customer]]) -> None:
     """Keep the commands by which a fit has just scored customers. Does not commit."""
     rows = [
-        (each.customer, each.cause.body.fit, each.cause.id, each.stamp, msgspec.json.encode(each.cause.body))
+        (each.customer, each.input.body.fit, each.input.id, each.stamp, msgspec.json.encode(each.input.body))
         for each in applied
     ]
     if rows:

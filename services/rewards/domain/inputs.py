@@ -9,11 +9,11 @@ from libs.common.contracts import orders
 from libs.common.contracts.money import Money
 from libs.common.contracts.records import Envelope
 from libs.common.rules import rule_event
-from libs.common.rules.rule_event import Happened
+from libs.common.rules.rule_event import RuleEvent
 
 
-@dataclass(slots=True)
-class OrderCompleted(Happened):
+@dataclass(frozen=True, slots=True)
+class OrderCompleted(RuleEvent):
     """`money` is None when the order names no amount."""
 
     order: str = ""
@@ -21,8 +21,8 @@ class OrderCompleted(Happened):
     currency: str = ""
 
 
-@dataclass(slots=True)
-class OrderRefunded(Happened):
+@dataclass(frozen=True, slots=True)
+class OrderRefunded(RuleEvent):
     """A refund, or a cancellation, of `minor` units; None is all of the order."""
 
     order: str = ""
@@ -43,12 +43,12 @@ class Expire(msgspec.Struct, frozen=True):
     until: datetime
 
 
-def read(envelope: Envelope) -> Happened | None:
+def read(envelope: Envelope) -> RuleEvent | None:
     """What a record means here; None for what concerns no rule. Raises DecodeError or ValueError on bad money."""
-    happened = rule_event.read(envelope)
-    if happened is None or happened.kind != "track":
-        return happened
-    name, kind, data = happened.name, happened.kind, happened.data
+    event = rule_event.read(envelope)
+    if event is None or event.kind != "track":
+        return event
+    name, kind, data = event.name, event.kind, event.data
     if name == orders.COMPLETED:
         order = orders.decode_order(data)
         return OrderCompleted(name, kind, data, order=order.order, money=order.money, currency=_currency(order))
@@ -57,7 +57,7 @@ def read(envelope: Envelope) -> Happened | None:
         money = refund.money if name == orders.REFUNDED else None
         minor = None if money is None else money.minor
         return OrderRefunded(name, kind, data, order=refund.order, minor=minor, currency=_currency(refund))
-    return happened
+    return event
 
 
 def _currency(order: orders.OrderEvent) -> str:

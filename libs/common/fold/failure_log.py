@@ -13,7 +13,7 @@ from libs.common.contracts.records import decode
 from libs.common.fold import outage
 from libs.common.log.failures import is_poison
 from libs.common.log.reader import Record, Where
-from libs.common.observability.log_throttle import Seldom
+from libs.common.observability.log_throttle import LogThrottle
 
 logger = structlog.get_logger()
 
@@ -36,14 +36,14 @@ class Stopped(NamedTuple):
         )
 
 
-class Troubles:
+class FailureLog:
     """Kept by a fold. `pauses` counts by cause; `stopped` are the partitions that wait for a person."""
 
     def __init__(self) -> None:
         self.pauses: Counter[str] = Counter()
         self.stopped: dict[Where, Stopped] = {}
         self._suspect: dict[Where, Record] = {}
-        self._seldom = Seldom()
+        self._throttle = LogThrottle()
 
     def failed_alone(self, where: Where, record: Record) -> None:
         """`record` failed in a transaction of its own."""
@@ -65,24 +65,24 @@ class Troubles:
             before = self.stopped.get(where)
             since = before.since if before else time.monotonic()
             self.stopped[where] = Stopped(where, said, f"{type(error).__name__}: {error}", since)
-            if (times := self._seldom.due((where, record and record.offset))) is not None:
+            if (times := self._throttle.due((where, record and record.offset))) is not None:
                 logger.error(
                     "fold stopped at a record", where=str(where), **said, error=repr(error), times=times, exc_info=error
                 )
             return
         cause = outage.cause(error)
         self.pauses[cause] += 1
-        if (times := self._seldom.due(cause)) is not None:
+        if (times := self._throttle.due(cause)) is not None:
             reason, pause = outage.WORDS[cause], round(pause, 2)
             logger.warning("fold paused", where=str(where), reason=reason, error=repr(error), pause=pause, times=times)
 
     def lost(self, error: Exception) -> None:
         """The session that holds the partitions is gone: they are given up, and taken again when it is back."""
-        if (times := self._seldom.due("session")) is not None:
+        if (times := self._throttle.due("session")) is not None:
             reason = outage.WORDS[outage.cause(error)]
             logger.warning("partitions lost", reason=reason, error=repr(error), times=times)
 
-    def buried(self, where: Where, record: Record, error: Exception) -> None:
+    def dead_lettered(self, where: Where, record: Record, error: Exception) -> None:
         """The record became a dead letter. Never kept back: each is a record that somebody has to look at."""
         logger.error("record dead-lettered", where=str(where), **about(record), error=repr(error)[:500])
 

@@ -1,0 +1,24 @@
+"""What a decider decides on: one record of the journal, one command or one timer."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One record or command, as a decider sees it. `body` is what the service read from its data.
+
+    `time` is when it happened (business rules use it), `received` when we got it, `own` whether this very service
+    decided it: then its effect on the state was applied when it was decided, and only rules are evaluated on it.
+    """
+
+    id: str
+    type: str
+    source: str
+    time: datetime
+    received: datetime
+    depth: int
+    own: bool
+    traceparent: str | None
+    body: Any

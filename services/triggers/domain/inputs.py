@@ -1,0 +1,37 @@
+"""What triggers decides on beside rule events: its commands, and the outcomes of deliveries."""
+
+from typing import Literal
+
+import msgspec
+
+from libs.common.contracts.triggers import Channel
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """The customer wants no messages any more."""
+
+    by: str
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """The customer wants messages again."""
+
+    by: str
+
+
+class See(msgspec.Struct, frozen=True):
+    """The customer opened a message in their inbox."""
+
+    message: str
+    hook: str
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What became of a queued message. `reason` says why it was withheld or failed."""
+
+    message: str
+    hook: str
+    version: int
+    channel: Channel
+    state: Literal["sent", "failed", "withheld"]
+    reason: str = ""
