@@ -72,7 +72,7 @@ class Shadow:
 
     async def swap(self, tx: Tx, tables: Sequence[str]) -> None:
         """Put the shadow's `tables` in the place of the live ones, under the same names of indexes. Does not commit."""
-        await tx.execute(f'ALTER TABLE "{self.schema}".customers ALTER version SET DEFAULT 0')
+        await tx.execute(f"ALTER TABLE \"{self.schema}\".customers ALTER version SET DEFAULT '0'")
         for table in tables:
             names = await self._index_names(tx, table)
             await tx.execute(f'DROP TABLE "{self.live}"."{table}"')

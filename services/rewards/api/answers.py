@@ -38,7 +38,7 @@ class Line(BaseModel):
     rule: str | None
     reason: str | None
     order_id: str | None
-    input: str
+    cause: str
     effective_at: datetime
     inserted_at: datetime
 

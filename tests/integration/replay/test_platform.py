@@ -123,7 +123,7 @@ async def test_a_rebuild_is_swapped_in_while_all_run(shop: Shop) -> None:
         async with going_on(shop):
             code, said = await rapport(shop, "rebuild", service)
             assert code == 0, said
-            assert f"{service}: the state of" in said
+            assert f"{service}: rebuilt the state from" in said
             await asyncio.sleep(1)
     await shop.caught_up()
     await replayed(shop)
