@@ -8,9 +8,12 @@ from libs.common.fold.timers import Timers
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.keeping import LogKeeping
 from libs.common.service import assemble
-from services.rewards.api import customers, ledger, programmes
-from services.rewards.decider import EXPIRY, RewardsDecider
-from services.rewards.domain.inputs import Expire
+from services.rewards import queries
+from services.rewards.api import programmes, summary
+from services.rewards.decider import RewardsDecider
+from services.rewards.features import FEATURES
+from services.rewards.inputs import Expire
+from services.rewards.ledger.project import EXPIRY
 from services.rewards.settings import Settings
 from services.rewards.wake_hints import WakeHintsRefresh
 
@@ -20,7 +23,8 @@ def create(settings: Settings) -> FastAPI:
     handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
     part = ConsumerService("rewards", settings, handler)
     clock = Timers(part, handler, {EXPIRY: lambda due: Expire(due)})
-    routers = [programmes.routes(part), customers.routes(part, handler), ledger.routes(part), dead_letter_routes(part)]
+    of_features = [router for each in FEATURES for router in each.api(part, handler, queries.live_section(each))]
+    routers = [programmes.routes(part), *of_features, summary.routes(part), dead_letter_routes(part)]
     return assemble(
         "rewards",
         "Points, badges and levels by a programme of yours; every point in a double-entry ledger.",

@@ -1,5 +1,6 @@
-"""Rewards as a decider of the fold: the domain's functions, the compiled programme of each rulebook, the projection."""
+"""Rewards as a decider of the fold: the features in their order, the compiled programme of each rulebook, the projection."""
 
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -7,23 +8,19 @@ import msgspec
 from libs.common.contracts.input import Input
 from libs.common.contracts.records import Envelope
 from libs.common.db.pool import Tx
-from libs.common.fold import rulebooks, timers
-from libs.common.fold.decider import Applied
+from libs.common.fold import rulebooks
+from libs.common.fold.decider import Applied, Merged
 from libs.common.rules.rule_event import RuleEvent
-from services.rewards import store
-from services.rewards.domain import inputs
-from services.rewards.domain.decide import Decision, decide
-from services.rewards.domain.evolve import evolve
-from services.rewards.domain.merge import absorb
-from services.rewards.domain.programme import Programme
-from services.rewards.domain.rules import Rules, compiled
-from services.rewards.domain.state import Account
+from services.rewards import inputs, standings
+from services.rewards.course import Course, Decision
+from services.rewards.features import FEATURES
+from services.rewards.inputs import OrderCompleted
+from services.rewards.ledger import expiry
+from services.rewards.ledger.merge import merging
+from services.rewards.programme import NO_RULES, Programme, Rules, compiled
+from services.rewards.state import Account, part, standing
 
 _KEPT = 16  # rulebooks: a replay meets them one after the other
-
-
-#: The timer of a customer whose points are lost at a time.
-EXPIRY = "points expire"
 
 
 class Rulebook(msgspec.Struct):
@@ -44,7 +41,7 @@ class RewardsDecider:
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
         self._partitions = partitions
         self._zone = zone
-        self._rules: dict[int, Rules] = {0: Rules()}
+        self._rules: dict[int, Rules] = {0: NO_RULES}
 
     def read(self, envelope: Envelope, rules: Rules) -> RuleEvent | None:
         event = inputs.read(envelope)
@@ -54,13 +51,13 @@ class RewardsDecider:
         """Nothing is: what concerns no rule is not even read."""
         return False
 
-    def decide(self, state: Account, input: Input, rules: Rules) -> Decision:
+    def decide(self, state: Any, input: Input, rules: Rules) -> Decision:
         return decide(state, input, rules)
 
-    def evolve(self, state: Account, input: Input, decision: Decision) -> None:
+    def evolve(self, state: Any, input: Input, decision: Decision) -> None:
         evolve(state, input, decision)
 
-    def absorb(self, survivor: Account, other: Account) -> None:
+    def absorb(self, survivor: Any, other: Any) -> None:
         absorb(survivor, other)
 
     async def rules(self, tx: Tx, rulebook: int) -> Rules:
@@ -71,12 +68,47 @@ class RewardsDecider:
                 raise LookupError(f"rewards has no rulebook {rulebook}")
             book = msgspec.json.decode(content, type=Rulebook)
             if len(self._rules) > _KEPT:
-                self._rules = {0: Rules()}
+                self._rules = {0: NO_RULES}
             self._rules[rulebook] = compiled(Programme.model_validate_json(bytes(book.content)), self._zone)
         return self._rules[rulebook]
 
-    async def project(self, tx: Tx, applied: list[Applied[Account]]) -> None:
-        await store.project(tx, applied, self._partitions, self._zone)
-        accounts = {each.customer: each.state for each in applied}
-        due = {id: when for id, account in accounts.items() if (when := account.next_expiry()) is not None}
-        await timers.set_at(tx, "rewards", EXPIRY, due, self._partitions)
+    async def project(self, tx: Tx, applied: list[Applied[Any]]) -> None:
+        for feature in FEATURES:
+            await feature.project(tx, applied, self._partitions, self._zone)
+        await standings.project(tx, applied, self._partitions, self._zone)
+
+
+def decide(account: Any, input: Input, rules: Rules) -> Decision:
+    """What follows for one customer, feature by feature. Pure: no clock, no I/O, the account unchanged.
+
+    An order that has been counted already leads to nothing. Raises Conflict for an adjustment that would make the balance
+    negative.
+    """
+    wallet = account.ledger
+    if isinstance(input.body, OrderCompleted) and wallet.has_counted(input.body.order):
+        return Decision()
+    good_until = expiry.good_until(rules.sections["ledger"], input.time)
+    course = Course(input, wallet.balance, wallet.qualifying, bool(wallet.lots), good_until)
+    notes = {}
+    for feature in FEATURES:
+        note = feature.decide(part(account, feature.name), course, rules.sections.get(feature.name))
+        if note is not None:
+            notes[feature.name] = note
+    after_merge = standing(account) if isinstance(input.body, Merged) else {}
+    return Decision(facts=course.facts, notes=notes, standing=after_merge)
+
+
+def evolve(account: Any, input: Input, decision: Decision) -> None:
+    """How an account changes for what happened and what was decided, feature by feature. Total: it never fails."""
+    for feature in FEATURES:
+        feature.evolve(part(account, feature.name), input, decision.facts, decision.notes.get(feature.name))
+
+
+def absorb(survivor: Any, other: Any) -> None:
+    """A merge: the account of a customer who turned out to be the same person is taken over, feature by feature. Total.
+
+    What does not add up any more is decided right after, on the merged account.
+    """
+    between = merging(survivor.ledger, other.ledger)
+    for feature in FEATURES:
+        feature.merge(part(survivor, feature.name), part(other, feature.name), between)

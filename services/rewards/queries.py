@@ -1,7 +1,7 @@
-"""SQL for the routes: programmes, statements, the ledger's sums. Each takes the caller's transaction or connection."""
+"""Programmes in the database: drafts, versions, and which one is live. Each takes the caller's transaction or connection."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +11,10 @@ from libs.common.contracts.ids import fresh
 from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
-from libs.common.fold.customers import Customers
 from libs.common.http.versions import refuse_stale
 from services.rewards import wake_hints
-from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
-from services.rewards.domain.programme import Programme
-from services.rewards.domain.state import Account
+from services.rewards.feature import Feature, Live
+from services.rewards.programme import Programme
 
 Record = Mapping[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,7 +22,7 @@ _LIVE = "(SELECT version FROM rewards.programmes live WHERE live.id = p.id AND s
 
 
 # -- programmes ---------------------------------------------------------------------------------------------------------
-async def create(tx: Tx, programme: Programme, by: str) -> Record:
+async def create(tx: Tx, programme: Any, by: str) -> Record:
     """A new programme: version 1, a draft."""
     return await _insert(tx, fresh(), 1, programme, by)
 
@@ -35,7 +33,7 @@ def tag(row: Record) -> str:
     return f'"{row["version"]}-{row["status"]}-{edited}"'
 
 
-async def edit(tx: Tx, id: UUID, programme: Programme, by: str, if_match: str | None = None) -> Record:
+async def edit(tx: Tx, id: UUID, programme: Any, by: str, if_match: str | None = None) -> Record:
     """Change the draft; where the newest version is published, it stays as it is and a new draft begins.
 
     Raises NotFound, PreconditionFailed; when the draft is so already, nothing is done.
@@ -59,7 +57,7 @@ async def edit(tx: Tx, id: UUID, programme: Programme, by: str, if_match: str | 
     return await one(tx, id, newest["version"])
 
 
-async def _insert(tx: Tx, id: UUID, version: int, programme: Programme, by: str) -> Record:
+async def _insert(tx: Tx, id: UUID, version: int, programme: Any, by: str) -> Record:
     await tx.execute(
         "INSERT INTO rewards.programmes (id, version, status, name, content, edited_by)"
         " VALUES ($1, $2, 'draft', $3, $4, $5)",
@@ -139,80 +137,16 @@ async def page(tx: Tx, limit: int, cursor: UUID | None) -> list[Record]:
     return [dict(row) for row in rows]
 
 
-async def live(tx: Tx) -> Programme | None:
-    """The programme in force."""
-    content = await tx.fetchval("SELECT content FROM rewards.programmes WHERE status = 'live'")
-    return None if content is None else Programme.model_validate_json(content)
+def live_section(feature: Feature) -> Live:
+    """Gives a feature's section of the programme in force, its default when there is none."""
+
+    async def read(tx: Tx) -> Any:
+        content = await tx.fetchval("SELECT content FROM rewards.programmes WHERE status = 'live'")
+        programme = None if content is None else Programme.model_validate_json(content)
+        return feature.default if programme is None else getattr(programme, feature.key or feature.name)
+
+    return read
 
 
 def _unknown(id: UUID, version: int | None) -> NotFound:
     return NotFound(f"there is no programme {id}" if version is None else f"programme {id} has no version {version}")
-
-
-# -- customers ----------------------------------------------------------------------------------------------------------
-async def account(tx: Tx, customers: Customers[Account], ref: str) -> tuple[UUID, Account]:
-    """The customer that `ref` leads to, and their account: an empty one while nothing has earned them points.
-
-    Raises NotFound for an identifier that nobody has, or an id of whom nothing that counts here has been received.
-    """
-    customer = await customers.resolve(tx, ref)
-    state = await customers.state(tx, customer)
-    if state is None and ref != str(customer):
-        return customer, Account()
-    if state is None:
-        raise NotFound(f"no customer {ref} is known to rewards: nothing has been received about them")
-    return customer, state
-
-
-async def statement(tx: Tx, customer: UUID, limit: int, cursor: UUID | None) -> list[Record]:
-    """What was booked on a customer, the latest first, each with the balance after it; from the entries alone.
-
-    `cursor` is the transaction after which to go on.
-    """
-    rows = await tx.fetch(
-        "WITH booked AS (SELECT *, sum(points) OVER (ORDER BY effective_at, sequence, transaction)::bigint AS balance"
-        " FROM rewards.entries WHERE customer = $1 AND account = $4)"
-        " SELECT * FROM booked WHERE $3::uuid IS NULL OR (effective_at, sequence, transaction) <"
-        " (SELECT effective_at, sequence, transaction FROM booked WHERE transaction = $3)"
-        " ORDER BY effective_at DESC, sequence DESC, transaction DESC LIMIT $2",
-        customer,
-        limit,
-        cursor,
-        AVAILABLE,
-    )
-    return [dict(row) for row in rows]
-
-
-# -- the whole ------------------------------------------------------------------------------------------------------------
-async def ledger(tx: Tx, until: date | None = None) -> dict[str, int]:
-    """The sum of each account over all customers, of all that happened up to and including the day `until`."""
-    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED, EXPIRED), 0)
-    rows = await tx.fetch(
-        "SELECT account, sum(points)::bigint FROM rewards.totals WHERE $1::date IS NULL OR day <= $1 GROUP BY account",
-        until,
-    )
-    return sums | {row[0]: row[1] for row in rows}
-
-
-async def booked(tx: Tx) -> tuple[dict[str, int], int]:
-    """The sum of each account from the entries themselves, and how many transactions do not sum to zero. Reads all."""
-    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED, EXPIRED), 0)
-    rows = await tx.fetch("SELECT account, sum(points)::bigint FROM rewards.entries GROUP BY account")
-    unbalanced: int = await tx.fetchval(
-        "SELECT count(*) FROM (SELECT 1 FROM rewards.entries GROUP BY customer, transaction HAVING sum(points) <> 0) t"
-    )
-    return sums | {row[0]: row[1] for row in rows}, unbalanced
-
-
-async def tallies(tx: Tx, until: date | None = None) -> dict[str, dict[str, int]]:
-    """How many badges of each id were held, and how many customers were in each level, at the end of the day `until`."""
-    found: dict[str, dict[str, int]] = {"badge": {}, "level": {}}
-    rows = await tx.fetch(
-        "SELECT kind, item, sum(count)::bigint FROM rewards.tallies WHERE $1::date IS NULL OR day <= $1"
-        " GROUP BY 1, 2 ORDER BY 1, 2",
-        until,
-    )
-    for kind, item, count in rows:
-        if count:
-            found[kind][item] = count
-    return found

@@ -12,17 +12,14 @@ from libs.common.fold.handler import DeciderHandler
 from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
 from libs.common.settings import Settings
 from services.rewards.decider import RewardsDecider
-from services.rewards.domain.programme import Programme, refuse_faulty
-from services.rewards.domain.rules import Rules, compiled
-from services.rewards.domain.state import Account
+from services.rewards.features import FEATURES
+from services.rewards.programme import NO_RULES, Programme, Rules, compiled, refuse_faulty
+from services.rewards.state import Account, part
 
-_ENTRY = ("customer", "transaction", "account", "points", "kind", "rule", "reason", "order_id", "cause", "origin",
-          "partition", "sequence", "effective_at")  # fmt: skip
 COMPARED = (
     CUSTOMERS,
     IDENTIFIERS,
-    Compared("entries", _ENTRY, "customer"),  # not inserted_at
-    Compared("totals", ("partition", "day", "account"), sums=("points",)),
+    *(each for feature in FEATURES for each in feature.compared),
     Compared("standings", ("customer", "kind", "item", "count"), "customer"),
     Compared("tallies", ("day", "kind", "item"), sums=("count",)),
 )
@@ -36,7 +33,7 @@ WHERE l.state IS DISTINCT FROM s.state AND ($1::uuid IS NULL OR id > $1) ORDER B
 _decoder = msgspec.json.Decoder(Account)
 
 
-def replayable(settings: Settings) -> Replayable[Account, Rules]:
+def replayable(settings: Settings) -> Replayable[Any, Rules]:
     """Rewards as a replay sees it."""
     handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
     return Replayable("rewards", handler, STATE, COMPARED, differences)
@@ -53,7 +50,7 @@ async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, in
     published = await tx.fetchval("SELECT count(*) FROM rewards.rulebooks")
 
     async def rules(tx: Tx, rulebook: int) -> Rules:
-        return candidate if rulebook or not published else Rules()
+        return candidate if rulebook or not published else NO_RULES
 
     return rules
 
@@ -71,5 +68,4 @@ async def differences(tx: Tx, live: str, shadow: str) -> AsyncIterator[Change]:
 
 def _shown(state: bytes | None) -> dict[str, Any]:
     account = _decoder.decode(state) if state else Account()
-    badges = {badge: held.earned for badge, held in sorted(account.badges.items()) if held.earned}
-    return {"points": account.balance, "level": account.level, "badges": badges}
+    return {name: value for each in FEATURES for name, value in each.shown(part(account, each.name)).items()}

@@ -1,23 +1,26 @@
 """Standings: the badges and levels that customers have, and by how much their sums changed on each day."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, tzinfo
+from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from libs.common.contracts.rewards import BadgeEarned, BadgeRevoked, LevelReached
+from libs.common.contracts.records import Fact
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
-from services.rewards.domain.state import Account, Item, standing
-from services.rewards.models import standings, tallies
+from services.rewards.features import FEATURES
+from services.rewards.state import Account, standing
+from services.rewards.tables import standings, tallies
 
 _KEY = ("customer", "kind", "item")
+#: A feature and what is held of it.
+Item = tuple[str, str]
 
 
-async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zone: ZoneInfo) -> None:
+async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
     """Write the standings of the customers to whom something happened to them, and the days' tallies. Does not commit."""
     now = dict(_concerned(applied))
     if not now:
@@ -26,7 +29,7 @@ async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, 
     old: dict[UUID, Counter[Item]] = {customer: Counter() for customer in now}
     for row in rows:
         old[row["customer"]][row["kind"], row["item"]] = row["count"]
-    new = {customer: Counter(standing(account)) for customer, account in now.items()}
+    new = {customer: _items(standing(account)) for customer, account in now.items()}
     await _write(tx, old, new)
     changes: Counter[tuple[int, date, str, str]] = Counter()
     for customer, day, item, change in _changes(applied, old, zone):
@@ -37,25 +40,25 @@ async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, 
         await tx.execute(bulk.insert(tallies, columns, add), *bulk.transposed(rows_changed))
 
 
-def _concerned(applied: Sequence[Applied[Account]]) -> Iterator[tuple[UUID, Account]]:
+def _concerned(applied: Sequence[Applied[Any]]) -> Iterator[tuple[UUID, Account]]:
     """Whose standing may have changed, with their state after the batch; who went into another has none."""
     for each in applied:
         if isinstance(each.input.body, Merged):
             yield each.input.body.other, Account()
             yield each.customer, each.state
-        elif any(isinstance(stamped.fact, BadgeEarned | BadgeRevoked | LevelReached) for stamped in each.facts):
+        elif any(True for stamped in each.facts for _ in _said(stamped.fact, Counter())):
             yield each.customer, each.state
 
 
 def _changes(
-    applied: Sequence[Applied[Account]], old: dict[UUID, Counter[Item]], zone: ZoneInfo
+    applied: Sequence[Applied[Any]], old: dict[UUID, Counter[Item]], zone: tzinfo
 ) -> Iterator[tuple[UUID, date, Item, int]]:
     """What changed on which day: what the facts say, and at a merge what was taken over or fell together."""
     held = {customer: Counter(items) for customer, items in old.items()}
     for each in applied:
         day, body = each.input.time.astimezone(zone).date(), each.input.body
         if isinstance(body, Merged):
-            for customer, now in ((body.other, Counter[Item]()), (each.customer, Counter(each.decision.standing))):
+            for customer, now in ((body.other, Counter[Item]()), (each.customer, _items(each.decision.standing))):
                 before, held[customer] = held[customer], Counter(now)
                 for item in sorted(now.keys() | before.keys()):
                     if change := now[item] - before[item]:
@@ -67,16 +70,15 @@ def _changes(
                     yield each.customer, day, item, change
 
 
-def _said(fact: object, held: Counter[Item]) -> Iterator[tuple[Item, int]]:
-    match fact:
-        case BadgeEarned():
-            yield ("badge", fact.badge), 1
-        case BadgeRevoked():
-            yield ("badge", fact.badge), -1
-        case LevelReached():
-            yield from [(item, -count) for item, count in list(held.items()) if item[0] == "level" and count]
-            if fact.level:
-                yield ("level", fact.level), 1
+def _said(fact: Fact, held: Counter[Item]) -> Iterator[tuple[Item, int]]:
+    for feature in FEATURES:
+        of_it = {item: count for (kind, item), count in held.items() if kind == feature.name}
+        for item, change in feature.changes(fact, of_it):
+            yield (feature.name, item), change
+
+
+def _items(standing: Mapping[str, Mapping[str, int]]) -> Counter[Item]:
+    return Counter({(kind, item): count for kind, items in standing.items() for item, count in items.items()})
 
 
 async def _write(tx: Tx, old: dict[UUID, Counter[Item]], new: dict[UUID, Counter[Item]]) -> None:
@@ -95,3 +97,17 @@ async def _write(tx: Tx, old: dict[UUID, Counter[Item]], new: dict[UUID, Counter
     if kept := [(*key, new[key[0]][key[1], key[2]]) for key in changed if new[key[0]][key[1], key[2]]]:
         replace = "ON CONFLICT (customer, kind, item) DO UPDATE SET count = excluded.count"
         await tx.execute(bulk.insert(standings, (*_KEY, "count"), replace), *bulk.transposed(kept))
+
+
+async def totals(tx: Tx, until: date | None = None) -> dict[str, dict[str, int]]:
+    """How many of each item were held, by feature, at the end of the day `until`: badges, and customers in each level."""
+    found: dict[str, dict[str, int]] = {feature.name: {} for feature in FEATURES if feature.counted}
+    rows = await tx.fetch(
+        "SELECT kind, item, sum(count)::bigint FROM rewards.tallies WHERE $1::date IS NULL OR day <= $1"
+        " GROUP BY 1, 2 ORDER BY 1, 2",
+        until,
+    )
+    for kind, item, count in rows:
+        if count and kind in found:
+            found[kind][item] = count
+    return found

@@ -6,7 +6,7 @@ from libs.common.fold import rulebooks
 from libs.common.fold.service import ConsumerService
 from libs.common.log import wake_hints
 from libs.common.runtime.periodic import PeriodicTask
-from services.rewards.domain.programme import Programme
+from services.rewards.programme import Programme, names
 
 _LIVE = "SELECT content FROM rewards.programmes WHERE status = 'live'"
 
@@ -16,10 +16,10 @@ async def declare(tx: Tx) -> None:
     not commit. Raises Unavailable when a newer release has published it, and this one cannot read it."""
     content = await tx.fetchval(_LIVE)
     try:
-        names = Programme.model_validate_json(content).names if content else set()
+        used = names(Programme.model_validate_json(content)) if content else set()
     except ValueError as error:
         raise Unavailable(f"the live programme is of another release: {error}") from error
-    await wake_hints.declare(tx, "rewards", names)
+    await wake_hints.declare(tx, "rewards", used)
 
 
 class WakeHintsRefresh(PeriodicTask):

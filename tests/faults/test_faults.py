@@ -53,7 +53,7 @@ DOCTORED = {
     ),
     "a badge is lost": (
         "rewards.tallies",
-        "DELETE FROM rewards.tallies WHERE kind = 'badge'",
+        "DELETE FROM rewards.tallies WHERE kind = 'badges'",
     ),
 }
 

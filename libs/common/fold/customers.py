@@ -150,6 +150,10 @@ class Customers(Generic[S]):
         value = await tx.fetchval(f"SELECT state FROM {self._table} WHERE id = $1", customer)
         return None if value is None else self._decode(value)
 
+    def empty(self) -> S:
+        """The state of a customer of whom nothing is known."""
+        return self._state()
+
     def _decode(self, value: bytes) -> S:
         return self._decoder.decode(value) if value else self._state()
 

@@ -114,11 +114,19 @@ def _members(customer: str, live: dict[str, Any], made: dict[str, Any]) -> Itera
         if (was := live.get(name)) != (now := made.get(name)):
             yield Different(customer, name, _brief(was), _brief(now))
     was, now = (msgspec.json.decode(row.get("state") or b"{}") for row in (live, made))
-    for name in sorted(was.keys() | now.keys()):
-        if was.get(name) != now.get(name):
-            yield Different(customer, f"state.{name}", _brief(was.get(name)), _brief(now.get(name)))
+    yield from _differing(customer, "state", was, now)
     if was == now and live.get("state") != made.get("state"):
         yield Different(customer, "state", "the same members,", "in another order")
+
+
+def _differing(customer: str, path: str, was: dict[str, Any], now: dict[str, Any]) -> Iterable[Different]:
+    """The members that differ; where both are objects again, their members."""
+    for name in sorted(was.keys() | now.keys()):
+        one, other = was.get(name), now.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differing(customer, f"{path}.{name}", one, other)
+        elif one != other:
+            yield Different(customer, f"{path}.{name}", _brief(one), _brief(other))
 
 
 def _brief(value: Any) -> str:

@@ -70,7 +70,7 @@ async def test_adjustments_merges_and_rulebooks_in_mid_stream(rewards: Rewards, 
     found = await compared(replayable(rewards_settings), rewards_settings, rewards_settings)
     assert found.differing == 1
     assert found.first[0].customer == people[0]
-    assert found.first[0].what == "state.balance"
+    assert found.first[0].what == "state.ledger.balance"
 
 
 async def test_rules_published_before_anybody_read(rewards_settings: Settings) -> None:

@@ -11,12 +11,13 @@ from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact, Snapshot, decode, encode, spliced
 from libs.common.contracts.rewards import PointsAdjusted, PointsCredited, PointsReversed
 from libs.common.fold.decider import Merged
-from services.rewards.domain import inputs, ledger, merge
-from services.rewards.domain.decide import decide
-from services.rewards.domain.evolve import evolve
-from services.rewards.domain.programme import Programme, refuse_faulty
-from services.rewards.domain.rules import Rules, compiled
-from services.rewards.domain.state import Account
+from services.rewards import inputs
+from services.rewards.badges.state import Progress
+from services.rewards.decider import absorb, decide, evolve
+from services.rewards.ledger import booking
+from services.rewards.ledger.state import Wallet
+from services.rewards.programme import Programme, Rules, compiled, refuse_faulty
+from services.rewards.state import Account
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -49,9 +50,23 @@ class Customer:
     """A customer's account and every fact decided on it."""
 
     rules: Rules = field(default=CLUB, repr=False)
-    account: Account = field(default_factory=Account)
+    account: Any = field(default_factory=Account)
     facts: list[Fact] = field(default_factory=list)
     told: int = 0
+
+    @property
+    def wallet(self) -> Wallet:
+        wallet: Wallet = self.account.ledger
+        return wallet
+
+    @property
+    def level(self) -> str | None:
+        level: str | None = self.account.levels.level
+        return level
+
+    def progress(self, badge: str) -> Progress:
+        progress: Progress = self.account.badges.of(badge)
+        return progress
 
     def tell(self, input: Input) -> list[Fact]:
         """One cause, as the fold applies it: `decide` must change nothing, and the state must survive its storage."""
@@ -66,24 +81,24 @@ class Customer:
 
     def absorb(self, other: "Customer") -> list[Fact]:
         """A merge: the other's state, then what follows from it."""
-        merge.absorb(self.account, other.account)
+        absorb(self.account, other.account)
         self.facts = [*other.facts, *self.facts]
         self.told = len(self.facts)
         return self.tell(input("merged", Merged(UUID(int=1)), type="customer.merged.v1"))
 
     def check(self) -> None:
         """What holds at any moment."""
-        account = self.account
+        account, badges = self.wallet, self.account.badges
         assert account.balance == sum(lot.remaining for lot in account.lots) - account.debt
         assert account.debt >= 0
         assert not account.debt or not any(lot.remaining for lot in account.lots)
         assert all(0 <= lot.remaining <= lot.points - lot.reversed and lot.reversed >= 0 for lot in account.lots)
         assert account.qualifying == sum(lot.points - lot.reversed for lot in account.lots if lot.rule is not None)
-        assert all(progress.count >= 0 for progress in account.badges.values())
-        booked = [ledger.transaction(fact) for fact in self.facts]
+        assert all(progress.count >= 0 for progress in badges.progress.values())
+        booked = [booking.transaction(fact) for fact in self.facts]
         assert all(sum(posting.points for posting in each.postings) == 0 for each in booked if each)
         postings = [posting for each in booked if each for posting in each.postings]
-        assert account.balance == sum(each.points for each in postings if each.account == ledger.AVAILABLE)
+        assert account.balance == sum(each.points for each in postings if each.account == booking.AVAILABLE)
         ids = [(fact.TYPE, fact.effect) for fact in self.facts[self.told :]]
         assert len(ids) == len(set(ids))
         self.told = len(self.facts)
@@ -98,12 +113,12 @@ class Customer:
 
     def standing(self) -> dict[str, Any]:
         """What must not depend on the order of arrival."""
-        account = self.account
+        account, badges = self.wallet, self.account.badges
         return {
             "balance": account.balance,
             "qualifying": account.qualifying,
-            "level": account.level,
-            "badges": {id: (each.count, each.earned) for id, each in account.badges.items() if each.count},
+            "level": self.level,
+            "badges": {id: (each.count, each.earned) for id, each in badges.progress.items() if each.count},
             "lots": sorted((lot.points, lot.remaining, lot.reversed, lot.rule, lot.order) for lot in account.lots),
         }
 

@@ -42,7 +42,7 @@ def test_a_stricter_programme_takes_no_badge_away() -> None:
     assert customer.tell(order("2", 1)) == []
     customer.rules = programme()
     assert customer.tell(refund("2")) == []
-    assert customer.account.progress("fan").earned == 1
+    assert customer.progress("fan").earned == 1
 
 
 def test_levels_go_up_and_down_with_qualifying_points_alone() -> None:
@@ -62,7 +62,7 @@ def test_below_the_lowest_level_there_is_none() -> None:
     customer = Customer(programme(earning=[PER_UNIT], levels=[{"id": "a", "name": "A", "points": 10}]))
     customer.tell(order("1", 5))
     assert customer.tell(refund("1"))[-1] == LevelReached(level="", name="", points=0, up=False)
-    assert customer.account.level is None
+    assert customer.level is None
 
 
 # -- facts that start rules ------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def test_own_facts_start_rules_and_change_nothing_else() -> None:
     )
     customer = Customer(rules)
     customer.tell(order("1", 10))
-    assert customer.account.balance == 20
+    assert customer.wallet.balance == 20
     credited = heard("f0", {"points": 20, "balance": 20, "rule": "per-unit"}, type="points.credited.v1", own=True)
     assert customer.tell(credited) == []
     badge = {"badge": "first", "name": "First", "count": 1}
@@ -88,8 +88,8 @@ def test_own_facts_start_rules_and_change_nothing_else() -> None:
         PointsCredited(points=50, balance=70, rule="bonus"),
         BadgeEarned(badge="collector", name="Collector", count=1),
     ]
-    assert customer.account.balance == 70
-    assert customer.account.progress("first").earned == 1
+    assert customer.wallet.balance == 70
+    assert customer.progress("first").earned == 1
 
 
 def test_an_app_cannot_speak_for_a_service() -> None:
@@ -119,4 +119,4 @@ def test_the_oldest_points_are_taken_first() -> None:
     customer.tell(order("new", 10, day=5))
     customer.tell(order("old", 10, day=1))
     customer.tell(adjust(-25))
-    assert [(lot.order, lot.remaining) for lot in customer.account.lots] == [("new", 15), ("old", 0)]
+    assert [(lot.order, lot.remaining) for lot in customer.wallet.lots] == [("new", 15), ("old", 0)]

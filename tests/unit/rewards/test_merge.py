@@ -13,7 +13,7 @@ def test_a_merge_moves_lots_with_their_dates_and_derives_the_level() -> None:
     ann.tell(order("1", 40, day=3))
     anonymous.tell(order("2", 40, day=1))
     facts = ann.absorb(anonymous)
-    assert [(lot.order, lot.earned_at) for lot in ann.account.lots][::2] == [
+    assert [(lot.order, lot.earned_at) for lot in ann.wallet.lots][::2] == [
         ("2", DAY + timedelta(days=1)),
         ("1", DAY + timedelta(days=3)),
     ]
@@ -29,7 +29,7 @@ def test_an_order_told_to_both_is_counted_once() -> None:
     anonymous.tell(order("1", 40, record="other"))
     facts = ann.absorb(anonymous)
     assert of(facts, PointsReversed) == facts
-    assert (ann.account.balance, ann.account.progress("first").earned, ann.account.progress("pairs").count) == (
+    assert (ann.wallet.balance, ann.progress("first").earned, ann.progress("pairs").count) == (
         87,
         1,
         1,
@@ -41,7 +41,7 @@ def test_a_refund_meets_its_order_in_a_merge() -> None:
     ann.tell(refund("1"))
     anonymous.tell(order("1", 40))
     ann.absorb(anonymous)
-    assert (ann.account.balance, ann.account.progress("first").earned) == (0, 0)
+    assert (ann.wallet.balance, ann.progress("first").earned) == (0, 0)
 
 
 def test_a_merge_of_the_unknown_says_nothing() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from libs.common.errors import Invalid
-from services.rewards.domain.programme import Programme, refuse_faulty
+from services.rewards.programme import Programme, refuse_faulty
 
 RULE: dict[str, Any] = {"id": "r", "earn": {"points": 1}}
 
@@ -30,7 +30,7 @@ def test_every_fault_is_told_at_once() -> None:
     level = {"id": "l", "name": "L", "points": 5}
     badge = {"id": "b", "name": "B", "when": "1 +"}
     found = faults(earning=[RULE, RULE], levels=[level, level], badges=[badge])
-    assert [fault["at"] for fault in found] == ["earning[1].id", "levels[1].id", "badges[0].when", "levels"]
+    assert [fault["at"] for fault in found] == ["earning[1].id", "badges[0].when", "levels[1].id", "levels"]
 
 
 @pytest.mark.parametrize(

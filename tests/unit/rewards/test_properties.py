@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from libs.common.contracts.input import Input
 
+from libs.common.contracts.input import Input
 from libs.common.errors import Conflict
 from tests.unit.rewards.history import Customer, adjust, order, refund
 
@@ -57,13 +57,13 @@ def test_adjustments_never_make_a_balance_negative_and_everything_adds_up(
     customer = Customer()
     commands = [adjust(points, f"adjust-{number}") for number, points in enumerate(changes)]
     for each in data.draw(st.permutations([*history, *commands])):
-        before = customer.account.balance
+        before = customer.wallet.balance
         try:
             customer.tell(each)
         except Conflict:
             assert before + each.body.points < 0
         else:
-            assert each not in commands or customer.account.balance >= min(before, 0)
+            assert each not in commands or customer.wallet.balance >= min(before, 0)
 
 
 @given(histories(), st.data())

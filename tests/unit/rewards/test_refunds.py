@@ -13,7 +13,7 @@ def test_partial_refunds_round_in_the_customers_favour_and_reach_exactly_all() -
         customer.tell(refund("1", "3.33", record=str(number)))
     assert customer.points() == [("PointsCredited", 20), *[("PointsReversed", points) for points in (6, 7, 6)]]
     customer.tell(refund("1", "0.01", record="rest"))
-    assert customer.account.balance == 0
+    assert customer.wallet.balance == 0
     assert customer.tell(refund("1", "5.00", record="too much")) == []
 
 
@@ -28,15 +28,15 @@ def test_a_cancelled_order_gives_everything_back() -> None:
     customer = Customer()
     customer.tell(order("1", 10))
     customer.tell(event("Order Cancelled", "c", order_id="1", revenue=3))
-    assert customer.account.balance == 0
-    assert customer.account.progress("first").earned == 0
+    assert customer.wallet.balance == 0
+    assert customer.progress("first").earned == 0
 
 
 def test_currencies_are_never_mixed() -> None:
     customer = Customer(programme(earning=[PER_UNIT]))
     customer.tell(order("1", "10.00"))
     assert customer.tell(refund("1", "10.00", currency="EUR")) == []
-    assert customer.account.balance == 20
+    assert customer.wallet.balance == 20
 
 
 def test_what_was_spent_and_is_taken_back_is_owed_and_repaid() -> None:
@@ -44,8 +44,8 @@ def test_what_was_spent_and_is_taken_back_is_owed_and_repaid() -> None:
     customer.tell(order("1", 50))
     customer.tell(adjust(-80, "spent"))
     customer.tell(refund("1"))
-    assert (customer.account.balance, customer.account.debt) == (-80, 80)
+    assert (customer.wallet.balance, customer.wallet.debt) == (-80, 80)
     with pytest.raises(Conflict, match="has -80 points, so none can be taken"):
         customer.tell(adjust(-1, "more"))
     customer.tell(order("2", 60))
-    assert (customer.account.balance, customer.account.debt, customer.account.lots[-1].remaining) == (40, 0, 40)
+    assert (customer.wallet.balance, customer.wallet.debt, customer.wallet.lots[-1].remaining) == (40, 0, 40)

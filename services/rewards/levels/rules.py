@@ -1,9 +1,18 @@
-"""Which level a customer has reached."""
+"""The levels of a programme, and which of them is reached."""
 
 from collections.abc import Sequence
 
+from pydantic import Field, StrictInt
+
 from libs.common.contracts.rewards import LevelReached
-from services.rewards.domain.programme import Level
+from services.rewards.rules import Identified, Name
+
+
+class Level(Identified):
+    """Reached with so many qualifying points: those that rules gave, less those that refunds took back."""
+
+    name: Name
+    points: StrictInt = Field(ge=0, le=10**12)
 
 
 def level_of(levels: Sequence[Level], qualifying: int) -> Level | None:
@@ -16,7 +25,7 @@ def next_level(levels: Sequence[Level], qualifying: int) -> Level | None:
     return min((level for level in levels if level.points > qualifying), key=lambda level: level.points, default=None)
 
 
-def change(levels: Sequence[Level], current: str | None, qualifying: int) -> LevelReached | None:
+def change_of(levels: Sequence[Level], current: str | None, qualifying: int) -> LevelReached | None:
     """The fact that the customer is in another level now; below the lowest, its id and name are empty."""
     reached = level_of(levels, qualifying)
     if (reached.id if reached else None) == current:

@@ -1,21 +1,22 @@
-"""What rewards writes beside the customers' states: ledger entries and their sums (standings have a file of their own).
-In the caller's transaction, in a few statements for any number of causes."""
+"""What is written of points beside the accounts: ledger entries, their sums, and the timers of points that expire; a few
+statements for any number of inputs."""
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date
-from zoneinfo import ZoneInfo
+from datetime import date, tzinfo
+from typing import Any
 
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
+from libs.common.fold import timers
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
-from services.rewards import standings
-from services.rewards.domain.ledger import transaction
-from services.rewards.domain.state import Account
-from services.rewards.models import entries, totals
+from services.rewards.ledger.booking import transaction
+from services.rewards.ledger.schema import entries, totals
 
-_ENTRY = ("customer", "transaction", "account", "points", "kind", "rule", "reason", "order_id", "cause", "origin",
+#: The timer of a customer whose points are lost at a time.
+EXPIRY = "points expire"
+ENTRY = ("customer", "transaction", "account", "points", "kind", "rule", "reason", "order_id", "cause", "origin",
           "partition", "sequence", "effective_at")  # fmt: skip
 
 # A merged customer's entries become the survivor's: deleted and inserted, as an update of the first column of the key
@@ -29,16 +30,19 @@ SELECT $2, transaction, account, points, kind, rule, reason, order_id, cause, or
 """
 
 
-async def project(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zone: ZoneInfo) -> None:
-    """Write what is queried, for all causes of a batch, in their order; days are those of `zone`. Does not commit."""
+async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
+    """Write the entries and their sums, for all inputs of a batch, in their order; days are those of `zone`. Set the timers of
+    points that expire. Does not commit."""
     await _book(tx, applied, partitions, zone)
     for each in applied:
         if isinstance(each.input.body, Merged):
             await tx.execute(_MOVE, each.input.body.other, each.customer)
-    await standings.project(tx, applied, partitions, zone)
+    wallets = {each.customer: each.state.ledger for each in applied}
+    due = {id: when for id, wallet in wallets.items() if (when := wallet.next_expiry()) is not None}
+    await timers.set_at(tx, "rewards", EXPIRY, due, partitions)
 
 
-async def _book(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zone: ZoneInfo) -> None:
+async def _book(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
     """The postings of all facts, and the totals that they change."""
     rows: list[tuple[object, ...]] = []
     sums: Counter[tuple[int, date, str]] = Counter()
@@ -57,7 +61,7 @@ async def _book(tx: Tx, applied: Sequence[Applied[Account]], partitions: int, zo
                 rows.append((customer, stamped.id, account, points, booked.kind, booked.rule, booked.reason, booked.order,
                              input.id, customer, partition, sequence, input.time))  # fmt: skip
     if rows:
-        await tx.execute(bulk.insert(entries, _ENTRY), *bulk.transposed(rows))
+        await tx.execute(bulk.insert(entries, ENTRY), *bulk.transposed(rows))
         add = "ON CONFLICT (partition, day, account) DO UPDATE SET points = totals.points + excluded.points"
         columns = bulk.transposed([(*key, sums[key]) for key in sorted(sums)])
         await tx.execute(bulk.insert(totals, ("partition", "day", "account", "points"), add), *columns)

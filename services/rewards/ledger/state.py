@@ -1,12 +1,9 @@
-"""A customer's account: lots of points, the orders they came from, badges and the level. Stored as compact JSON."""
+"""What the ledger keeps of a customer: lots of points, and the orders that they came from."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
-
-#: A badge or a level: its kind and its id.
-Item = tuple[str, str]
 
 
 class Lot(msgspec.Struct, array_like=True):
@@ -37,8 +34,7 @@ class Refund(msgspec.Struct, frozen=True, array_like=True):
 class Order(msgspec.Struct, array_like=True):
     """An order as `counted`, or only the refunds that wait for it. Amount in minor units; None when it names none.
 
-    `refunds` by the id of their record. `badges` are those it was counted for. `void`: it was refunded whole, and its
-    badges have been taken back.
+    `refunds` by the id of their record. `void`: it was refunded whole, and what it had counted for was taken back.
     """
 
     minor: int | None = None
@@ -46,7 +42,6 @@ class Order(msgspec.Struct, array_like=True):
     counted: bool = False
     void: bool = False
     refunds: dict[str, Refund] = {}
-    badges: list[str] = []
 
     @property
     def refunded(self) -> int:
@@ -63,22 +58,8 @@ class Order(msgspec.Struct, array_like=True):
         )
 
 
-class Progress(msgspec.Struct, array_like=True):
-    """How far a customer is with a badge: what was counted, how often it was earned, and on which terms."""
-
-    count: int = 0
-    earned: int = 0
-    every: int = 1
-    repeatable: bool = False
-    earned_at: datetime | None = None
-
-    def kept(self, count: int) -> int:
-        """How many awards `count` is worth on the terms on which it was earned."""
-        return awards(count, self.every, self.repeatable)
-
-
-class Account(msgspec.Struct, omit_defaults=True):
-    """All that rewards knows of one customer.
+class Wallet(msgspec.Struct, omit_defaults=True):
+    """A customer's points.
 
     balance = sum of the lots' `remaining` - `debt`. Debt arises when points that were already taken are reversed; the
     next credits repay it, so that either nothing remains or nothing is owed.
@@ -87,10 +68,8 @@ class Account(msgspec.Struct, omit_defaults=True):
     balance: int = 0
     qualifying: int = 0
     debt: int = 0
-    level: str | None = None
     lots: list[Lot] = []
     orders: dict[str, Order] = {}
-    badges: dict[str, Progress] = {}
 
     def has_counted(self, order: str) -> bool:
         known = self.orders.get(order)
@@ -109,20 +88,3 @@ class Account(msgspec.Struct, omit_defaults=True):
         """When points are lost next, if none are spent before; None when none ever are."""
         dates = [lot.expires_at for lot in self.lots if lot.remaining and lot.expires_at is not None]
         return min(dates, default=None)
-
-    def progress(self, badge: str) -> Progress:
-        return self.badges.get(badge) or Progress()
-
-
-def awards(count: int, every: int, repeatable: bool) -> int:
-    """How often a badge that takes `every` of something is earned by `count` of it."""
-    times = max(0, count // every)
-    return times if repeatable else min(1, times)
-
-
-def standing(account: Account) -> dict[Item, int]:
-    """The badges that an account has, how many of each, and its level."""
-    standing = {("badge", badge): held.earned for badge, held in account.badges.items() if held.earned}
-    if account.level is not None:
-        standing["level", account.level] = 1
-    return standing

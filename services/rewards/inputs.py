@@ -11,6 +11,9 @@ from libs.common.contracts.records import Envelope
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
 
+#: The names of what is read under any programme.
+ALWAYS_READ = (orders.COMPLETED, orders.REFUNDED, orders.CANCELLED)
+
 
 @dataclass(frozen=True, slots=True)
 class OrderCompleted(RuleEvent):

@@ -1,4 +1,4 @@
-"""What the routes about customers and the ledger answer."""
+"""What the ledger's routes answer."""
 
 from datetime import datetime
 from uuid import UUID
@@ -50,42 +50,6 @@ class Statement(BaseModel):
     next: UUID | None
 
 
-class BadgeHeld(BaseModel):
-    """A badge: how often it was earned, and how far the next one is (`count` of `needed`)."""
-
-    badge: str
-    name: str
-    earned: int
-    earned_at: datetime | None
-    count: int
-    needed: int | None = Field(description="null when there is nothing more to earn")
-
-
-class Badges(BaseModel):
-    """All badges of the live programme, and those that were earned under earlier ones."""
-
-    items: list[BadgeHeld]
-    next: None = None
-
-
-class LevelName(BaseModel):
-    """A level, and the qualifying points that reach it."""
-
-    id: str
-    name: str
-    points: int | None
-
-
-class Standing(BaseModel):
-    """The level that was reached last, the next one, and the qualifying points that are missing for it."""
-
-    customer: UUID
-    qualifying: int
-    level: LevelName | None
-    next: LevelName | None
-    points_to_go: int | None
-
-
 class Adjusted(BaseModel):
     """An adjustment as booked."""
 
@@ -118,16 +82,3 @@ class Check(BaseModel):
     unbalanced_transactions: int
     totals: dict[str, int]
     entries: dict[str, int]
-
-
-class Summary(BaseModel):
-    """What the programme came to. Badges held by id, customers by level."""
-
-    points_issued: int
-    points_reversed: int
-    points_adjusted: int
-    points_expired: int
-    balance: int
-    badges: dict[str, int]
-    levels: dict[str, int]
-    ledger_sum: int

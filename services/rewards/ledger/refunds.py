@@ -1,6 +1,20 @@
 """What refunds take back. All of it is a function of what is known of an order, so that the order of arrival is no matter."""
 
-from services.rewards.domain.state import Account, Order
+import msgspec
+
+from services.rewards.inputs import OrderCompleted, OrderRefunded
+from services.rewards.ledger.state import Order, Refund, Wallet
+
+
+def completed(waiting: Order | None, event: OrderCompleted) -> Order:
+    """The order as it is once it has happened, with the refunds that waited for it."""
+    minor = None if event.money is None else event.money.minor
+    return Order(minor, event.currency, True, refunds=dict(waiting.refunds) if waiting else {})
+
+
+def refunded(order: Order, refund: OrderRefunded, id: str) -> Order:
+    """The order with one more refund."""
+    return msgspec.structs.replace(order, refunds={**order.refunds, id: Refund(refund.minor, refund.currency)})
 
 
 def share(points: int, order: Order) -> int:
@@ -16,10 +30,10 @@ def share(points: int, order: Order) -> int:
     return points * order.refunded // (order.minor or 1)
 
 
-def due(account: Account, id: str, order: Order) -> dict[str, int]:
+def due(wallet: Wallet, id: str, order: Order) -> dict[str, int]:
     """By rule: the points of an order that are to be taken back and have not been yet, with the order as given here."""
     found: dict[str, int] = {}
-    for lot in account.lots_of(id):
+    for lot in wallet.lots_of(id):
         owed = (lot.points if lot.double else share(lot.points, order)) - lot.reversed
         if owed > 0 and lot.rule is not None:
             found[lot.rule] = found.get(lot.rule, 0) + owed

@@ -1,0 +1,89 @@
+"""What a feature of rewards is: a room of its own, with the same furniture in each.
+
+A feature brings a section of the programme, a part of a customer's account, what it decides on an input, how its part changes,
+what becomes of it at a merge, the rows that routes query, and these routes. `features.py` lists them; nothing else names one.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any, ClassVar, TypeAlias
+
+from fastapi import APIRouter
+
+from libs.common.contracts.input import Input
+from libs.common.contracts.records import Fact
+from libs.common.db.pool import Tx
+from libs.common.fold.decider import Applied
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.service import ConsumerService
+from services.rewards.course import Course, Merging
+from services.rewards.rules import Fault
+
+#: A section of the programme in force, its default when there is none.
+Live: TypeAlias = Callable[[Tx], Awaitable[Any]]
+
+
+class Feature:
+    """The base of all features: it has nothing, decides nothing and changes nothing.
+
+    `decide`, `evolve` and `merge` are pure but for their own part of the account, which `evolve` and `merge` change; these two
+    are total. Only the ledger writes balances: other features ask the course for points.
+    """
+
+    #: The name of its part of the account, and of its section in the programme where `key` names no other.
+    name: ClassVar[str]
+    key: ClassVar[str] = ""
+    #: The type of its section, and its default; None when it has none.
+    section: ClassVar[Any] = None
+    default: ClassVar[Any] = None
+    #: The type of its part of the account (a msgspec Struct, made without arguments); None when it keeps nothing.
+    state: ClassVar[Any] = None
+    #: Whether its `standing` is counted over all customers.
+    counted: ClassVar[bool] = False
+    #: The tables that hold nothing but what follows from the journal, each with the columns that a replay compares.
+    compared: ClassVar[tuple[Any, ...]] = ()
+
+    # -- rules --------------------------------------------------------------------------------------------------------
+    def faults(self, section: Any) -> Iterator[Fault]:
+        """What is wrong with a section, beyond its types."""
+        return iter(())
+
+    def compile(self, section: Any, zone: tzinfo) -> Any:
+        """The section as `decide` uses it; days are those of `zone`."""
+        return section
+
+    def names(self, section: Any) -> Iterable[str]:
+        """The names of events and facts from which something can follow for this feature."""
+        return ()
+
+    # -- one customer -------------------------------------------------------------------------------------------------
+    def decide(self, state: Any, course: Course, rules: Any) -> Any:
+        """Add to the course what follows from its input. Changes no state. What is returned is handed to `evolve` (and to
+        projections, as `decision.notes[name]`)."""
+        return None
+
+    def evolve(self, state: Any, input: Input, facts: Sequence[Fact], note: Any) -> None:
+        """Change this feature's part for an input, for the facts decided on it, and for what its `decide` returned."""
+
+    def merge(self, survivor: Any, other: Any, merging: Merging) -> None:
+        """Take over the part of a customer who turned out to be the same person."""
+
+    # -- what is queried ----------------------------------------------------------------------------------------------
+    def standing(self, state: Any) -> dict[str, int]:
+        """What the customer holds of this feature (badges, a level), and how many of each: kept in rows, and summed by day."""
+        return {}
+
+    def changes(self, fact: Fact, held: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+        """How a fact changes what a customer holds of this feature."""
+        return ()
+
+    async def project(self, tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
+        """Write this feature's own rows, for all inputs of a batch, in their order. Does not commit."""
+
+    def shown(self, state: Any) -> dict[str, Any]:
+        """What people see of a customer's part: by it a what-if tells who would be different."""
+        return {}
+
+    def api(self, part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live) -> Sequence[APIRouter]:
+        """Its routes. `live` gives this feature's section of the programme in force."""
+        return ()

@@ -1,0 +1,56 @@
+"""The ledger: points in lots, what refunds take back, adjustments, expiry. It alone writes balances."""
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from typing import Any
+
+from fastapi import APIRouter
+
+from libs.common.contracts.input import Input
+from libs.common.contracts.records import Fact
+from libs.common.db.pool import Tx
+from libs.common.fold.decider import Applied
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.service import ConsumerService
+from libs.common.replay.replayable import Compared
+from services.rewards.course import Course, Merging
+from services.rewards.feature import Feature, Live
+from services.rewards.ledger import api, decide, evolve, merge
+from services.rewards.ledger.expiry import Points, Validity
+from services.rewards.ledger.project import ENTRY, project
+from services.rewards.ledger.state import Wallet
+
+
+class Ledger(Feature):
+    """Keeps each customer's wallet, and books every fact about points."""
+
+    name = "ledger"
+    key = "points"
+    section = Points
+    default = Points()
+    state = Wallet
+    compared = (
+        Compared("entries", ENTRY, "customer"),  # not inserted_at
+        Compared("totals", ("partition", "day", "account"), sums=("points",)),
+    )
+
+    def compile(self, section: Points, zone: tzinfo) -> Validity:
+        return Validity(section.expire_after_days, zone)
+
+    def decide(self, state: Wallet, course: Course, rules: Validity) -> None:
+        decide.decide(state, course)
+
+    def evolve(self, state: Wallet, input: Input, facts: Sequence[Fact], note: None) -> None:
+        evolve.evolve(state, input, facts)
+
+    def merge(self, survivor: Wallet, other: Wallet, merging: Merging) -> None:
+        merge.merge(survivor, other, merging)
+
+    async def project(self, tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
+        await project(tx, applied, partitions, zone)
+
+    def shown(self, state: Wallet) -> dict[str, Any]:
+        return {"points": state.balance}
+
+    def api(self, part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live) -> Sequence[APIRouter]:
+        return [api.of_customers(part, handler), api.of_all(part)]

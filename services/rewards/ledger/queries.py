@@ -1,0 +1,50 @@
+"""What the ledger's routes read: statements, and sums over all customers. Each takes the caller's transaction or connection."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from libs.common.db.pool import Tx
+from services.rewards.ledger.booking import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
+
+Record = Mapping[str, Any]
+
+
+async def statement(tx: Tx, customer: UUID, limit: int, cursor: UUID | None) -> list[Record]:
+    """What was booked on a customer, the latest first, each with the balance after it; from the entries alone.
+
+    `cursor` is the transaction after which to go on.
+    """
+    rows = await tx.fetch(
+        "WITH booked AS (SELECT *, sum(points) OVER (ORDER BY effective_at, sequence, transaction)::bigint AS balance"
+        " FROM rewards.entries WHERE customer = $1 AND account = $4)"
+        " SELECT * FROM booked WHERE $3::uuid IS NULL OR (effective_at, sequence, transaction) <"
+        " (SELECT effective_at, sequence, transaction FROM booked WHERE transaction = $3)"
+        " ORDER BY effective_at DESC, sequence DESC, transaction DESC LIMIT $2",
+        customer,
+        limit,
+        cursor,
+        AVAILABLE,
+    )
+    return [dict(row) for row in rows]
+
+
+async def ledger(tx: Tx, until: date | None = None) -> dict[str, int]:
+    """The sum of each account over all customers, of all that happened up to and including the day `until`."""
+    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED, EXPIRED), 0)
+    rows = await tx.fetch(
+        "SELECT account, sum(points)::bigint FROM rewards.totals WHERE $1::date IS NULL OR day <= $1 GROUP BY account",
+        until,
+    )
+    return sums | {row[0]: row[1] for row in rows}
+
+
+async def booked(tx: Tx) -> tuple[dict[str, int], int]:
+    """The sum of each account from the entries themselves, and how many transactions do not sum to zero. Reads all."""
+    sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED, EXPIRED), 0)
+    rows = await tx.fetch("SELECT account, sum(points)::bigint FROM rewards.entries GROUP BY account")
+    unbalanced: int = await tx.fetchval(
+        "SELECT count(*) FROM (SELECT 1 FROM rewards.entries GROUP BY customer, transaction HAVING sum(points) <> 0) t"
+    )
+    return sums | {row[0]: row[1] for row in rows}, unbalanced
