@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from libs.common.db.migrate import migrate
 from libs.common.errors import Unavailable
 from services.rewards.settings import Settings as RewardsSettings
 from services.rewards.wake_hints import declare
@@ -161,18 +160,6 @@ async def test_what_the_programme_in_force_is_about_is_awaited(
 async def awaited_by(rewards: Rewards) -> list[str]:
     rows = await rewards.database.pool.fetch("SELECT name FROM log.wake_hints WHERE service = 'rewards' ORDER BY 1")
     return [row[0] for row in rows]
-
-
-@pytest.mark.parametrize("forgotten", [False, True])
-async def test_a_database_of_an_older_release_is_migrated_to_await_its_programme(
-    rewards: Rewards, forgotten: bool
-) -> None:
-    await rewards.publish(giving(1))
-    if forgotten:
-        await rewards.database.pool.execute("DELETE FROM log.wake_hints")
-    await rewards.database.pool.execute("UPDATE rewards.alembic_version SET version_num = '0006'")
-    await migrate(rewards.database.settings)
-    assert set(await awaited_by(rewards)) >= {"Order Completed", "Order Refunded"}
 
 
 async def test_what_a_newer_release_has_published_changes_nothing_and_ends_nothing(rewards: Rewards) -> None:

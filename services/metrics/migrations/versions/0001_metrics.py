@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
+from libs.common.fold.migration import create_customers, create_fold_tables, create_identifiers, store_uncompressed
+
 revision = "0001"
 down_revision = None
 SCHEMA = "metrics"
@@ -11,93 +13,29 @@ MOMENT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    fold()
-    customers()
+    create_fold_tables(SCHEMA)
+    create_customers(SCHEMA)
+    store_uncompressed(SCHEMA)
+    create_identifiers(SCHEMA)
+    op.create_index("identifiers_by_customer", "identifiers", ["customer"], schema=SCHEMA)
+    tickets()
     purchases()
     scores()
 
 
-def fold() -> None:
+def tickets() -> None:
     op.create_table(
-        "positions",
-        sa.Column("reader", sa.Text, nullable=False),
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("partition", sa.SmallInteger, nullable=False),
-        sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("next", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("hint", sa.BigInteger),
-        sa.Column("rulebook", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("crashes", sa.Integer, nullable=False, server_default="0"),
-        sa.PrimaryKeyConstraint("reader", "topic", "partition"),
-        schema=SCHEMA,
-        postgresql_with={"fillfactor": 10},
-    )
-    op.create_table(
-        "dead_letters",
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("partition", sa.SmallInteger, nullable=False),
-        sa.Column("offset", sa.BigInteger, nullable=False),
-        sa.Column("key", sa.Text, nullable=False),
-        sa.Column("value", sa.LargeBinary, nullable=False),
-        sa.Column("error", sa.Text, nullable=False),
-        sa.Column("trace", sa.Text, nullable=False),
-        sa.Column("died_at", MOMENT, nullable=False, server_default=sa.func.now()),
-        sa.Column("outcome", sa.Text),
-        sa.Column("reason", sa.Text),
-        sa.Column("settled_by", sa.Text),
-        sa.Column("settled_at", MOMENT),
-        sa.Column("stamp", sa.Text),
+        "tickets",
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("customer", sa.Text),
+        sa.Column("expires_at", MOMENT, nullable=False),
+        sa.Column("ends_at", MOMENT),
         schema=SCHEMA,
     )
-    op.create_table(
-        "commands",
-        sa.Column("key", sa.Text, primary_key=True),
-        sa.Column("customer", sa.Uuid, nullable=False),
-        sa.Column("digest", sa.LargeBinary, nullable=False),
-        sa.Column("answer", sa.LargeBinary, nullable=False),
-        sa.Column("answered_at", MOMENT, nullable=False, server_default=sa.func.now()),
-        schema=SCHEMA,
-    )
-    op.create_table(
-        "rulebooks",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("content", sa.LargeBinary, nullable=False),
-        sa.Column("published_by", sa.Text, nullable=False),
-        sa.Column("published_at", MOMENT, nullable=False, server_default=sa.func.now()),
-        schema=SCHEMA,
-    )
-    op.create_table(
-        "rulebook_positions",
-        sa.Column("number", sa.Integer, nullable=False),
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("partition", sa.SmallInteger, nullable=False),
-        sa.Column("next", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("number", "topic", "partition"),
-        schema=SCHEMA,
-    )
-
-
-def customers() -> None:
-    op.create_table(
-        "customers",
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("state", sa.LargeBinary, nullable=False, server_default=""),
-        sa.Column("version", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("facts", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("merged_into", sa.Uuid),
-        schema=SCHEMA,
-    )
-    op.create_table(
-        "identifiers",
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("value", sa.Text, nullable=False),
-        sa.Column("customer", sa.Uuid, nullable=False),
-        sa.Column("version", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("kind", "value"),
-        schema=SCHEMA,
-    )
-    op.create_index("identifiers_by_customer", "identifiers", ["customer"], schema=SCHEMA)
+    op.create_index("tickets_by_expiry", "tickets", ["expires_at"], schema=SCHEMA)
+    op.create_index("tickets_by_subject", "tickets", ["subject"], schema=SCHEMA)
 
 
 def purchases() -> None:
@@ -168,6 +106,17 @@ def scores() -> None:
         sa.Column("asked_by", sa.Text, nullable=False),
         sa.Column("created_at", MOMENT, nullable=False, server_default=sa.func.now()),
         sa.Column("done_at", MOMENT),
+        schema=SCHEMA,
+    )
+    op.create_table(
+        "scorings",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("fit", sa.Uuid, nullable=False),
+        sa.Column("command", sa.Text, nullable=False),
+        sa.Column("stamp", sa.Text, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("scored_at", MOMENT, nullable=False, server_default=sa.func.clock_timestamp()),
+        sa.PrimaryKeyConstraint("customer", "fit"),
         schema=SCHEMA,
     )
     op.create_table(

@@ -3,97 +3,34 @@
 import sqlalchemy as sa
 from alembic import op
 
+from libs.common.fold.migration import create_customers, create_fold_tables, create_identifiers
+
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    fold()
-    customers()
+    create_fold_tables("triggers")
+    create_customers("triggers")
+    create_identifiers("triggers")
+    tickets()
     hooks()
     messages()
 
 
-def fold() -> None:
+def tickets() -> None:
     op.create_table(
-        "positions",
-        sa.Column("reader", sa.Text, nullable=False),
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("partition", sa.SmallInteger, nullable=False),
-        sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("next", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("hint", sa.BigInteger),
-        sa.Column("rulebook", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("crashes", sa.Integer, nullable=False, server_default="0"),
-        sa.PrimaryKeyConstraint("reader", "topic", "partition"),
-        schema="triggers",
-        postgresql_with={"fillfactor": 10},
-    )
-    op.create_table(
-        "dead_letters",
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("partition", sa.SmallInteger, nullable=False),
-        sa.Column("offset", sa.BigInteger, nullable=False),
-        sa.Column("key", sa.Text, nullable=False),
-        sa.Column("value", sa.LargeBinary, nullable=False),
-        sa.Column("error", sa.Text, nullable=False),
-        sa.Column("trace", sa.Text, nullable=False),
-        sa.Column("died_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-        sa.Column("outcome", sa.Text),
-        sa.Column("reason", sa.Text),
-        sa.Column("settled_by", sa.Text),
-        sa.Column("settled_at", sa.DateTime(timezone=True)),
-        sa.Column("stamp", sa.Text),
+        "tickets",
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("customer", sa.Text),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True)),
         schema="triggers",
     )
-    op.create_table(
-        "commands",
-        sa.Column("key", sa.Text, primary_key=True),
-        sa.Column("customer", sa.Uuid, nullable=False),
-        sa.Column("digest", sa.LargeBinary, nullable=False),
-        sa.Column("answer", sa.LargeBinary, nullable=False),
-        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-        schema="triggers",
-    )
-    op.create_table(
-        "rulebooks",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("content", sa.LargeBinary, nullable=False),
-        sa.Column("published_by", sa.Text, nullable=False),
-        sa.Column("published_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-        schema="triggers",
-    )
-    op.create_table(
-        "rulebook_positions",
-        sa.Column("number", sa.Integer, nullable=False),
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("partition", sa.SmallInteger, nullable=False),
-        sa.Column("next", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("number", "topic", "partition"),
-        schema="triggers",
-    )
-
-
-def customers() -> None:
-    op.create_table(
-        "customers",
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("state", sa.LargeBinary, nullable=False, server_default=""),
-        sa.Column("version", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("facts", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("merged_into", sa.Uuid),
-        schema="triggers",
-    )
-    op.create_table(
-        "identifiers",
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("value", sa.Text, nullable=False),
-        sa.Column("customer", sa.Uuid, nullable=False),
-        sa.Column("version", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("kind", "value"),
-        schema="triggers",
-    )
+    op.create_index("tickets_by_expiry", "tickets", ["expires_at"], schema="triggers")
+    op.create_index("tickets_by_subject", "tickets", ["subject"], schema="triggers")
 
 
 def hooks() -> None:
@@ -101,6 +38,7 @@ def hooks() -> None:
         "workspace",
         sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.text("true")),
         sa.Column("daily_cap", sa.Integer),
+        sa.Column("quiet_hours", sa.Text),
         schema="triggers",
     )
     op.execute("INSERT INTO triggers.workspace DEFAULT VALUES")
@@ -130,6 +68,14 @@ def hooks() -> None:
         sa.PrimaryKeyConstraint("hook", "version"),
         schema="triggers",
     )
+    op.create_table(
+        "old_secrets",
+        sa.Column("hook", sa.Uuid, nullable=False),
+        sa.Column("secret", sa.Text, nullable=False),
+        sa.Column("valid_until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("hook", "secret"),
+        schema="triggers",
+    )
 
 
 def messages() -> None:
@@ -157,6 +103,8 @@ def messages() -> None:
         sa.Column("lease", sa.Uuid),
         sa.Column("settled_at", sa.DateTime(timezone=True)),
         sa.Column("seen_at", sa.DateTime(timezone=True)),
+        sa.Column("not_before", sa.DateTime(timezone=True)),
+        sa.Column("quiet_hours", sa.Text),
         sa.PrimaryKeyConstraint("customer", "id"),
         schema="triggers",
     )
@@ -182,6 +130,14 @@ def messages() -> None:
         schema="triggers",
         postgresql_where=sa.text("state = 'queued'"),
     )
+    op.create_index(
+        "deliveries_ended",
+        "deliveries",
+        ["settled_at"],
+        schema="triggers",
+        postgresql_where=sa.text("state <> 'queued'"),
+    )
+    op.create_table("forgotten", sa.Column("id", sa.Uuid, primary_key=True), schema="triggers")
     op.create_table(
         "last_events",
         sa.Column("customer", sa.Uuid, nullable=False),
@@ -196,6 +152,7 @@ def messages() -> None:
         sa.Column("data", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("customer", "name"),
         schema="triggers",
+        postgresql_with={"fillfactor": 80},
     )
     op.create_table(
         "vocabulary",
