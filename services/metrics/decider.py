@@ -35,6 +35,7 @@ class Metrics:
     source = "/metrics"
     state = Customer
     decision = Decision
+    sections = None
 
     def __init__(self, settings: Settings) -> None:
         self._zone = settings.zone

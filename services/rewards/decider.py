@@ -37,6 +37,7 @@ class RewardsDecider:
     source = "/rewards"
     state = Account
     decision = Decision
+    sections = None
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
         self._partitions = partitions

@@ -33,6 +33,7 @@ class TriggersDecider:
     source = "/triggers"
     state = Recipient
     decision = Decision
+    sections = None
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
         self.vocabulary = Vocabulary(partitions)

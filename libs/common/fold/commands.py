@@ -64,7 +64,7 @@ class Commands(Generic[S, R]):
             rules = await handler.rules(tx, stored.rulebook)
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
             place = f"{where.partition}/{stored.position.next}/{stored.rulebook}"
-            applied = handler.decided(row, input, rules, place)
+            applied = await handler.decide_on(tx, row, input, rules, place)
             await handler.customers.save(tx, [row])
             await handler.decider.project(tx, [applied])
             result = msgspec.json.encode(answer(applied))
@@ -111,12 +111,17 @@ class Commands(Generic[S, R]):
         lanes = [partition_of(str(row.id), self._fold.partitions) for row in there]
         stored = {lane: await self._fold.positions.load(tx, Where(JOURNAL, lane)) for lane in sorted(set(lanes))}
         rules = {each.rulebook: await handler.rules(tx, each.rulebook) for each in stored.values()}
+        under = [rules[stored[lane].rulebook] for lane in lanes]
+        named = [
+            each for row, held in zip(there, under, strict=True) for each in handler.named(row, bodies[row.id], held)
+        ]
+        await handler.customers.load_sections(tx, named)
         applied: list[Applied[S]] = []
         for row, lane in zip(there, lanes, strict=True):
             body, position, rulebook = bodies[row.id], stored[lane].position.next, stored[lane].rulebook
             id = str(derived(service, "command", key, str(row.id)))
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
-            applied.append(handler.decided(row, input, rules[rulebook], f"{lane}/{position}/{rulebook}"))
+            applied.append(await handler.decide_on(tx, row, input, rules[rulebook], f"{lane}/{position}/{rulebook}"))
         await handler.customers.save(tx, there)
         await handler.decider.project(tx, applied)
         outgoing = [record for each in applied for record in handler.outgoing(each)]

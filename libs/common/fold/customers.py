@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,8 @@ from libs.common.contracts.records import Binding
 from libs.common.db.pipeline import AnyTx, pipelined
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
+from libs.common.fold.section_rows import SectionStore
+from libs.common.fold.sections import Sectioned, SectionKinds, Sections, Wanted
 
 S = TypeVar("S")
 
@@ -26,7 +28,7 @@ class StaleRow(OSError):
 @dataclass(slots=True)
 class Row(Generic[S]):
     """A locked customer: their state, how many facts were decided on them, and into whom they went if they left. `stored` is
-    that as it is in the table."""
+    that as it is in the table. `sections` are the state's, where a service has any."""
 
     id: UUID
     state: S
@@ -35,12 +37,13 @@ class Row(Generic[S]):
     merged_into: UUID | None = None
     touched: bool = False
     stored: tuple[bytes, int, UUID | None] = (b"", 0, None)
+    sections: Sections | None = None
 
 
 class Customers(Generic[S]):
-    """The table `customers` of one service; `S` is its state, stored as JSON."""
+    """The table `customers` of one service; `S` is its state, stored as JSON, and in sections where it has `kinds` of them."""
 
-    def __init__(self, service: str, state: type[S]) -> None:
+    def __init__(self, service: str, state: type[S], kinds: SectionKinds | None = None) -> None:
         self._table = f'"{service}".customers'
         self._identifiers = f'"{service}".identifiers'
         self._service = service
@@ -48,6 +51,7 @@ class Customers(Generic[S]):
         self._decoder = msgspec.json.Decoder(state)
         self._encoder = msgspec.json.Encoder(decimal_format="string")
         self._known: set[UUID] = set()
+        self._sections = None if kinds is None else SectionStore(service, kinds)
         columns = "id, state, version, facts, merged_into"
         self._there = f"SELECT {columns} FROM (SELECT {columns} FROM {self._table} WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE) there"
         self._make = (
@@ -77,10 +81,26 @@ class Customers(Generic[S]):
         if len(rows) != len(wanted):
             self.forget()
             raise StaleRow("a customer's row has gone")
-        return {
+        loaded = {
             id: Row(id, self._decode(value), version, facts, merged_into, stored=(value, facts, merged_into))
             for id, value, version, facts, merged_into in rows
         }
+        if self._sections is not None:
+            for row in loaded.values():
+                self._hold(row, Sections(row.id, self._sections.decoders, whole=row.version == 0))
+        return loaded
+
+    async def load_sections(self, tx: AnyTx, wanted: Iterable[tuple[Row[S], Wanted]]) -> None:
+        """Load sections of customers whose rows are locked, a statement for each way of asking."""
+        if self._sections is not None:
+            await self._sections.load(tx, [(row.sections, each) for row, each in wanted if row.sections is not None])
+
+    def empty(self, row: Row[S]) -> None:
+        """Nothing is left of a customer: another one has absorbed their state."""
+        row.state, row.touched = self._state(), True
+        if row.sections is not None:
+            row.sections.empty()
+            self._hold(row, row.sections)
 
     def known(self, ids: Iterable[UUID]) -> None:
         """Call once the transaction is committed: these rows exist."""
@@ -93,9 +113,12 @@ class Customers(Generic[S]):
         self._known.clear()
 
     async def save(self, tx: AnyTx, rows: Iterable[Row[S]]) -> None:
-        """Write the touched rows that are not as they are stored. Raises StaleRow unless each of them was as it was read."""
+        """Write the touched rows that are not as they are stored, and their sections. Raises StaleRow unless each of them was
+        as it was read."""
         touched = [(row, (self._encoder.encode(row.state), row.facts, row.merged_into)) for row in rows if row.touched]
-        changed = [(row.id, row.version, *now) for row, now in touched if now != row.stored]
+        sections = [row.sections for row, _ in touched if row.sections is not None and row.sections.changed]
+        sectioned = {each.customer for each in sections}  # counted too: a row of version 0 has no sections
+        changed = [(row.id, row.version, *now) for row, now in touched if now != row.stored or row.id in sectioned]
         if not changed:
             return
         ids, versions, states, facts, merged_into = zip(*changed, strict=True)
@@ -103,6 +126,8 @@ class Customers(Generic[S]):
             await pipeline.write(
                 self._save, ids, states, versions, facts, merged_into, rows=len(changed), otherwise=StaleRow
             )
+            if self._sections is not None and sections:
+                await self._sections.save(pipeline, sections)
 
     async def bind(self, tx: Tx, bindings: Iterable[tuple[Binding, UUID]]) -> None:
         """Let identifiers lead to customers; of several versions the highest wins, whatever the order they come in."""
@@ -145,10 +170,20 @@ class Customers(Generic[S]):
         """Whom `customer` went into by merges, at the end of the chain; themselves if they are still there."""
         return await survivor(tx, self._service, customer)
 
-    async def state(self, tx: Tx, customer: UUID) -> S | None:
-        """A customer's state for reading, without a lock; None when there is no row yet."""
+    async def state(self, tx: Tx, customer: UUID, *wanted: Wanted) -> S | None:
+        """A customer's state for reading, without a lock, and the sections wanted of it; None when there is no row yet."""
         value = await tx.fetchval(f"SELECT state FROM {self._table} WHERE id = $1", customer)
-        return None if value is None else self._decode(value)
+        if value is None:
+            return None
+        row = Row(customer, self._decode(value))
+        if self._sections is not None:
+            self._hold(row, Sections(customer, self._sections.decoders))
+            await self.load_sections(tx, [(row, each) for each in wanted])
+        return row.state
+
+    def _hold(self, row: Row[S], sections: Sections) -> None:
+        row.sections = sections
+        cast("Sectioned", row.state).hold(sections)
 
     def empty(self) -> S:
         """The state of a customer of whom nothing is known."""

@@ -7,6 +7,7 @@ import msgspec
 
 from libs.common.contracts.input import Input
 from libs.common.contracts.records import Envelope, Fact
+from libs.common.fold.sections import SectionKinds
 
 if TYPE_CHECKING:  # domains import this module, and know no database
     from libs.common.db.pool import Tx
@@ -62,6 +63,11 @@ class Decider(Protocol[S, R]):
     #: The service's Decision; made without arguments it decides nothing.
     decision: type[Any]
 
+    @property
+    def sections(self) -> SectionKinds | None:
+        """What lies in sections of the state (`sections`); None where nothing does."""
+        ...
+
     def read(self, envelope: Envelope, rules: R) -> Any | None:
         """What this service reads from a record's data; None when the record can change nothing here, under these rules:
         its customer is then not even loaded. An exception is poison."""
@@ -73,7 +79,8 @@ class Decider(Protocol[S, R]):
         ...
 
     def decide(self, state: S, input: Input, rules: R) -> Decision:
-        """What follows from `input`. Pure: it changes neither argument, and an exception leaves nothing behind."""
+        """What follows from `input`. Pure: it changes neither argument, and an exception leaves nothing behind. Asked again
+        once sections are loaded that it looked for (NotLoaded)."""
         ...
 
     def evolve(self, state: S, input: Input, decision: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -13,11 +13,12 @@ from libs.common.contracts.input import Input
 from libs.common.contracts.profile import CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Binding, Bound, Envelope, decode, encode
 from libs.common.db.errors import UNAVAILABLE
-from libs.common.db.pipeline import AnyTx, pipelined
+from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.customers import Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Decider, Merged, Stamped
+from libs.common.fold.sections import Every, NotLoaded, Wanted
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
@@ -68,7 +69,7 @@ class DeciderHandler(Generic[S, R]):
 
     def __init__(self, service: str, decider: Decider[S, R]) -> None:
         self.decider = decider
-        self.customers: Customers[S] = Customers(service, decider.state)
+        self.customers: Customers[S] = Customers(service, decider.state, decider.sections)
         self.suppressed = 0
 
     async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
@@ -78,7 +79,9 @@ class DeciderHandler(Generic[S, R]):
             rules = await self.rules(over, works[0].rulebook)
             lanes = [Progress(work, [self._read(record, rules) for record in work.records]) for work in works]
             rows = await self.customers.load(pipeline, {id for lane in lanes for id in lane.customers()})
-            applied = list(self._through(lanes, rows, rules))
+            if self.decider.sections is not None:
+                await self.customers.load_sections(pipeline, self._named(lanes, rows, rules))
+            applied = await self._decided(pipeline, lanes, rows, rules)
             await self.customers.save(pipeline, rows.values())
             await self.customers.bind(over, [bound for lane in lanes for bound in lane.bindings()])
             await self.decider.project(over, applied)
@@ -87,6 +90,47 @@ class DeciderHandler(Generic[S, R]):
             committed=[lambda: self.customers.known(rows)],
             taken={lane.work.where: lane.next for lane in lanes if lane.next < len(lane.read)},
         )
+
+    def _named(
+        self, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
+    ) -> Iterator[tuple[Row[S], Wanted]]:
+        """The sections that the records of a batch name; of customers who are merged in it, all."""
+        leaving = {each.customer for lane in lanes for each in lane.read if isinstance(each.body, CustomerLeft)}
+        for lane in lanes:
+            for said in lane.read:
+                if isinstance(said.body, CustomerMerged):
+                    other = rows[parsed(said.body.other)]
+                    if other.merged_into is not None or other.id in leaving:  # else it waits
+                        yield from ((row, Every()) for row in (rows[said.customer], other))
+                elif said.body is not None and not said.stateless:
+                    yield from self.named(rows[said.customer], said.body, rules)
+
+    def named(self, row: Row[S], body: object, rules: R) -> Iterator[tuple[Row[S], Wanted]]:
+        """The sections of a customer that a body names."""
+        if self.decider.sections is not None:
+            yield from ((row, each) for each in self.decider.sections.named(body, rules))
+
+    async def _decided(
+        self, pipeline: Pipeline, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
+    ) -> list[Applied[S]]:
+        """All records, in order; where `decide` looks for a section that is not there, it is loaded, and asked again."""
+        applied: list[Applied[S]] = []
+        while True:
+            try:
+                for each in self._through(lanes, rows, rules):
+                    applied.append(each)
+                return applied
+            except NotLoaded as missing:
+                await self.customers.load_sections(pipeline, [(rows[missing.customer], missing.wanted)])
+
+    async def decide_on(self, tx: AnyTx, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
+        """`decided` for one input by itself, loading the sections that it needs."""
+        await self.customers.load_sections(tx, self.named(row, input.body, rules))
+        while True:
+            try:
+                return self.decided(row, input, rules, place)
+            except NotLoaded as missing:
+                await self.customers.load_sections(tx, [(row, missing.wanted)])
 
     def _through(self, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
         """Each partition as far as it goes; one that met a merge goes on once another has brought the `left` that it
@@ -108,13 +152,16 @@ class DeciderHandler(Generic[S, R]):
                 if (other := rows[parsed(body.other)]).merged_into is None:
                     return
                 body = self._absorb(rows[said.customer], other)
-            lane.next = index + 1
+            applied = None
             if isinstance(body, CustomerLeft):
                 row = rows[said.customer]
                 row.merged_into, row.touched = parsed(body.into), True
             elif body is not None:
                 row = rows.get(said.customer) or Row(said.customer, self.decider.state())  # of a stateless one
-                yield self.decided(row, self._input(said.envelope, body), rules, lane.work.place(index))
+                applied = self.decided(row, self._input(said.envelope, body), rules, lane.work.place(index))
+            lane.next = index + 1
+            if applied is not None:
+                yield applied
 
     async def skip(self, tx: Tx, record: Record) -> None:
         """Keep whom the record's identifiers lead to: no later record will say it again."""
@@ -134,7 +181,10 @@ class DeciderHandler(Generic[S, R]):
             raise Unavailable(f"rulebook {rulebook} cannot be read by this release: {error}") from error
 
     def decided(self, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
-        """Decide and evolve one cause on a locked row; `place` is where in the journal it happens."""
+        """Decide and evolve one input on a locked row; `place` is where in the journal it happens.
+
+        Raises NotLoaded, before anything has changed, for sections that `decide` looks for.
+        """
         if self.decider.stateless(input.body, rules):
             return Applied(row.id, row.state, input, self.decider.decision(), [], f"{place}/{row.facts}")
         if input.depth < DEEPEST:
@@ -142,13 +192,20 @@ class DeciderHandler(Generic[S, R]):
         else:
             decision = self.decider.decision()
             self.suppressed += 1
-        self.decider.evolve(row.state, input, decision)
-        row.touched = True
+        self.evolve(row, input, decision)
         stamp, stamped = f"{place}/{row.facts}", []
         for fact in decision.facts:
             row.facts += 1
             stamped.append(Stamped(derived(input.id, fact.TYPE, fact.effect), fact, f"{place}/{row.facts}"))
         return Applied(row.id, row.state, input, decision, stamped, stamp)
+
+    def evolve(self, row: Row[S], input: Input, decision: Any) -> None:
+        """Change a locked row's state. Sections that are not loaded are a mistake of the service's here."""
+        try:
+            self.decider.evolve(row.state, input, decision)
+        except NotLoaded as missing:
+            raise RuntimeError(f"evolve looks for what decide did not: {missing.wanted}") from missing
+        row.touched = True
 
     def outgoing(self, applied: Applied[S]) -> list[Outgoing]:
         """What was decided, as records on the customer's key."""
@@ -175,8 +232,13 @@ class DeciderHandler(Generic[S, R]):
         ]
 
     def _absorb(self, row: Row[S], other: Row[S]) -> Merged:
+        """The state of one customer into another's. Raises NotLoaded, before anything has changed, unless all sections of both
+        are loaded."""
+        for each in (row, other):
+            if each.sections is not None and not each.sections.has(Every()):
+                raise NotLoaded(each.id, Every())
         self.decider.absorb(row.state, other.state)
-        other.state, other.touched = self.decider.state(), True
+        self.customers.empty(other)
         return Merged(other.id)
 
     def _read(self, record: Record, rules: R) -> "ParsedRecord":

@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -95,6 +96,24 @@ def fold_tables(metadata: MetaData) -> FoldTables:
         PrimaryKeyConstraint("number", "topic", "partition"),
     )
     return FoldTables(positions, dead_letters, commands, rulebooks, rulebook_positions)
+
+
+def section_table(metadata: MetaData) -> Table:
+    """The sections of customers' states, one JSON value each; those with a rank are read in its order."""
+    table = Table(
+        "sections",
+        metadata,
+        Column("customer", Uuid, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("key", Text, nullable=False),
+        Column("value", LargeBinary, nullable=False),
+        Column("rank", BigInteger),
+        PrimaryKeyConstraint("customer", "kind", "key"),
+        postgresql_with={"fillfactor": 90},
+    )
+    ranked = table.c.customer, table.c.kind, table.c.rank, table.c.key
+    Index("sections_by_rank", *ranked, postgresql_where=table.c.rank.is_not(None))
+    return table
 
 
 class CustomerTables(NamedTuple):

@@ -46,7 +46,8 @@ class Replay(Generic[S, R]):
         self.records = 0
         #: Facts decided again: how many, and how many of them were not as they had been.
         self.facts = self.differing_facts = 0
-        self._over = shadow.over(tx)
+        #: The connection for the service's own statements.
+        self.over = shadow.over(tx)
         self._targets: dict[int, int] = {}
         self._rulebooks = RulebookLog({})
         self._buried: set[tuple[int, int]] = set()
@@ -97,11 +98,11 @@ class Replay(Generic[S, R]):
         """Put back what comes after the last record. Call it when the aim is reached, and its reading was consistent."""
         while customers := await self.besides.left(self.tx, BATCH):
             async with self.tx.transaction():
-                rows = await self.handler.customers.load(self._over, customers)
+                rows = await self.handler.customers.load(self.over, customers)
                 due = await self.besides.due(self.tx, rows, 0, leaving=rows)
                 steps = Steps(self, rows, due, await self._rules_of(due))
                 for row in rows.values():
-                    steps.put_back(row)
+                    await steps.put_back(row)
                 for partition in range(self.journal.partitions):
                     await self._project(
                         [each for each in steps.applied if self.journal.lane(each.customer) == partition]
@@ -119,17 +120,18 @@ class Replay(Generic[S, R]):
             buried = (partition, record.offset) in self._buried
             read.append((record, rulebook, None if buried else self.read(record, rules[rulebook])))
         needed = {id for _, _, said in read if said and (said.body is not None or self.everyone) for id in _needs(said)}
-        rows = await self.handler.customers.load(self._over, needed)
+        rows = await self.handler.customers.load(self.over, needed)
         leaving = [said.customer for _, _, said in read if said and isinstance(said.body, CustomerLeft)]
         due = await self.besides.due(self.tx, rows, records[-1].offset, leaving)
         steps = Steps(self, rows, due, rules | await self._rules_of(due))
+        await self._load_sections(rows, read, rules)
         taken = 0
         for record, rulebook, said in read:
             if said is None:
-                await self.handler.skip(self._over, record)
+                await self.handler.skip(self.over, record)
             elif said.body is None:
-                steps.skip(record, said)
-            elif not steps.apply(record, said, rulebook):
+                await steps.skip(record, said)
+            elif not await steps.apply(record, said, rulebook):
                 break
             taken += 1
         steps.bound.extend((each, said.customer) for _, _, said in read[:taken] if said for each in said.bindings)
@@ -138,13 +140,28 @@ class Replay(Generic[S, R]):
         self.replayable.written([partition])
         return taken
 
+    async def _load_sections(
+        self,
+        rows: Mapping[UUID, Row[S]],
+        read: Sequence[tuple[Record, int, ParsedRecord | None]],
+        rules: Mapping[int, R],
+    ) -> None:
+        """The sections that the records of a batch name."""
+        named = [
+            each
+            for _, rulebook, said in read
+            if said is not None and said.body is not None and not isinstance(said.body, CustomerLeft | CustomerMerged)
+            for each in self.handler.named(rows[said.customer], said.body, rules[rulebook])
+        ]
+        await self.handler.customers.load_sections(self.over, named)
+
     async def _project(self, applied: list[Applied[S]]) -> None:
         if applied:
-            await self.handler.decider.project(self._over, applied)
+            await self.handler.decider.project(self.over, applied)
 
     async def _save(self, rows: Mapping[UUID, Row[S]], steps: Steps[S, R]) -> None:
-        await self.handler.customers.bind(self._over, steps.bound)
-        await self.handler.customers.save(self._over, rows.values())
+        await self.handler.customers.bind(self.over, steps.bound)
+        await self.handler.customers.save(self.over, rows.values())
         await self.besides.done(self.tx, steps.done)
         self.handler.customers.known(rows)
 
@@ -155,7 +172,7 @@ class Replay(Generic[S, R]):
     # -- what a what-if does otherwise --------------------------------------------------------------------------------
     async def rules(self, rulebook: int) -> R:
         """The rules of a rulebook."""
-        return await self.handler.rules(self._over, rulebook)
+        return await self.handler.rules(self.over, rulebook)
 
     def read(self, record: Record, rules: R) -> ParsedRecord:
         """What the service reads from a record. Raises ReplayFailed when it can't."""
@@ -164,9 +181,9 @@ class Replay(Generic[S, R]):
         except Exception as error:
             raise self.failed(record, error) from error
 
-    def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
-        """What follows from a cause."""
-        return [self.handler.decided(row, input, rules, place)]
+    async def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
+        """What follows from an input."""
+        return [await self.handler.decide_on(self.over, row, input, rules, place)]
 
     def puts_back(self, fact: OutOfBand) -> bool:
         """Whether a fact that a command led to is put back."""

@@ -70,4 +70,6 @@ class Replayable(Generic[S, R]):
 CUSTOMERS = Compared(
     "customers", ("id", "state", "facts", "merged_into"), "id", "state <> '' OR facts > 0 OR merged_into IS NOT NULL"
 )
+#: Of services that have sections.
+SECTIONS = Compared("sections", ("customer", "kind", "key", "value", "rank"), "customer")
 IDENTIFIERS = Compared("identifiers", ("kind", "value", "customer", "version"))

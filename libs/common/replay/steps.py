@@ -1,4 +1,4 @@
-"""The steps of one batch of a replay, on loaded rows: of each customer first what is due, then the record. Plain Python."""
+"""The steps of one batch of a replay, on loaded rows: of each customer first what is due, then the record."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -13,6 +13,7 @@ from libs.common.contracts.registry import BY_TYPE
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied, Stamped
 from libs.common.fold.handler import ParsedRecord, command_input
+from libs.common.fold.sections import Every
 from libs.common.log.reader import Record
 from libs.common.replay.out_of_band import OutOfBand
 
@@ -43,30 +44,31 @@ class Steps(Generic[S, R]):
         self.done: list[OutOfBand] = []
         self.bound: list[tuple[Binding, UUID]] = []
 
-    def apply(self, record: Record, said: ParsedRecord, rulebook: int) -> bool:
+    async def apply(self, record: Record, said: ParsedRecord, rulebook: int) -> bool:
         """One record; False when it must wait for a customer who has not left yet."""
         row, body = self._rows[said.customer], said.body
         if isinstance(body, CustomerLeft):
-            self.put_back(row)  # whatever there is: nothing happens to them from here on
+            await self.put_back(row)  # whatever there is: nothing happens to them from here on
             row.merged_into, row.touched = UUID(body.into), True
             return True
         if isinstance(body, CustomerMerged):
             if (other := self._rows[UUID(body.other)]).merged_into is None:
                 return False
-            self.put_back(row, record, said)
+            await self.put_back(row, record, said)
+            await self._load_all(row, other)
             body = self._handler._absorb(row, other)
         else:
-            self.put_back(row, record, said)
-        self._decide(row, said, body, rulebook, record)
+            await self.put_back(row, record, said)
+        await self._decide(row, said, body, rulebook, record)
         return True
 
-    def skip(self, record: Record, said: ParsedRecord) -> None:
+    async def skip(self, record: Record, said: ParsedRecord) -> None:
         """A record that can do nothing under these rules; what was once decided on it is forgotten."""
         if (row := self._rows.get(said.customer)) is not None:
-            self.put_back(row, record, said)
+            await self.put_back(row, record, said)
             self._told(row, record, said)
 
-    def put_back(self, row: Row[S], record: Record | None = None, said: ParsedRecord | None = None) -> None:
+    async def put_back(self, row: Row[S], record: Record | None = None, said: ParsedRecord | None = None) -> None:
         """What was done to a customer beside the journal before this record; without one, all."""
         due = self._due.get(row.id, [])
         while due:
@@ -76,20 +78,20 @@ class Steps(Generic[S, R]):
             self.done.append(due.pop())
             match beside.kind:
                 case "fact":
-                    self._put_back_fact(row, beside)
+                    await self._put_back_fact(row, beside)
                 case "record":
-                    self._put_back_record(row, beside)
+                    await self._put_back_record(row, beside)
                 case _:
-                    self._put_back_command(row, beside)
+                    await self._put_back_command(row, beside)
 
-    def _put_back_fact(self, row: Row[S], beside: OutOfBand) -> None:
+    async def _put_back_fact(self, row: Row[S], beside: OutOfBand) -> None:
         """A fact that a command led to: it changes the state as it did."""
         row.facts, row.touched = beside.sequence, True
         if self._replay.puts_back(beside):
             input, stamped = _remembered(beside)
-            self._evolve(row, input, [stamped])
+            await self._evolve(row, input, [stamped])
 
-    def _put_back_command(self, row: Row[S], beside: OutOfBand) -> None:
+    async def _put_back_command(self, row: Row[S], beside: OutOfBand) -> None:
         """A command that was kept, with the facts that it led to."""
         type, id, time = beside.type or "", beside.id or "", beside.time or beside.at
         body = msgspec.json.decode(beside.value, type=self._replay.replayable.commands[type])
@@ -98,25 +100,25 @@ class Steps(Generic[S, R]):
         while due and due[-1].kind == "fact" and due[-1].id == id:
             facts.append(_remembered(due[-1])[1])
             row.facts = due.pop().sequence
-        self._evolve(row, command_input(self._handler.decider.source, type, id, time, body, None), facts)
+        await self._evolve(row, command_input(self._handler.decider.source, type, id, time, body, None), facts)
 
-    def _put_back_record(self, row: Row[S], beside: OutOfBand) -> None:
+    async def _put_back_record(self, row: Row[S], beside: OutOfBand) -> None:
         """A dead letter, where it was replayed."""
         partition = self._replay.journal.lane(row.id)
         record = Record(JOURNAL, partition, beside.position, str(row.id), beside.value, beside.at, beside.position)
         said = self._replay.read(record, self._rules[beside.rulebook])
         self.bound.extend((binding, row.id) for binding in said.bindings)
         if said.body is not None:
-            self._decide(row, said, said.body, beside.rulebook, record)
+            await self._decide(row, said, said.body, beside.rulebook, record)
 
-    def _decide(self, row: Row[S], said: ParsedRecord, body: object, rulebook: int, record: Record) -> None:
+    async def _decide(self, row: Row[S], said: ParsedRecord, body: object, rulebook: int, record: Record) -> None:
         replay, before = self._replay, row.facts
         told = self._told(row, record, said)
         row.facts = before
         input = self._handler._input(said.envelope, body)
         place = f"{record.partition}/{record.offset}/{rulebook}"
         try:
-            made = replay.decided(row, said, input, self._rules[rulebook], place)
+            made = await replay.decided(row, said, input, self._rules[rulebook], place)
         except Exception as error:
             raise replay.failed(record, error) from error
         self.applied.extend(made)
@@ -131,11 +133,15 @@ class Steps(Generic[S, R]):
             row.facts, row.touched = told[-1].sequence, True
         return told
 
-    def _evolve(self, row: Row[S], input: Input, facts: list[Stamped]) -> None:
+    async def _evolve(self, row: Row[S], input: Input, facts: list[Stamped]) -> None:
         decision = self._handler.decider.decision(facts=[each.fact for each in facts])
-        self._handler.decider.evolve(row.state, input, decision)
-        row.touched = True
+        await self._load_all(row)  # nothing is decided that could ask for them
+        self._handler.evolve(row, input, decision)
         self.applied.append(Applied(row.id, row.state, input, decision, facts))
+
+    async def _load_all(self, *rows: Row[S]) -> None:
+        """All sections of customers."""
+        await self._handler.customers.load_sections(self._replay.over, [(row, Every()) for row in rows])
 
 
 def _follows(beside: OutOfBand, offset: int, said: ParsedRecord) -> bool:

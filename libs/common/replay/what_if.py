@@ -56,19 +56,20 @@ class WhatIf(Replay[S, R]):
         self._kept.add(decode(fact.value).id)
         return True
 
-    def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
+    async def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
         if input.own and input.id not in self._kept:
             return []
-        made = [self.handler.decided(row, input, rules, place)]
+        made = [await self.handler.decide_on(self.over, row, input, rules, place)]
         for applied in made:  # which grows meanwhile, until facts lie too deep for more to be decided
-            made.extend(self._fed(row, said, applied, rules, place))
+            for news in self._fed(row, said, applied, rules):
+                made.append(await self.handler.decide_on(self.over, row, news, rules, place))
         return made
 
     def compare_facts(self, told: Sequence[OutOfBand], made: Sequence[Applied[S]]) -> None:
         """Others are what is asked for."""
 
-    def _fed(self, row: Row[S], said: ParsedRecord, applied: Applied[S], rules: R, place: str) -> Iterator[Applied[S]]:
-        """What the rules say of the facts that were just decided."""
+    def _fed(self, row: Row[S], said: ParsedRecord, applied: Applied[S], rules: R) -> Iterator[Input]:
+        """The facts that were just decided, as the journal would bring them."""
         for outgoing in self.handler.outgoing(applied):
             snapshot = msgspec.structs.replace(_journalled.decode(said.envelope.data).customer, bound=[])
             value = spliced(outgoing.value, msgspec.json.encode(snapshot))
@@ -77,7 +78,7 @@ class WhatIf(Replay[S, R]):
                 Record(JOURNAL, lane, 0, str(row.id), value, said.envelope.recordedtime, 0), rules
             )
             if news.body is not None:
-                yield self.handler.decided(row, self.handler._input(news.envelope, news.body), rules, place)
+                yield self.handler._input(news.envelope, news.body)
 
 
 def what_if(rules: Callable[[Tx, int], Awaitable[Any]]) -> Callable[..., Replay[Any, Any]]:

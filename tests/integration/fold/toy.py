@@ -19,7 +19,8 @@ from libs.common.db.pool import Database, Tx
 from libs.common.fold.decider import Applied, Decision, Merged
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.loop import Fold
-from libs.common.fold.tables import customer_tables, fold_tables
+from libs.common.fold.sections import SectionKinds
+from libs.common.fold.tables import customer_tables, fold_tables, section_table
 from libs.common.fold.watchdog import Watchdog
 from libs.common.log.postgres import PostgresReader
 from libs.common.settings import Settings
@@ -27,6 +28,7 @@ from libs.common.settings import Settings
 metadata = MetaData(schema="toy")
 FOLD = fold_tables(metadata)
 CUSTOMERS = customer_tables(metadata)
+SECTIONS = section_table(metadata)
 
 
 class Third(Fact, frozen=True, kw_only=True):
@@ -53,6 +55,7 @@ class Toy:
     source = "/toy"
     state = Counted
     decision = Decision
+    sections: SectionKinds | None = None
 
     def read(self, envelope: Envelope, rules: int) -> Did | None:
         return msgspec.json.decode(envelope.data, type=Did) if envelope.type == "track.v1" else None

@@ -1,0 +1,245 @@
+"""Sections: the part of a customer's state that grows with their history, in rows of its own, loaded when it is asked for.
+
+A service with sections
+- derives its state from `Sectioned`, and says in `Decider.sections` what each kind holds, and which sections a body names
+  (`SectionKinds`): those are loaded for a whole batch at once, behind the customers' locks;
+- reads them in `decide` and `evolve` by `state.sections`: `get` for one, `open` for those that have a rank, in its order,
+  `every` for all of a kind. Values are never changed in place: `set` and `delete` are `evolve`'s;
+- may ask in `decide` for whatever it finds that it needs. What is not there yet raises NotLoaded: the fold loads it and
+  decides again, which `decide`, being pure, does not notice. `evolve` may touch only what `decide` or the naming loaded;
+- joins them in `absorb` (`Sections.absorb`): at a merge all sections of both customers are there;
+- has the table (`tables.section_table`), and compares it in replays (`replayable.SECTIONS`). A replay evolves facts of
+  commands without deciding again; there all sections of that customer are loaded before.
+
+A customer who is new has none, and costs no look-up. Whoever names none pays nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+Ref: TypeAlias = tuple[str, str]
+
+
+class One(NamedTuple):
+    """The section of a kind under a key."""
+
+    kind: str
+    key: str
+
+
+class Every(NamedTuple):
+    """All sections of a kind; of all kinds when it is empty."""
+
+    kind: str = ""
+
+
+class Open(NamedTuple):
+    """The next page of the sections of a kind that have a rank, behind (rank, key)."""
+
+    kind: str
+    behind: tuple[int, str] | None = None
+
+
+Wanted: TypeAlias = One | Every | Open
+
+
+class Section(NamedTuple):
+    """What is stored under a key. With a `rank` it is open: found by `Sections.open`, in the order of the ranks."""
+
+    value: Any
+    rank: int | None = None
+
+
+class SectionRow(NamedTuple):
+    """A section as it is stored."""
+
+    kind: str
+    key: str
+    value: bytes
+    rank: int | None
+
+
+class SectionKinds(NamedTuple):
+    """What the sections of a service hold, by their kind; and which ones a body names under the rules."""
+
+    types: Mapping[str, Any]
+    named: Callable[[Any, Any], Iterable[Wanted]]
+
+
+class NotLoaded(Exception):
+    """Sections were asked for that are not loaded (yet)."""
+
+    def __init__(self, customer: UUID, wanted: Wanted) -> None:
+        super().__init__(f"{wanted} of {customer} is not loaded")
+        self.customer = customer
+        self.wanted = wanted
+
+
+class Changes(NamedTuple):
+    """What is to be written: rows, keys of rows that are gone, and whether all earlier rows are gone."""
+
+    rows: list[SectionRow]
+    gone: list[Ref]
+    emptied: bool
+
+
+class Sections:
+    """The sections of one customer, as far as they are loaded, with what was changed since."""
+
+    __slots__ = ("_changed", "_customer", "_decoders", "_emptied", "_fronts", "_now", "_stored", "_whole")
+
+    def __init__(
+        self, customer: UUID, decoders: Mapping[str, "msgspec.json.Decoder[Any]"], *, whole: bool = False
+    ) -> None:
+        """`whole`: there are none but those that will be set."""
+        self._customer = customer
+        self._decoders = decoders
+        self._stored: dict[Ref, SectionRow] = {}
+        self._now: dict[Ref, Section | None] = {}  # decoded or changed; None: there is none
+        self._changed: set[Ref] = set()
+        self._whole: set[str] = {""} if whole else set()
+        self._fronts: dict[str, tuple[int, str]] = {}  # up to where the open ones of a kind are loaded
+        self._emptied = False
+
+    # -- for the service ----------------------------------------------------------------------------------------------
+    def get(self, kind: str, key: str) -> Any | None:
+        """The value of a section; None where there is none."""
+        section = self._section((kind, key))
+        return None if section is None else section.value
+
+    def open(self, kind: str) -> Iterator[tuple[str, Any]]:
+        """Keys and values of the sections of a kind that have a rank, in the order of (rank, key). Loaded page by page, as far
+        as they are looked at."""
+        front = self._fronts.get(kind)
+        ranked = sorted((rank, key) for key, rank in self._ranks(kind))
+        for rank, key in ranked:
+            if not self._is_whole(kind) and (front is None or (rank, key) > front):
+                break
+            yield key, self.get(kind, key)
+        if not self._is_whole(kind) and front != _END:
+            raise NotLoaded(self._customer, Open(kind, front))
+
+    def every(self, kind: str) -> dict[str, Any]:
+        """All sections of a kind by their keys, in the order of these."""
+        if not self._is_whole(kind):
+            raise NotLoaded(self._customer, Every(kind))
+        return {key: self.get(kind, key) for key in sorted(key for of, key in self._present() if of == kind)}
+
+    def set(self, kind: str, key: str, value: Any, rank: int | None = None) -> None:
+        """Put a section in the place of the one that is there, if one is, which must be loaded."""
+        self._put((kind, key), Section(value, rank))
+
+    def delete(self, kind: str, key: str) -> None:
+        """Remove a section, which must be loaded."""
+        self._put((kind, key), None)
+
+    def absorb(self, other: "Sections", join: Callable[[str, Any, Any], Section]) -> None:
+        """Take over all sections of another customer; `join` (kind, ours, theirs) makes one of two under one key."""
+        for ref in sorted(other._present()):
+            ours, theirs = self._section(ref), other._section(ref)
+            if theirs is not None:
+                self._put(ref, theirs if ours is None else join(ref[0], ours.value, theirs.value))
+
+    # -- for the fold -------------------------------------------------------------------------------------------------
+    @property
+    def customer(self) -> UUID:
+        return self._customer
+
+    @property
+    def changed(self) -> bool:
+        return bool(self._changed) or self._emptied
+
+    def has(self, wanted: Wanted) -> bool:
+        """Whether it is loaded."""
+        match wanted:
+            case One(kind, key):
+                return (kind, key) in self._now or (kind, key) in self._stored or self._is_whole(kind)
+            case Every(kind):
+                return self._is_whole(kind)
+            case Open(kind, behind):
+                front = self._fronts.get(kind)
+                return self._is_whole(kind) or (front is not None and (behind is None or behind < front))
+
+    def loaded(self, wanted: Wanted, rows: Sequence[SectionRow], page: int) -> None:
+        """What was found of it; of open ones at most a `page`."""
+        for row in rows:
+            self._stored[row.kind, row.key] = row
+        match wanted:
+            case One(kind, key):
+                if (kind, key) not in self._stored:
+                    self._now.setdefault((kind, key), None)
+            case Every(kind):
+                self._whole.add(kind)
+            case Open(kind):
+                last = rows[-1] if len(rows) == page else None
+                self._fronts[kind] = _END if last is None else (last.rank or 0, last.key)
+
+    def empty(self) -> None:
+        """All are gone: the customer was merged into another one."""
+        self._stored, self._now, self._changed, self._fronts = {}, {}, set(), {}
+        self._whole, self._emptied = {""}, True
+
+    def changes(self, encode: Callable[[Any], bytes]) -> Changes:
+        """What is not as it is stored."""
+        rows, gone = [], []
+        for ref in sorted(self._changed):
+            section, stored = self._now[ref], self._stored.get(ref)
+            if section is None:
+                if stored is not None:
+                    gone.append(ref)
+            elif (row := SectionRow(*ref, encode(section.value), section.rank)) != stored:
+                rows.append(row)
+        return Changes(rows, gone, self._emptied)
+
+    def _section(self, ref: Ref) -> Section | None:
+        if ref not in self._now:
+            if (row := self._stored.get(ref)) is not None:
+                self._now[ref] = Section(self._decoders[row.kind].decode(row.value), row.rank)
+            elif not self._is_whole(ref[0]):
+                raise NotLoaded(self._customer, One(*ref))
+        return self._now.get(ref)
+
+    def _put(self, ref: Ref, section: Section | None) -> None:
+        if not self.has(One(*ref)):
+            raise NotLoaded(self._customer, One(*ref))
+        self._now[ref] = section
+        self._changed.add(ref)
+
+    def _present(self) -> Iterator[Ref]:
+        for ref in self._stored.keys() | self._now.keys():
+            if self._now.get(ref) is not None or ref not in self._now:
+                yield ref
+
+    def _ranks(self, kind: str) -> Iterator[tuple[str, int]]:
+        for ref in self._present():
+            if ref[0] == kind:
+                now = self._now.get(ref)
+                rank = self._stored[ref].rank if now is None else now.rank
+                if rank is not None:
+                    yield ref[1], rank
+
+    def _is_whole(self, kind: str) -> bool:
+        return "" in self._whole or kind in self._whole
+
+
+#: Behind all ranks.
+_END = (2**63, "")
+
+
+class Sectioned(msgspec.Struct, dict=True):
+    """The base of a state of which a part lies in sections. They are no part of its JSON."""
+
+    @property
+    def sections(self) -> Sections:
+        """Those of the customer; of a state that no fold has loaded there are none yet."""
+        held: Sections | None = self.__dict__.get("_sections")
+        if held is None:
+            held = self.__dict__["_sections"] = Sections(UUID(int=0), {}, whole=True)
+        return held
+
+    def hold(self, sections: Sections) -> None:
+        """For the fold: these are the state's."""
+        self.__dict__["_sections"] = sections
