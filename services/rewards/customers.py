@@ -24,7 +24,7 @@ async def account(tx: Tx, customers: Customers[Any], ref: str) -> tuple[UUID, An
     customer = await customers.resolve(tx, ref)
     state = await customers.state(tx, customer)
     if state is None and ref != str(customer):
-        return customer, customers.empty()
+        return customer, customers.blank()
     if state is None:
         raise NotFound(f"no customer {ref} is known to rewards: nothing has been received about them")
     return customer, state

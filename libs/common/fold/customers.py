@@ -185,7 +185,7 @@ class Customers(Generic[S]):
         row.sections = sections
         cast("Sectioned", row.state).hold(sections)
 
-    def empty(self) -> S:
+    def blank(self) -> S:
         """The state of a customer of whom nothing is known."""
         return self._state()
 
