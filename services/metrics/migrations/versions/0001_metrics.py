@@ -98,6 +98,24 @@ def customers() -> None:
         schema=SCHEMA,
     )
     op.create_index("identifiers_by_customer", "identifiers", ["customer"], schema=SCHEMA)
+    op.create_table(
+        "sections",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("value", sa.LargeBinary, nullable=False),
+        sa.Column("rank", sa.BigInteger),
+        sa.PrimaryKeyConstraint("customer", "kind", "key"),
+        schema=SCHEMA,
+        postgresql_with={"fillfactor": 90},
+    )
+    op.create_index(
+        "sections_by_rank",
+        "sections",
+        ["customer", "kind", "rank", "key"],
+        schema=SCHEMA,
+        postgresql_where=sa.text("rank IS NOT NULL"),
+    )
 
 
 def purchases() -> None:
