@@ -11,12 +11,12 @@ from libs.common.contracts.input import Input
 from libs.common.contracts.money import currency_code
 from libs.common.contracts.records import Envelope
 from libs.common.db.pool import Tx
-from libs.common.fold.decider import Applied, Decision
+from libs.common.fold.decider import Applied
 from services.metrics import store
-from services.metrics.domain.decide import decide
+from services.metrics.domain.decide import Decision, decide
 from services.metrics.domain.evolve import evolve
 from services.metrics.domain.inputs import Active, Cancelled, Ordered, Refunded
-from services.metrics.domain.state import Customer, absorb
+from services.metrics.domain.state import SECTIONS, Customer, absorb
 from services.metrics.settings import Settings
 
 _CLIENT = frozenset(TYPES.values())
@@ -35,7 +35,7 @@ class Metrics:
     source = "/metrics"
     state = Customer
     decision = Decision
-    sections = None
+    sections = SECTIONS
 
     def __init__(self, settings: Settings) -> None:
         self._zone = settings.zone

@@ -20,12 +20,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from libs.common.fold.tables import customer_tables, fold_tables
+from libs.common.fold.tables import customer_tables, fold_tables, section_table
 from libs.common.http.auth.tickets import ticket_table
 
 metadata = MetaData(schema="metrics")
 FOLD = fold_tables(metadata)
 CUSTOMERS = customer_tables(metadata)
+SECTIONS = section_table(metadata)
 tickets = ticket_table(metadata)
 Index("identifiers_by_customer", CUSTOMERS.identifiers.c.customer)
 

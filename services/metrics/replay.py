@@ -1,7 +1,7 @@
 """What a replay makes of metrics: purchases, activity, the histogram, scores as fits gave them."""
 
 from libs.common.fold.handler import DeciderHandler
-from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Compared, Replayable
+from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, SECTIONS, Compared, Replayable
 from services.metrics.decider import Metrics
 from services.metrics.domain.inputs import Scored
 from services.metrics.domain.state import Customer
@@ -12,6 +12,7 @@ _LINE = ("orders", "net_minor", "refunded_minor")
 COMPARED = (
     CUSTOMERS,
     IDENTIFIERS,
+    SECTIONS,
     Compared("purchase_days", ("customer", "day", "currency", *_LINE), "customer"),
     Compared("days", ("day", "currency"), sums=_LINE),
     Compared("active_days", ("customer", "day"), "customer"),

@@ -7,15 +7,17 @@ in their key. All statements take their rows in the order of their keys, so that
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
-from services.metrics.domain.book import Book, Key, Line, book, moves
+from services.metrics.domain.book import NOTHING, Book, Key, Line, Totals, book, cell, difference
+from services.metrics.domain.decide import Change
 from services.metrics.domain.inputs import PURCHASES, Active, Cancelled, Scored
-from services.metrics.domain.state import Customer
+from services.metrics.domain.state import ORDER, Customer
 from services.metrics.models import active_days, active_totals, days, histogram, purchase_days, scores
 
 Lane = Callable[[UUID], int]
@@ -31,10 +33,11 @@ async def project(tx: Tx, applied: list[Applied[Customer]], partitions: int) -> 
         return partition_of(str(_survivor(customer, went)), partitions)
 
     states = {a.customer: a.state for a in applied if a.customer not in went}
-    bought = {a.customer for a in applied if isinstance(a.input.body, (*PURCHASES, Merged))}
-    if bought or went:
-        books = {id: book(states[id].purchases) for id in bought - went.keys()}
-        await _purchases(tx, {**books, **{other: {} for other in went}}, lane)
+    merged = {*went, *(_survivor(other, went) for other in went)}
+    changes = [(a.customer, a.decision.change) for a in applied if a.customer not in merged and a.decision.change]
+    if changes or went:
+        books = {id: _whole(states[id]) for id in merged - went.keys()}
+        await _purchases(tx, changes, {**books, **{other: {} for other in went}}, lane)
     marks = {(a.customer, a.input.body.day) for a in applied if isinstance(a.input.body, (*PURCHASES, Active))}
     await _activity(tx, marks, went, lane)
     scored = {a.customer for a in applied if isinstance(a.input.body, (Scored, Merged, Cancelled))} - went.keys()
@@ -42,43 +45,66 @@ async def project(tx: Tx, applied: list[Applied[Customer]], partitions: int) -> 
         await _scores(tx, {**{id: states[id].score for id in scored}, **dict.fromkeys(went)})
 
 
-async def _purchases(tx: Tx, after: Mapping[UUID, Book], lane: Lane) -> None:
+def _whole(customer: Customer) -> Book:
+    """All rows of a customer who has just absorbed another one: all their sections are loaded."""
+    found: Book = {}
+    for purchase in customer.sections.every(ORDER).values():
+        for key, line in book(purchase).items():
+            found[key] = found.get(key, NOTHING).plus(line)
+    return found
+
+
+async def _purchases(tx: Tx, changes: Sequence[tuple[UUID, Change]], after: Mapping[UUID, Book], lane: Lane) -> None:
+    """What orders change, by so much as they do; of merged customers the rows as they are after it."""
+    rows: dict[tuple[UUID, Key], Line] = {}
+    moved: dict[int, Totals] = {}
+    for id, change in changes:
+        totals = moved.setdefault(lane(id), Totals({}, Counter()))
+        totals.move(change.was, change.now)
+        for key, by in difference(change.before, change.after).items():
+            rows[id, key] = rows.get((id, key), NOTHING).plus(by)
+            totals.days[key] = totals.days.get(key, NOTHING).plus(by)
     before: dict[UUID, Book] = {id: {} for id in after}
-    for row in await tx.fetch(
-        "SELECT customer, day, currency, orders, net_minor, refunded_minor FROM metrics.purchase_days"
-        " WHERE customer = ANY($1::uuid[])",
-        sorted(after),
-    ):
-        before[row[0]][Key(row[1], row[2])] = Line(row[3], row[4], row[5])
-    changed = sorted(id for id in after if before[id] != after[id])
-    gone = [(id, *key) for id in changed for key in sorted(before[id].keys() - after[id].keys())]
-    if gone:
+    if after:
+        for row in await tx.fetch(
+            "SELECT customer, day, currency, orders, net_minor, refunded_minor FROM metrics.purchase_days"
+            " WHERE customer = ANY($1::uuid[])",
+            sorted(after),
+        ):
+            before[row[0]][Key(row[1], row[2])] = Line(row[3], row[4], row[5])
+    for id in sorted(after):
+        totals = moved.setdefault(lane(id), Totals({}, Counter()))
+        totals.move(cell(before[id]), cell(after[id]))
+        for key, by in difference(before[id], after[id]).items():
+            rows[id, key] = by
+            totals.days[key] = totals.days.get(key, NOTHING).plus(by)
+    await _move_rows(tx, sorted((id, *key, *by) for (id, key), by in rows.items() if by != NOTHING))
+    await _move_days(
+        tx,
+        sorted((*key, partition, *by) for partition, m in moved.items() for key, by in m.days.items() if by != NOTHING),
+    )
+    cells = [(partition, c.first, c.span, c.x, n) for partition, m in moved.items() for c, n in m.cells.items() if n]
+    await _move_cells(tx, sorted(cells))
+
+
+async def _move_rows(tx: Tx, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add to the rows of customers; a day without an order has none."""
+    if not rows:
+        return
+    added = ", ".join(f"{name} = purchase_days.{name} + excluded.{name}" for name in _LINE)
+    statement = bulk.insert(
+        purchase_days,
+        ("customer", "day", "currency", *_LINE),
+        f"ON CONFLICT (customer, day, currency) DO UPDATE SET {added}",
+    )
+    await tx.execute(statement, *bulk.transposed(rows))
+    if left := [row[:3] for row in rows if row[3] < 0]:
         await tx.execute(
             "DELETE FROM metrics.purchase_days AS d"
             f" USING {bulk.unnest(purchase_days, ('customer', 'day', 'currency'))} AS o(customer, day, currency)"
-            " WHERE (d.customer, d.day, d.currency) = (o.customer, o.day, o.currency)",
-            *bulk.transposed(gone),
+            " WHERE d.orders = 0 AND (d.customer, d.day, d.currency) = (o.customer, o.day, o.currency)",
+            *bulk.transposed(left),
         )
-    rows = [
-        (id, *key, *line) for id in changed for key, line in sorted(after[id].items()) if before[id].get(key) != line
-    ]
-    if rows:
-        statement = bulk.insert(
-            purchase_days,
-            ("customer", "day", "currency", *_LINE),
-            "ON CONFLICT (customer, day, currency) DO UPDATE SET orders = excluded.orders,"
-            " net_minor = excluded.net_minor, refunded_minor = excluded.refunded_minor",
-        )
-        await tx.execute(statement, *bulk.transposed(rows))
-    by_lane: dict[int, list[tuple[Book, Book]]] = {}
-    for id in changed:
-        by_lane.setdefault(lane(id), []).append((before[id], after[id]))
-    moved = {partition: moves(changes) for partition, changes in by_lane.items()}
-    await _move_days(
-        tx, sorted((*key, partition, *line) for partition, m in moved.items() for key, line in m.days.items())
-    )
-    cells = [(partition, c.first, c.span, c.x, n) for partition, m in moved.items() for c, n in m.cells.items()]
-    await _move_cells(tx, sorted(cells))
 
 
 async def _move_days(tx: Tx, rows: Sequence[tuple[object, ...]]) -> None:

@@ -12,7 +12,7 @@ from libs.common.contracts.records import Binding
 from libs.common.db.pipeline import AnyTx, pipelined
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
-from libs.common.fold.section_rows import SectionStore
+from libs.common.fold.section_store import SectionStore
 from libs.common.fold.sections import Sectioned, SectionKinds, Sections, Wanted
 
 S = TypeVar("S")

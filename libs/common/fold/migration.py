@@ -75,6 +75,28 @@ def create_fold_tables(schema: str) -> None:
     )
 
 
+def create_sections(schema: str) -> None:
+    """The sections of customers' states."""
+    op.create_table(
+        "sections",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("value", sa.LargeBinary, nullable=False),
+        sa.Column("rank", sa.BigInteger),
+        sa.PrimaryKeyConstraint("customer", "kind", "key"),
+        schema=schema,
+        postgresql_with={"fillfactor": 90},
+    )
+    op.create_index(
+        "sections_by_rank",
+        "sections",
+        ["customer", "kind", "rank", "key"],
+        schema=schema,
+        postgresql_where=sa.text("rank IS NOT NULL"),
+    )
+
+
 def create_customers(schema: str) -> None:
     """The state of each customer as one JSON value. Profile has a table of its own."""
     op.create_table(

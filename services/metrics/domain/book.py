@@ -1,4 +1,4 @@
-"""A customer's purchases as rows by day and currency, and how totals over customers move when these rows do."""
+"""Purchases as rows by day and currency, and how totals over customers move when these rows do."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -55,25 +55,22 @@ def cell(rows: Iterable[Key]) -> Cell | None:
     return Cell(len(days) - 1, (max(days) - min(days)).days, min(days)) if days else None
 
 
-class Moves(NamedTuple):
-    """What changes in the totals over all customers."""
+class Totals(NamedTuple):
+    """What changes in the totals over customers."""
 
     days: dict[Key, Line]
     cells: Counter[Cell]
 
-
-def moves(changes: Iterable[tuple[Book, Book]]) -> Moves:
-    """The changes of the totals, when customers' rows go from (before) to (after). What cancels out is left out."""
-    days: dict[Key, Line] = {}
-    cells: Counter[Cell] = Counter()
-    for before, after in changes:
-        for key in before.keys() | after.keys():
-            change = after.get(key, NOTHING).minus(before.get(key, NOTHING))
-            days[key] = days.get(key, NOTHING).plus(change)
-        for where, change_of_n in ((cell(before), -1), (cell(after), 1)):
+    def move(self, before: Cell | None, after: Cell | None) -> None:
+        """A customer goes from one cell to another."""
+        for where, by in ((before, -1), (after, +1)):
             if where is not None:
-                cells[where] += change_of_n
-    return Moves(
-        {key: line for key, line in days.items() if line != NOTHING},
-        Counter({where: n for where, n in cells.items() if n}),
-    )
+                self.cells[where] += by
+
+
+def difference(before: Book, after: Book) -> dict[Key, Line]:
+    """What is to be added to the rows of a customer."""
+    changes = {
+        key: after.get(key, NOTHING).minus(before.get(key, NOTHING)) for key in sorted(before.keys() | after.keys())
+    }
+    return {key: by for key, by in changes.items() if by != NOTHING}

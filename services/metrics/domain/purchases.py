@@ -34,9 +34,9 @@ class Refund(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Purchases(msgspec.Struct, omit_defaults=True):
-    """One customer's orders by order id, refunds by order id and refund id, and the ids of cancelled orders.
+    """Orders of a customer by order id, refunds by order id and refund id, and the ids of cancelled orders.
 
-    Small as JSON (some 40 bytes an order), so that it can be a part of a customer's stored state.
+    Each order's are stored apart (`state.ORDER`).
     """
 
     orders: dict[str, Order] = {}
@@ -58,6 +58,11 @@ class Purchases(msgspec.Struct, omit_defaults=True):
         """The order was cancelled. Idempotent."""
         if order not in self.cancelled:
             insort(self.cancelled, order)
+
+    def copied(self) -> "Purchases":
+        """The same, to be changed."""
+        refunds = {order: dict(refunds) for order, refunds in self.refunds.items()}
+        return Purchases(dict(self.orders), refunds, list(self.cancelled))
 
     def net(self, order: str) -> int:
         """What is left of a completed order after its refunds, in minor units; 0 or more."""

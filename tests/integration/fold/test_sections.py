@@ -17,7 +17,7 @@ from libs.common.errors import Conflict
 from libs.common.fold.commands import Commands
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.decider import Applied, Merged
-from libs.common.fold.section_rows import PAGE
+from libs.common.fold.section_store import PAGE
 from libs.common.fold.sections import Every, NotLoaded, One
 from libs.common.log.append import Outgoing
 from libs.common.replay import out_of_band

@@ -14,7 +14,9 @@ from libs.common.log.append import Outgoing
 from libs.common.log.partition import partition_of
 from libs.common.settings import Settings
 from services.metrics.domain.book import Key, Line, book, cell
+from services.metrics.domain.decide import cell_of
 from services.metrics.domain.histogram import Cell
+from services.metrics.domain.purchases import Purchases
 from services.metrics.domain.state import Customer
 from tests.integration.metrics.conftest import Metrics, customer, own, service
 from tests.integration.metrics.process import killed_at
@@ -26,8 +28,15 @@ MONDAY, TUESDAY, FRIDAY = date(2026, 3, 2), date(2026, 3, 3), date(2026, 3, 6)
 
 async def consistent(metrics: Metrics) -> None:
     """Rows and totals equal those made anew from the customers' states."""
+    books: dict[UUID, dict[Key, Line]] = {}
+    for id, value in await metrics.rows("SELECT customer, value FROM metrics.sections WHERE kind = 'order'"):
+        for key, line in book(msgspec.json.decode(value, type=Purchases)).items():
+            books.setdefault(id, {})[key] = books.get(id, {}).get(key, Line(0, 0, 0)).plus(line)
     rows = await metrics.rows("SELECT id, state FROM metrics.customers WHERE state <> ''")
-    books = {id: book(msgspec.json.decode(state, type=Customer).purchases) for id, state in rows}
+    spans = {id: msgspec.json.decode(state, type=Customer).span for id, state in rows}
+    assert {id: cell_of(span) for id, span in spans.items() if span} == {
+        id: cell(each) for id, each in books.items() if each
+    }
     lines: dict[Key, Line] = {}
     cells: Counter[Cell] = Counter()
     for each in books.values():

@@ -14,7 +14,7 @@ START = date(2024, 2, 20)
 _order = st.sampled_from(["o1", "o2", "o3", "o4", "o5", "o6"])
 _minor = st.integers(0, 3000)
 _currency = st.sampled_from(["USD", "USD", "USD", "EUR"])
-_day = st.integers(0, 30).map(lambda days: START + timedelta(days=days))
+days = st.integers(0, 30).map(lambda days: START + timedelta(days=days))
 
 
 def _completed(order: str, day: date, minor: int, currency: str) -> Event:
@@ -30,8 +30,8 @@ def _cancelled(order: str) -> Event:
 
 
 events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(_completed, _order, _day, _minor, _currency),
-    st.builds(_completed, _order, _day, _minor, _currency),
+    st.builds(_completed, _order, days, _minor, _currency),
+    st.builds(_completed, _order, days, _minor, _currency),
     st.builds(_refunded, _order, st.sampled_from(["r1", "r2", "r3"]), st.none() | _minor, _currency),
     st.builds(_cancelled, _order),
 )

@@ -4,7 +4,13 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from libs.common.fold.migration import create_customers, create_fold_tables, create_identifiers, store_uncompressed
+from libs.common.fold.migration import (
+    create_customers,
+    create_fold_tables,
+    create_identifiers,
+    create_sections,
+    store_uncompressed,
+)
 
 revision = "0001"
 down_revision = None
@@ -17,6 +23,7 @@ def upgrade() -> None:
     create_customers(SCHEMA)
     store_uncompressed(SCHEMA)
     create_identifiers(SCHEMA)
+    create_sections(SCHEMA)
     op.create_index("identifiers_by_customer", "identifiers", ["customer"], schema=SCHEMA)
     tickets()
     purchases()
