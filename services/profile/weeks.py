@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 
+from libs.common.db.locks import Lock
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
 from libs.common.fold.service import ConsumerService
@@ -16,8 +17,6 @@ logger = log("weeks")
 
 WEEK = timedelta(weeks=1)
 KEPT = 5 * WEEK
-#: Any number, the same in all processes: weeks are made one at a time.
-LOCK = 7_262_101
 
 _EXISTING = """
 SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
@@ -35,7 +34,7 @@ async def ensure(tx: AnyTx, weeks: Iterable[date]) -> None:
     existing = {row[0] for row in await tx.fetch(_EXISTING)}
     if not (missing := [week for week in sorted(weeks) if table_of(week) not in existing]):
         return
-    await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", Lock.DEDUP_PARTITIONS)
     existing = {row[0] for row in await tx.fetch(_EXISTING)}
     for week in missing:
         if (name := table_of(week)) not in existing:

@@ -12,11 +12,10 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common.contracts.registry import SERVICES, TOPIC_NAMES
+from libs.common.db.locks import Lock
 from libs.common.db.pool import Tx
 from libs.common.db.schema import refuse_other_partitions, revisions, scripts
 from libs.common.settings import Settings
-
-LOCK = 7_262_001  # any number, the same for all
 
 
 def _config(history: str, connection: Connection | None = None) -> Config:
@@ -62,11 +61,11 @@ async def migrate(settings: Settings, histories: tuple[str, ...] = ("log", *SERV
     engine = create_async_engine(url, connect_args={"ssl": settings.database_ssl()})
     try:
         async with engine.connect() as lock:
-            await lock.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+            await lock.execute(text(f"SELECT pg_advisory_lock({Lock.MIGRATION})"))
             for history in histories:
                 async with engine.begin() as connection:
                     await connection.run_sync(_upgrade, history)
-            await lock.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+            await lock.execute(text(f"SELECT pg_advisory_unlock({Lock.MIGRATION})"))
         async with engine.begin() as connection:
             raw = (await connection.get_raw_connection()).driver_connection
             await install(cast("Tx", raw), settings.partitions)

@@ -9,6 +9,7 @@ from prometheus_client import Gauge
 
 from libs.common.contracts.registry import read_by, written_by
 from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.locks import Lock
 from libs.common.db.pool import Database, Tx
 from libs.common.log import retention, segments
 from libs.common.log.retention import Pinned
@@ -21,8 +22,6 @@ logger = structlog.get_logger()
 
 #: Every so many rounds readers' places are told, retention is looked after, old answers are forgotten.
 NOTING, RETIRING, FORGETTING = 5, 30, 1800
-#: Any number, the same in all processes.
-LOCK = 7_262_102
 FORGOTTEN = 1000
 #: A statement that would wait for longer lets others pass, and is tried again.
 PATIENCE = "1s"
@@ -84,7 +83,9 @@ class LogKeeping(PeriodicTask):
         made: list[str] = []
         dropped: list[str] = []
         async with self._home.database.connection() as connection:
-            if not await connection.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK, self.topic):
+            if not await connection.fetchval(
+                "SELECT pg_try_advisory_lock($1, hashtext($2))", Lock.LOG_MAINTENANCE, self.topic
+            ):
                 return made, dropped
             try:
                 await connection.execute(f"SET lock_timeout = '{PATIENCE}'")
@@ -100,7 +101,7 @@ class LogKeeping(PeriodicTask):
     async def _leave(self, connection: Tx) -> None:
         """Leave the session as the pool's others expect it, or end it: with it the lock goes, too."""
         try:
-            await connection.execute("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK, self.topic)
+            await connection.execute("SELECT pg_advisory_unlock($1, hashtext($2))", Lock.LOG_MAINTENANCE, self.topic)
             await connection.execute("RESET lock_timeout")
         except UNAVAILABLE:
             connection.terminate()

@@ -7,13 +7,13 @@ has an `idle_session_timeout`, so that the locks of a frozen process are freed w
 import asyncio
 import math
 import random
-import zlib
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import asyncpg
 
+from libs.common.db.locks import reader_class
 from libs.common.db.pool import Database
 from libs.common.log.reader import Where
 
@@ -105,9 +105,7 @@ class Ownership:
         return True
 
     def _class(self, name: str) -> int:
-        """A 32-bit lock class for a name, signed as PostgreSQL takes it."""
-        number = zlib.crc32(f"{self._reader}/{name}".encode())
-        return number - 2**32 if number >= 2**31 else number
+        return reader_class(self._reader, name)
 
 
 def _unsigned(number: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 
+from libs.common.db.locks import Lock
 from libs.common.db.pool import PLANNING
 from libs.common.errors import Conflict
 from libs.common.replay.compare import Comparison, compare
@@ -17,7 +18,6 @@ from libs.common.settings import Settings
 
 #: Once so few records are missing, the rest is folded with the live state held in one look.
 NEAR = 2_000
-_LOCK = 7_262_002  # of advisory locks: one replay of a kind and a service at a time
 
 #: Called with the records folded and those still missing.
 Progress = Callable[[int, int], None]
@@ -65,7 +65,7 @@ async def replaying(
             reading = await connect(journal, f"{replayable.service}-{name}-journal")
             stack.push_async_callback(reading.close, timeout=5)
         shadow = Shadow(replayable, name)
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", _LOCK, shadow.schema):
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", Lock.REPLAY, shadow.schema):
             raise Conflict(f"a {name} of {replayable.service} is running already")
         stack.push_async_callback(shadow.drop, connection)
         replay = kind(replayable, shadow, Journal(reading, settings.partitions), connection)

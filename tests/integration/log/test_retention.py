@@ -8,6 +8,7 @@ import pytest
 
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.rewards import REWARDS
+from libs.common.db.locks import Lock
 from libs.common.db.pool import Database
 from libs.common.errors import NotFound, Unavailable
 from libs.common.log import retention, segments
@@ -184,7 +185,7 @@ async def test_it_works_by_itself_and_another_process_leaves_it_the_work(house: 
     await eventually(ahead)
     assert not house.keeping.died()
     async with house.database.connection() as connection:
-        await connection.execute("SELECT pg_advisory_lock($1, hashtext($2))", 7_262_102, REWARDS)
+        await connection.execute("SELECT pg_advisory_lock($1, hashtext($2))", Lock.LOG_MAINTENANCE, REWARDS)
         await house.say(range(30, 90))
         assert await LogKeeping("rewards", house).round() == ([], [])
 
