@@ -28,8 +28,6 @@ KEYS = generate_keys()
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 ports.BASES = range(10_000 + 4_000 * WORKER, 14_000 + 4_000 * WORKER)  # no worker takes a port that another looked at
 CUSTOMER_KEYS = generate_keys()
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-ports.BASES = range(10_000 + 4_000 * WORKER, 14_000 + 4_000 * WORKER)  # no worker takes a port that another looked at
 
 
 @pytest.fixture(scope="session")
