@@ -48,11 +48,12 @@ kafka: $(READY) ## a real Apache Kafka on this machine, alone
 test: $(READY) ## every test, against a real PostgreSQL and Kafka (TESTS=tests/unit runs some; WORKERS=0 in one process)
 	@$(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
-check: $(READY) ## lint, format, types, layers
+check: $(READY) ## lint, format, types, layers, generated pages
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
+	@$(PYTHON) -m deploy.reference --check
 	@echo "check: all good"
 
 replay: $(READY) ## fold the journal again beside the live state, and compare (ARGS="rewards --json"; .venv/bin/rapport replay --help)

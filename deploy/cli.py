@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("move-to-kafka", help="close ingest.events in PostgreSQL, to continue with RAPPORT_LOG=kafka")
     commands.add_parser("replay", help="fold the journal again beside the live state, and compare", add_help=False)
     commands.add_parser("rebuild", help="rebuild one service's state from the journal, and swap it in", add_help=False)
+    commands.add_parser("reference", help="print the tables of settings and metrics", add_help=False)
     commands.add_parser("topics", help="print the tables of topics, record types and scopes", add_help=False)
     return top
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n."""
     words = list(sys.argv[1:] if argv is None else argv)
     options, rest = parser().parse_known_args(words)
-    if rest and options.command not in ("demo", "topics", "replay", "rebuild"):
+    if rest and options.command not in ("demo", "reference", "topics", "replay", "rebuild"):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return command(options, rest)
@@ -114,6 +115,10 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
             from deploy.replay import rebuild
 
             return rebuild.main(rest)
+        case "reference":
+            from deploy import reference
+
+            return reference.main()
         case _:
             from libs.common.contracts import types_table
 

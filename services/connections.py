@@ -17,7 +17,7 @@ from services.rewards.settings import Settings as Rewards
 from services.triggers.settings import Settings as Triggers
 
 SESSION = 1
-_CLASSES: dict[str, type[Settings]] = {
+SETTINGS: dict[str, type[Settings]] = {
     "ingest": Ingest,
     "profile": Profile,
     "rewards": Rewards,
@@ -28,7 +28,7 @@ _CLASSES: dict[str, type[Settings]] = {
 
 def service_settings(service: str) -> Settings:
     """A service's own settings, read from the environment (so that each may have its own database)."""
-    return _CLASSES[service].load(service)
+    return SETTINGS[service].load(service)
 
 
 def at_most(service: str, settings: Settings) -> int:

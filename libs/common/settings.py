@@ -28,18 +28,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore")
 
-    host: str = "127.0.0.1"
-    port: int = 8000
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, description="port to listen on")
 
     database_url: SecretStr = Field(default=SecretStr(""), description="postgresql://user:password@host:5432/database")
-    database_password_file: Path | None = None
-    database_tls: Literal["disable", "prefer", "require", "verify-full"] = "prefer"
-    database_ca_file: Path | None = None
+    database_password_file: Path | None = Field(
+        default=None, description="file with the database's password, in the place of the one in the URL"
+    )
+    database_tls: Literal["disable", "prefer", "require", "verify-full"] = Field(
+        default="prefer", description="TLS to PostgreSQL: disable, prefer, require or verify-full"
+    )
+    database_ca_file: Path | None = Field(default=None, description="certificates that verify-full trusts, PEM")
     pool_size: int = Field(default=8, ge=3, le=200, description="PostgreSQL connections for this process's routes")
 
-    log: Literal["postgres", "kafka"] = "postgres"
-    partitions: int = Field(default=8, ge=1, le=256)
-    topic_prefix: str = ""
+    log: Literal["postgres", "kafka"] = Field(
+        default="postgres", description="where the log is read from: postgres or kafka"
+    )
+    partitions: int = Field(default=8, ge=1, le=256, description="of every topic; fixed once the database is made")
+    topic_prefix: str = Field(default="", description="prefix of the topics' names in Kafka")
     segment_records: int = Field(
         default=50_000,
         ge=10,
@@ -49,24 +55,28 @@ class Settings(BaseSettings):
         default=7, ge=0, description="days that records which every reader has passed stay in PostgreSQL's log"
     )
     keep_journal_days: float = Field(default=0, ge=0, description="the same of the journal; 0: for ever")
-    kafka_bootstrap: str = "127.0.0.1:9092"
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    kafka_sasl_username: str = ""
-    kafka_sasl_password: SecretStr = SecretStr("")
-    kafka_sasl_password_file: Path | None = None
-    kafka_ca_file: Path | None = None
+    kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="brokers, host:port, comma separated")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+    )
+    kafka_sasl_username: str = Field(default="", description="user at the brokers")
+    kafka_sasl_password: SecretStr = Field(default=SecretStr(""), description="their password")
+    kafka_sasl_password_file: Path | None = Field(default=None, description="file with that password")
+    kafka_ca_file: Path | None = Field(default=None, description="certificates of brokers that are trusted, PEM")
     kafka_replication: int = Field(default=1, ge=1, description="copies of each partition of the topics we create")
 
     jwt_public_key: str = Field(
         default="", description="Ed25519, PEM, for this installation's tokens; several while keys are changed"
     )
-    jwt_public_key_file: Path | None = None
+    jwt_public_key_file: Path | None = Field(default=None, description="file with that key or these keys")
     customer_public_key: str = Field(
         default="",
         description="Ed25519, PEM, for customers' tokens, which the business's backend signs; several may be",
     )
-    customer_public_key_file: Path | None = None
+    customer_public_key_file: Path | None = Field(default=None, description="file with that key or these keys")
     jwks_url: str = Field(default="", description="where an identity provider publishes its keys (JWKS)")
     jwks_issuer: str = Field(default="", description="`iss` of the identity provider's tokens")
     jwks_audience: str = Field(default="rapport", description="`aud` that the identity provider's tokens must have")
@@ -80,15 +90,21 @@ class Settings(BaseSettings):
         description="origins, comma separated (https://shop.example), whose pages may read points, inboxes and scores",
     )
 
-    workspace_timezone: str = "UTC"
-    default_currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
+    workspace_timezone: str = Field(
+        default="UTC", description="the workspace's IANA time zone: its days are the business's days"
+    )
+    default_currency: str = Field(
+        default="USD", pattern="^[A-Z]{3}$", description="ISO 4217; of amounts whose source names none"
+    )
     body_limit: int = Field(default=1_000_000, description="largest REST body in bytes")
     body_seconds: float = Field(default=10, gt=0, description="in which a REST body must have arrived")
     head_seconds: float = Field(default=10, gt=0, description="in which a request's headers must have arrived")
     drain_seconds: float = Field(
         default=0, ge=0, description="from SIGTERM, when /readyz says so, to the port's closing"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
 
     @field_validator("workspace_timezone")
     @classmethod

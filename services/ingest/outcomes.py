@@ -22,7 +22,7 @@ class Outcomes:
         self._ok, self._warning, self._rejected = (events.labels(each) for each in ("ok", "warning", "rejected"))
         self._shed = Counter(
             "rapport_ingest_shed",
-            "Requests answered 503: nothing of them may be taken for stored. By cause (`libs.common.fold.outage`).",
+            "Requests answered 503: nothing of them may be taken for stored. By cause.",
             ["cause"],
             registry=registry,
         )

@@ -164,7 +164,7 @@ _SICK: Mapping[str, tuple[str, dict[str, str], float, float]] = {
     "RapportLogPinned": ("rapport_log_pinned_segments", {"topic": "profile.journal", "reader": "metrics/fold"}, 0, 1),
     "RapportDeadLetters": ("rapport_dead_letters_total", {"service": "rewards"}, 0, 1),
     "RapportDeadLettersWaiting": ("rapport_dead_letters_waiting", {"service": "rewards"}, 0, 1),
-    "RapportRulesInCircles": ("rapport_causes_suppressed_total", {"service": "triggers"}, 0, 1),
+    "RapportRulesInCircles": ("rapport_suppressed_records_total", {"service": "triggers"}, 0, 1),
     "RapportDiskFull": ("rapport_ingest_shed_total", {"cause": "disk_full"}, 0, 1),
     "RapportConnectionsExhausted": ("rapport_unavailable_total", {"cause": "too_many_connections"}, 0, 1),
     "RapportPoolExhausted": ("rapport_pool_connections", {"service": "rewards", "state": "open"}, 2, 99),

@@ -195,7 +195,7 @@ class Meter:
         )
         self.stopped = Gauge(
             "rapport_partition_stopped",
-            "1 while a partition stands at a record that can neither be applied nor passed over.",
+            "1 while a partition stands at a record that can neither be applied nor skipped.",
             ["reader", "topic", "partition"],
             registry=registry,
         )
@@ -203,13 +203,13 @@ class Meter:
             "rapport_partitions_owned", "Partitions that this process reads.", ["reader", "topic"], registry=registry
         )
         self.suppressed = Counter(
-            "rapport_causes_suppressed",
-            "Records on which nothing was decided because the chain of causes behind them was too deep.",
+            "rapport_suppressed_records",
+            "Records on which nothing was decided because they lie too deep below an event.",
             registry=registry,
         )
         self.unavailable = Counter(
             "rapport_unavailable",
-            "Times that work paused because something was away or in the way, by cause (`libs.common.fold.outage`).",
+            "Times that work paused because something was away or in the way, by cause.",
             ["part", "cause"],
             registry=registry,
         )
