@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from libs.common.contracts.events import Kind
-from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unavailable
+from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unauthenticated, Unavailable
 from libs.common.http.limits import Disconnected, refuse
 from libs.common.http.prompt import Exchange
 from libs.common.observability import tracing
@@ -18,7 +18,9 @@ from services.ingest.api.credentials import chosen, cors, from_header, require_o
 from services.ingest.api.raw import Answer
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
+from services.ingest.domain import hints
 from services.ingest.domain.body import Envelope
+from services.ingest.domain.normalise import named
 from services.ingest.intake import Intake, take_in
 from services.ingest.memory import Memory, Share
 from services.ingest.outcomes import Outcomes
@@ -118,7 +120,11 @@ class Door:
             self._outcomes.malformed()
             await self._note(key, received_at, error, body)
             raise
-        grant = await self._keys.grant(chosen(key, envelope.writeKey))
+        try:
+            chosen_key = chosen(key, envelope.writeKey)
+        except Unauthenticated as error:
+            raise Unauthenticated(error.detail + hints.missing_key(body, request.scope["query_string"])) from None
+        grant = await self._keys.grant(chosen_key)
         require_origin(grant, headers.get(b"origin"))
         intake = take_in(envelope, kind, grant, received_at, _traceparent(headers))
         self._take(intake, grant, received_at, share)
@@ -144,7 +150,7 @@ class Door:
         """List a body that is broken as a whole under its source, if its key came in the header."""
         if key is not None:
             grant: Grant = await self._keys.grant(key)
-            self._rejections.add(grant.source_id, received_at, [Refused(error.detail, body)])
+            self._rejections.add(grant.source_id, received_at, [Refused(error.detail, body, *named(body))])
 
 
 def _refusal(request: Request, error: RapportError) -> ASGIApp:

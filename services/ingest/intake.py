@@ -10,10 +10,10 @@ from libs.common.contracts import ids, orders, records
 from libs.common.contracts.events import TYPES, ClientEvent, Kind, event_name
 from libs.common.errors import Malformed
 from libs.common.log.append import Outgoing
-from services.ingest.domain import limits
+from services.ingest.domain import broken_json, hints, limits
 from services.ingest.domain.body import Envelope
 from services.ingest.domain.limits import Rejection
-from services.ingest.domain.normalise import Delivery, Normalised, Sent, key, normalise, read
+from services.ingest.domain.normalise import Delivery, Normalised, key, named, normalise, read
 from services.ingest.domain.plain import plain
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
@@ -53,22 +53,24 @@ def take_in(
     intake = Intake()
     source = f"/apps/{grant.source}"
     for each in envelope.events:
-        raw, sent = bytes(each), Sent()
+        raw, came = bytes(each), None
         try:
             normalised = plain(raw, delivery)
             if normalised is None:
                 sent = read(raw)
                 normalised = normalise(sent, raw, delivery)
+                came = sent.messageId
         except Rejection as rejection:
-            _refuse(intake, sent, raw, str(rejection))
+            _refuse(intake, raw, str(rejection))
         else:
-            _accept(intake, normalised, source, received_at, traceparent)
+            _accept(intake, normalised, came, source, received_at, traceparent)
     return intake
 
 
 def _accept(
-    intake: Intake, normalised: Normalised, source: str, received_at: datetime, traceparent: str | None
+    intake: Intake, normalised: Normalised, came: object, source: str, received_at: datetime, traceparent: str | None
 ) -> None:
+    """`came` is the messageId as the client sent it, by which it tells the answer's results apart."""
     event, occurred_at, warnings = normalised
     if not event.messageId:
         event.messageId = str(ids.fresh())
@@ -86,13 +88,14 @@ def _accept(
         warnings += _doubts(event)
     intake.records.append(Outgoing(key(event), value, occurred_at, event_name(event.type, event.event)))
     reason = "; ".join(warnings)
-    intake.verdicts.append(Verdict("warning" if reason else "ok", event.messageId, reason or None))
+    message_id = came if came and isinstance(came, str) else event.messageId
+    intake.verdicts.append(Verdict("warning" if reason else "ok", message_id, reason or None))
 
 
-def _refuse(intake: Intake, sent: Sent, raw: bytes, reason: str) -> None:
-    message_id = sent.messageId if isinstance(sent.messageId, str) else None
-    type_ = sent.type if isinstance(sent.type, str) else None
-    intake.verdicts.append(Verdict("rejected", message_id and message_id[:200], reason))
+def _refuse(intake: Intake, raw: bytes, reason: str) -> None:
+    reason += hints.misspelt(raw)
+    type_, message_id = named(raw)
+    intake.verdicts.append(Verdict("rejected", message_id, reason))
     intake.refused.append(Refused(reason, raw, type_, message_id))
 
 
@@ -122,6 +125,8 @@ def _shared_context(envelope: Envelope) -> dict[str, object]:
         context = msgspec.json.decode(raw)
         if limits.is_odd(raw):
             context = limits.tidied(context)
+    except Rejection as rejection:
+        raise Malformed(f"the batch's `context` cannot be taken: {rejection}") from None
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"the batch's `context` cannot be read: {error}") from None
+        raise Malformed(f"the batch's `context` cannot be read: {broken_json.fault(raw, error)}") from None
     return context if isinstance(context, dict) else {}

@@ -124,7 +124,7 @@ def _row(source: UUID, received_at: datetime, event: Refused) -> Rejected:
         received_at=received_at,
         reason=_storable(event.reason, 1_000),
         type=event.type and _storable(event.type, 40),
-        message_id=event.message_id and _storable(event.message_id, 200),
+        message_id=event.message_id and _storable(event.message_id, 1_000),
         size=len(event.body),
         body=event.body[:BODY],
     )

@@ -12,6 +12,7 @@ from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
 from services.ingest import queries, store
 from services.ingest.domain import keys
+from services.ingest.domain.hints import is_token
 from services.ingest.queries import Grant
 
 REFRESH = 2.0  # seconds between readings of the cached keys, and for which an unknown key is remembered
@@ -147,6 +148,10 @@ class WriteKeys:
 
 def unknown_key(key: str) -> Unauthenticated:
     """What is said of a key that allows nothing."""
+    if is_token(key):
+        return Unauthenticated(
+            "that is an API token, not a write key (rk_…): POST /v1/sources makes a source and its write key"
+        )
     if not keys.is_well_formed(key):
         return Unauthenticated("this is no write key of Rapport (rk_…): check that it was copied whole")
     return Unauthenticated(f"the write key {keys.shown(key)}… is unknown, revoked or expired: ask for another one")

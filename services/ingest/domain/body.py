@@ -1,6 +1,5 @@
 """A body as JSON → the events in it, each still raw, so that a broken one is refused alone."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +7,8 @@ from typing import Any
 import msgspec
 
 from libs.common.errors import Malformed
-from services.ingest.domain.limits import DEPTH, EVENTS, has_odd_values, without_halves
-
-_SALVAGED = 512 * 1024  # bytes; a larger broken body is refused as a whole, because cutting it takes time
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]|,', re.DOTALL)
-_WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,100})"')
+from services.ingest.domain import broken_json
+from services.ingest.domain.limits import EVENTS, has_odd_values, without_halves
 
 
 @dataclass(slots=True)
@@ -37,6 +33,8 @@ class _Batch(msgspec.Struct, gc=False):
     context: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_SINGLE = "send one event as a JSON object; several go to /v1/batch"
+_BATCHES = 'send {"batch": […]} with the events in an array'
 _single = msgspec.json.Decoder(_Single).decode
 _batch = msgspec.json.Decoder(_Batch).decode
 
@@ -47,12 +45,11 @@ def single(body: bytes) -> Envelope:
     try:
         key = _single(body).writeKey
     except RecursionError:
-        found = _WRITE_KEY.search(body)
-        key = found and found[1].decode(errors="replace")
+        key = broken_json.text_of(body, "writeKey")
     except ValueError as error:
         if (mended := without_halves(body)) != body:
             return single(mended)
-        raise malformed(error) from None
+        raise malformed(body, error, _SINGLE) from None
     return Envelope([body], has_odd_values(body), key)
 
 
@@ -71,49 +68,37 @@ def batch(body: bytes) -> Envelope:
             return batch(mended)
         said, events = _salvaged(body, error)
     if events is None:
-        raise Malformed("a batch needs `batch`, an array of events")
+        raise Malformed(f"the body has no `batch`: {_BATCHES}")
     if len(events) > EVENTS:
-        raise Malformed(f"the batch has {len(events):,} events, at most {EVENTS:,} are taken: send smaller ones")
+        raise Malformed(f"the batch has more than {EVENTS:,} events: send smaller batches")
     return Envelope(events, has_odd_values(body), said.writeKey, said.sentAt, bytes(said.context))
 
 
-def malformed(error: Exception) -> Malformed:
-    if isinstance(error, RecursionError):
-        return Malformed(f"the body is nested deeper than {DEPTH} levels: flatten the properties")
-    return Malformed(f"the body is not a JSON object that can be read: {error}")
+def malformed(body: bytes, error: Exception, instead: str) -> Malformed:
+    """The body cannot be read: why, and for JSON of another kind what to send `instead`."""
+    if isinstance(error, msgspec.ValidationError) and body.strip():
+        return Malformed(f"the body {broken_json.kind(error)}: {instead}")
+    return Malformed(f"the body cannot be read: {broken_json.fault(body, error)}")
 
 
 def _salvaged(body: bytes, error: Exception) -> tuple[_Batch, list[bytes]]:
-    cut = _cut(body) if len(body) <= _SALVAGED else None
+    cut = _cut(body)
     if cut is None:
-        raise malformed(error)
+        raise malformed(body, error, _BATCHES)
     rest, events = cut
     try:
         return _batch(rest), events
     except (ValueError, RecursionError):
-        raise malformed(error) from None
+        raise malformed(body, error, _BATCHES) from None
 
 
 def _cut(body: bytes) -> tuple[bytes, list[bytes]] | None:
-    """(the body with an empty batch, the texts between its commas), by brackets and strings alone; None if unbalanced."""
-    depth, first, start, name = 0, -1, -1, None
-    events: list[bytes] = []
-    for token in _TOKEN.finditer(body):
-        match token[0]:
-            case b"[" | b"{":
-                depth += 1
-                if depth == 2 and first < 0 and name and body[name.end() : token.start()].strip() == b":":
-                    first = start = token.end()
-            case b"]" | b"}":
-                depth -= 1
-                if depth == 1 and start >= 0:
-                    events.append(body[start : token.start()])
-                    rest = body[:first] + body[token.start() :]
-                    return rest, [event for event in events if event.strip()]
-            case b",":
-                if depth == 2 and start >= 0:
-                    events.append(body[start : token.start()])
-                    start = token.end()
-            case text if depth == 1:
-                name = token if text == b'"batch"' else None
+    """The body with an empty batch, and the texts of its events; None when no batch can be found in it."""
+    for name, start, _ in broken_json.members(body):
+        if name == b'"batch"' and body[start : start + 1] == b"[":
+            found = broken_json.parts(body, start + 1, EVENTS)
+            if found is None:
+                return None
+            events, end = found
+            return body[: start + 1] + body[end:], [body[event.start : event.end] for event in events]
     return None

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 SKEW = timedelta(seconds=5)
 HISTORY = timedelta(days=1)
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)  # a time in 1970 is a zero, or a number in another unit
 _MILLISECONDS = 100_000_000_000  # a larger number is milliseconds since 1970, a smaller one seconds
 
 
@@ -45,7 +45,7 @@ def occurred_at(received_at: datetime, sent_at: datetime | None, stated: object)
         return received_at, f"timestamp {str(stated)[:40]!r} is not ISO 8601, the time of receipt is used"
     occurred = _corrected(received_at, sent_at, original)
     if occurred < EARLIEST:
-        return received_at, "timestamp lies before 1970, the time of receipt is used"
+        return received_at, "timestamp lies before 1971, the time of receipt is used"
     if occurred > received_at:
         ahead = occurred - received_at > SKEW
         return received_at, "timestamp lies in the future, the time of receipt is used" if ahead else None

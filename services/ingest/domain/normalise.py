@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol, get_args
 import msgspec
 
 from libs.common.contracts.events import ClientEvent, Kind
-from services.ingest.domain import clock
+from services.ingest.domain import broken_json, clock
 from services.ingest.domain.identifiers import identifier, is_blocked, message_id
-from services.ingest.domain.limits import EVENT, ID, Rejection, is_odd, tidied, too_deep
+from services.ingest.domain.limits import EVENT, ID, MESSAGE_ID, Rejection, is_odd, tidied
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -32,6 +32,11 @@ class Sent(msgspec.Struct):
     originalTimestamp: Any = None
     timestamp: Any = None
     sentAt: Any = None
+
+
+class _Named(msgspec.Struct):
+    type: Any = None
+    messageId: Any = None
 
 
 class Delivery(NamedTuple):
@@ -59,6 +64,7 @@ class Normalised(NamedTuple):
 
 
 _decode = msgspec.json.Decoder(Sent).decode
+_named = msgspec.json.Decoder(_Named).decode
 
 
 def read(raw: bytes | msgspec.Raw) -> Sent:
@@ -68,13 +74,18 @@ def read(raw: bytes | msgspec.Raw) -> Sent:
         raise Rejection(f"the event has {size:,} bytes, at most {EVENT:,} are taken")
     try:
         return _decode(raw)
-    except RecursionError:
-        raise too_deep() from None
-    except msgspec.ValidationError as error:
-        said = "an event is a JSON object" if "`object`" in str(error) else "the event cannot be read"
-        raise Rejection(f"{said}: {error}") from None
-    except ValueError as error:
-        raise Rejection(f"the event is not valid JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise Rejection(f"the event cannot be read: {broken_json.fault(bytes(raw), error)}") from None
+
+
+def named(raw: bytes) -> tuple[str | None, str | None]:
+    """The type and the messageId that any event names, also one that cannot be taken."""
+    try:
+        sent = _named(raw)
+    except (ValueError, RecursionError):
+        return broken_json.text_of(raw, "type"), broken_json.text_of(raw, "messageId")
+    given = sent.messageId if isinstance(sent.messageId, str | int | float) else None
+    return sent.type if isinstance(sent.type, str) else None, None if given is None else str(given)
 
 
 def normalise(sent: Sent, raw: bytes | msgspec.Raw, delivery: Delivery) -> Normalised:
@@ -108,7 +119,7 @@ def normalise(sent: Sent, raw: bytes | msgspec.Raw, delivery: Delivery) -> Norma
     if sent.messageId is None or not event.messageId:
         warnings.append("no messageId that can be used: one was made, so a retry of this event would count twice")
     elif isinstance(sent.messageId, str) and event.messageId != sent.messageId:
-        warnings.append("messageId is too long: its hash is used")
+        warnings.append(f"messageId is too long (at most {MESSAGE_ID} characters): its hash {event.messageId} is used")
     return Normalised(event, time_of(sent, delivery, warnings), warnings)
 
 

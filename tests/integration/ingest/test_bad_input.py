@@ -1,6 +1,7 @@
 """Every bad input gets a clear answer that says what to do, and nothing else is lost."""
 
 import gzip
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,11 +33,11 @@ BAD: list[tuple[bytes, str]] = [
     (b'{"type":"track","event":"X","userId":"ann","properties":{"a":"%b"}}' % (b"a" * 33_000), "32,768"),
     (DEEP % (b"[" * 50, b"]" * 50), "32 levels"),
     (DEEP % (b"[" * 5_000, b"]" * 5_000), "32 levels"),
-    (b'{"type":"track","event":"X","userId":"ann","properties":{"a":NaN}}', "valid JSON"),
-    (b'{"type":"track","event":"X","userId":"ann","properties":{"a":1e999}}', "range"),
+    (b'{"type":"track","event":"X","userId":"ann","properties":{"a":NaN}}', "NaN and Infinity are not JSON"),
+    (b'{"type":"track","event":"X","userId":"ann","properties":{"a":1e999}}', "a number is too large"),
     (b'{"type":"track","event":"X","userId":"ann","properties":{"a":%b}}' % (b"9" * 400), "too large"),
     (b'{"type":"track","event":"X","userId":"\\ud800"}', "broken character"),
-    (b'{"type":"track","event":"X","userId":"\xff"}', "valid JSON"),
+    (b'{"type":"track","event":"X","userId":"\xff"}', "not UTF-8"),
     (b'"track"', "JSON object"),
     (b"17", "JSON object"),
 ]
@@ -72,12 +73,23 @@ async def test_a_single_event_that_is_too_deep(source: Source) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "says"),
     [
-        ("/v1/track", b"nonsense", "not a JSON object"),
-        ("/v1/track", b"", "not a JSON object"),
-        ("/v1/track", b"[1]", "object"),
-        ("/v1/batch", b'{"batch":[{"type":"track"', "not a JSON object"),
-        ("/v1/batch", b'{"batch":7}', "array"),
-        ("/v1/batch", b"{}", "a batch needs `batch`"),
+        ("/v1/track", b"nonsense", "it is not JSON (byte 4): send a JSON object"),
+        ("/v1/track", b"", "it is empty: send a JSON object"),
+        ("/v1/track", b"[1]", "is an array: send one event as a JSON object; several go to /v1/batch"),
+        ("/v1/track", '{"event":"Café'.encode("latin-1"), "not UTF-8 (byte 13): send JSON as UTF-8"),
+        ("/v1/track", "{'event': 'X'}".encode("utf-16"), "not UTF-8 (byte 0)"),
+        ("/v1/track", b"{'event': 'X'}", "double quotes"),
+        ("/v1/track", b'{"event": "X", "properties": {"a": None}}', "None is not JSON (byte 35): send null"),
+        ("/v1/track", b'{"event": "X",}', "leave the comma out"),
+        ("/v1/track", b'{"event": "a\nb"}', "a line break"),
+        ("/v1/track", b"event=X&userId=ann", "send a JSON object"),
+        ("/v1/batch", b"", "it is empty: send a JSON object"),
+        ("/v1/batch", b'[{"event":"X"}]', 'is an array: send {"batch": […]}'),
+        ("/v1/batch", b'{"batch":{"event":"X"}}', "an object as `batch`: send"),
+        ("/v1/batch", b'[{"event":NaN}]', "is an array"),
+        ("/v1/batch", b'{"batch":[{"type":"track"', "it ends too early"),
+        ("/v1/batch", b'{"batch":7}', "a number as `batch`: send"),
+        ("/v1/batch", b"{}", "the body has no `batch`"),
         ("/v1/batch", b'{"batch":[%b]}' % b",".join([b"{}"] * 2_501), "2,500"),
         ("/v1/track", b"\x1f\x8bnonsense", "gzip"),
         ("/v1/track", gzip.compress(b'{"event":"X"}', mtime=0)[:-9], "gzip"),
@@ -110,12 +122,13 @@ def _track(**members: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("stated", "reason"),
     [
-        ("0001-01-01T00:00:00Z", "1970"),
+        ("0001-01-01T00:00:00Z", "1971"),
         ("9999-12-31T23:59:59Z", "future"),
         pytest.param((datetime.now(UTC) + timedelta(days=3)).isoformat(), "future", id="in three days"),
         ("yesterday", "ISO 8601"),
         (1e300, "ISO 8601"),
-        (-5_000_000_000, "1970"),
+        (-5_000_000_000, "1971"),
+        (0, "1971"),
         ({"now": True}, "ISO 8601"),
     ],
 )
@@ -131,7 +144,7 @@ async def test_absurd_times_become_the_time_of_receipt(source: Source, stated: o
 @pytest.mark.parametrize(
     ("members", "status", "reason"),
     [
-        ({"messageId": "m" * 101}, "warning", "too long"),
+        ({"messageId": "m" * 101}, "warning", "is too long"),
         ({"messageId": None}, "warning", "no messageId"),
         ({"messageId": {"a": 1}}, "warning", "no messageId"),
         ({"messageId": 42}, "ok", ""),
@@ -152,7 +165,8 @@ async def test_what_is_stored_with_a_warning(source: Source, members: dict[str, 
     assert result["status"] == status, result
     assert reason in result.get("reason", "")
     (event,) = await source.events()
-    assert event["messageId"] == result["messageId"]
+    if "is too long" not in reason:
+        assert event["messageId"] == result["messageId"]
     assert len(event["messageId"]) <= 100
 
 
@@ -173,6 +187,81 @@ async def test_a_shared_context_cannot_blow_up_a_batch(source: Source) -> None:
     assert "context" in answer.json()["detail"]
 
 
+async def test_one_bad_event_costs_only_itself_whatever_the_size(source: Source) -> None:
+    """rudder-sdk-python writes NaN as Python does; 100 events of 8 KB and 500 of 7 KB, one body each."""
+    for events, size in ((100, 8_000), (500, 7_000)):
+        batch = [
+            {**GOOD, "messageId": f"{events}-{number}", "properties": {"p": "x" * size}} for number in range(events)
+        ]
+        batch[7]["properties"] = {"price": float("nan")}
+        answer = await source.post("/v1/batch", json.dumps({"batch": batch}).encode())
+        results = answer.json()["results"]
+        assert [result["messageId"] for result in results] == [f"{events}-{number}" for number in range(events)]
+        assert [number for number, result in enumerate(results) if result["status"] != "ok"] == [7]
+        assert "NaN and Infinity are not JSON" in results[7]["reason"]
+
+
+async def test_an_event_that_is_refused_keeps_its_message_id(source: Source, client: httpx.AsyncClient) -> None:
+    bad = [
+        b'{"type":"track","event":"X","userId":"ann","messageId":"nan","properties":{"messageId":"inner","a":NaN}}',
+        b'{"type":"track","event":"X","userId":"ann","messageId":"large","properties":{"a":"%b"}}' % (b"a" * 33_000),
+        b'{"type":"track","event":"X","properties":{"a":%b%b},"messageId":"deep"}' % (b"[" * 5_000, b"]" * 5_000),
+        b'{"type":"track","event":"X","messageId":17}',
+    ]
+    answer = await source.post("/v1/batch", b'{"batch":[%b]}' % b",".join(bad))
+    wanted = ["nan", "large", "deep", "17"]
+    assert [result["messageId"] for result in answer.json()["results"]] == wanted
+    await source.post("/v1/track", bad[0].replace(b'"nan"', b'"alone"'))
+
+    async def listed() -> bool:
+        page = await client.get("/v1/rejected", params={"source": source.name}, headers=ADMIN)
+        return {(item["type"], item["message_id"]) for item in page.json()["items"]} == {
+            ("track", identity) for identity in [*wanted, "alone"]
+        }
+
+    await until(listed)
+
+
+async def test_a_message_id_that_is_too_long_comes_back_as_it_came(source: Source) -> None:
+    answer = await source.post("/v1/track", {**GOOD, "messageId": "m" * 101})
+    (result,) = answer.json()["results"]
+    (event,) = await source.events()
+    assert result["messageId"] == "m" * 101
+    assert event["messageId"] in result["reason"]
+
+
+@pytest.mark.parametrize(
+    ("event", "meant"),
+    [
+        ({"type": "track", "event": "X", "user_id": "ann"}, "userId instead of user_id"),
+        ({"type": "track", "event": "X", "anonymous_id": "a1"}, "anonymousId instead of anonymous_id"),
+        ({"type": "track", "event": "X", "UserID": "ann"}, "userId instead of UserID"),
+        ({"type": "track", "event": "X", "distinct_id": "ann"}, "userId instead of distinct_id"),
+        ({"type": "track", "event_name": "X", "userId": "ann"}, "event instead of event_name"),
+        ({"type": "group", "group_id": "acme", "userId": "ann"}, "groupId instead of group_id"),
+    ],
+)
+async def test_a_name_that_is_nearly_right_is_asked_about(source: Source, event: dict[str, Any], meant: str) -> None:
+    (result,) = (await source.post("/v1/batch", {"batch": [event]})).json()["results"]
+    assert f"did you mean {meant}?" in result["reason"]
+
+
+async def test_a_key_in_the_wrong_place_or_of_another_kind(source: Source) -> None:
+    for members, query, said in (
+        ({"api_key": source.key}, "", "did you mean writeKey instead of api_key?"),
+        ({"write_key": source.key}, "", "did you mean writeKey instead of write_key?"),
+        ({}, f"?writeKey={source.key}", "a key in the URL (?writeKey=) is not read"),
+        ({}, "", "no write key"),
+    ):
+        answer = await source.post(f"/v1/track{query}", {**GOOD, **members}, auth=None)
+        assert answer.status_code == 401
+        assert said in answer.json()["detail"]
+        assert source.key not in answer.text
+    answer = await source.post("/v1/track", GOOD, auth=None, headers=ADMIN)
+    assert answer.status_code == 401
+    assert "that is an API token, not a write key" in answer.json()["detail"]
+
+
 async def test_rejected_events_are_listed_with_their_reason(source: Source, client: httpx.AsyncClient) -> None:
     await source.post("/v1/batch", {"batch": [GOOD, {**GOOD, "event": "", "messageId": "bad", "x": "y" * 9_000}]})
     await source.post("/v1/track", b"nonsense")
@@ -184,7 +273,7 @@ async def test_rejected_events_are_listed_with_their_reason(source: Source, clie
     await until(listed)
     page = await client.get("/v1/rejected", params={"source": source.name, "limit": 1}, headers=ADMIN)
     (broken,) = page.json()["items"]
-    assert "not a JSON object" in broken["reason"]
+    assert "it is not JSON" in broken["reason"]
     assert broken["body"] == "nonsense"
     rest: dict[str, str | int] = {"source": source.name, "limit": 1, "cursor": page.json()["next"]}
     (bad,) = (await client.get("/v1/rejected", params=rest, headers=ADMIN)).json()["items"]
