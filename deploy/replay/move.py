@@ -6,7 +6,7 @@ Afterwards ingest answers 503, and clients send again, until the services are st
 from deploy.replay.installation import settings_of
 from deploy.replay.main import run
 from libs.common.contracts.registry import SERVICES
-from libs.common.log.closing import move
+from libs.common.log.move_to_kafka import move
 
 
 def main() -> int:

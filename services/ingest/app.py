@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from libs.common.log.keeping import LogKeeping
+from libs.common.log.maintenance import LogMaintenance
 from libs.common.observability.telemetry import Meter
 from libs.common.runtime.component import Component
 from libs.common.service import assemble
@@ -31,7 +31,7 @@ def create(settings: Settings) -> FastAPI:
     storing = log.PostgresLog(postgres) if settings.log == "postgres" else log.KafkaLog(settings, postgres)
     parts.append(storing)
     if settings.log == "postgres":
-        parts.append(LogKeeping("ingest", postgres))
+        parts.append(LogMaintenance("ingest", postgres))
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)

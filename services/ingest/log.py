@@ -6,7 +6,7 @@ from typing import Protocol
 from libs.common.contracts.ingest import EVENTS
 from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
-from libs.common.log import closing
+from libs.common.log import move_to_kafka
 from libs.common.log.append import Outgoing, append_alone
 from libs.common.log.kafka import Producer, check_topics, ensure_topics
 from libs.common.log.notifier import Notifier
@@ -73,7 +73,7 @@ class KafkaLog:
     async def start(self) -> None:
         """Make the topic if it is missing, and connect. Raises Unavailable; also when events are still in PostgreSQL."""
         async with self._postgres.database.connection() as tx:
-            await closing.refuse_unclosed(tx)
+            await move_to_kafka.refuse_unclosed(tx)
         await ensure_topics(self._settings, [EVENTS])
         await self._producer.start()
 

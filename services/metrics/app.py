@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
-from libs.common.log.keeping import LogKeeping
+from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.metrics.api import fits, kpis, scores
 from services.metrics.decider import Metrics
@@ -28,7 +28,7 @@ def create(settings: Settings) -> FastAPI:
         "metrics",
         "Who may leave, what customers are worth, and the key figures of the shop.",
         settings,
-        [part, LogKeeping("metrics", part), scorer],
+        [part, LogMaintenance("metrics", part), scorer],
         routers,
         meter=part.meter,
         browsers=True,

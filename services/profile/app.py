@@ -2,15 +2,15 @@
 
 from fastapi import FastAPI
 
-from libs.common.fold.heard import Hearing
 from libs.common.fold.service import ConsumerService
+from libs.common.fold.watermark import WatermarkWriter
 from libs.common.http.dead_letters import dead_letter_routes
-from libs.common.log.keeping import LogKeeping
+from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.profile.api.customers import customer_routes
+from services.profile.dedup_partitions import Housekeeping
 from services.profile.handler import Profile
 from services.profile.settings import Settings
-from services.profile.weeks import Housekeeping
 
 
 def create(settings: Settings) -> FastAPI:
@@ -23,7 +23,7 @@ def create(settings: Settings) -> FastAPI:
         "profile",
         "One view of each customer: whose each event is, and how they were at that moment.",
         settings,
-        [part, LogKeeping("profile", part), Hearing(part), Housekeeping(part)],
+        [part, LogMaintenance("profile", part), WatermarkWriter(part), Housekeeping(part)],
         routers,
         meter=part.meter,
     )

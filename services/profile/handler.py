@@ -18,7 +18,7 @@ from libs.common.db.pool import Tx
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
-from services.profile import store, weeks
+from services.profile import dedup_partitions, store
 from services.profile.batch import Batch
 from services.profile.domain.events import Brought, Heard, require_splice
 from services.profile.domain.identity import People
@@ -70,7 +70,7 @@ class Profile:
         spanned = {store.week_of(time) for time in received.values()}
         async with pipelined(tx) as pipeline:
             if not spanned <= self._weeks:
-                await weeks.ensure(pipeline, spanned)
+                await dedup_partitions.ensure(pipeline, spanned)
             unseen, holders = await self._look(pipeline, received, batch.events)
             batch.keep(unseen)
             people = await store.gather(pipeline, batch.events, {said.subject for said in facts}, holders)

@@ -6,7 +6,7 @@ from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
 from libs.common.fold.timers import Timers
 from libs.common.http.dead_letters import dead_letter_routes
-from libs.common.log.keeping import LogKeeping
+from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.rewards import queries
 from services.rewards.api import programmes, summary
@@ -29,7 +29,7 @@ def create(settings: Settings) -> FastAPI:
         "rewards",
         "Points, badges and levels by a programme of yours; every point in a double-entry ledger.",
         settings,
-        [part, LogKeeping("rewards", part), clock, WakeHintsRefresh(part)],
+        [part, LogMaintenance("rewards", part), clock, WakeHintsRefresh(part)],
         routers,
         meter=part.meter,
         browsers=True,

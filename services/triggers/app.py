@@ -4,14 +4,14 @@ from fastapi import FastAPI
 
 from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
-from libs.common.log.keeping import LogKeeping
+from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.triggers.api import customers, hooks, streams, summary, why
 from services.triggers.decider import TriggersHandler
 from services.triggers.delivery.addresses import Addresses, Lookup, system
 from services.triggers.delivery.workers import Delivery
+from services.triggers.expire_messages import MessageKeeping
 from services.triggers.inbox import Inboxes
-from services.triggers.keeping import MessageKeeping
 from services.triggers.settings import Settings
 
 
@@ -28,7 +28,7 @@ def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
         "triggers",
         "Hooks: when this happens and that holds, say so, in the customer's inbox or to a webhook; and why, or why not.",
         settings,
-        [part, LogKeeping("triggers", part), MessageKeeping(part, settings), delivery, inboxes],
+        [part, LogMaintenance("triggers", part), MessageKeeping(part, settings), delivery, inboxes],
         routers,
         meter=part.meter,
         browsers=True,

@@ -25,7 +25,7 @@ from libs.common.db.pool import Tx
 from libs.common.fold.service import ConsumerService
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
-from libs.common.log.keeping import LogKeeping
+from libs.common.log.maintenance import LogMaintenance
 from libs.common.log.reader import Record
 from libs.common.observability.telemetry import Meter
 from libs.common.runtime.postgres import Postgres
@@ -121,7 +121,7 @@ class Ingest:
 async def run_ingest(settings: Settings, flow: Flow) -> None:
     postgres = Postgres(settings, "ingest", Meter("ingest"))
     commit = GroupCommit(PostgresLog(postgres), queue_limit=50_000, deadline=30)
-    keeping = LogKeeping("ingest", postgres)
+    keeping = LogMaintenance("ingest", postgres)
     for part in (postgres, keeping, commit):
         await part.start()
     config = uvicorn.Config(
@@ -141,7 +141,7 @@ async def run_ingest(settings: Settings, flow: Flow) -> None:
 
 async def run_fold(service: str, settings: Settings, flow: Flow) -> None:
     part = ConsumerService(service, settings, Null(service, flow))
-    keeping = LogKeeping(service, part)
+    keeping = LogMaintenance(service, part)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await part.start()

@@ -6,8 +6,8 @@ from libs.common.contracts.contract import Contract, Topic
 from libs.common.contracts.records import Fact
 
 JOURNAL = "profile.journal"
-#: Where profile says over Kafka until when all is heard (`fold/heard.py`): no records, and only the newest message counts.
-HEARD = "profile.heard"
+#: Where profile says over Kafka until when all is heard (`fold/watermark.py`): no records, and only the newest message counts.
+WATERMARK = "profile.watermark"
 Scope = Literal["customers:read"]
 
 

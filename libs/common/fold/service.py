@@ -12,7 +12,7 @@ from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.gauges import Gauges
 from libs.common.fold.loop import Fold
 from libs.common.fold.work import Handler
-from libs.common.log import closing
+from libs.common.log import move_to_kafka
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Reader
 from libs.common.observability.telemetry import Meter, Totals
@@ -107,9 +107,9 @@ class ConsumerService:
         topics: Sequence[str] = read_by(self.service)
         reader: Reader = PostgresReader(database, topics, notified_at_once(self.service))
         async with database.connection() as tx:
-            moved = await closing.closed(tx) if EVENTS in topics else {}
+            moved = await move_to_kafka.closed(tx) if EVENTS in topics else {}
         if self.settings.log == "postgres":
-            closing.refuse_closed(moved)
+            move_to_kafka.refuse_closed(moved)
         if self.settings.log == "kafka":  # imported here: an installation without Kafka need not hold its client
             from libs.common.log.behind import refuse_behind
             from libs.common.log.forward import Forwarder

@@ -18,8 +18,8 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.fold.commands import Commands
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.heard import marks, marks_told
 from libs.common.fold.service import ConsumerService
+from libs.common.fold.watermark import published_watermarks, watermarks
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Where
 from libs.common.runtime.periodic import PeriodicTask
@@ -91,9 +91,9 @@ class Timers(PeriodicTask):
 
     async def _look(self) -> None:
         """Up to which time each partition has been folded: once the head that was seen with a time has been reached."""
-        told = await marks_told(self._part.settings) if self._part.settings.log == "kafka" else None
+        told = await published_watermarks(self._part.settings) if self._part.settings.log == "kafka" else None
         async with self._part.read() as connection:
-            heard = await marks(connection) if told is None else told
+            heard = await watermarks(connection) if told is None else told
             positions = await self._part.fold.positions.all(connection)
         for partition, head, until in heard:
             next = positions[Where(JOURNAL, partition)].next

@@ -5,7 +5,7 @@ Going on would give offsets out again that Kafka's readers already have. So the 
 
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
-from libs.common.log.kafka_tail import ahead
+from libs.common.log.kafka.tail import ahead
 from libs.common.log.reader import Position
 from libs.common.settings import Settings
 

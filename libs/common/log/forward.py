@@ -19,13 +19,13 @@ from libs.common.log.append import Outgoing
 from libs.common.log.assignment import Assignment
 from libs.common.log.epochs import load as load_epochs
 from libs.common.log.failures import is_poison
-from libs.common.log.kafka_producer import Producer
-from libs.common.log.kafka_topics import ensure_topics
+from libs.common.log.kafka.producer import Producer
+from libs.common.log.kafka.topics import ensure_topics
+from libs.common.log.offset_committer import OffsetCommitter
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Lag, Position, Record, Where, after
-from libs.common.log.recorder import Recorder
 from libs.common.runtime.backoff import Backoff
 from libs.common.runtime.component import Check, ReaderLag
 from libs.common.runtime.failpoints import failpoint
@@ -49,7 +49,7 @@ class Forwarder:
         self._reader = PostgresReader(database, [topic], notified_at_once())
         self._producer = Producer(settings)
         self._positions = Positions(schema, "forwarder")
-        self._recorder = Recorder(database, self._positions)
+        self._committer = OffsetCommitter(database, self._positions)
         ownership = Ownership(database, f"{schema}/forwarder", self._wheres)
         self._assignment = Assignment("forward", ownership, self._wheres, self._run, self._lost, self._record)
         self.forwarded = 0
@@ -65,7 +65,7 @@ class Forwarder:
     async def stop(self) -> None:
         """Finish the batches begun, then give the partitions back."""
         await self._assignment.stop()
-        await self._recorder.stop()
+        await self._committer.stop()
         await self._producer.stop()
         await self._reader.stop()
         await self._assignment.close()
@@ -99,7 +99,7 @@ class Forwarder:
 
     async def _record(self) -> None:
         with contextlib.suppress(*UNAVAILABLE):  # what is not recorded the next owner sends again
-            await self._recorder.record()
+            await self._committer.record()
 
     async def _run(self, where: Where) -> None:
         backoff = Backoff()
@@ -122,8 +122,8 @@ class Forwarder:
                     await ensure_topics(self._settings, [self._topic])
 
     async def _read_position(self, where: Where) -> Position:
-        await self._recorder.record()
-        self._recorder.forget(where)
+        await self._committer.record()
+        self._committer.forget(where)
         async with self._database.connection() as connection:
             return (await self._positions.load(connection, where)).position
 
@@ -139,5 +139,5 @@ class Forwarder:
         self.forwarded += len(records)
         failpoint("forwarder.sent")
         moved = after(position, records)
-        self._recorder.note(where, position, moved)
+        self._committer.note(where, position, moved)
         return moved

@@ -43,7 +43,7 @@ class Pinned(NamedTuple):
         )
 
 
-class Retired(NamedTuple):
+class Expired(NamedTuple):
     """What a round of retention did: the segments that may go, and who holds up others."""
 
     due: list[Segment]
@@ -64,11 +64,11 @@ def expected(topic: str, settings: Settings) -> list[str]:
     return [f"{reader}/fold" for reader in described.readers]
 
 
-async def retire(tx: Tx, topic: str, settings: Settings, now: datetime | None = None) -> Retired:
+async def expirable(tx: Tx, topic: str, settings: Settings, now: datetime | None = None) -> Expired:
     """Which segments of a topic may be dropped now. Changes nothing."""
     days = settings.keep_journal_days if topic == JOURNAL else settings.keep_days
     if topic == JOURNAL and not days:
-        return Retired([], [])
+        return Expired([], [])
     heads = {Where(topic, row[0]): int(row[1]) for row in await tx.fetch(_HEADS, topic)}
     there = await segments.existing(tx, topic)
     size = segments.size_of(topic, settings)
@@ -87,7 +87,7 @@ async def retire(tx: Tx, topic: str, settings: Settings, now: datetime | None = 
         if held := [segment for segment in old if segment not in alone]:
             behind = sum(max(0, head - next[where]) for where, head in heads.items())
             pinned.append(Pinned(reader, topic, len(held), behind))
-    return Retired(due, pinned)
+    return Expired(due, pinned)
 
 
 async def _newest(tx: Tx, segment: Segment, heads: Sequence[Where] | dict[Where, int]) -> datetime | None:
@@ -106,7 +106,7 @@ async def _readers(tx: Tx, topic: str, settings: Settings, heads: dict[Where, in
     return {reader: {where: at.get(where, 0) for where in heads} for reader, at in readers.items()}
 
 
-async def expire(tx: Tx, reader: str) -> None:
+async def give_up(tx: Tx, reader: str) -> None:
     """Give a reader up: nothing is kept for it any more, until it goes on by itself. Raises NotFound."""
     topics = [
         topic.name for topic in TOPICS if reader in (f"{topic.writer}/forwarder", *(f"{r}/fold" for r in topic.readers))

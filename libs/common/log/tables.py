@@ -43,7 +43,7 @@ heads = Table(
     Column("partition", SmallInteger, primary_key=True),
     Column("epoch", Integer, nullable=False, server_default="0"),
     Column("next", BigInteger, nullable=False, server_default="0"),
-    Column("heard_until", DateTime(timezone=True)),  # of the journal: all that was received before it is in
+    Column("watermark", DateTime(timezone=True)),  # of the journal: all that was received before it is in
     Column("closed", Boolean, nullable=False, server_default=text("false")),  # moved to Kafka: written to no more
     postgresql_with={"fillfactor": 10},
 )

@@ -184,7 +184,7 @@ async def test_a_consumer_that_hangs_is_made_anew(kafka_log: KafkaLog, running: 
     await kafka_log.append(numbered(KEY, range(5)))
     _, position = await read(reader, WHERE, 5)
     hanging = reader._connection.consumer
-    hanging.pause(reader._lanes[WHERE].partition)  # it goes on to answer, but gives nothing
+    hanging.pause(reader._partition_readers[WHERE].partition)  # it goes on to answer, but gives nothing
     await kafka_log.append(numbered(KEY, range(5, 9)))
     assert values((await read(reader, WHERE, 4, position))[0]) == [5, 6, 7, 8]
     assert reader._connection.consumer is not hanging

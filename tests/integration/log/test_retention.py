@@ -13,7 +13,7 @@ from libs.common.db.pool import Database
 from libs.common.errors import NotFound, Unavailable
 from libs.common.log import retention, segments
 from libs.common.log.append import append
-from libs.common.log.keeping import LogKeeping
+from libs.common.log.maintenance import LogMaintenance
 from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Where
@@ -35,7 +35,7 @@ class House:
         self.settings = settings.model_copy(update={"segment_records": SIZE})
         self.database = database
         self.meter = Meter("rewards")
-        self.keeping = LogKeeping("rewards", self)
+        self.keeping = LogMaintenance("rewards", self)
 
     async def say(self, numbers: range, partition: int = WHERE.partition) -> None:
         async with self.database.transaction() as tx:
@@ -105,7 +105,7 @@ async def test_young_records_stay_and_the_journal_for_ever(house: House) -> None
     assert (await house.keeping.round())[1] == []
     async with house.database.connection() as connection:
         later = datetime.now(UTC) + timedelta(days=1000)
-        assert await retention.retire(connection, JOURNAL, house.settings, later) == ([], [])
+        assert await retention.expirable(connection, JOURNAL, house.settings, later) == ([], [])
 
 
 async def test_a_reader_that_holds_old_records_up_is_named_until_it_is_given_up(house: House) -> None:
@@ -120,8 +120,8 @@ async def test_a_reader_that_holds_old_records_up_is_named_until_it_is_given_up(
     assert b'rapport_log_pinned_segments{reader="profile/fold",topic="rewards.facts"} 1.0' in house.meter.text()
     async with house.database.connection() as connection:
         with pytest.raises(NotFound):
-            await retention.expire(connection, "accounting/fold")
-        await retention.expire(connection, "profile/fold")
+            await retention.give_up(connection, "accounting/fold")
+        await retention.give_up(connection, "profile/fold")
         assert (await house.keeping.round())[1] == [f"{REWARDS}.0"]
         assert "given up" in (await retention.listed(connection))[0]
     assert (await house.keeping.check()).detail == ""
@@ -137,7 +137,7 @@ async def test_a_service_says_how_far_its_own_readers_are(house: House) -> None:
     async with house.database.connection() as connection:
         rows = await connection.fetch("SELECT reader, topic, partition, next FROM log.readers ORDER BY partition")
         assert [tuple(row) for row in rows] == [("rewards/fold", JOURNAL, p, 7) for p in range(PARTITIONS)]
-        await retention.expire(connection, "rewards/fold")
+        await retention.give_up(connection, "rewards/fold")
         await house.keeping.round()
         assert await connection.fetchval("SELECT bool_and(expired_at IS NOT NULL) FROM log.readers")
         await connection.execute("UPDATE rewards.positions SET next = 8")
@@ -187,7 +187,7 @@ async def test_it_works_by_itself_and_another_process_leaves_it_the_work(house: 
     async with house.database.connection() as connection:
         await connection.execute("SELECT pg_advisory_lock($1, hashtext($2))", Lock.LOG_MAINTENANCE, REWARDS)
         await house.say(range(30, 90))
-        assert await LogKeeping("rewards", house).round() == ([], [])
+        assert await LogMaintenance("rewards", house).round() == ([], [])
 
 
 async def test_it_leaves_the_pools_connections_as_they_were(house: House) -> None:

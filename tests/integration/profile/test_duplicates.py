@@ -8,10 +8,10 @@ import pytest
 from libs.common.db.pool import Database
 from libs.common.errors import Conflict
 from libs.common.settings import Settings
-from services.profile import queries, weeks
+from services.profile import dedup_partitions, queries
+from services.profile.dedup_partitions import Housekeeping
 from services.profile.handler import Profile
 from services.profile.store import week_of
-from services.profile.weeks import Housekeeping
 from tests.integration.profile.said import NOON, apply, journal, running, said, tell, work
 
 ORDER = {"order_id": "o1", "revenue": 29.33}
@@ -54,10 +54,10 @@ async def test_weeks_are_made_ahead_and_dropped_after_five(settings: Settings) -
         await tell(part, said(user="u1", message="m1"))
         housekeeping = Housekeeping(part)
         assert await housekeeping.keep(NOON + timedelta(weeks=5)) == []
-        assert await housekeeping.keep(NOON + timedelta(weeks=6)) == [weeks.table_of(week_of(NOON))]
+        assert await housekeeping.keep(NOON + timedelta(weeks=6)) == [dedup_partitions.table_of(week_of(NOON))]
         async with part.read() as tx:
             tables = {row[0] for row in await tx.fetch("SELECT relname FROM pg_class WHERE relname ~ '^seen_.*[0-9]$'")}
-        assert tables == {weeks.table_of(week_of(NOON + timedelta(weeks=week))) for week in (5, 6, 7)}
+        assert tables == {dedup_partitions.table_of(week_of(NOON + timedelta(weeks=week))) for week in (5, 6, 7)}
         await tell(part, said(user="u1", message="m2"))  # of a week that was dropped behind our back
         assert len(await journal(part)) == 2
 

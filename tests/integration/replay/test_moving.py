@@ -11,7 +11,7 @@ from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.ports import free_base
 from libs.common.errors import Unavailable
-from libs.common.log.closing import closed, refuse_closed, refuse_unclosed
+from libs.common.log.move_to_kafka import closed, refuse_closed, refuse_unclosed
 from tests.integration.replay.load import BIG, PROGRAMME, Shop, going_on
 from tests.integration.replay.test_platform import rapport, replayed
 

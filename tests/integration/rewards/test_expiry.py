@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from deploy.local.postgres import Postgres
-from libs.common.contracts.profile import HEARD, JOURNAL
+from libs.common.contracts.profile import JOURNAL, WATERMARK
 from libs.common.db.pool import Database
-from libs.common.fold.heard import marks
+from libs.common.fold.watermark import watermarks
 from libs.common.log.append import append
-from libs.common.log.kafka_newest import Teller
+from libs.common.log.kafka.compacted_topic import CompactedTopicWriter
 from libs.common.replay.run import compared
 from libs.common.settings import Settings as CommonSettings
 from services.rewards.replay import replayable
@@ -27,7 +27,7 @@ LONG_AGO, NOW = LOST - timedelta(hours=2), datetime(2026, 1, 1, tzinfo=UTC)
 
 async def hear(rewards: Rewards, until: datetime) -> None:
     """What profile says: everything received until then is in the journal."""
-    await rewards.database.pool.execute("UPDATE log.heads SET heard_until = $2 WHERE topic = $1", JOURNAL, until)
+    await rewards.database.pool.execute("UPDATE log.heads SET watermark = $2 WHERE topic = $1", JOURNAL, until)
 
 
 async def points(rewards: Rewards, customer: str = ANN) -> int:
@@ -119,13 +119,13 @@ async def test_with_a_database_of_its_own_it_hears_of_it_over_kafka(
     kafka_settings: CommonSettings, database: Database, postgres: Postgres
 ) -> None:
     """`database` is profile's; what stands in rewards' own says nothing of it."""
-    profile, teller = database, Teller(kafka_settings, HEARD)
+    profile, writer = database, CompactedTopicWriter(kafka_settings, WATERMARK)
     own = Databases(postgres, kafka_settings, Settings).fresh()
 
     async def hear_there(until: datetime) -> None:
-        await profile.pool.execute("UPDATE log.heads SET heard_until = $2 WHERE topic = $1", JOURNAL, until)
+        await profile.pool.execute("UPDATE log.heads SET watermark = $2 WHERE topic = $1", JOURNAL, until)
         async with profile.connection() as tx:
-            await teller.tell(msgspec.json.encode(await marks(tx)))
+            await writer.write(msgspec.json.encode(await watermarks(tx)))
 
     async with journal_sent(profile, kafka_settings), serving(own) as rewards:
         await rewards.publish(YEAR)
@@ -139,4 +139,4 @@ async def test_with_a_database_of_its_own_it_hears_of_it_over_kafka(
         assert await points(rewards) == 100
         await hear_there(LOST)
         await becomes(rewards, 0)
-    await teller.stop()
+    await writer.stop()

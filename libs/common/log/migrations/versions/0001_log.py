@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("partition", sa.SmallInteger, primary_key=True),
         sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
         sa.Column("next", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("heard_until", MOMENT),
+        sa.Column("watermark", MOMENT),
         sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.text("false")),
         schema="log",
         postgresql_with={"fillfactor": 10},

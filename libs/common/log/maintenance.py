@@ -46,7 +46,7 @@ class Home(Protocol):
     def database(self) -> Database: ...
 
 
-class LogKeeping(PeriodicTask):
+class LogMaintenance(PeriodicTask):
     """Keeps the topic that a service writes in this database."""
 
     name = "log"
@@ -77,7 +77,7 @@ class LogKeeping(PeriodicTask):
         """Always ready; who keeps old records from being dropped is named."""
         return Check(True, "; ".join(str(pinned) for pinned in self._pinned))
 
-    async def round(self, *, note: bool = True, retire: bool = True) -> tuple[list[str], list[str]]:
+    async def round(self, *, note: bool = True, expirable: bool = True) -> tuple[list[str], list[str]]:
         """Make what will be needed; then note and retire, if wanted. The segments made, and those dropped; none of either
         while another process is at it."""
         made: list[str] = []
@@ -92,7 +92,7 @@ class LogKeeping(PeriodicTask):
                 made = await self._make(connection)
                 if note and self._folds:
                     await retention.note(connection, self._service, self._home.settings)
-                if retire:
+                if expirable:
                     dropped = await self._retire(connection)
             finally:
                 await self._leave(connection)
@@ -125,7 +125,7 @@ class LogKeeping(PeriodicTask):
     async def _retire(self, connection: Tx) -> list[str]:
         leaving = [segment for segment in await segments.existing(connection, self.topic) if segment.leaving]
         dropped = await segments.drop(connection, self.topic, leaving)  # also what an earlier round left behind
-        retired = await retention.retire(connection, self.topic, self._home.settings)
+        retired = await retention.expirable(connection, self.topic, self._home.settings)
         self._tell(retired.pinned)
         return dropped + await segments.drop(connection, self.topic, retired.due)
 
@@ -141,7 +141,7 @@ class LogKeeping(PeriodicTask):
 
     async def _run_once(self) -> None:
         turn = self._turns
-        made, dropped = await self.round(note=turn % NOTING == 0, retire=turn % RETIRING == 0)
+        made, dropped = await self.round(note=turn % NOTING == 0, expirable=turn % RETIRING == 0)
         if dropped:
             logger.info("segments dropped", made=made, dropped=dropped)
         if self._folds and turn % FORGETTING == 0:

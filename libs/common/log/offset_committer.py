@@ -19,7 +19,7 @@ logger = structlog.get_logger()
 LINGER = 0.1
 
 
-class Recorder:
+class OffsetCommitter:
     """Moves stored positions after the partitions' readers. One that turns out to stand elsewhere is lost to its reader."""
 
     def __init__(self, database: Database, positions: Positions) -> None:

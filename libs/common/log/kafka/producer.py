@@ -18,7 +18,7 @@ from aiokafka.errors import ProducerClosed
 from libs.common.contracts.records import LARGEST
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.append import Outgoing
-from libs.common.log.kafka_topics import AWAY, CONNECT, RETRY_MS, kafka_name
+from libs.common.log.kafka.topics import AWAY, CONNECT, RETRY_MS, kafka_name
 from libs.common.log.partition import partition_of
 from libs.common.settings import Settings
 

@@ -4,9 +4,9 @@ import pytest
 
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
+from libs.common.log.offset_committer import OffsetCommitter
 from libs.common.log.positions import FenceLost, Positions
 from libs.common.log.reader import Position, Where
-from libs.common.log.recorder import Recorder
 from tests.support import eventually
 
 WHERES = [Where(JOURNAL, partition) for partition in range(3)]
@@ -29,7 +29,7 @@ async def stored(database: Database, positions: Positions) -> list[int]:
 async def test_moves_are_recorded_a_little_later_each_from_where_it_began(
     database: Database, positions: Positions
 ) -> None:
-    recorder = Recorder(database, positions)
+    recorder = OffsetCommitter(database, positions)
     for where in WHERES[:2]:
         recorder.note(where, Position(0, 0), Position(0, 4))
         recorder.note(where, Position(0, 4), Position(0, 9))
@@ -47,7 +47,7 @@ async def test_moves_are_recorded_a_little_later_each_from_where_it_began(
 async def test_one_that_stands_elsewhere_is_lost_and_the_others_are_recorded(
     database: Database, positions: Positions
 ) -> None:
-    recorder = Recorder(database, positions)
+    recorder = OffsetCommitter(database, positions)
     async with database.transaction() as tx:  # an operator, or another process
         await positions.advance(tx, {WHERES[1]: (Position(0, 0), Position(0, 1))})
     for where in WHERES:
@@ -63,7 +63,7 @@ async def test_one_that_stands_elsewhere_is_lost_and_the_others_are_recorded(
 
 
 async def test_what_could_not_be_recorded_is_kept(database: Database, positions: Positions) -> None:
-    recorder = Recorder(database, positions)
+    recorder = OffsetCommitter(database, positions)
     recorder.note(WHERES[0], Position(0, 0), Position(0, 5))
     await database.pool.expire_connections()
     async with database.transaction() as tx:

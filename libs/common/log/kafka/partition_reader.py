@@ -20,7 +20,7 @@ class Proof(Enum):
     READING = auto()  # in the right place
 
 
-class Lane:
+class PartitionReader:
     """The state of one partition's reading; does no I/O.
 
     `records` were accepted, and stay until the caller's position has passed them. `next` is the offset (ours) that is to

@@ -14,8 +14,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common.errors import Unavailable
-from libs.common.log.kafka_ending import end_consumer
-from libs.common.log.kafka_topics import AWAY, CONNECT, LARGEST_BATCH, RETRY_MS, check_topics, kafka_name
+from libs.common.log.kafka.consumer_stop import end_consumer
+from libs.common.log.kafka.topics import AWAY, CONNECT, LARGEST_BATCH, RETRY_MS, check_topics, kafka_name
 from libs.common.settings import Settings
 
 logger = structlog.get_logger()

@@ -15,9 +15,9 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
-from libs.common.log.kafka_connection import PATIENCE, Connection
-from libs.common.log.kafka_lane import Elsewhere, Lane, Proof
-from libs.common.log.kafka_topics import kafka_name
+from libs.common.log.kafka.connection import PATIENCE, Connection
+from libs.common.log.kafka.partition_reader import Elsewhere, PartitionReader, Proof
+from libs.common.log.kafka.topics import kafka_name
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where
 from libs.common.settings import Settings
@@ -47,8 +47,8 @@ class KafkaReader(Reader):
         at_once: bool = True,
         bases: Mapping[Where, int] = MappingProxyType({}),
     ) -> None:
-        self._lanes = {
-            Where(topic, partition): Lane(
+        self._partition_readers = {
+            Where(topic, partition): PartitionReader(
                 Where(topic, partition),
                 TopicPartition(kafka_name(settings, topic), partition),
                 bases.get(Where(topic, partition), 0),
@@ -56,7 +56,7 @@ class KafkaReader(Reader):
             for topic in topics
             for partition in range(settings.partitions)
         }
-        partitions = [lane.partition for lane in self._lanes.values()]
+        partitions = [lane.partition for lane in self._partition_readers.values()]
         self._connection = Connection(settings, topics, partitions, self._waiting, self._lost, patience, at_once)
         self._fallback = fallback
         self._fallback_turn = asyncio.Lock()
@@ -78,7 +78,7 @@ class KafkaReader(Reader):
 
     # -- reading ------------------------------------------------------------------------------------------------------
     async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
-        lane = self._lanes[where]
+        lane = self._partition_readers[where]
         lane.wanted = time.monotonic()
         until = lane.wanted + wait
         async with lane.turn:
@@ -97,7 +97,7 @@ class KafkaReader(Reader):
                     return lane.records[:limit]
                 await asyncio.sleep(0)
 
-    async def _seek(self, consumer: Any, lane: Lane, position: Position) -> None:
+    async def _seek(self, consumer: Any, lane: PartitionReader, position: Position) -> None:
         """Go to the place before the hint, to see whether it is right, or else to the beginning."""
         lane.proof = Proof.NONE
         beginnings, ends = await self._connection.bounds(consumer, [lane.partition])
@@ -115,7 +115,7 @@ class KafkaReader(Reader):
         consumer.seek(lane.partition, lane.native)
         consumer.resume(lane.partition)
 
-    async def _fill(self, consumer: Any, lane: Lane, limit: int, wait: float) -> None:
+    async def _fill(self, consumer: Any, lane: PartitionReader, limit: int, wait: float) -> None:
         """Put records into the lane, if some come within `wait` seconds."""
         if lane.reads_older:
             await self._fill_older(lane, limit, wait)
@@ -148,7 +148,7 @@ class KafkaReader(Reader):
             taken += len(messages)
             wait = 0
 
-    def _begin_at(self, consumer: Any, lane: Lane, first: Record) -> None:
+    def _begin_at(self, consumer: Any, lane: PartitionReader, first: Record) -> None:
         """Kafka begins after the record expected: the fallback has what is missing, or it is a gap."""
         consumer.seek(lane.partition, first.native)
         lane.proof = Proof.READING
@@ -159,7 +159,7 @@ class KafkaReader(Reader):
         elif lane.miss(first.offset):
             self._tell_gap(lane)
 
-    async def _fill_older(self, lane: Lane, limit: int, wait: float) -> None:
+    async def _fill_older(self, lane: PartitionReader, limit: int, wait: float) -> None:
         """Put records of the fallback into the lane. Where it has none, they are missing."""
         older = await self._older_reader()
         position = Position(0, lane.next)
@@ -187,14 +187,14 @@ class KafkaReader(Reader):
                 self._fallback_runs = False
                 await self._fallback.stop()
 
-    def _tell_gap(self, lane: Lane) -> None:
+    def _tell_gap(self, lane: PartitionReader) -> None:
         if lane.gap:
             expected, found = lane.gap
             logger.error("gap in the log", where=str(lane.where), expected=expected, found=found)
 
     @property
     def gaps(self) -> Mapping[Where, Gap]:
-        return {where: lane.gap for where, lane in self._lanes.items() if lane.gap}
+        return {where: lane.gap for where, lane in self._partition_readers.items() if lane.gap}
 
     # -- lag ----------------------------------------------------------------------------------------------------------
     async def lag(self, positions: Mapping[Where, Position]) -> dict[Where, Lag]:
@@ -203,7 +203,7 @@ class KafkaReader(Reader):
         Seconds are those since the append of the oldest record that is here; where none is, since the lag was first seen.
         Raises Unavailable when Kafka does not answer within two seconds.
         """
-        partitions = [self._lanes[where].partition for where in positions]
+        partitions = [self._partition_readers[where].partition for where in positions]
         beginnings, ends = await self._connection.bounds(self._connection.now(), partitions)
         return {
             where: self._lag(where, position, beginnings[partition], ends[partition])
@@ -211,7 +211,7 @@ class KafkaReader(Reader):
         }
 
     def _lag(self, where: Where, position: Position, beginning: int, end: int) -> Lag:
-        lane = self._lanes[where]
+        lane = self._partition_readers[where]
         hinted = position.hint if position.hint and beginning <= position.hint <= end else beginning
         at, older = lane.ahead_of(position) or (hinted, 0)
         records = max(0, end - at) + older
@@ -234,7 +234,7 @@ class KafkaReader(Reader):
         waiting = {}
         if self._fallback_runs and (self._resting is None or self._resting.done()):
             self._resting = asyncio.create_task(self._rest(), name="fallback's rest")
-        for lane in self._lanes.values():
+        for lane in self._partition_readers.values():
             if lane.proof is Proof.NONE:
                 continue
             if lane.unwanted(time.monotonic() - UNWANTED):
@@ -245,5 +245,5 @@ class KafkaReader(Reader):
         return waiting
 
     def _lost(self) -> None:
-        for lane in self._lanes.values():
+        for lane in self._partition_readers.values():
             lane.forget()

@@ -1,20 +1,21 @@
-"""A topic of which only the newest message counts: what one service tells the others over Kafka beside its records."""
+"""Writer and reader of a compacted topic: only its newest message counts. One service tells the others something beside its
+records there."""
 
 from datetime import UTC, datetime
 
 from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing
-from libs.common.log.kafka_producer import Producer
-from libs.common.log.kafka_tail import newest
-from libs.common.log.kafka_topics import check_topics, ensure_topics
+from libs.common.log.kafka.producer import Producer
+from libs.common.log.kafka.tail import newest
+from libs.common.log.kafka.topics import check_topics, ensure_topics
 from libs.common.settings import Settings
 
 #: Of the topic; the others stay empty.
 PARTITION = 0
 
 
-class Teller:
-    """Tells. The topic is made with the first message."""
+class CompactedTopicWriter:
+    """Makes the topic with the first message."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
         self._settings = settings
@@ -22,8 +23,8 @@ class Teller:
         self._producer = Producer(settings)
         self._made = False
 
-    async def tell(self, value: bytes) -> None:
-        """From now on this is the newest. Raises Unavailable; then it may be, or not."""
+    async def write(self, value: bytes) -> None:
+        """Write the newest message. Raises Unavailable; then it may be written, or not."""
         if not self._made:
             await ensure_topics(self._settings, [self._topic])
             self._made = True
@@ -37,7 +38,7 @@ class Teller:
         await self._producer.stop()
 
 
-async def told(settings: Settings, topic: str) -> bytes | None:
+async def newest_message(settings: Settings, topic: str) -> bytes | None:
     """The newest message; None when there is none (any more). Raises Unavailable, also while there is no such topic."""
     await check_topics(settings, [topic])
     return await newest(settings, topic, PARTITION)

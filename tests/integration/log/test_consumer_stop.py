@@ -8,8 +8,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common.contracts.profile import JOURNAL
-from libs.common.log.kafka_ending import end_consumer
-from libs.common.log.kafka_topics import ensure_topics, kafka_name
+from libs.common.log.kafka.consumer_stop import end_consumer
+from libs.common.log.kafka.topics import ensure_topics, kafka_name
 from libs.common.settings import Settings
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common.errors import Unavailable
-from libs.common.log.kafka_ending import end_consumer
-from libs.common.log.kafka_lane import as_record
-from libs.common.log.kafka_topics import AWAY, LARGEST_BATCH, kafka_name
+from libs.common.log.kafka.consumer_stop import end_consumer
+from libs.common.log.kafka.partition_reader import as_record
+from libs.common.log.kafka.topics import AWAY, LARGEST_BATCH, kafka_name
 from libs.common.log.reader import Position, Record, Where
 from libs.common.settings import Settings
 
