@@ -17,6 +17,7 @@ from tests.bench.alone import batches, singles
 from tests.bench.bench import Bench, Measurement, say
 from tests.bench.crowd import customers
 from tests.bench.day import day
+from tests.bench.history import history
 from tests.bench.over_kafka import over_kafka
 from tests.bench.processes import processes
 from tests.bench.processor import idle, per_event
@@ -37,6 +38,7 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (("backlog", "memory", "slow"), day),
     (("idle",), idle),
     (("hot", "latency"), hot),
+    (("history",), history),
 )
 
 
