@@ -12,8 +12,8 @@ def evolve(customer: Customer, input: Input, decision: Decision) -> None:
     match input.body:
         case Ordered(order, day, minor, currency):
             customer.purchases.complete(order, day, minor, currency)
-        case Refunded(order, refund, _, minor, currency):
-            customer.purchases.refund(order, refund, minor, currency)
+        case Refunded(order, refund, _, back):
+            customer.purchases.refund(order, refund, back)
         case Cancelled(order):
             customer.purchases.cancel(order)
             forget_score_without_purchase(customer)

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 
 from libs.common.contracts.input import Input
+from libs.common.contracts.orders import united
 from libs.common.contracts.rewards import (
     BadgeEarned,
     BadgeRevoked,
@@ -24,7 +25,7 @@ from services.rewards.domain.inputs import Adjust, Expire, OrderCompleted, Order
 from services.rewards.domain.programme import Badge
 from services.rewards.domain.refunds import due, share
 from services.rewards.domain.rules import Rules
-from services.rewards.domain.state import Account, Item, Order, Refund, standing
+from services.rewards.domain.state import Account, Item, Order, standing
 
 
 class Decision(fold.Decision, kw_only=True):
@@ -73,7 +74,7 @@ def decide(account: Account, input: Input, rules: Rules) -> Decision:
         case OrderCompleted() as order:
             _complete(course, order, Scope(order, input), rules)
         case OrderRefunded() as refund:
-            _refund(course, refund, input, rules)
+            _refund(course, refund, rules)
             _count(course, Scope(refund, input), rules)
         case RuleEvent() as event:
             scope = Scope(event, input)
@@ -108,12 +109,12 @@ def _complete(course: _Course, event: OrderCompleted, scope: Scope, rules: Rules
         _count(course, scope, rules)
 
 
-def _refund(course: _Course, refund: OrderRefunded, input: Input, rules: Rules) -> None:
+def _refund(course: _Course, refund: OrderRefunded, rules: Rules) -> None:
     """What the refund takes back; and the badges that a wholly refunded order had helped to earn."""
     account = course.account
     if not account.has_counted(refund.order):
         return  # it waits for its order
-    order = refunded(account.orders[refund.order], refund, input.id)
+    order = refunded(account.orders[refund.order], refund)
     course.take_back(refund.order, due(account, refund.order, order))
     if order.whole and not order.void:
         _change_badges(course, {badge: -1 for badge in order.badges}, rules)
@@ -174,6 +175,6 @@ def completed(waiting: Order | None, event: OrderCompleted) -> Order:
     return Order(minor, event.currency, True, refunds=dict(waiting.refunds) if waiting else {})
 
 
-def refunded(order: Order, refund: OrderRefunded, id: str) -> Order:
-    """The order with one more refund."""
-    return msgspec.structs.replace(order, refunds={**order.refunds, id: Refund(refund.minor, refund.currency)})
+def refunded(order: Order, refund: OrderRefunded) -> Order:
+    """The order with one more refund, or one that was known."""
+    return msgspec.structs.replace(order, refunds=united(order.refunds, {refund.refund: refund.back}))

@@ -30,7 +30,7 @@ def evolve(account: Account, input: Input, decision: Decision) -> None:
             order.badges = badges
             account.orders[event.order] = order
         case OrderRefunded() as refund:
-            order = refunded(account.orders.get(refund.order) or Order(), refund, input.id)
+            order = refunded(account.orders.get(refund.order) or Order(), refund)
             account.orders[refund.order] = order
             _void(account, order)
         case Merged():
