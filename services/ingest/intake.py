@@ -6,14 +6,15 @@ from typing import Literal
 
 import msgspec
 
-from libs.common.contracts import ids, orders, records
-from libs.common.contracts.events import TYPES, ClientEvent, Kind, event_name
+from libs.common.contracts import ids, records
+from libs.common.contracts.events import TYPES, Kind, event_name
 from libs.common.errors import Malformed
 from libs.common.log.append import Outgoing
 from services.ingest.domain import broken_json, hints, limits
 from services.ingest.domain.body import Envelope
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import Delivery, Normalised, key, named, normalise, read
+from services.ingest.domain.order_warnings import order_warnings
 from services.ingest.domain.plain import plain
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
@@ -84,8 +85,8 @@ def _accept(
         traceparent=traceparent,
         data=event,
     )
-    if event.event in (orders.COMPLETED, orders.REFUNDED, orders.CANCELLED):
-        warnings += _doubts(event)
+    if event.type == "track":
+        warnings += order_warnings(event)
     intake.records.append(Outgoing(key(event), value, occurred_at, event_name(event.type, event.event)))
     reason = "; ".join(warnings)
     message_id = came if came and isinstance(came, str) else event.messageId
@@ -97,20 +98,6 @@ def _refuse(intake: Intake, raw: bytes, reason: str) -> None:
     type_, message_id = named(raw)
     intake.verdicts.append(Verdict("rejected", message_id, reason))
     intake.refused.append(Refused(reason, raw, type_, message_id))
-
-
-def _doubts(event: ClientEvent) -> list[str]:
-    """A warning when other services will not be able to read the order's amount."""
-    try:
-        order = orders.decode_order(msgspec.json.encode(event))
-        amount = None if event.event == orders.CANCELLED else order.money
-    except (ValueError, ArithmeticError) as error:
-        return [f"the amount of this {event.event} cannot be read ({error}): it will wait among the dead letters"]
-    if event.event == orders.COMPLETED and amount is None:
-        return ["no revenue, total or products: the order counts with no amount"]
-    if amount is not None and amount.minor < 0 and event.event == orders.COMPLETED:
-        return ["the amount is below zero, and counts as zero: what was paid back is an Order Refunded"]
-    return []
 
 
 def _shared_context(envelope: Envelope) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Metrics as a decider: what it reads of a record, and the pure functions of `domain/`."""
 
-from collections.abc import Callable
 from datetime import date
 
 import msgspec
@@ -8,7 +7,6 @@ import msgspec
 from libs.common.contracts import orders
 from libs.common.contracts.events import TYPES
 from libs.common.contracts.input import Input
-from libs.common.contracts.money import currency_code
 from libs.common.contracts.records import Envelope
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied
@@ -47,8 +45,7 @@ class Metrics:
             return None
         day = envelope.time.astimezone(self._zone).date()
         event = _named.decode(envelope.data).event if envelope.type == "track.v1" else None
-        read = _ORDERS.get(event or "")
-        return Active(day) if read is None else read(envelope, day)
+        return _read(envelope, day) if event in orders.EVENTS else Active(day)
 
     def stateless(self, body: object, rules: None) -> bool:
         """That a customer was active is a row of its own."""
@@ -72,26 +69,13 @@ class Metrics:
             await store.project(tx, applied, self._partitions)
 
 
-def _ordered(envelope: Envelope, day: date) -> Ordered:
-    event = orders.decode_order(envelope.data)
-    money = event.money
-    currency = currency_code(money.currency if money else event.currency)
-    return Ordered(event.order, day, money.minor if money else 0, currency)
-
-
-def _refunded(envelope: Envelope, day: date) -> Refunded:
-    event = orders.decode_order(envelope.data)
-    money = event.money
-    currency = currency_code(money.currency if money else event.currency)
-    return Refunded(event.order, envelope.id, day, money.minor if money else None, currency)
-
-
-def _cancelled(envelope: Envelope, day: date) -> Cancelled:
-    return Cancelled(orders.decode_order(envelope.data).order, day)
-
-
-_ORDERS: dict[str, Callable[[Envelope, date], Ordered | Refunded | Cancelled]] = {
-    orders.COMPLETED: _ordered,
-    orders.REFUNDED: _refunded,
-    orders.CANCELLED: _cancelled,
-}
+def _read(envelope: Envelope, day: date) -> Ordered | Refunded | Cancelled | Active:
+    match orders.read(envelope.data, envelope.id):
+        case orders.OrderCompleted(id, money, currency):
+            return Ordered(id, day, money.minor if money else 0, currency)
+        case orders.OrderRefunded(str(id), refund, back):
+            return Refunded(id, refund, day, back)
+        case orders.OrderCancelled(str(id)):
+            return Cancelled(id, day)
+        case _:  # a refund of no order that could be found
+            return Active(day)

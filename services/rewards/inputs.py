@@ -7,6 +7,7 @@ import msgspec
 
 from libs.common.contracts import orders
 from libs.common.contracts.money import Money
+from libs.common.contracts.orders import Back
 from libs.common.contracts.records import Envelope
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
@@ -26,11 +27,11 @@ class OrderCompleted(RuleEvent):
 
 @dataclass(frozen=True, slots=True)
 class OrderRefunded(RuleEvent):
-    """A refund, or a cancellation, of `minor` units; None is all of the order."""
+    """A refund, or a cancellation, which is one of the whole order; `refund` is what it is counted by."""
 
     order: str = ""
-    minor: int | None = None
-    currency: str = ""
+    refund: str = ""
+    back: Back = None
 
 
 class Adjust(msgspec.Struct, frozen=True):
@@ -49,19 +50,15 @@ class Expire(msgspec.Struct, frozen=True):
 def read(envelope: Envelope) -> RuleEvent | None:
     """What a record means here; None for what concerns no rule. Raises DecodeError or ValueError on bad money."""
     event = rule_event.read(envelope)
-    if event is None or event.kind != "track":
+    if event is None or event.kind != "track" or event.name not in orders.EVENTS:
         return event
     name, kind, data = event.name, event.kind, event.data
-    if name == orders.COMPLETED:
-        order = orders.decode_order(data)
-        return OrderCompleted(name, kind, data, order=order.order, money=order.money, currency=_currency(order))
-    if name in (orders.REFUNDED, orders.CANCELLED):
-        refund = orders.decode_order(data)
-        money = refund.money if name == orders.REFUNDED else None
-        minor = None if money is None else money.minor
-        return OrderRefunded(name, kind, data, order=refund.order, minor=minor, currency=_currency(refund))
-    return event
-
-
-def _currency(order: orders.OrderEvent) -> str:
-    return (order.properties.currency or order.currency).upper()
+    match orders.read(data, envelope.id):
+        case orders.OrderCompleted(id, money, currency):
+            return OrderCompleted(name, kind, data, order=id, money=money, currency=currency)
+        case orders.OrderRefunded(str(id), refund, back):
+            return OrderRefunded(name, kind, data, order=id, refund=refund, back=back)
+        case orders.OrderCancelled(str(id)):
+            return OrderRefunded(name, kind, data, order=id, refund=envelope.id)
+        case _:  # a refund of no order that could be found: an event like any other
+            return event

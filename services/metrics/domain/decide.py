@@ -80,8 +80,8 @@ def _told(purchase: Purchases, body: Ordered | Refunded | Cancelled) -> Purchase
     match body:
         case Ordered(order, day, minor, currency):
             told.complete(order, day, minor, currency)
-        case Refunded(order, refund, _, minor, currency):
-            told.refund(order, refund, minor, currency)
+        case Refunded(order, refund, _, back):
+            told.refund(order, refund, back)
         case Cancelled(order):
             told.cancel(order)
     return told

@@ -4,6 +4,8 @@ from datetime import date
 
 import msgspec
 
+from libs.common.contracts.orders import Back
+
 
 class Ordered(msgspec.Struct, frozen=True):
     """An order was completed, for `minor` units of `currency` (0 when nothing said its amount)."""
@@ -15,13 +17,12 @@ class Ordered(msgspec.Struct, frozen=True):
 
 
 class Refunded(msgspec.Struct, frozen=True):
-    """`minor` units of an order were given back; None is all of it."""
+    """An order, or a part of it, was given back; `refund` is what that is counted by."""
 
     order: str
     refund: str
     day: date
-    minor: int | None
-    currency: str
+    back: Back
 
 
 class Cancelled(msgspec.Struct, frozen=True):

@@ -17,19 +17,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from libs.common.contracts.orders import Back, in_currency, larger, united
+
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
     """A completed order: day (`date.toordinal`), amount in minor units, currency (ISO 4217)."""
 
     day: int
     minor: int
-    currency: str
-
-
-class Refund(msgspec.Struct, frozen=True, array_like=True):
-    """Money given back, in minor units; None is all of the order."""
-
-    minor: int | None
     currency: str
 
 
@@ -40,19 +35,20 @@ class Purchases(msgspec.Struct, omit_defaults=True):
     """
 
     orders: dict[str, Order] = {}
-    refunds: dict[str, dict[str, Refund]] = {}
+    refunds: dict[str, dict[str, Back]] = {}
     cancelled: list[str] = []
 
     def complete(self, order: str, day: date, minor: int, currency: str) -> None:
         """An order was completed on `day`. Idempotent."""
         self._keep(order, Order(day.toordinal(), minor, currency))
 
-    def refund(self, order: str, refund: str, minor: int | None, currency: str) -> None:
-        """`minor` units of `order` were given back (None: all of it). Idempotent per `refund`, the refund's own id.
+    def refund(self, order: str, refund: str, back: Back) -> None:
+        """`order`, or a part of it, was given back. Idempotent per `refund`, the refund's own id.
 
         Told twice with different amounts, the larger holds. One in another currency than the order's changes nothing.
         """
-        self._give_back(order, refund, Refund(minor, currency))
+        refunds = self.refunds.setdefault(order, {})
+        refunds[refund] = larger(refunds.get(refund, back), back)
 
     def cancel(self, order: str) -> None:
         """The order was cancelled. Idempotent."""
@@ -69,10 +65,10 @@ class Purchases(msgspec.Struct, omit_defaults=True):
         bought = self.orders[order]
         left = bought.minor
         for refund in self.refunds.get(order, {}).values():
-            if refund.minor is None:
+            back = in_currency(refund, bought.currency)
+            if back is None:
                 return 0
-            if refund.currency == bought.currency:
-                left -= max(refund.minor, 0)
+            left -= back
         return max(left, 0)
 
     def counted(self, as_of: date | None = None) -> Iterator[tuple[str, Order]]:
@@ -88,20 +84,13 @@ class Purchases(msgspec.Struct, omit_defaults=True):
         if known is None or _precedence(told) < _precedence(known):
             self.orders[order] = told
 
-    def _give_back(self, order: str, refund: str, told: Refund) -> None:
-        refunds = self.refunds.setdefault(order, {})
-        known = refunds.get(refund)
-        if known is None or _extent(told) > _extent(known):
-            refunds[refund] = told
-
 
 def absorb(survivor: Purchases, other: Purchases) -> None:
     """Two customers were one: `survivor` has the purchases of both, what both were told once. `other` is unchanged."""
     for order, bought in other.orders.items():
         survivor._keep(order, bought)
     for order, refunds in other.refunds.items():
-        for refund, told in refunds.items():
-            survivor._give_back(order, refund, told)
+        survivor.refunds[order] = united(survivor.refunds.get(order, {}), refunds)
     for order in other.cancelled:
         survivor.cancel(order)
 
@@ -125,7 +114,3 @@ def days(purchases: Purchases, as_of: date | None = None) -> dict[date, Day]:
 
 def _precedence(order: Order) -> tuple[int, int, str]:
     return order.day, -order.minor, order.currency
-
-
-def _extent(refund: Refund) -> tuple[bool, int, str]:
-    return refund.minor is None, refund.minor or 0, refund.currency

@@ -7,28 +7,14 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts import records
+from libs.common.contracts import orders, records
 from libs.common.contracts.events import TYPES, event_name
 from libs.common.contracts.ids import parsed
-from libs.common.contracts.money import Money
-from libs.common.contracts.orders import CANCELLED, COMPLETED, REFUNDED, decode_order
+from libs.common.contracts.orders import OrderEvent
 
 #: What broken clients send for everyone (Segment's list). Ingest leaves them out; a mended record may name them again.
 _BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
 _KINDS = frozenset(TYPES.values())
-_PURCHASES = frozenset([COMPLETED, REFUNDED, CANCELLED])
-
-
-class Purchase(NamedTuple):
-    """An order, or with `refund` what was paid back of it. No money: an order of unknown value, a refund of all of it.
-
-    A cancellation is a refund of all of it after which the order does not count any more.
-    """
-
-    order: str
-    money: Money | None
-    refund: bool
-    cancelled: bool = False
 
 
 class Heard(NamedTuple):
@@ -47,7 +33,7 @@ class Heard(NamedTuple):
     devices: tuple[str, ...]
     renamed: str | None
     traits: dict[str, msgspec.Raw]
-    purchase: Purchase | None
+    purchase: OrderEvent | None
     value: bytes
 
     @property
@@ -101,7 +87,9 @@ def read(value: bytes) -> Heard | None:
         devices=tuple(devices),
         renamed=f"user:{renamed}" if renamed and renamed != user else None,
         traits=said.traits if said.type == "identify" else {},
-        purchase=_purchase(envelope) if said.type == "track" and said.event in _PURCHASES else None,
+        purchase=orders.read(envelope.data, envelope.id)
+        if said.type == "track" and said.event in orders.EVENTS
+        else None,
         value=value,
     )
 
@@ -115,11 +103,3 @@ def require_splice(value: bytes, envelope: records.Envelope) -> None:
 
 def _stated(id: str | None) -> str | None:
     return None if id is None or _BLOCKED.fullmatch(id) else id
-
-
-def _purchase(envelope: records.Envelope) -> Purchase | None:
-    said = decode_order(envelope.data)
-    refund, cancelled = said.event != COMPLETED, said.event == CANCELLED
-    if refund and said.properties.order_id in (None, ""):
-        return None  # of no order that could be found
-    return Purchase(said.order, None if cancelled else said.money, refund, cancelled)

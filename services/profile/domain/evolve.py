@@ -3,16 +3,17 @@
 - A trait's value is the one said last by `time`; of two said at one moment the greater JSON text wins. (The exception:
   once a customer's traits are over 64 KB the largest are refused, and are not taken back when room is made.)
 - An order counts once, whatever its number of messages: the earliest says what it was worth.
-- Refunds add up, up to the order; those that come first wait for it. A cancelled order does not count.
+- Refunds add up, each once by its id, up to the order; those that come first wait for it. A cancelled order does not
+  count.
 """
 
 from collections.abc import Mapping
 
 import msgspec
 
-from libs.common.contracts.money import Money
+from libs.common.contracts.orders import OrderCancelled, OrderCompleted, OrderEvent, OrderRefunded, united
 from libs.common.contracts.records import Binding
-from services.profile.domain.events import Heard, Purchase
+from services.profile.domain.events import Heard
 from services.profile.domain.identity import Match, People, Person
 from services.profile.domain.snapshot import size
 from services.profile.domain.state import TRAITS, Customer, Order, Trait, micros
@@ -37,11 +38,8 @@ def hear(person: Person, event: Heard) -> None:
     if event.traits:
         person.shown = None
         _identify(state, at, event.traits)
-    if (purchase := event.purchase) is not None:
-        if purchase.refund:
-            _refund(state, purchase)
-        else:
-            _complete(state, purchase.order, at, purchase.money)
+    if event.purchase is not None:
+        _purchase(state, at, event.purchase)
 
 
 def absorb(survivor: Customer, other: Customer) -> None:
@@ -91,8 +89,16 @@ def _keep_latest(state: Customer, traits: Mapping[str, Trait]) -> None:
         total -= size(largest, state.traits.pop(largest))
 
 
-def _complete(state: Customer, id: str, at: int, money: Money | None) -> None:
-    said = Order(at, *(money or (None, "")))
+def _purchase(state: Customer, at: int, purchase: OrderEvent) -> None:
+    match purchase:
+        case OrderCompleted(id, money):
+            said = Order(at, *(money or (None, "")))
+        case OrderRefunded(id, refund, back):
+            said = Order(refunds={refund: back})
+        case OrderCancelled(id):
+            said = Order(cancelled=True)
+    if id is None:
+        return  # a refund of no order that could be found
     known = state.orders.get(id)
     if known is None:
         state.orders[id] = said
@@ -102,28 +108,14 @@ def _complete(state: Customer, id: str, at: int, money: Money | None) -> None:
     _recount(state)
 
 
-def _refund(state: Customer, purchase: Purchase) -> None:
-    money = purchase.money
-    said = Order(refunded={money.currency: abs(money.minor)}) if money else Order(whole=True)
-    said.cancelled = purchase.cancelled
-    known = state.orders.get(purchase.order)
-    state.orders[purchase.order] = said if known is None else _united(known, said)
-    _recount(state)
-
-
 def _united(one: Order, other: Order) -> Order:
     """What two halves of the history of an order say together."""
     first = min((one, other), key=_seniority)
-    refunded = {
-        currency: one.refunded.get(currency, 0) + other.refunded.get(currency, 0)
-        for currency in sorted({*one.refunded, *other.refunded})
-    }
     return Order(
         first.at,
         first.minor,
         first.currency,
-        refunded,
-        one.whole or other.whole,
+        united(one.refunds, other.refunds),
         one.cancelled or other.cancelled,
     )
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from libs.common.contracts.orders import Back, in_currency
+
 #: A customer's traits may be this many bytes as JSON; beyond it the largest are refused.
 TRAITS = 64 * 1024
 #: A profile may be merged with so many others, and be led to by so many identifiers (Segment's limits).
@@ -47,15 +49,13 @@ class Trait(msgspec.Struct, array_like=True, frozen=True):
 class Order(msgspec.Struct, array_like=True):
     """An order, its refunds, or both. `at` is None while a refund waits for its order; `minor` when no amount was said.
 
-    `refunded` sums partial refunds by currency; `whole` says that one was of the whole order, `cancelled` that the order
-    does not count any more.
+    `refunds` by their ids; `cancelled` says that the order does not count any more.
     """
 
     at: int | None = None
     minor: int | None = None
     currency: str = ""
-    refunded: dict[str, int] = {}
-    whole: bool = False
+    refunds: dict[str, Back] = {}
     cancelled: bool = False
 
     @property
@@ -67,8 +67,11 @@ class Order(msgspec.Struct, array_like=True):
     def net(self) -> int:
         """What is left after refunds, 0 or more minor units of `currency`; one in another currency takes nothing off."""
         paid = max(self.minor or 0, 0)
-        back = paid if self.whole else self.refunded.get(self.currency, 0)
-        return paid - max(0, min(back, paid))
+        left = paid
+        for refund in self.refunds.values():
+            back = in_currency(refund, self.currency)
+            left -= paid if back is None else back
+        return max(left, 0)
 
 
 class Customer(msgspec.Struct, omit_defaults=True):

@@ -39,7 +39,7 @@ def _complete(wallet: Wallet, course: Course, event: OrderCompleted) -> None:
 def _refund(wallet: Wallet, course: Course, refund: OrderRefunded) -> None:
     if not wallet.has_counted(refund.order):
         return  # it waits for its order
-    order = refunded(wallet.orders[refund.order], refund, course.input.id)
+    order = refunded(wallet.orders[refund.order], refund)
     course.reverse(refund.order, due(wallet, refund.order, order))
     if order.whole and not order.void:
         course.voided.append(refund.order)

@@ -20,7 +20,7 @@ def evolve(wallet: Wallet, input: Input, facts: Sequence[Fact]) -> None:
             order.void = order.whole
             wallet.orders[event.order] = order
         case OrderRefunded() as refund:
-            order = refunded(wallet.orders.get(refund.order) or Order(), refund, input.id)
+            order = refunded(wallet.orders.get(refund.order) or Order(), refund)
             wallet.orders[refund.order] = order
             _void(order)
         case Merged():

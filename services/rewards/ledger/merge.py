@@ -1,5 +1,6 @@
 """A merge: the wallet of a customer who turned out to be the same person is taken over. Total."""
 
+from libs.common.contracts.orders import united
 from services.rewards.course import Merging
 from services.rewards.ledger.state import Lot, Order, Wallet
 
@@ -32,7 +33,7 @@ def _joined(ours: Order | None, theirs: Order) -> Order:
     if ours is None:
         return theirs
     kept, waiting = (ours, theirs) if ours.counted or not theirs.counted else (theirs, ours)
-    kept.refunds = {**waiting.refunds, **kept.refunds}
+    kept.refunds = united(kept.refunds, waiting.refunds)
     return kept
 
 

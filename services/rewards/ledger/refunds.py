@@ -2,8 +2,9 @@
 
 import msgspec
 
+from libs.common.contracts.orders import united
 from services.rewards.inputs import OrderCompleted, OrderRefunded
-from services.rewards.ledger.state import Order, Refund, Wallet
+from services.rewards.ledger.state import Order, Wallet
 
 
 def completed(waiting: Order | None, event: OrderCompleted) -> Order:
@@ -12,9 +13,9 @@ def completed(waiting: Order | None, event: OrderCompleted) -> Order:
     return Order(minor, event.currency, True, refunds=dict(waiting.refunds) if waiting else {})
 
 
-def refunded(order: Order, refund: OrderRefunded, id: str) -> Order:
-    """The order with one more refund."""
-    return msgspec.structs.replace(order, refunds={**order.refunds, id: Refund(refund.minor, refund.currency)})
+def refunded(order: Order, refund: OrderRefunded) -> Order:
+    """The order with one more refund, or one that was known."""
+    return msgspec.structs.replace(order, refunds=united(order.refunds, {refund.refund: refund.back}))
 
 
 def share(points: int, order: Order) -> int:

@@ -5,6 +5,9 @@ from datetime import datetime
 
 import msgspec
 
+from libs.common.contracts.money import Money
+from libs.common.contracts.orders import Back, in_currency
+
 
 class Lot(msgspec.Struct, array_like=True):
     """Points credited at once. `points` = what was credited, `remaining` = neither spent nor reversed.
@@ -24,37 +27,30 @@ class Lot(msgspec.Struct, array_like=True):
     expires_at: datetime | None = None
 
 
-class Refund(msgspec.Struct, frozen=True, array_like=True):
-    """Money given back, in minor units of a currency; None is all of the order."""
-
-    minor: int | None
-    currency: str
-
-
 class Order(msgspec.Struct, array_like=True):
     """An order as `counted`, or only the refunds that wait for it. Amount in minor units; None when it names none.
 
-    `refunds` by the id of their record. `void`: it was refunded whole, and what it had counted for was taken back.
+    `refunds` by their ids. `void`: it was refunded whole, and what it had counted for was taken back.
     """
 
     minor: int | None = None
     currency: str = ""
     counted: bool = False
     void: bool = False
-    refunds: dict[str, Refund] = {}
+    refunds: dict[str, Back] = {}
 
     @property
     def refunded(self) -> int:
-        """What was given back, in minor units. Refunds in another currency, and below zero, count for nothing."""
-        return sum(max(refund.minor or 0, 0) for refund in self.refunds.values() if refund.currency == self.currency)
+        """What was given back, in minor units. Refunds in another currency count for nothing."""
+        return sum(in_currency(back, self.currency) or 0 for back in self.refunds.values())
 
     @property
     def whole(self) -> bool:
         """Whether all of it was given back. An order over nothing is given back by any refund in its currency."""
-        if any(refund.minor is None for refund in self.refunds.values()):
+        if any(back is None for back in self.refunds.values()):
             return True
         return self.refunded >= (self.minor or 0) and any(
-            refund.currency == self.currency for refund in self.refunds.values()
+            not isinstance(back, Money) or back.currency == self.currency for back in self.refunds.values()
         )
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.input import Input
+from libs.common.contracts.money import Money
 from libs.common.fold.decider import Merged
 from services.metrics.domain.book import NOTHING, Book, Totals, book, difference
 from services.metrics.domain.decide import cell_of, decide
@@ -23,9 +24,10 @@ from tests.unit.metrics.histories import START, days
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ORDERS = st.sampled_from(["o1", "o2", "o3", "o4", "o5"])
 MINOR, CURRENCY = st.integers(0, 300), st.sampled_from(["USD", "EUR"])
+BACK = st.none() | st.builds(Money, MINOR, CURRENCY) | st.decimals(0, 3, places=2)
 BODIES = st.one_of(
     st.builds(Ordered, ORDERS, days, MINOR, CURRENCY),
-    st.builds(Refunded, ORDERS, st.sampled_from(["r1", "r2"]), st.just(START), st.none() | MINOR, CURRENCY),
+    st.builds(Refunded, ORDERS, st.sampled_from(["r1", "r2"]), st.just(START), BACK),
     st.builds(Cancelled, ORDERS, st.just(START)),
 )
 
@@ -34,8 +36,8 @@ def told(purchases: Purchases, body: Any) -> None:
     match body:
         case Ordered(order, day, minor, currency):
             purchases.complete(order, day, minor, currency)
-        case Refunded(order, refund, _, minor, currency):
-            purchases.refund(order, refund, minor, currency)
+        case Refunded(order, refund, _, back):
+            purchases.refund(order, refund, back)
         case Cancelled(order):
             purchases.cancel(order)
 

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from libs.common.contracts.orders import OrderCompleted
 from libs.common.contracts.records import encode
-from services.profile.domain.events import Purchase, read
+from services.profile.domain.events import read
 from tests.unit.profile.world import NOON, World, said
 
 ORDER: dict[str, Any] = {"userId": "u", "event": "Order Completed"}
@@ -34,7 +35,7 @@ def test_a_record_whose_data_is_not_last_is_refused() -> None:
 def test_an_order_without_amount_counts_without_revenue() -> None:
     event = read(said("m", **ORDER))
     assert event is not None
-    assert event.purchase == Purchase("message:m", None, False)
+    assert event.purchase == OrderCompleted("message:m", None, "USD")
     state = World().tell_all([said("m", **ORDER)]).of("user:u")
     assert (state.completed, state.revenue) == (1, {})
 
