@@ -38,8 +38,9 @@ class Feature:
     default: ClassVar[Any] = None
     #: The type of its part of the account (a msgspec Struct, made without arguments); None when it keeps nothing.
     state: ClassVar[Any] = None
-    #: Whether its `standing` is counted over all customers.
+    #: Whether its `standing` is counted over all customers; and the facts that change it.
     counted: ClassVar[bool] = False
+    moved_by: ClassVar[tuple[type[Fact], ...]] = ()
     #: The tables that hold nothing but what follows from the journal, each with the columns that a replay compares.
     compared: ClassVar[tuple[Any, ...]] = ()
 

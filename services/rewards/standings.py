@@ -16,6 +16,8 @@ from services.rewards.state import Account, standing
 from services.rewards.tables import standings, tallies
 
 _KEY = ("customer", "kind", "item")
+#: The facts that change what a customer holds.
+_MOVING = tuple(fact for feature in FEATURES for fact in feature.moved_by)
 #: A feature and what is held of it.
 Item = tuple[str, str]
 
@@ -46,7 +48,7 @@ def _concerned(applied: Sequence[Applied[Any]]) -> Iterator[tuple[UUID, Account]
         if isinstance(each.input.body, Merged):
             yield each.input.body.other, Account()
             yield each.customer, each.state
-        elif any(True for stamped in each.facts for _ in _said(stamped.fact, Counter())):
+        elif any(isinstance(stamped.fact, _MOVING) for stamped in each.facts):
             yield each.customer, each.state
 
 

@@ -27,6 +27,7 @@ class Badges(Feature):
 
     name = "badges"
     counted = True
+    moved_by = (BadgeEarned, BadgeRevoked)
     section = Annotated[list[Badge], Field(max_length=200)]
     default: ClassVar[list[Badge]] = []
     state = BadgesHeld

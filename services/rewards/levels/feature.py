@@ -33,6 +33,7 @@ class Levels(Feature):
 
     name = "levels"
     counted = True
+    moved_by = (LevelReached,)
     section = Annotated[list[Level], Field(max_length=50)]
     default: ClassVar[list[Level]] = []
     state = Reached

@@ -65,3 +65,14 @@ async def test_a_chain_of_merges_in_one_batch(rewards: Rewards) -> None:
     assert (summary["balance"], summary["badges"], summary["levels"]) == (120, {"regular": 1}, {"bronze": 1})
     assert len((await rewards.get(f"customers/{last}/statement"))["items"]) == 3
     await rewards.check()
+
+
+async def test_who_falls_below_the_lowest_level_is_counted_in_none(rewards: Rewards) -> None:
+    await rewards.publish({**PROGRAMME, "badges": []})
+    await rewards.journal(order(ANN, "1", 200))
+    before = await rewards.get("rewards/summary")
+    assert sum(before["levels"].values()) == 1
+    await rewards.journal(refund(ANN, "1"))
+    assert (await rewards.get(f"customers/{ANN}/level"))["level"] is None
+    assert (await rewards.get("rewards/summary"))["levels"] == {}
+    assert await rewards.database.pool.fetchval("SELECT count(*) FROM rewards.standings WHERE kind = 'levels'") == 0
