@@ -77,7 +77,8 @@ def _doubts(event: ClientEvent) -> list[str]:
         meant = orders.meaning(written, "")
         amount = written.properties.amount
     except ValueError as error:
-        return [f"the amount of this {name} cannot be read ({error}): it will wait among the dead letters; {WRITE}"]
+        hint = f"; {WRITE}" if isinstance(error, msgspec.DecodeError) else ""
+        return [f"the amount of this {name} cannot be read ({error}): it will wait among the dead letters{hint}"]
     found = _grouped(event.properties)
     match meant:
         case orders.OrderCompleted(money=None):
