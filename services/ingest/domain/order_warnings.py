@@ -1,7 +1,6 @@
 """What a developer should know of an order, a refund, or an event that was perhaps meant as one."""
 
 import difflib
-from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -24,6 +23,7 @@ KNOWN_EVENTS = frozenset(
 READ = frozenset(orders.OrderProperties.__struct_fields__)
 KNOWN_PROPERTIES = READ | {"checkout_id", "affiliation", "subtotal", "value", "shipping", "tax", "discount", "coupon"}
 _ALIKE = 0.85
+_LENGTHS = 3
 
 
 def order_warnings(event: ClientEvent) -> list[str]:
@@ -36,32 +36,37 @@ def order_warnings(event: ClientEvent) -> list[str]:
     return []
 
 
-@lru_cache(maxsize=4096)
-def nearest_event(name: str) -> str | None:
-    """The known event that `name` is but for case and punctuation; of those that are about money, also with a typing error."""
-    return _nearest(name, KNOWN_EVENTS, orders.EVENTS)
-
-
-@lru_cache(maxsize=4096)
-def nearest_property(name: str) -> str | None:
-    """The property that is read of an order which `name` is but for case, punctuation and a typing error."""
-    return _nearest(name, READ, READ)
-
-
-def _nearest(name: str, known: Iterable[str], close: Iterable[str]) -> str | None:
-    squeezed = _squeezed(name)
-    for each in known:
-        if _squeezed(each) == squeezed:
-            return each
-    found = difflib.get_close_matches(squeezed, [_squeezed(each) for each in sorted(close)], 1, _ALIKE)
-    return next((each for each in close if found and _squeezed(each) == found[0]), None)
-
-
 def _squeezed(name: str) -> str:
     return "".join(letter for letter in name[:60].casefold() if letter.isalnum())
 
 
+_EVENTS = {_squeezed(name): name for name in sorted(KNOWN_EVENTS)}
+_ORDERS = {_squeezed(name): name for name in sorted(orders.EVENTS)}
+_PROPERTIES = {_squeezed(name): name for name in sorted(READ)}
+
+
+@lru_cache(maxsize=4096)
+def nearest_event(name: str) -> str | None:
+    """The known event that `name` is but for case and punctuation; of those about orders, also with a typing error."""
+    return _EVENTS.get(_squeezed(name)) or _nearest(_squeezed(name), _ORDERS)
+
+
+@lru_cache(maxsize=4096)
+def nearest_property(name: str) -> str | None:
+    """The property of an order that `name` is but for case, punctuation and a typing error."""
+    return _PROPERTIES.get(_squeezed(name)) or _nearest(_squeezed(name), _PROPERTIES)
+
+
+def _nearest(squeezed: str, known: dict[str, str]) -> str | None:
+    """As comparing costs much, only names of about the same length with the same first letter are compared."""
+    alike = [each for each in known if each[0] == squeezed[:1] and abs(len(each) - len(squeezed)) <= _LENGTHS]
+    found = difflib.get_close_matches(squeezed, alike, 1, _ALIKE) if alike else []
+    return known[found[0]] if found else None
+
+
 def _misnamed(properties: dict[str, object]) -> list[str]:
+    if properties.keys() <= KNOWN_PROPERTIES:
+        return []
     return [
         f"the property {name[:40]!r} is not read: was {known!r} meant?"
         for name in sorted(properties.keys() - KNOWN_PROPERTIES)
@@ -73,11 +78,13 @@ def _doubts(event: ClientEvent) -> list[str]:
     """What of an order or a refund cannot be read, or will not count as it may have been meant."""
     name = event.event
     try:
-        written = orders.decode(msgspec.json.encode(event))
+        sent = {"event": name, "currency": event.currency, "properties": event.properties}
+        written = orders.decode(msgspec.json.encode(sent))
         meant = orders.meaning(written, "")
         amount = written.properties.amount
     except ValueError as error:
-        return [f"the amount of this {name} cannot be read ({error}): it will wait among the dead letters; {WRITE}"]
+        hint = f"; {WRITE}" if isinstance(error, msgspec.DecodeError) else ""
+        return [f"the amount of this {name} cannot be read ({error}): it will wait among the dead letters{hint}"]
     found = _grouped(event.properties)
     match meant:
         case orders.OrderCompleted(money=None):
