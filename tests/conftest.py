@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -30,6 +31,12 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the folders made in it are private
 ROOM = 4 * 1024**3
 KEYS = generate_keys()
 CUSTOMER_KEYS = generate_keys()
+
+# How many examples each property is tried on. None has a deadline: a loaded machine may take its time.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("quick", max_examples=100, deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 ports.BASES = range(10_000 + 4_000 * WORKER, 14_000 + 4_000 * WORKER)  # no worker takes a port that another looked at
 
