@@ -1,15 +1,18 @@
-"""One real PostgreSQL (and one real Kafka) a session; a fresh database and topic prefix a test."""
+"""One real PostgreSQL (and one real Kafka) a worker process; a fresh database and topic prefix a test."""
 
+import asyncio
 import os
 import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -24,17 +27,25 @@ from libs.common.db.schema import scripts
 from libs.common.http.auth.keyring import generate_keys
 from libs.common.settings import Settings
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folders made in it are private
+ROOM = 4 * 1024**3
 KEYS = generate_keys()
+CUSTOMER_KEYS = generate_keys()
+
+# How many examples each property is tried on. None has a deadline: a loaded machine may take its time.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("quick", max_examples=100, deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 ports.BASES = range(10_000 + 4_000 * WORKER, 14_000 + 4_000 * WORKER)  # no worker takes a port that another looked at
-CUSTOMER_KEYS = generate_keys()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """PostgreSQL from the wheel, in a folder of its own."""
-    home = Path(tempfile.mkdtemp(prefix="rapport-tests-"))
-    server = Postgres(home, fsync=False)
+    """PostgreSQL from the wheel, in a folder of its own. Its cache is small: it is written out when it stops."""
+    home = new_home("rapport-tests-")
+    server = Postgres(home, fsync=False, settings={"shared_buffers": "256MB"})
     server.start()
     yield server
     server.stop()
@@ -51,33 +62,56 @@ async def template(postgres: Postgres) -> str:
     return name
 
 
+class FreshDatabases:
+    """Migrated databases, one for each test. The next one is made while a test works on the last."""
+
+    def __init__(self, postgres: Postgres, template: str, worker: ThreadPoolExecutor) -> None:
+        self._postgres = postgres
+        self._template = template
+        self._worker = worker
+        self._ahead: Future[str] | None = None
+
+    def take(self) -> str:
+        """The DSN of one that nothing else uses."""
+        made = self._ahead or self._worker.submit(self._make)
+        self._ahead = self._worker.submit(self._make)
+        return self._make() if made.exception() else made.result()  # a test may have cut its connection
+
+    def give_back(self, dsn: str) -> None:
+        """Drop it, beside the tests that follow. One that a test made unreachable goes with the server."""
+        self._worker.submit(self._drop, dsn)
+
+    def _make(self) -> str:
+        return self._postgres.create_database(f"test_{uuid.uuid4().hex}", template=self._template)
+
+    def _drop(self, dsn: str) -> None:
+        async def drop() -> None:
+            connection = await asyncpg.connect(self._postgres.dsn("postgres"), timeout=30)
+            try:
+                await connection.execute(f'DROP DATABASE "{urlsplit(dsn).path[1:]}" WITH (FORCE)')
+            finally:
+                await connection.close()
+
+        asyncio.run(drop())
+
+
 @pytest.fixture(scope="session")
-def fresh_database(postgres: Postgres, template: str) -> Iterator[Callable[[], str]]:
-    """Gives the DSN of a fresh database, migrated. The next one is made while a test works on the last."""
-
-    def make() -> str:
-        return postgres.create_database(f"test_{uuid.uuid4().hex}", template=template)
-
-    with ThreadPoolExecutor(1) as maker:
-        ahead: list[Future[str]] = []
-
-        def take() -> str:
-            made = ahead.pop() if ahead else maker.submit(make)
-            ahead.append(maker.submit(make))
-            return make() if made.exception() else made.result()  # a test may have cut its connection
-
-        yield take
+def fresh_databases(postgres: Postgres, template: str) -> Iterator[FreshDatabases]:
+    with ThreadPoolExecutor(1) as worker:
+        yield FreshDatabases(postgres, template, worker)
 
 
 @pytest.fixture
-def settings(fresh_database: Callable[[], str]) -> Settings:
+def settings(fresh_databases: FreshDatabases) -> Iterator[Settings]:
     """Settings of a fresh database, migrated, with the log in PostgreSQL."""
-    return Settings(
-        database_url=SecretStr(fresh_database()),
+    dsn = fresh_databases.take()
+    yield Settings(
+        database_url=SecretStr(dsn),
         jwt_public_key=KEYS[1],
         customer_public_key=CUSTOMER_KEYS[1],
         pool_size=8,
     )
+    fresh_databases.give_back(dsn)
 
 
 @pytest.fixture
@@ -91,7 +125,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 def own_kafka() -> Iterator[Kafka]:
     """Apache Kafka from pip's Java and the jars: a broker that a test may kill, if it brings it back."""
-    home = Path(tempfile.mkdtemp(prefix="rapport-tests-"))
+    home = new_home("rapport-tests-")
     base = free_base()  # where no outgoing connection can take the port while the broker is away
     broker = Kafka(home, base, base + 1)
     broker.start()
@@ -119,6 +153,13 @@ def kafka_settings(settings: Settings, kafka_bootstrap: str) -> Settings:
     """Settings of a fresh database, with the log read from Kafka under a topic prefix of its own."""
     prefix = f"{uuid.uuid4().hex}."
     return settings.model_copy(update={"log": "kafka", "kafka_bootstrap": kafka_bootstrap, "topic_prefix": prefix})
+
+
+def new_home(prefix: str) -> Path:
+    """A new folder for a server's data: in memory where the system has room for it, as making a database on a disk takes
+    longer than most tests. Who asks for it removes it."""
+    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=MEMORY if roomy else None))
 
 
 def free_port() -> int:

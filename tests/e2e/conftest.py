@@ -1,20 +1,19 @@
 """One whole platform for all end-to-end tests: separate processes, real PostgreSQL, the public API only."""
 
 import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.ports import free_base
+from tests.conftest import new_home
 
 
 @pytest.fixture(scope="session")
 async def platform() -> AsyncIterator[Platform]:
-    home = Path(tempfile.mkdtemp(prefix="rapport-e2e-"))
+    home = new_home("rapport-e2e-")
     async with Platform(home=home, port_base=free_base(), fsync=False) as running:
         yield running
     shutil.rmtree(home, ignore_errors=True)

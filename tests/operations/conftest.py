@@ -1,15 +1,14 @@
 """One platform as an operator runs it: separate processes, real PostgreSQL, a collector of traces beside it."""
 
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.ports import free_base
+from tests.conftest import new_home
 from tests.integration.triggers.receiver import Receiver
 from tests.operations.collector import Collector
 
@@ -28,7 +27,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="session")
 async def platform(collector: Collector) -> AsyncIterator[Platform]:
-    home = Path(tempfile.mkdtemp(prefix="rapport-operations-"))
+    home = new_home("rapport-operations-")
     env = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "100",

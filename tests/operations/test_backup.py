@@ -2,13 +2,12 @@
 
 import asyncio
 import shutil
-import tempfile
-from pathlib import Path
 
 from deploy.demo.api import Api
 from deploy.local.platform import DATABASE, Platform
 from deploy.local.ports import free_base
 from deploy.local.postgres import Postgres
+from tests.conftest import new_home
 from tests.operations.backups import copy_secrets, everything_read, run, states
 from tests.operations.shop import Shop
 from tests.support import eventually
@@ -24,7 +23,7 @@ async def test_a_backup_restores_into_a_new_installation_which_goes_on(api: Api,
     await eventually(lambda: everything_read(platform.dsn))
     kept = await states(platform.dsn, old_shop.user)
     assert all(kept.values())
-    folder = Path(tempfile.mkdtemp(prefix="rapport-backup-"))
+    folder = new_home("rapport-backup-")
     home = folder / "home"
     try:
         later = Shop(platform)  # sells on while the backup is made: its orders are wholly in it, or not at all

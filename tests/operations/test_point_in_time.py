@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +11,7 @@ from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.ports import free_base
 from deploy.local.postgres import Postgres
+from tests.conftest import new_home
 from tests.operations.backups import everything_read, run, states
 from tests.operations.shop import Shop
 from tests.support import eventually
@@ -31,7 +31,7 @@ def own(folder: Path, like: Path) -> None:
 
 
 async def test_an_installation_goes_on_from_a_moment_after_its_base_backup() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="rapport-archive-"))
+    folder = new_home("rapport-archive-")
     old, new, archive = folder / "old", folder / "new", folder / "archive"
     archive.mkdir()
     made = Postgres(old, fsync=False)  # makes the cluster; archiving is switched on before its first start

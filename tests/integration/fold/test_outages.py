@@ -16,6 +16,7 @@ from libs.common.db.migrate import migrate
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.settings import Settings
+from tests.conftest import new_home
 from tests.integration.fold.toy import Running, install
 from tests.integration.fold.world import CUSTOMERS, dead, did, facts, journal, states
 from tests.support import eventually
@@ -96,7 +97,7 @@ async def _away_or_caught_up(service: Running) -> bool:
 @pytest.fixture
 async def own() -> AsyncIterator[tuple[Postgres, Settings]]:
     """A PostgreSQL that the test may kill, with the toy in it."""
-    home = Path(tempfile.mkdtemp(prefix="rapport-tests-"))
+    home = new_home("rapport-tests-")
     server = Postgres(home, fsync=False)
     await asyncio.to_thread(server.start)
     settings = Settings(database_url=SecretStr(server.dsn("rapport")), pool_size=8)

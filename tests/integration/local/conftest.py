@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +13,13 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from deploy.local.service import ROOT
-from tests.conftest import free_port
+from tests.conftest import free_port, new_home
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A folder with a short path, below one that other accounts may not enter (as a person's own folder is)."""
-    folder = Path(tempfile.mkdtemp(prefix="rl-"))
+    folder = new_home("rl-")
     yield folder / "home"
     shutil.rmtree(folder)
 

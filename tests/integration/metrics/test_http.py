@@ -134,7 +134,8 @@ async def test_the_stream_tells_what_changed(metrics: Metrics) -> None:
         while totals["orders"] < 2:
             second, totals = await anext(stream)
         assert first != second
-        assert (totals["revenue"], totals["active_today"], totals["repeat_rate"]) == ({"USD": "30.33"}, 2, 0.0)
+        assert (totals["revenue"], totals["repeat_rate"]) == ({"USD": "30.33"}, 0.0)
+        assert totals["active_today"] == 2 or datetime.now(UTC).date() > today
         assert totals["customers_with_orders"] == 2
     # who comes back with the last id hears only what is new
     async with followed(metrics, **{"last-event-id": second}) as stream:

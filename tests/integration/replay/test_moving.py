@@ -1,8 +1,6 @@
 """From PostgreSQL's log to Kafka's, under load: nothing is lost, nothing counts twice, and the history is one."""
 
 import shutil
-import tempfile
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -12,6 +10,7 @@ from deploy.local.platform import Platform
 from deploy.local.ports import free_base
 from libs.common.errors import Unavailable
 from libs.common.log.move_to_kafka import closed, refuse_closed, refuse_unclosed
+from tests.conftest import new_home
 from tests.integration.replay.load import BIG, PROGRAMME, Shop, going_on
 from tests.integration.replay.test_platform import rapport, replayed
 
@@ -46,7 +45,7 @@ async def neither_is_taken_for_the_other(platform: Platform, *, moved: bool) -> 
 
 
 async def test_moved_under_load() -> None:
-    home, base = Path(tempfile.mkdtemp(prefix="rapport-move-")), free_base()
+    home, base = new_home("rapport-move-"), free_base()
     try:
         async with Platform(home=home, port_base=base, fsync=False) as platform, Api(platform) as api:
             shop = Shop(platform, api, seed=3)

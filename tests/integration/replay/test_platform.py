@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.ports import free_base
 from libs.common.contracts.triggers import MessageSent
+from tests.conftest import new_home
 from tests.integration.replay.load import BADGE, BIG, NEWS, PROGRAMME, Shop, going_on
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(400)
 @pytest.fixture(scope="module")
 async def shop() -> AsyncIterator[Shop]:
     """A shop that has had a history: kills, changed rules, dead letters, merges, opt-outs, fits."""
-    home = Path(tempfile.mkdtemp(prefix="rapport-replay-"))
+    home = new_home("rapport-replay-")
     try:
         async with Platform(home=home, port_base=free_base(), fsync=False) as platform, Api(platform) as api:
             shop = Shop(platform, api, seed=5)

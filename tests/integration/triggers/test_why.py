@@ -71,7 +71,8 @@ async def test_conditions(triggers: Triggers) -> None:
 
 async def test_withheld_by_each_rule(triggers: Triggers) -> None:
     hook = await triggers.hook(limits={"cap": {"count": 1, "period": "30d"}})
-    await triggers.journal(order(ANN, "1"), order(ANN, "2"))
+    today = datetime.now(UTC)  # of all that the daily cap counts: midnight may come while this runs
+    await triggers.journal(order(ANN, "1", time=today), order(ANN, "2", time=today))
     answer = await triggers.why(hook)
     assert (answer["verdict"], answer["details"]["reason"]) == ("withheld", "cap")
     assert "cap of 1 in 30d" in answer["sentence"]
@@ -80,7 +81,7 @@ async def test_withheld_by_each_rule(triggers: Triggers) -> None:
 
     await triggers.put("workspace/messages", {"daily_cap": 1})
     other = await triggers.hook(name="Other")
-    await triggers.journal(order(ANN, "4"))
+    await triggers.journal(order(ANN, "4", time=today))
     assert (await triggers.why(other))["details"]["reason"] == "workspace_cap"
 
     await triggers.put("workspace/messages", {"daily_cap": None})

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.profile.domain.state import Customer
@@ -142,7 +142,6 @@ def _shown(state: Customer) -> str:
     )
 
 
-@settings(deadline=None)
 @given(histories(), st.randoms(use_true_random=False))
 def test_any_order_with_duplicates_gives_the_customers_of_the_model(history: list[Event], random: Any) -> None:
     told = [*history, *random.choices(history, k=3)]
@@ -150,7 +149,6 @@ def test_any_order_with_duplicates_gives_the_customers_of_the_model(history: lis
     assert found(World().tell_all(event.value for event in told)) == expected(history)
 
 
-@settings(deadline=None)
 @given(histories(), st.integers(1, 5))
 def test_batches_make_no_difference(history: list[Event], size: int) -> None:
     world = World()
@@ -161,7 +159,6 @@ def test_batches_make_no_difference(history: list[Event], size: int) -> None:
     assert found(world) == expected(history)
 
 
-@settings(deadline=None)
 @given(histories())
 def test_the_journal_alone_tells_who_is_who(history: list[Event]) -> None:
     """What another service makes of it: the highest version of each binding, and states moved by left and merged."""
@@ -183,7 +180,6 @@ def test_the_journal_alone_tells_who_is_who(history: list[Event]) -> None:
     assert sorted(left) == sorted(id for person in world.living for id in person.state.merged)
 
 
-@settings(deadline=None)
 @given(histories())
 def test_the_last_snapshot_is_the_customer(history: list[Event]) -> None:
     world = World().tell_all(event.value for event in history)
@@ -195,7 +191,6 @@ def test_the_last_snapshot_is_the_customer(history: list[Event]) -> None:
         assert revenue == person.state.revenue
 
 
-@settings(deadline=None)
 @given(histories())
 def test_counts_are_those_of_the_customers(history: list[Event]) -> None:
     world = World().tell_all(event.value for event in history)

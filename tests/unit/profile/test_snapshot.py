@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.records import LARGEST as LARGEST_RECORD
@@ -55,7 +55,6 @@ def test_traits_over_64_kb_are_refused_the_largest_first() -> None:
     assert set(world.of("user:u").traits) == {"t0", "t1", "t2"}
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 12_000), st.integers(1, 30))
 def test_no_traits_make_a_snapshot_large(count: int, length: int) -> None:
     traits = {f"{number:0{length}}": number for number in range(min(count, 30_000 // (length + 8)))}

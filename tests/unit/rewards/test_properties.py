@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.input import Input
@@ -26,7 +26,6 @@ def histories(draw: st.DrawFn) -> list[Input]:
 
 
 @given(histories(), st.data())
-@settings(max_examples=150, deadline=None)
 def test_any_order_of_arrival_gives_the_same(history: list[Input], data: st.DataObject) -> None:
     told, shuffled = Customer(), Customer()
     for each in history:
@@ -37,7 +36,6 @@ def test_any_order_of_arrival_gives_the_same(history: list[Input], data: st.Data
 
 
 @given(histories(), st.data())
-@settings(max_examples=100, deadline=None)
 def test_told_again_it_changes_nothing(history: list[Input], data: st.DataObject) -> None:
     once, again = Customer(), Customer()
     for each in history:
@@ -50,7 +48,6 @@ def test_told_again_it_changes_nothing(history: list[Input], data: st.DataObject
 
 
 @given(histories(), st.lists(st.integers(-300, 300).filter(bool), max_size=6), st.data())
-@settings(max_examples=150, deadline=None)
 def test_adjustments_never_make_a_balance_negative_and_everything_adds_up(
     history: list[Input], changes: list[int], data: st.DataObject
 ) -> None:
@@ -67,7 +64,6 @@ def test_adjustments_never_make_a_balance_negative_and_everything_adds_up(
 
 
 @given(histories(), st.data())
-@settings(max_examples=150, deadline=None)
 def test_merged_customers_stand_as_if_they_had_been_one(history: list[Input], data: st.DataObject) -> None:
     """Whoever of the two a record went to, also when both were told the same order."""
     one, ann, anonymous = Customer(), Customer(), Customer()
@@ -87,7 +83,6 @@ def test_merged_customers_stand_as_if_they_had_been_one(history: list[Input], da
 
 
 @given(histories(), st.lists(cents, max_size=4))
-@settings(max_examples=100, deadline=None)
 def test_earn_then_refund_in_parts_is_an_identity(history: list[Input], parts: list[str]) -> None:
     """Partial refunds that reach the whole order take back exactly all of its points."""
     customer = Customer()
