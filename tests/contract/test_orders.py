@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from libs.common.contracts.input import Input
 from libs.common.contracts.money import exponent
 from libs.common.contracts.records import Envelope, decode
-from libs.common.fold.decider import Decision
 from services.metrics.decider import Metrics
 from services.metrics.domain import evolve as metrics
 from services.metrics.domain import state as metrics_state
+from services.metrics.domain.decide import decide
 from services.metrics.domain.purchases import days
 from services.metrics.settings import Settings
-from services.rewards.domain import inputs
+from services.rewards import inputs
 from tests.unit.profile.world import World, said
 from tests.unit.rewards.history import Customer as Member
 from tests.unit.rewards.history import input as rewards_input
@@ -142,8 +142,10 @@ def by_metrics(journal: list[tuple[str, Envelope]]) -> Counted:
         if (other := _merged(record)) is not None:
             metrics_state.absorb(customers[key], customers.pop(other))
         elif (body := decider.read(record, None)) is not None:
-            metrics.evolve(customers[key], _input(record, body), Decision())
-    found = [day for customer in customers.values() for day in days(customer.purchases).values()]
+            input = _input(record, body)
+            metrics.evolve(customers[key], input, decide(customers[key], input, None))
+    bought = [each for customer in customers.values() for each in customer.sections.every(metrics_state.ORDER).values()]
+    found = [day for purchase in bought for day in days(purchase).values()]
     net: Counter[str] = Counter()
     for day in found:
         net.update(day.net)
@@ -157,7 +159,7 @@ def points(journal: list[tuple[str, Envelope]]) -> int:
             members[key].absorb(members.pop(other))
         elif (body := inputs.read(record)) is not None:
             members[key].tell(rewards_input(record.id, body, time=record.time))
-    return sum(member.account.balance for member in members.values())
+    return sum(member.wallet.balance for member in members.values())
 
 
 def _merged(record: Envelope) -> str | None:
