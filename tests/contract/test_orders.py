@@ -14,9 +14,9 @@ from libs.common.contracts.input import Input
 from libs.common.contracts.money import exponent
 from libs.common.contracts.records import Envelope, decode
 from services.metrics.decider import Metrics
+from services.metrics.domain import evolve as metrics
 from services.metrics.domain import state as metrics_state
 from services.metrics.domain.decide import decide
-from services.metrics.domain.evolve import evolve
 from services.metrics.domain.purchases import days
 from services.metrics.settings import Settings
 from services.rewards import inputs
@@ -142,9 +142,9 @@ def by_metrics(journal: list[tuple[str, Envelope]]) -> Counted:
         if (other := _merged(record)) is not None:
             metrics_state.absorb(customers[key], customers.pop(other))
         elif (body := decider.read(record, None)) is not None:
-            customer, input = customers[key], _input(record, body)
-            evolve(customer, input, decide(customer, input, None))
-    bought = [purchase for each in customers.values() for purchase in each.sections.every(metrics_state.ORDER).values()]
+            input = _input(record, body)
+            metrics.evolve(customers[key], input, decide(customers[key], input, None))
+    bought = [each for customer in customers.values() for each in customer.sections.every(metrics_state.ORDER).values()]
     found = [day for purchase in bought for day in days(purchase).values()]
     net: Counter[str] = Counter()
     for day in found:
