@@ -8,9 +8,10 @@ import msgspec
 
 from libs.common.contracts import ids, orders, records
 from libs.common.contracts.events import TYPES, ClientEvent, Kind, event_name
+from libs.common.contracts.json_faults import fault
 from libs.common.errors import Malformed
 from libs.common.log.append import Outgoing
-from services.ingest.domain import broken_json, hints, limits
+from services.ingest.domain import hints, limits
 from services.ingest.domain.body import Envelope
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import Delivery, Normalised, key, named, normalise, read
@@ -128,5 +129,5 @@ def _shared_context(envelope: Envelope) -> dict[str, object]:
     except Rejection as rejection:
         raise Malformed(f"the batch's `context` cannot be taken: {rejection}") from None
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"the batch's `context` cannot be read: {broken_json.fault(raw, error)}") from None
+        raise Malformed(f"the batch's `context` cannot be read: {fault(raw, error)}") from None
     return context if isinstance(context, dict) else {}

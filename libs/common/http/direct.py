@@ -6,6 +6,8 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from libs.common.http.paths import keep_encoded_slashes
+
 #: (method, path) → route.
 DirectRoutes = Mapping[tuple[str, str], "DirectRoute"]
 
@@ -34,7 +36,7 @@ class Service(FastAPI):
         def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             route = routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
             if route is None:
-                return rest(scope, receive, send)
+                return rest(keep_encoded_slashes(scope), receive, send)
             scope["route"] = route
             return handle(scope, receive, send)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from libs.common.contracts.json_faults import fault, kind
 from libs.common.errors import Malformed
 from services.ingest.domain import broken_json
-from services.ingest.domain.limits import EVENTS, has_odd_values, without_halves
+from services.ingest.domain.limits import DEPTH, EVENTS, has_odd_values, without_halves
 
 
 @dataclass(slots=True)
@@ -77,8 +78,10 @@ def batch(body: bytes) -> Envelope:
 def malformed(body: bytes, error: Exception, instead: str) -> Malformed:
     """The body cannot be read: why, and for JSON of another kind what to send `instead`."""
     if isinstance(error, msgspec.ValidationError) and body.strip():
-        return Malformed(f"the body {broken_json.kind(error)}: {instead}")
-    return Malformed(f"the body cannot be read: {broken_json.fault(body, error)}")
+        return Malformed(f"the body {kind(error)}: {instead}")
+    if isinstance(error, RecursionError):
+        return Malformed(f"the body is nested deeper than {DEPTH} levels: flatten the properties")
+    return Malformed(f"the body cannot be read: {fault(body, error)}")
 
 
 def _salvaged(body: bytes, error: Exception) -> tuple[_Batch, list[bytes]]:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, Protocol, get_args
 import msgspec
 
 from libs.common.contracts.events import ClientEvent, Kind
+from libs.common.contracts.json_faults import fault
 from services.ingest.domain import broken_json, clock
 from services.ingest.domain.identifiers import identifier, is_blocked, message_id
-from services.ingest.domain.limits import EVENT, ID, MESSAGE_ID, Rejection, is_odd, tidied
+from services.ingest.domain.limits import EVENT, ID, MESSAGE_ID, Rejection, is_odd, tidied, too_deep
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -74,8 +75,10 @@ def read(raw: bytes | msgspec.Raw) -> Sent:
         raise Rejection(f"the event has {size:,} bytes, at most {EVENT:,} are taken")
     try:
         return _decode(raw)
-    except (ValueError, RecursionError) as error:
-        raise Rejection(f"the event cannot be read: {broken_json.fault(bytes(raw), error)}") from None
+    except RecursionError:
+        raise too_deep() from None
+    except ValueError as error:
+        raise Rejection(f"the event cannot be read: {fault(bytes(raw), error)}") from None
 
 
 def named(raw: bytes) -> tuple[str | None, str | None]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from libs.common.contracts.iso_types import Day
+from libs.common.contracts.written import CURRENCY
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
@@ -79,7 +80,7 @@ def routes(part: ConsumerService, settings: Settings) -> APIRouter:
         _: Reader,
         start: Annotated[Day | None, Query(alias="from", description="the first day")] = None,
         end: Annotated[Day | None, Query(alias="to", description="the last day; today by default")] = None,
-        currency: Annotated[str | None, Query(pattern="^[A-Z]{3}$")] = None,
+        currency: Annotated[Annotated[str, CURRENCY] | None, Query()] = None,
         by: Literal["day"] = "day",
     ) -> dict[str, Any]:
         if (kpi := KPIS.get(name)) is None:

@@ -12,10 +12,15 @@ from libs.common.contracts.iso_types import Moment
 from libs.common.contracts.orders import CANCELLED, COMPLETED, REFUNDED
 from libs.common.contracts.records import display_name
 from libs.common.contracts.rewards import PointsCredited
+from libs.common.contracts.written import Written
 from libs.common.errors import Invalid
 from libs.common.rules.cel.condition import MAX_LENGTH, ConditionError, compile_condition
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["two-per-euro"])]
+_ID = Written(
+    "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+    "an id has 1 to 64 letters (a to z), digits, `_`, `.` and `-`, and begins with a letter or a digit, such as two-per-euro",
+)
+Id = Annotated[str, _ID, Field(examples=["two-per-euro"])]
 Name = Annotated[str, Field(min_length=1, max_length=120)]
 EventName = Annotated[str, Field(min_length=1, max_length=256, description="what must happen, as marketers call it")]
 When = Annotated[
