@@ -12,7 +12,7 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
 from libs.common.fold.customers import Customers
-from libs.common.http.versions import refuse_stale
+from libs.common.http.etag import refuse_stale
 from services.rewards import wake_hints
 from services.rewards.domain.ledger import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
 from services.rewards.domain.programme import Programme

@@ -13,7 +13,7 @@ from services.ingest.domain.limits import DEPTH, EVENTS, has_odd_values, without
 
 
 @dataclass(slots=True)
-class Envelope:
+class Payload:
     """The events of a request, and what they share. `odd` says that something in the body may need to be tidied."""
 
     events: Sequence[bytes | msgspec.Raw]
@@ -40,7 +40,7 @@ _single = msgspec.json.Decoder(_Single).decode
 _batch = msgspec.json.Decoder(_Batch).decode
 
 
-def single(body: bytes) -> Envelope:
+def single(body: bytes) -> Payload:
     """The envelope of a body that is one event. Raises Malformed when it is no JSON object."""
     key: object
     try:
@@ -51,10 +51,10 @@ def single(body: bytes) -> Envelope:
         if (mended := without_halves(body)) != body:
             return single(mended)
         raise malformed(body, error, _SINGLE) from None
-    return Envelope([body], has_odd_values(body), key)
+    return Payload([body], has_odd_values(body), key)
 
 
-def batch(body: bytes) -> Envelope:
+def batch(body: bytes) -> Payload:
     """The envelope of a batch. A batch that is broken inside one event is cut into its events all the same; where a text
     was cut inside an emoji, the half that is left is replaced.
 
@@ -72,7 +72,7 @@ def batch(body: bytes) -> Envelope:
         raise Malformed(f"the body has no `batch`: {_BATCHES}")
     if len(events) > EVENTS:
         raise Malformed(f"the batch has more than {EVENTS:,} events: send smaller batches")
-    return Envelope(events, has_odd_values(body), said.writeKey, said.sentAt, bytes(said.context))
+    return Payload(events, has_odd_values(body), said.writeKey, said.sentAt, bytes(said.context))
 
 
 def malformed(body: bytes, error: Exception, instead: str) -> Malformed:

@@ -11,9 +11,9 @@ from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
+from libs.common.http.auth.require_self import require_self
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.own import refuse_others
 from libs.common.observability.telemetry import current_traceparent
 from services.rewards import queries
 from services.rewards.api import answers
@@ -60,7 +60,7 @@ def routes(part: ConsumerService, handler: DeciderHandler[Account, Rules]) -> AP
     @router.get("/points", summary="What they have, and where it came from")
     async def points(ref: str, who: Reader) -> answers.Points:
         async with part.read() as tx:
-            await refuse_others(tx, customers, who, ref)
+            await require_self(tx, customers, who, ref)
             customer, account = await queries.account(tx, customers, ref)
         return answers.Points(
             customer=customer,
@@ -87,7 +87,7 @@ def routes(part: ConsumerService, handler: DeciderHandler[Account, Rules]) -> AP
         ref: str, who: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 100, cursor: UUID | None = None
     ) -> answers.Statement:
         async with part.read() as tx:
-            await refuse_others(tx, customers, who, ref)
+            await require_self(tx, customers, who, ref)
             customer, _account = await queries.account(tx, customers, ref)
             rows = await queries.statement(tx, customer, limit + 1, cursor)
         lines = [answers.Line.model_validate(row) for row in rows[:limit]]
@@ -96,7 +96,7 @@ def routes(part: ConsumerService, handler: DeciderHandler[Account, Rules]) -> AP
     @router.get("/badges", summary="Earned badges, and how far the others are")
     async def badges(ref: str, who: Reader) -> answers.Badges:
         async with part.read() as tx:
-            await refuse_others(tx, customers, who, ref)
+            await require_self(tx, customers, who, ref)
             _customer, account = await queries.account(tx, customers, ref)
             programme = await queries.live(tx)
         return answers.Badges(items=_badges(account, programme))
@@ -104,7 +104,7 @@ def routes(part: ConsumerService, handler: DeciderHandler[Account, Rules]) -> AP
     @router.get("/level", summary="The level reached, and what is missing for the next")
     async def level(ref: str, who: Reader) -> answers.Standing:
         async with part.read() as tx:
-            await refuse_others(tx, customers, who, ref)
+            await require_self(tx, customers, who, ref)
             customer, account = await queries.account(tx, customers, ref)
             programme = await queries.live(tx)
         return _standing(customer, account, programme)

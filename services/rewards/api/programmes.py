@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.versions import CHANGED, IfMatch, tagged
+from libs.common.http.etag import CHANGED, IfMatch, set_etag
 from services.rewards import queries
 from services.rewards.domain.programme import Badge, EarningRule, Level, Programme, refuse_faulty
 
@@ -50,7 +50,7 @@ def routes(part: ConsumerService) -> APIRouter:
     async def create(programme: Programme, who: Writer, response: Response) -> ProgrammeVersion:
         refuse_faulty(programme)
         async with part.tx() as tx:
-            return _tagged(response, await queries.create(tx, programme, who.subject))
+            return _with_etag(response, await queries.create(tx, programme, who.subject))
 
     @router.get("", summary="The programmes, the newest first")
     async def page(
@@ -68,7 +68,7 @@ def routes(part: ConsumerService) -> APIRouter:
     ) -> ProgrammeVersion:
         """The `ETag` says which state it is in: give it as `If-Match` to edit or publish just that."""
         async with part.read() as tx:
-            return _tagged(response, await queries.one(tx, id, version))
+            return _with_etag(response, await queries.one(tx, id, version))
 
     @router.put(
         "/{id}", summary="Change the draft; a published version stays, and a new draft begins", responses=CHANGED
@@ -78,19 +78,19 @@ def routes(part: ConsumerService) -> APIRouter:
     ) -> ProgrammeVersion:
         refuse_faulty(programme)
         async with part.tx() as tx:
-            return _tagged(response, await queries.edit(tx, id, programme, who.subject, if_match))
+            return _with_etag(response, await queries.edit(tx, id, programme, who.subject, if_match))
 
     @router.post("/{id}/publish", summary="Put the draft in force, for what is folded from now on", responses=CHANGED)
     async def publish(id: UUID, who: Writer, response: Response, if_match: IfMatch = None) -> ProgrammeVersion:
         """The programme that was live is retired. Every event falls under exactly one of the two."""
         async with part.tx() as tx:
-            return _tagged(response, await queries.publish(tx, id, who.subject, if_match))
+            return _with_etag(response, await queries.publish(tx, id, who.subject, if_match))
 
     return router
 
 
-def _tagged(response: Response, row: queries.Record) -> ProgrammeVersion:
-    tagged(response, queries.tag(row))
+def _with_etag(response: Response, row: queries.Record) -> ProgrammeVersion:
+    set_etag(response, queries.tag(row))
     return _shown(row)
 
 

@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from libs.common.contracts.input import Input
-
 from libs.common.contracts.ids import derived
+from libs.common.contracts.input import Input
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.triggers import MessageQueued
 from libs.common.db import bulk

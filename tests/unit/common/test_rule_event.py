@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 import msgspec
-from libs.common.contracts.input import Input
 
+from libs.common.contracts.input import Input
 from libs.common.contracts.records import Snapshot
 from libs.common.rules.cel.names import MEMBERS
 from libs.common.rules.rule_event import customer_variables, event_variables

@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from libs.common.contracts.input import Input
 
+from libs.common.contracts.input import Input
 from libs.common.errors import Conflict
 from tests.unit.rewards.history import Customer, adjust, order, refund
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from libs.common.contracts.events import ClientEvent
-from services.ingest.domain.identifiers import is_plain
+from services.ingest.domain.identifiers import is_sound
 from services.ingest.domain.limits import EVENT, ID, MESSAGE_ID, is_odd, may_be_deep
 from services.ingest.domain.normalise import KINDS, Delivery, Normalised, require_ids, time_of
 
@@ -17,7 +17,7 @@ _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=ID)]
 _MessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=MESSAGE_ID)]
 
 
-class _Plain(msgspec.Struct, gc=False):
+class _Sound(msgspec.Struct, gc=False):
     messageId: _MessageId
     type: Any = None
     event: _Text | None = None
@@ -35,10 +35,10 @@ class _Plain(msgspec.Struct, gc=False):
     sentAt: Any = None
 
 
-_decode = msgspec.json.Decoder(_Plain).decode
+_decode = msgspec.json.Decoder(_Sound).decode
 
 
-def plain(raw: bytes, delivery: Delivery) -> Normalised | None:
+def normalise_fast(raw: bytes, delivery: Delivery) -> Normalised | None:
     """The event, or None when it has to go the long way (`normalise`). Raises Rejection when it lacks an id."""
     if len(raw) + delivery.context_bytes > EVENT or (is_odd if delivery.odd else may_be_deep)(raw):
         return None
@@ -52,8 +52,8 @@ def plain(raw: bytes, delivery: Delivery) -> Normalised | None:
         kind not in KINDS
         or (kind == "track" and not (sent.event and sent.event.strip()))
         or (kind == "identify" and "traits" in context)
-        or not (is_plain(sent.userId) and is_plain(sent.anonymousId))
-        or not (is_plain(sent.groupId) and is_plain(sent.previousId))
+        or not (is_sound(sent.userId) and is_sound(sent.anonymousId))
+        or not (is_sound(sent.groupId) and is_sound(sent.previousId))
     ):
         return None
     event = ClientEvent(

@@ -13,10 +13,10 @@ from libs.common.contracts import ids
 from libs.common.contracts.events import Kind
 from services.ingest.domain import limits
 from services.ingest.domain.body import single
-from services.ingest.domain.identifiers import identifier, is_plain
+from services.ingest.domain.fast_path import normalise_fast
+from services.ingest.domain.identifiers import identifier, is_sound
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import KINDS, Delivery, Normalised, normalise, read
-from services.ingest.domain.plain import plain
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -68,7 +68,7 @@ def _long(raw: bytes, delivery: Delivery) -> Normalised | str:
 
 def _short(raw: bytes, delivery: Delivery) -> Normalised | str | None:
     try:
-        return plain(raw, delivery)
+        return normalise_fast(raw, delivery)
     except Rejection as rejection:
         return str(rejection)
 
@@ -85,7 +85,7 @@ def test_both_ways_lead_to_the_same(event: dict[str, Any], kind: Kind | None, se
 
 @pytest.mark.parametrize("kind", [*KINDS, None])
 def test_an_ordinary_event_takes_the_short_way(kind: Kind | None) -> None:
-    found = plain(json.dumps({**EVENT, "groupId": "g", "previousId": "p"}).encode(), Delivery(NOW, kind))
+    found = normalise_fast(json.dumps({**EVENT, "groupId": "g", "previousId": "p"}).encode(), Delivery(NOW, kind))
     assert found is not None
     assert found.event.properties == EVENT["properties"]
     assert found.event.event == ("X" if kind in ("track", None) else None)
@@ -109,13 +109,13 @@ def test_an_ordinary_event_takes_the_short_way(kind: Kind | None) -> None:
 )
 def test_what_needs_mending_goes_the_long_way(members: dict[str, Any]) -> None:
     raw = json.dumps({**EVENT, **members}).encode()
-    assert plain(raw, Delivery(NOW, odd=single(raw).odd)) is None
+    assert normalise_fast(raw, Delivery(NOW, odd=single(raw).odd)) is None
 
 
 def test_members_of_ours_are_the_clients_to_use() -> None:
     raw = json.dumps({**EVENT, "events": 5, "odd": "yes", "batch": 1, "context": {}}).encode()
     assert single(raw).events == [raw]
-    assert plain(raw, Delivery(NOW, odd=single(raw).odd)) is not None
+    assert normalise_fast(raw, Delivery(NOW, odd=single(raw).odd)) is not None
 
 
 @pytest.mark.parametrize(
@@ -151,4 +151,4 @@ def test_ids_that_can_be_taken_as_they_stand(text: str) -> None:
         found = identifier("userId", text)
     except Rejection:
         found = None
-    assert is_plain(text) == (found == text)
+    assert is_sound(text) == (found == text)
