@@ -13,9 +13,10 @@ from libs.common.errors import Malformed
 from libs.common.log.append import Outgoing
 from services.ingest.domain import hints, limits
 from services.ingest.domain.body import Payload
-from services.ingest.domain.fast_path import normalise_fast
 from services.ingest.domain.limits import Rejection
-from services.ingest.domain.normalise import Delivery, Normalised, key, named, normalise, read
+from services.ingest.domain.normalise import Normalised, key, normalise
+from services.ingest.domain.reading.mend import named
+from services.ingest.domain.reading.sound import Delivery
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
 
@@ -54,30 +55,24 @@ def build_records(
     built = BuiltRecords()
     source = f"/apps/{grant.source}"
     for each in payload.events:
-        raw, came = bytes(each), None
+        raw = bytes(each)
         try:
-            normalised = normalise_fast(raw, delivery)
-            if normalised is None:
-                sent = read(raw)
-                normalised = normalise(sent, raw, delivery)
-                came = sent.messageId
+            normalised = normalise(raw, delivery)
         except Rejection as rejection:
             _refuse(built, raw, str(rejection))
         else:
-            _accept(built, normalised, came, source, received_at, traceparent)
+            _accept(built, normalised, source, received_at, traceparent)
     return built
 
 
 def _accept(
     built: BuiltRecords,
     normalised: Normalised,
-    came: object,
     source: str,
     received_at: datetime,
     traceparent: str | None,
 ) -> None:
-    """`came` is the messageId as the client sent it, by which it tells the answer's results apart."""
-    event, occurred_at, warnings = normalised
+    event, occurred_at, warnings, sent_id = normalised
     if not event.messageId:
         event.messageId = str(ids.fresh())
     type_ = TYPES[event.type]
@@ -94,8 +89,7 @@ def _accept(
         warnings += _doubts(event)
     built.records.append(Outgoing(key(event), value, occurred_at, event_name(event.type, event.event)))
     reason = "; ".join(warnings)
-    message_id = came if came and isinstance(came, str) else event.messageId
-    built.results.append(EventResult("warning" if reason else "ok", message_id, reason or None))
+    built.results.append(EventResult("warning" if reason else "ok", sent_id or event.messageId, reason or None))
 
 
 def _refuse(built: BuiltRecords, raw: bytes, reason: str) -> None:

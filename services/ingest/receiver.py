@@ -22,7 +22,7 @@ from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import hints
 from services.ingest.domain.body import Payload
-from services.ingest.domain.normalise import named
+from services.ingest.domain.reading.mend import named
 from services.ingest.metrics import Metrics
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused, Rejections
