@@ -21,17 +21,17 @@ from starlette.types import ASGIApp
 
 from libs.common.http import health
 from libs.common.http.auth.verifier import Verifier
-from libs.common.http.browsers import let_in
-from libs.common.http.direct import DirectRoutes, Service
+from libs.common.http.cors import allow_origins
 from libs.common.http.documentation import documentation
+from libs.common.http.fast_routes import FastRoutes, Service
+from libs.common.http.inline import Handlers, InlineHandlers
 from libs.common.http.lifecycle import Gate, Lifecycle
 from libs.common.http.limits import Limits
 from libs.common.http.openapi import document
 from libs.common.http.problems import AddMembers, Problems
-from libs.common.http.prompt import Handlers, Prompt
 from libs.common.http.protocol import Protocol
-from libs.common.http.queries import refuse_unknown
 from libs.common.http.requests import Requests
+from libs.common.http.strict_parameters import refuse_unknown
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import Meter, configure_logs, log
 from libs.common.runtime.component import Check, Component, ReaderLag, Worker
@@ -59,19 +59,19 @@ def assemble(
     meter: Meter | None = None,
     body_limits: Mapping[str, int | None] | None = None,
     problem_members: AddMembers | None = None,
-    direct: DirectRoutes | None = None,
+    fast_routes: FastRoutes | None = None,
     browsers: bool = False,
-    prompt: Handlers | None = None,
+    inline: Handlers | None = None,
 ) -> FastAPI:
     """A service: its routes, its components' lives, health, limits, problems, metrics. `purpose` says in a sentence what it is
     for.
 
     The components start in the background, in order, so that the port is up at once; until all have, routes answer 503
     with what is missing. `body_limits` gives path prefixes another limit in bytes, or None: that route reads and bounds
-    its body itself (`limits.read_body`). `problem_members` adds members to every problem. `direct` are routes by method and
-    path that FastAPI only documents; they read and bound their bodies themselves too. `prompt` may take requests of these
+    its body itself (`limits.read_body`). `problem_members` adds members to every problem. `fast_routes` are routes by method and
+    path that FastAPI only documents; they read and bound their bodies themselves too. `inline` may take requests of these
     without a task. With `browsers`, pages of the settings' `browser_origins` may ask. `app.state` holds `settings`, `meter`,
-    `verifier`, `problems`, `lifecycle` and `prompt`. Raises ValueError when the settings' public key is none.
+    `verifier`, `problems`, `lifecycle` and `inline`. Raises ValueError when the settings' public key is none.
     """
     meter = meter or Meter(name)
     problems = Problems(problem_members)
@@ -89,7 +89,7 @@ def assemble(
         return Requests(Gate(inner, lifecycle, problems), meter, problems)
 
     app = Service(
-        direct or {},
+        fast_routes or {},
         around,
         title=f"Rapport {name}",
         version=VERSION,
@@ -106,12 +106,12 @@ def assemble(
     app.state.verifier = Verifier(settings)
     app.state.problems = problems
     app.state.lifecycle = lifecycle
-    app.state.prompt = Prompt(prompt or {}, direct or {}, lifecycle, meter, problems)
+    app.state.inline = InlineHandlers(inline or {}, fast_routes or {}, lifecycle, meter, problems)
     problems.install(app)
     # the last added is the outermost
     app.add_middleware(Limits, problems=problems, settings=settings, own=body_limits or {})
     app.add_middleware(Gate, lifecycle=lifecycle, problems=problems)
-    let_in(app, settings.browser_origins if browsers else ())
+    allow_origins(app, settings.browser_origins if browsers else ())
     app.add_middleware(Requests, meter=meter, problems=problems)
     for router in (documentation(app), *routers, health.router):
         app.include_router(router, dependencies=[Depends(refuse_unknown)])

@@ -13,14 +13,13 @@ from services.ingest import log
 from services.ingest.api import events, rejected, sources
 from services.ingest.api import settings as sdk_settings
 from services.ingest.api.raw import raw_routes
+from services.ingest.body_reader import Memory
 from services.ingest.commit import GroupCommit
-from services.ingest.door import Door
-from services.ingest.keystore import KeyStore
-from services.ingest.memory import Memory
-from services.ingest.outcomes import Outcomes
+from services.ingest.metrics import Metrics
+from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
 from services.ingest.settings import Settings
-from services.ingest.write_keys import WriteKeys
+from services.ingest.write_keys import KeyStore, WriteKeys
 
 
 def create(settings: Settings) -> FastAPI:
@@ -35,10 +34,10 @@ def create(settings: Settings) -> FastAPI:
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
-    memory, outcomes = Memory(settings.memory_limit), Outcomes(meter.registry)
-    outcomes.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
-    door = Door(keys, commit, rejections, memory, outcomes)
-    hot = events.routes(door)
+    memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
+    metrics.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
+    receiver = Receiver(keys, commit, rejections, memory, metrics)
+    hot = events.routes(receiver)
     return assemble(
         "ingest",
         "Takes what customers do, from Segment's SDKs; what it answers with 200 is in the log.",
@@ -48,8 +47,8 @@ def create(settings: Settings) -> FastAPI:
         meter=meter,
         body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
         problem_members=for_sdks,
-        direct=raw_routes(hot),
-        prompt=events.prompt(door),
+        fast_routes=raw_routes(hot),
+        inline=events.inline(receiver),
     )
 
 

@@ -10,7 +10,7 @@ from libs.common.log.append import Outgoing
 from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
 from services.ingest.log import Log
-from services.ingest.patience import Deadlines
+from services.ingest.timeouts import Deadlines
 
 COMMITTERS = 2  # one may prepare while the other waits for the disk,
 MUCH = 200  # once so many events wait; few are cheaper to store in one group than in two

@@ -13,7 +13,7 @@ from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
-from libs.common.http.streams import HEARTBEAT, RETRY, Places, over
+from libs.common.http.streams import HEARTBEAT, RETRY, ConnectionLimit, over
 from services.metrics import queries
 from services.metrics.settings import Settings
 
@@ -34,7 +34,7 @@ class KpiStream:
     def __init__(self, part: ConsumerService, settings: Settings) -> None:
         self._part = part
         self._zone = settings.zone
-        self.places = Places(settings.streams, "/v1/metrics/summary")
+        self.places = ConnectionLimit(settings.streams, "/v1/metrics/summary")
         self._newest: Event | None = None
         self._looked = 0.0
         self._looking = asyncio.Lock()

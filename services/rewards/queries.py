@@ -11,7 +11,7 @@ from libs.common.contracts.ids import fresh
 from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
-from libs.common.http.versions import refuse_stale
+from libs.common.http.etag import refuse_stale
 from services.rewards import wake_hints
 from services.rewards.feature import Feature, Live
 from services.rewards.programme import Programme

@@ -6,10 +6,15 @@ from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from libs.common.contracts.written import Written
 from libs.common.rules.cel.condition import MAX_LENGTH, Condition, ConditionError, compile_condition
 from libs.common.rules.rule_event import Scope
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["two-per-euro"])]
+_ID = Written(
+    "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+    "an id has 1 to 64 letters (a to z), digits, `_`, `.` and `-`, and begins with a letter or a digit, such as two-per-euro",
+)
+Id = Annotated[str, _ID, Field(examples=["two-per-euro"])]
 Name = Annotated[str, Field(min_length=1, max_length=120)]
 EventName = Annotated[str, Field(min_length=1, max_length=256, description="what must happen, as marketers call it")]
 When = Annotated[

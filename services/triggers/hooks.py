@@ -12,7 +12,7 @@ from libs.common.contracts.ids import fresh
 from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
-from libs.common.http.versions import refuse_stale
+from libs.common.http.etag import refuse_stale
 from services.triggers.domain.hook import Hook, QuietHours
 from services.triggers.domain.rules import Live, Rulebook
 

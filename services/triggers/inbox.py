@@ -15,7 +15,7 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
-from libs.common.http.streams import HEARTBEAT, RETRY, Places, over
+from libs.common.http.streams import HEARTBEAT, RETRY, ConnectionLimit, over
 from libs.common.observability.telemetry import log
 from libs.common.runtime.cancel import cancel_and_wait
 from libs.common.runtime.component import Check
@@ -60,7 +60,7 @@ class Place(NamedTuple):
 START = Place(_EPOCH, UUID(int=0), 0)
 
 
-class Follower:
+class Subscriber:
     """Somebody who follows an inbox. `come` are messages that they have not been given yet; `changed` says that some came
     before their place, as those of another customer do by a merge; `counted` that this was looked for."""
 
@@ -80,11 +80,11 @@ class Inboxes:
 
     def __init__(self, part: ConsumerService, settings: Settings) -> None:
         self._part = part
-        self._followers: set[Follower] = set()
+        self._subscribers: set[Subscriber] = set()
         self._wanted = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._stopping = False
-        self.places = Places(settings.inbox_streams, "/v1/customers/{ref}/inbox")
+        self.places = ConnectionLimit(settings.inbox_streams, "/v1/customers/{ref}/inbox")
 
     async def start(self) -> None:
         self._stopping = False
@@ -96,29 +96,29 @@ class Inboxes:
             await cancel_and_wait(self._looking)
 
     async def check(self) -> Check:
-        return Check(True, f"{len(self._followers)} followed" if self._followers else "")
+        return Check(True, f"{len(self._subscribers)} followed" if self._subscribers else "")
 
     def died(self) -> str:
         """The look must never end by itself."""
         ended = self._looking is not None and self._looking.done() and not self._stopping
         return "inboxes are not looked at any more" if ended else ""
 
-    async def begin(self, tx: Tx, customer: UUID, last: str | None) -> Follower:
+    async def begin(self, tx: Tx, customer: UUID, last: str | None) -> Subscriber:
         """Who follows from behind the event `last`, or from now on. Raises Invalid for a `last` that is none."""
         place = Place.read(last) if last else await _newest(tx, customer)
-        return Follower(customer, place)
+        return Subscriber(customer, place)
 
-    async def follow(self, follower: Follower, who: Principal, draining: asyncio.Event) -> AsyncIterator[bytes]:
+    async def follow(self, subscriber: Subscriber, who: Principal, draining: asyncio.Event) -> AsyncIterator[bytes]:
         """Events as bytes, until the service drains or the token of `who` ends: `ready`, `message`, `changed`."""
-        self._followers.add(follower)
+        self._subscribers.add(subscriber)
         self._wanted.set()
         try:
-            yield b"retry: %d\n\n" % RETRY + _event("ready", follower.place, b"{}")
+            yield b"retry: %d\n\n" % RETRY + _event("ready", subscriber.place, b"{}")
             quiet = 0.0
             while not draining.is_set() and not over(who):
                 try:
                     async with asyncio.timeout(PATIENCE):
-                        await follower.woken.wait()
+                        await subscriber.woken.wait()
                 except TimeoutError:
                     quiet += PATIENCE
                     if quiet >= HEARTBEAT:
@@ -126,25 +126,25 @@ class Inboxes:
                         quiet = 0.0
                     continue
                 quiet = 0.0
-                async for event in self._told(follower):
+                async for event in self._told(subscriber):
                     yield event
         finally:
-            self._followers.discard(follower)
+            self._subscribers.discard(subscriber)
 
-    async def _told(self, follower: Follower) -> AsyncIterator[bytes]:
-        if follower.changed:
-            follower.changed = False
-            yield _event("changed", follower.place, b"{}")
-        for row in follower.come:
-            follower.place = Place(row["sent_at"], row["id"], follower.place.ordinal + 1)
-            yield _event("message", follower.place, queries.message_json(row))
-        follower.come = []
-        follower.woken.clear()
+    async def _told(self, subscriber: Subscriber) -> AsyncIterator[bytes]:
+        if subscriber.changed:
+            subscriber.changed = False
+            yield _event("changed", subscriber.place, b"{}")
+        for row in subscriber.come:
+            subscriber.place = Place(row["sent_at"], row["id"], subscriber.place.ordinal + 1)
+            yield _event("message", subscriber.place, queries.message_json(row))
+        subscriber.come = []
+        subscriber.woken.clear()
 
     async def _look_for_ever(self) -> None:
         looks = 0
         while True:
-            if not self._followers:
+            if not self._subscribers:
                 self._wanted.clear()
                 await self._wanted.wait()
             looks += 1
@@ -158,38 +158,38 @@ class Inboxes:
 
     async def _look(self, recount: bool) -> None:
         """What has come for those who have been given everything so far; who is slow is looked at again later."""
-        waiting: dict[tuple[UUID, Place], list[Follower]] = defaultdict(list)
-        for follower in self._followers:
-            if not follower.woken.is_set():
-                waiting[follower.customer, follower.place].append(follower)
+        waiting: dict[tuple[UUID, Place], list[Subscriber]] = defaultdict(list)
+        for subscriber in self._subscribers:
+            if not subscriber.woken.is_set():
+                waiting[subscriber.customer, subscriber.place].append(subscriber)
         if not waiting:
             return
         asked = list(waiting)
         async with self._part.read() as tx:
             moved = await queries.survivors(tx, [customer for customer, _ in asked])
             come = await queries.come(tx, asked, PAGE)
-            if any(not each.counted for followers in waiting.values() for each in followers):
+            if any(not each.counted for subscribers in waiting.values() for each in subscribers):
                 recount = True
             before = await queries.before(tx, asked) if recount else []
         for number, count in enumerate(before):
             if asked[number][0] not in moved:
                 _recounted(waiting[asked[number]], count)
-        for (customer, _), followers in waiting.items():
-            for follower in followers if customer in moved else ():
-                follower.customer, follower.counted = moved[customer], False
+        for (customer, _), subscribers in waiting.items():
+            for subscriber in subscribers if customer in moved else ():
+                subscriber.customer, subscriber.counted = moved[customer], False
         for number, rows in come.items():
-            for follower in waiting[asked[number]]:
-                follower.come = rows
-                follower.woken.set()
+            for subscriber in waiting[asked[number]]:
+                subscriber.come = rows
+                subscriber.woken.set()
 
 
-def _recounted(followers: Iterable[Follower], count: int) -> None:
-    for follower in followers:
-        follower.counted = True
-        if follower.place.ordinal != count:
-            follower.place = follower.place._replace(ordinal=count)
-            follower.changed = True
-            follower.woken.set()
+def _recounted(subscribers: Iterable[Subscriber], count: int) -> None:
+    for subscriber in subscribers:
+        subscriber.counted = True
+        if subscriber.place.ordinal != count:
+            subscriber.place = subscriber.place._replace(ordinal=count)
+            subscriber.changed = True
+            subscriber.woken.set()
 
 
 async def _newest(tx: Tx, customer: UUID) -> Place:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from libs.common.errors import RapportError
-from libs.common.http.sentences import sentences
+from libs.common.http.readiness_text import readiness_text
 from libs.common.runtime.component import Check, Component
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ async def readyz(request: Request, verbose: str | None = None) -> Response:
     readiness = await _lifecycle(request).readiness()
     status = 200 if readiness["status"] == "ready" else 503
     if verbose is not None and verbose not in ("0", "false"):
-        return PlainTextResponse(sentences(readiness), status)
+        return PlainTextResponse(readiness_text(readiness), status)
     return JSONResponse(readiness, status)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, UnsupportedMediaType
-from libs.common.http.problems import Problems
+from libs.common.http.problems import Problems, not_served
 from libs.common.settings import Settings
 
 DEPTH = 64
@@ -57,7 +57,7 @@ def check_json(body: bytes) -> None:
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        raise Malformed(f"The body is not JSON: it is not UTF-8 text at byte {error.start}.") from None
+        raise Malformed(f"The body is not JSON: it is not UTF-8 (byte {error.start}). Send JSON as UTF-8.") from None
     if body.count(b"[") + body.count(b"{") > DEPTH:
         depth = 0
         for token in _TOKEN.finditer(body):
@@ -103,10 +103,10 @@ class Limits:
         except Disconnected:
             return
         except (TooLarge, TooSlow) as error:
-            await refuse(self.problems, error, scope, receive, send)
+            await refuse(self.problems, not_served(scope) or error, scope, receive, send)
             return
         except RapportError as error:
-            await self.problems.answer(error)(scope, receive, send)
+            await self.problems.answer(not_served(scope) or error)(scope, receive, send)
             return
         await self.app(scope, _Replayed(body, receive), send)
 

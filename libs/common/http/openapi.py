@@ -124,5 +124,5 @@ def _example(status: str, said: str, members: AddMembers | None) -> dict[str, An
     error = kind(said, 5) if issubclass(kind, errors.TooMany) else kind(said)
     body = {**error.problem(), "request_id": "7c0f6b1de2a94f5d8c3e5a7b9d1f2e34"}
     if status == "422":
-        body["errors"] = [{"at": "body.points", "message": "Field required"}]
+        body["errors"] = [{"at": "body.points", "message": "this is missing"}]
     return body | dict(members(body)) if members else body

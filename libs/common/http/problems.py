@@ -1,8 +1,7 @@
 """Every error as RFC 9457 `application/problem+json`, with a sentence that says what to do and the request's id."""
 
 import http
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -16,11 +15,11 @@ from starlette.types import Scope
 from libs.common import errors
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import RapportError
+from libs.common.http import paths, validation
 from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import current_request, log
 
 MEDIA_TYPE = "application/problem+json"
-_KEY = re.compile("rk_[0-9A-Za-z]+")  # a write key
 logger = log("http")
 
 #: Adds members to every problem a service answers with; is given what is there already.
@@ -95,7 +94,7 @@ def translate(error: Exception, scope: Scope) -> RapportError:
         case RapportError():
             return error
         case RequestValidationError():
-            return _validation(error)
+            return validation.refusal(error)
         case HTTPException():
             return _http(error, scope)
         case asyncpg.PostgresError():
@@ -106,56 +105,14 @@ def translate(error: Exception, scope: Scope) -> RapportError:
             return Internal("Something went wrong here, not with you. Give the request_id to who runs this service.")
 
 
-def _validation(error: RequestValidationError) -> RapportError:
-    found = error.errors()
-    if found and found[0]["type"] == "json_invalid":
-        first = found[0]
-        return errors.Malformed(
-            f"The body is not JSON: {first.get('ctx', {}).get('error', first['msg'])} at character {first['loc'][-1]}."
-        )
-    listed = [{"at": _place(each["loc"]), "message": _said(each)} for each in found]
-    sentence = "; ".join(f"{each['at']}: {each['message']}" for each in listed[:3])
-    more = f"; and {len(listed) - 3} more, see errors" if len(listed) > 3 else ""
-    return errors.Invalid(f"{sentence}{more}.", errors=listed)
-
-
-def _said(error: Mapping[str, Any]) -> str:
-    """What is wrong at one place, in words for who sent it; pydantic's own where they are plain."""
-    match error["type"], error["loc"]:
-        case "missing", ("body",):
-            return "there is none: send JSON"
-        case "missing", ("header", "Idempotency-Key"):
-            return "this header is missing: give a text of your own, and the same one whenever you send this again"
-        case "missing", _:
-            return "this is missing"
-        case "extra_forbidden", _:
-            return "nothing of this name is known here"
-        case "model_attributes_type" | "model_type" | "dict_type", _:
-            return "this must be a JSON object"
-        case "value_error", _:
-            return str(error["ctx"]["error"])
-        case _:
-            return str(error["msg"])
-
-
-def _place(location: tuple[str | int, ...]) -> str:
-    """`("body", "rules", 0, "points")` as `body.rules[0].points`."""
-    place = ""
-    for step in location:
-        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else step
-    return place
-
-
 def _http(error: HTTPException, scope: Scope) -> RapportError:
-    path = _KEY.sub("rk_…", scope["path"])
-    where = f"{scope['method']} {path}"
     match error.status_code:
+        case 404 if error.detail == "Not Found":
+            return errors.NotFound(paths.not_served(scope))
         case 404:
-            said = f"There is no {where} here: /docs lists what there is."
-            problem: RapportError = errors.NotFound(said if error.detail == "Not Found" else str(error.detail))
+            problem: RapportError = errors.NotFound(str(error.detail))
         case 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            problem = errors.MethodNotAllowed(f"{where} does not exist; {path} takes {allowed or 'others'}.")
+            return not_allowed(scope, paths.methods(scope))
         case 400:
             problem = errors.Malformed(f"{error.detail}.")
         case status:
@@ -164,6 +121,21 @@ def _http(error: HTTPException, scope: Scope) -> RapportError:
             problem.title = http.HTTPStatus(status).phrase.capitalize()
     problem.headers = error.headers or {}
     return problem
+
+
+def not_allowed(scope: Scope, methods: Sequence[str]) -> RapportError:
+    """405: the path is served, with other `methods`."""
+    error = errors.MethodNotAllowed(f"{paths.shown(scope)} takes {', '.join(methods)}, not {scope['method']}.")
+    error.headers = {"Allow": ", ".join(methods)}
+    return error
+
+
+def not_served(scope: Scope) -> RapportError | None:
+    """404 or 405 when no route will take the request; None when one will."""
+    methods = paths.methods(scope)
+    if not methods:
+        return errors.NotFound(paths.not_served(scope))
+    return None if scope["method"] in methods else not_allowed(scope, methods)
 
 
 def _postgres(error: asyncpg.PostgresError) -> RapportError:

@@ -12,10 +12,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from libs.common.errors import HeadersTooLarge, Malformed, RapportError, TooSlow
-from libs.common.http.corked import Corked
+from libs.common.http.coalesced import CoalescedWrites
+from libs.common.http.inline import Exchange, Handler, InlineHandlers
 from libs.common.http.limits import LINGER
 from libs.common.http.problems import Problems
-from libs.common.http.prompt import Exchange, Handler, Prompt
 
 HEAD = 64 * 1024
 """Bytes of a request's first line and headers."""
@@ -36,7 +36,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(config, *args, **kwargs)
         state = config.app.state  # type: ignore[union-attr]
         self._problems: Problems = state.problems
-        self._prompt: Prompt = state.prompt
+        self._inline: InlineHandlers = state.inline
         self._feeding = False
         self._held: tuple[RequestResponseCycle, Handler] | None = None  # until what has arrived is read
         self._seconds: float = state.settings.head_seconds
@@ -50,7 +50,7 @@ class Protocol(HttpToolsProtocol):
         self._untaken: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(Corked(transport, self.loop))
+        super().connection_made(CoalescedWrites(transport, self.loop))
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -100,7 +100,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if self._feeding and cycle is self.cycle and not cycle.waiting_for_100_continue:
-            handler = self._prompt.handler(cast(Scope, cycle.scope))
+            handler = self._inline.handler(cast(Scope, cycle.scope))
             if handler is not None:
                 self._held = cycle, handler
                 return
@@ -111,7 +111,7 @@ class Protocol(HttpToolsProtocol):
         self._held = None
         start: Any = super()._start_asgi_task  # uvicorn's types of an application are its own
         there = not (cycle.more_body or self.flow.write_paused or self._refused)
-        if not (there and handler(Exchange(cycle, self._prompt.requests, start))):
+        if not (there and handler(Exchange(cycle, self._inline.requests, start))):
             start(cycle, self.app)
 
     def on_message_complete(self) -> None:

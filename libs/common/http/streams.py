@@ -41,7 +41,7 @@ class Ticket(BaseModel):
     expires_at: datetime
 
 
-class Places:
+class ConnectionLimit:
     """At most `most` streams at a time, in this process."""
 
     def __init__(self, most: int, instead: str) -> None:
@@ -58,10 +58,10 @@ class Places:
         self._free += 1
 
 
-class Followed(StreamingResponse):
+class EventStream(StreamingResponse):
     """A stream of server-sent events that takes a place of `places` and gives it back however it ends."""
 
-    def __init__(self, places: Places, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, places: ConnectionLimit, events: AsyncIterator[bytes]) -> None:
         places.enter()
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(events, headers=headers, media_type="text/event-stream")

@@ -9,11 +9,11 @@ from fastapi.security import HTTPBasic
 from starlette.types import ASGIApp
 
 from libs.common.contracts.events import Kind
-from libs.common.http.prompt import Handlers
+from libs.common.http.inline import Handlers
 from services.ingest.api.credentials import preflight
 from services.ingest.api.examples import BATCH, EXAMPLES, documentation
 from services.ingest.api.raw import RawRoute
-from services.ingest.door import Door
+from services.ingest.receiver import Receiver
 
 SHORT: dict[Kind, str] = {"track": "t", "identify": "i", "page": "p", "screen": "s", "group": "g", "alias": "a"}
 SAYS: dict[Kind, str] = {
@@ -35,32 +35,34 @@ async def allow(request: Request) -> Response:
     return Response(status_code=204, headers=preflight(dict(request.scope["headers"])))
 
 
-def routes(door: Door) -> APIRouter:
+def routes(receiver: Receiver) -> APIRouter:
     """All routes that take events."""
     router = APIRouter(prefix="/v1", tags=["events"], route_class=RawRoute)
     for kind, short in SHORT.items():
-        _add(router, [kind, short], _endpoint(door, kind), SAYS[kind], documentation(EXAMPLES[kind]))
+        _add(router, [kind, short], _endpoint(receiver, kind), SAYS[kind], documentation(EXAMPLES[kind]))
     for name in ("batch", "import"):
         says = "Many events at once" if name == "batch" else "Many events of the past"
         paths = ["batch", "b"] if name == "batch" else ["import"]
-        _add(router, paths, _endpoint(door, None), says, documentation(BATCH))
-    _add(router, ["m"], door.discard, "What browsers' SDKs measure of themselves: taken and forgotten", {})
+        _add(router, paths, _endpoint(receiver, None), says, documentation(BATCH))
+    _add(router, ["m"], receiver.discard, "What browsers' SDKs measure of themselves: taken and forgotten", {})
     return router
 
 
-def prompt(door: Door) -> Handlers:
-    """The same but for /v1/m, for who is in no need of FastAPI and a task: `door.prompt`."""
+def inline(receiver: Receiver) -> Handlers:
+    """The same but for /v1/m, for who is in no need of FastAPI and a task: `receiver.prompt`."""
     kinds: list[tuple[Kind | None, str]] = [(None, "batch"), (None, "b"), (None, "import")]
     for kind, short in SHORT.items():
         kinds += [(kind, kind), (kind, short)]
     return {
-        ("POST", f"/v1/{path}{slash}"): partial(door.prompt, kind=kind) for kind, path in kinds for slash in ("", "/")
+        ("POST", f"/v1/{path}{slash}"): partial(receiver.inline, kind=kind)
+        for kind, path in kinds
+        for slash in ("", "/")
     }
 
 
-def _endpoint(door: Door, kind: Kind | None) -> Endpoint:
+def _endpoint(receiver: Receiver, kind: Kind | None) -> Endpoint:
     async def post(request: Request) -> ASGIApp | None:
-        return await door.receive(request, kind)
+        return await receiver.receive(request, kind)
 
     return post
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
+from libs.common.contracts.written import CURRENCY, Written
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.runtime.postgres import Postgres
@@ -20,7 +21,7 @@ Writer = Annotated[Principal, Depends(require("sources:write"))]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 OLDEST = UUID(int=0)
-NAME = "^[a-z0-9-]{1,64}$"
+NAME = Written("^[a-z0-9-]{1,64}$", "a name has 1 to 64 lower-case letters, digits and hyphens, such as shop-web")
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+|null")
 
 
@@ -35,7 +36,7 @@ Origins = Annotated[
     list[Origin] | None,
     Field(max_length=100, description="pages that may send, null for any; without effect on servers and apps"),
 ]
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="of amounts that name none (ISO 4217)")]
+Currency = Annotated[str, CURRENCY, Field(description="of amounts that name none (ISO 4217)")]
 
 
 class _Strict(BaseModel):
@@ -47,7 +48,7 @@ class NewSource(_Strict):
 
     model_config = ConfigDict(json_schema_extra={"example": {"name": "shop-web", "default_currency": "EUR"}})
 
-    name: Annotated[str, Field(pattern=NAME, examples=["shop-web"])]
+    name: Annotated[str, NAME, Field(examples=["shop-web"])]
     default_currency: Currency | None = None
     allowed_origins: Origins = None
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
+from libs.common.contracts.json_faults import fault, kind
 from libs.common.errors import Malformed
 from services.ingest.domain import broken_json
-from services.ingest.domain.limits import EVENTS, has_odd_values, without_halves
+from services.ingest.domain.limits import DEPTH, EVENTS, has_odd_values, without_halves
 
 
 @dataclass(slots=True)
-class Envelope:
+class Payload:
     """The events of a request, and what they share. `odd` says that something in the body may need to be tidied."""
 
     events: Sequence[bytes | msgspec.Raw]
@@ -39,7 +40,7 @@ _single = msgspec.json.Decoder(_Single).decode
 _batch = msgspec.json.Decoder(_Batch).decode
 
 
-def single(body: bytes) -> Envelope:
+def single(body: bytes) -> Payload:
     """The envelope of a body that is one event. Raises Malformed when it is no JSON object."""
     key: object
     try:
@@ -50,10 +51,10 @@ def single(body: bytes) -> Envelope:
         if (mended := without_halves(body)) != body:
             return single(mended)
         raise malformed(body, error, _SINGLE) from None
-    return Envelope([body], has_odd_values(body), key)
+    return Payload([body], has_odd_values(body), key)
 
 
-def batch(body: bytes) -> Envelope:
+def batch(body: bytes) -> Payload:
     """The envelope of a batch. A batch that is broken inside one event is cut into its events all the same; where a text
     was cut inside an emoji, the half that is left is replaced.
 
@@ -71,14 +72,16 @@ def batch(body: bytes) -> Envelope:
         raise Malformed(f"the body has no `batch`: {_BATCHES}")
     if len(events) > EVENTS:
         raise Malformed(f"the batch has more than {EVENTS:,} events: send smaller batches")
-    return Envelope(events, has_odd_values(body), said.writeKey, said.sentAt, bytes(said.context))
+    return Payload(events, has_odd_values(body), said.writeKey, said.sentAt, bytes(said.context))
 
 
 def malformed(body: bytes, error: Exception, instead: str) -> Malformed:
     """The body cannot be read: why, and for JSON of another kind what to send `instead`."""
     if isinstance(error, msgspec.ValidationError) and body.strip():
-        return Malformed(f"the body {broken_json.kind(error)}: {instead}")
-    return Malformed(f"the body cannot be read: {broken_json.fault(body, error)}")
+        return Malformed(f"the body {kind(error)}: {instead}")
+    if isinstance(error, RecursionError):
+        return Malformed(f"the body is nested deeper than {DEPTH} levels: flatten the properties")
+    return Malformed(f"the body cannot be read: {fault(body, error)}")
 
 
 def _salvaged(body: bytes, error: Exception) -> tuple[_Batch, list[bytes]]:

@@ -27,7 +27,7 @@ def identifier(name: str, value: object) -> str | None:
     return text
 
 
-def is_plain(text: str | None) -> bool:
+def is_sound(text: str | None) -> bool:
     """Whether there is none, or one that can be taken as it stands; of a text of 1 to 256 characters without NUL."""
     if text is None:
         return True

@@ -41,7 +41,7 @@ def oversized(limit: int = BODY) -> Oversized:
     return Oversized(f"the body is larger than {limit:,} bytes decompressed: send smaller batches")
 
 
-def plain(body: bytes, limit: int = BODY) -> bytes:
+def gunzipped(body: bytes, limit: int = BODY) -> bytes:
     """The body without gzip (known by its first bytes) and without a byte order mark.
 
     Stops as soon as `limit` is passed, however small the compressed form: raises Oversized; Malformed on broken gzip.

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.contracts.iso_types import Day
+from libs.common.contracts.written import CURRENCY
 from libs.common.errors import Invalid
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
@@ -34,8 +35,8 @@ class Question(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"as_of": "2026-01-31", "currency": "USD"}})
 
     as_of: Day | None = Field(default=None, description="the last day to look at; yesterday by default")
-    currency: str | None = Field(
-        default=None, pattern="^[A-Z]{3}$", description="in which spend is counted; the workspace's by default"
+    currency: Annotated[str, CURRENCY] | None = Field(
+        default=None, description="in which spend is counted; the workspace's by default"
     )
 
 

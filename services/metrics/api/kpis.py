@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from libs.common.contracts.iso_types import Day
+from libs.common.contracts.written import CURRENCY
 from libs.common.errors import Invalid, NotFound
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.streams import ANSWERS, Followed, Ticket, Tickets
+from libs.common.http.streams import ANSWERS, EventStream, Ticket, Tickets
 from services.metrics import queries
 from services.metrics.api import answers
 from services.metrics.kpis import KPIS, Asked
@@ -57,7 +58,7 @@ def routes(part: ConsumerService, settings: Settings) -> APIRouter:
     ) -> StreamingResponse:
         """An event `totals` (the summary with `active_today`) at once and whenever it changes, at most every second; a
         comment every 15 seconds. Ends when the service stops, or the token does: connect again. 429 when too many follow."""
-        return Followed(stream.places, stream.follow(request.app.state.lifecycle.draining, who, last_event_id))
+        return EventStream(stream.places, stream.follow(request.app.state.lifecycle.draining, who, last_event_id))
 
     @router.post(
         "/kpis/stream/tickets",
@@ -79,7 +80,7 @@ def routes(part: ConsumerService, settings: Settings) -> APIRouter:
         _: Reader,
         start: Annotated[Day | None, Query(alias="from", description="the first day")] = None,
         end: Annotated[Day | None, Query(alias="to", description="the last day; today by default")] = None,
-        currency: Annotated[str | None, Query(pattern="^[A-Z]{3}$")] = None,
+        currency: Annotated[Annotated[str, CURRENCY] | None, Query()] = None,
         by: Literal["day"] = "day",
     ) -> dict[str, Any]:
         if (kpi := KPIS.get(name)) is None:

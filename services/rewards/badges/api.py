@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
-from libs.common.http.own import refuse_others
+from libs.common.http.auth.require_self import require_self
 from services.rewards import customers
 from services.rewards.badges.rules import Badge
 from services.rewards.badges.state import BadgesHeld
@@ -41,7 +41,7 @@ def routes(part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live)
     @router.get("/badges", summary="Earned badges, and how far the others are")
     async def badges(ref: str, who: Reader) -> BadgePage:
         async with part.read() as tx:
-            await refuse_others(tx, handler.customers, who, ref)
+            await require_self(tx, handler.customers, who, ref)
             _customer, account = await customers.account(tx, handler.customers, ref)
             return BadgePage(items=_shown(account.badges, await live(tx)))
 

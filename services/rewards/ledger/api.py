@@ -11,9 +11,9 @@ from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
+from libs.common.http.auth.require_self import require_self
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.own import refuse_others
 from libs.common.observability.telemetry import current_traceparent
 from services.rewards import customers
 from services.rewards.customers import Reader, Writer
@@ -55,7 +55,7 @@ def of_customers(part: ConsumerService, handler: DeciderHandler[Any, Any]) -> AP
     @router.get("/points", summary="What they have, and where it came from")
     async def points(ref: str, who: Reader) -> answers.Points:
         async with part.read() as tx:
-            await refuse_others(tx, handler.customers, who, ref)
+            await require_self(tx, handler.customers, who, ref)
             customer, account = await customers.account(tx, handler.customers, ref)
         wallet = account.ledger
         return answers.Points(
@@ -83,7 +83,7 @@ def of_customers(part: ConsumerService, handler: DeciderHandler[Any, Any]) -> AP
         ref: str, who: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 100, cursor: UUID | None = None
     ) -> answers.Statement:
         async with part.read() as tx:
-            await refuse_others(tx, handler.customers, who, ref)
+            await require_self(tx, handler.customers, who, ref)
             customer, _account = await customers.account(tx, handler.customers, ref)
             rows = await queries.statement(tx, customer, limit + 1, cursor)
         lines = [answers.Line.model_validate(row) for row in rows[:limit]]

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
-from libs.common.http.own import refuse_others
+from libs.common.http.auth.require_self import require_self
 from services.rewards import customers
 from services.rewards.customers import Reader
 from services.rewards.feature import Live
@@ -40,7 +40,7 @@ def routes(part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live)
     @router.get("/level", summary="The level reached, and what is missing for the next")
     async def level(ref: str, who: Reader) -> Standing:
         async with part.read() as tx:
-            await refuse_others(tx, handler.customers, who, ref)
+            await require_self(tx, handler.customers, who, ref)
             customer, account = await customers.account(tx, handler.customers, ref)
             known = {level.id: level for level in await live(tx)}
         current, qualifying = None, account.ledger.qualifying

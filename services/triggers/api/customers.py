@@ -15,9 +15,9 @@ from libs.common.errors import Invalid
 from libs.common.fold.commands import Commands
 from libs.common.fold.decider import Applied
 from libs.common.fold.service import ConsumerService
+from libs.common.http.auth.require_self import require_self
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.own import refuse_others
 from libs.common.observability.telemetry import current_traceparent
 from services.triggers import queries
 from services.triggers.decider import TriggersHandler
@@ -88,7 +88,7 @@ def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
     ) -> Inbox:
         before = None if cursor is None else _place(cursor)
         async with part.read() as tx:
-            await refuse_others(tx, handler.customers, who, ref)
+            await require_self(tx, handler.customers, who, ref)
             customer = (await queries.customer(tx, handler.customers, ref))[0]
             rows = await queries.inbox(tx, customer, limit + 1, before)
         items = [Message(**row) for row in rows[:limit]]
@@ -97,7 +97,7 @@ def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
     @router.post("/inbox/{message}/seen", summary="The customer has opened a message; the first time counts")
     async def seen(ref: str, message: UUID, who: OwnWriter) -> Message:
         async with part.read() as tx:
-            await refuse_others(tx, handler.customers, who, ref)
+            await require_self(tx, handler.customers, who, ref)
             customer = (await queries.customer(tx, handler.customers, ref))[0]
             found = await queries.message(tx, customer, message)
         if found["seen_at"] is None:

@@ -11,7 +11,7 @@ from libs.common.db.pool import Tx
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.versions import CHANGED, IfMatch, tagged
+from libs.common.http.etag import CHANGED, IfMatch, set_etag
 from services.triggers import hooks, vocabulary
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.domain.faults import refuse_faulty
@@ -124,7 +124,7 @@ def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
         """The `ETag` says which state it is in: give it as `If-Match` to edit or publish just that."""
         async with part.read() as tx:
             row = await hooks.one(tx, id)
-            tagged(response, hooks.tag(row))
+            set_etag(response, hooks.tag(row))
             versions = [
                 Version(
                     **{name: each[name] for name in Version.model_fields if name != "hook"},
@@ -192,7 +192,7 @@ def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
 
 async def _shown(tx: Tx, id: UUID, response: Response) -> ShownHook:
     row = await hooks.one(tx, id)
-    tagged(response, hooks.tag(row))
+    set_etag(response, hooks.tag(row))
     return shown(row)
 
 

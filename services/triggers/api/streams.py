@@ -6,10 +6,10 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from libs.common.fold.service import ConsumerService
+from libs.common.http.auth.require_self import require_self
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
-from libs.common.http.own import refuse_others
-from libs.common.http.streams import ANSWERS, Followed, Ticket, Tickets
+from libs.common.http.streams import ANSWERS, EventStream, Ticket, Tickets
 from services.triggers import queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.inbox import Inboxes
@@ -38,10 +38,10 @@ def routes(part: ConsumerService, handler: TriggersHandler, inboxes: Inboxes) ->
         15 seconds. Each event has an id: given back as `Last-Event-ID`, the stream goes on behind it. Ends when the
         service stops, or the token does: connect again, with another ticket. 429 when too many follow."""
         async with part.read() as tx:
-            await refuse_others(tx, handler.customers, who, ref)
+            await require_self(tx, handler.customers, who, ref)
             customer = (await queries.customer(tx, handler.customers, ref))[0]
-            follower = await inboxes.begin(tx, customer, last_event_id or last)
-        return Followed(inboxes.places, inboxes.follow(follower, who, request.app.state.lifecycle.draining))
+            subscriber = await inboxes.begin(tx, customer, last_event_id or last)
+        return EventStream(inboxes.places, inboxes.follow(subscriber, who, request.app.state.lifecycle.draining))
 
     @router.post(
         "/tickets",
@@ -51,7 +51,7 @@ def routes(part: ConsumerService, handler: TriggersHandler, inboxes: Inboxes) ->
     )
     async def ticket(ref: str, who: Reader) -> Ticket:
         async with part.read() as tx:
-            await refuse_others(tx, handler.customers, who, ref)
+            await require_self(tx, handler.customers, who, ref)
             customer = (await queries.customer(tx, handler.customers, ref))[0]
         return await tickets.issue(who, str(customer))
 

@@ -70,6 +70,22 @@ async def raw(request: Request) -> dict[str, int]:
     return {"bytes": len(await request.body())}
 
 
+@router.get("/named/{name}")
+@router.patch("/named/{name}")
+async def named(name: str) -> dict[str, str]:
+    return {"name": name}
+
+
+@router.get("/named/{name}/more")
+async def more(name: str) -> dict[str, Any]:
+    return {"name": name, "more": True}
+
+
+@router.put("/named/{name}")
+async def put(name: str) -> dict[str, str]:
+    return {"name": name}
+
+
 @router.get("/fail/{how}")
 async def fail(how: Literal["conflict", "bug", "refused", "timeout", "closed", "late"]) -> Any:
     match how:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from libs.common.contracts import records
 from libs.common.contracts.events import Kind
 from libs.common.errors import Malformed
+from services.ingest.build_records import BuiltRecords, build_records
 from services.ingest.domain import body, limits
-from services.ingest.intake import Intake, take_in
 from services.ingest.queries import Grant
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -46,23 +46,23 @@ events = st.fixed_dictionaries(
 kinds = st.sampled_from([None, "track", "identify", "page", "screen", "group", "alias"])
 
 
-def _taken(raw: bytes, kind: Kind | None) -> Intake | None:
+def _taken(raw: bytes, kind: Kind | None) -> BuiltRecords | None:
     """What the door makes of a body; None when it refuses it as a whole."""
     try:
         envelope = body.batch(raw) if kind is None else body.single(raw)
-        return take_in(envelope, kind, GRANT, NOW, None)
+        return build_records(envelope, kind, GRANT, NOW, None)
     except Malformed:
         return None
 
 
-def _check(intake: Intake) -> None:
+def _check(built: BuiltRecords) -> None:
     """Every event has its answer, and every record can be read by every service."""
-    rejected = [verdict for verdict in intake.verdicts if verdict.status == "rejected"]
-    assert len(intake.records) + len(rejected) == len(intake.verdicts)
-    assert len(rejected) == len(intake.refused)
-    assert all(verdict.reason for verdict in rejected)
-    msgspec.json.encode(intake.verdicts)
-    for record in intake.records:
+    rejected = [result for result in built.results if result.status == "rejected"]
+    assert len(built.records) + len(rejected) == len(built.results)
+    assert len(rejected) == len(built.refused)
+    assert all(result.reason for result in rejected)
+    msgspec.json.encode(built.results)
+    for record in built.records:
         assert record.key
         assert "\0" not in record.key
         assert len(record.value) < records.LARGEST
@@ -80,18 +80,18 @@ def _check(intake: Intake) -> None:
 @example(b'{"batch":[,,]}', None)
 @example(b'{"batch":[{"type":"track","event":"X","userId":"\\udc00"}]}', None)
 def test_any_bytes(raw: bytes, kind: Kind | None) -> None:
-    intake = _taken(raw, kind)
-    if intake is not None:
-        _check(intake)
+    built = _taken(raw, kind)
+    if built is not None:
+        _check(built)
 
 
 @given(events, kinds)
 def test_any_event(event: dict[str, Any], kind: Kind | None) -> None:
     raw = json.dumps({"batch": [event]} if kind is None else event).encode()
-    intake = _taken(raw, kind)
-    assert intake is not None
-    assert len(intake.verdicts) == 1
-    _check(intake)
+    built = _taken(raw, kind)
+    assert built is not None
+    assert len(built.results) == 1
+    _check(built)
 
 
 @given(st.lists(events, max_size=5), st.data())
@@ -99,9 +99,9 @@ def test_a_damaged_batch(batch: list[dict[str, Any]], data: st.DataObject) -> No
     raw = bytearray(json.dumps({"sentAt": "now", "batch": batch, "context": {}}).encode())
     place = data.draw(st.integers(0, len(raw) - 1))
     raw[place : place + 1] = data.draw(st.binary(max_size=3))
-    intake = _taken(bytes(raw), None)
-    if intake is not None:
-        _check(intake)
+    built = _taken(bytes(raw), None)
+    if built is not None:
+        _check(built)
 
 
 @given(st.lists(events, min_size=1, max_size=5), st.sampled_from(["NaN", "[" * 3_000 + "]" * 3_000, "01", '"\\x"']))
@@ -111,26 +111,26 @@ def test_one_broken_event_among_others(batch: list[dict[str, Any]], broken: str)
     mixed = _taken(f'{{"batch":[{",".join([*texts, broken])}],"sentAt":null}}'.encode(), None)
     assert alone is not None
     assert mixed is not None
-    assert [verdict.status for verdict in mixed.verdicts] == [*(v.status for v in alone.verdicts), "rejected"]
+    assert [result.status for result in mixed.results] == [*(v.status for v in alone.results), "rejected"]
 
 
 @given(st.binary(max_size=300))
 def test_gzip_or_not(raw: bytes) -> None:
     if not raw.startswith((b"\x1f\x8b", b"\xef\xbb\xbf")):
-        assert limits.plain(raw) == raw
-        assert limits.plain(gzip.compress(raw)) == raw
-        assert limits.plain(gzip.compress(raw[:100]) + gzip.compress(raw[100:])) == raw
+        assert limits.gunzipped(raw) == raw
+        assert limits.gunzipped(gzip.compress(raw)) == raw
+        assert limits.gunzipped(gzip.compress(raw[:100]) + gzip.compress(raw[100:])) == raw
     with pytest.raises(Malformed, match="gzip"):
-        limits.plain(b"\x1f\x8b" + raw)
+        limits.gunzipped(b"\x1f\x8b" + raw)
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(300)) + packer.flush()
     with pytest.raises(limits.Oversized):
-        limits.plain(bomb)
+        limits.gunzipped(bomb)
     with pytest.raises(Malformed, match="members"):
-        limits.plain(gzip.compress(b"") * 100_000)
+        limits.gunzipped(gzip.compress(b"") * 100_000)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ def test_half_of_an_emoji_costs_no_event(sent: str, kept: str) -> None:
         (f'{{"batch":[{",".join([event, *[padding] * 20])}]}}', None),
     ]
     for text, kind in bodies:
-        intake = _taken(text.encode(), kind)
-        assert intake is not None
-        assert {verdict.status for verdict in intake.verdicts} == {"ok"}
-        data: dict[str, Any] = msgspec.json.decode(records.decode(intake.records[0].value).data)
+        built = _taken(text.encode(), kind)
+        assert built is not None
+        assert {result.status for result in built.results} == {"ok"}
+        data: dict[str, Any] = msgspec.json.decode(records.decode(built.records[0].value).data)
         assert data["properties"] == {"q": kept}
 
 
@@ -198,13 +198,13 @@ def test_half_of_an_emoji_costs_no_event(sent: str, kept: str) -> None:
 )
 def test_an_order_that_is_odd_is_warned_of(properties: str, said: str) -> None:
     event = f'{{"event":"Order Completed","userId":"ann","messageId":"m","properties":{properties}}}'
-    intake = _taken(event.encode(), "track")
-    assert intake is not None
-    (verdict,) = intake.verdicts
-    assert (verdict.status, said in (verdict.reason or "")) == ("warning", True)
+    built = _taken(event.encode(), "track")
+    assert built is not None
+    (result,) = built.results
+    assert (result.status, said in (result.reason or "")) == ("warning", True)
 
 
 def test_a_number_beyond_all_bounds_is_said_to_be_one() -> None:
-    intake = _taken(b'{"event":"X","userId":"ann","properties":{"a":1e400}}', "track")
-    assert intake is not None
-    assert intake.verdicts[0].reason == "the event cannot be read: a number is too large: send it as a string"
+    built = _taken(b'{"event":"X","userId":"ann","properties":{"a":1e400}}', "track")
+    assert built is not None
+    assert built.results[0].reason == "the event cannot be read: a number is too large: send it as a string"

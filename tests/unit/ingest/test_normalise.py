@@ -9,14 +9,15 @@ import pytest
 from libs.common.contracts.events import Kind
 from services.ingest.domain.identifiers import identifier
 from services.ingest.domain.limits import Rejection
-from services.ingest.domain.normalise import Delivery, Normalised, key, normalise, read
+from services.ingest.domain.normalise import Normalised, key, normalise
+from services.ingest.domain.reading.sound import Delivery
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def _normalised(event: dict[str, Any], kind: Kind | None = None, **members: Any) -> Normalised:
     raw = msgspec.json.encode({"messageId": "m1", **event})
-    return normalise(read(raw), raw, Delivery(NOW, kind, **members))
+    return normalise(raw, Delivery(NOW, kind, **members))
 
 
 @pytest.mark.parametrize(

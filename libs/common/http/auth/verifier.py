@@ -115,7 +115,7 @@ bearer = HTTPBearer(
 
 def require(*scopes: Scope, own: OwnScope | None = None) -> Callable[..., Awaitable[Principal]]:
     """A FastAPI dependency that lets only tokens with all of `scopes` pass, and gives the Principal; with `own`, also a
-    customer's token with that scope: the route then sees to it that it is their own (`libs.common.http.own`).
+    customer's token with that scope: the route then sees to it that it is their own (`libs.common.http.auth.require_self`).
 
     Raises Unauthenticated or Forbidden. `async def route(who: Annotated[Principal, Depends(require("rewards:write"))])`.
     """

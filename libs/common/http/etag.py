@@ -17,7 +17,7 @@ IfMatch = Annotated[
 CHANGED: dict[int | str, dict[str, Any]] = {412: {"description": "Somebody has changed it since."}}
 
 
-def tagged(response: Response, tag: str) -> None:
+def set_etag(response: Response, tag: str) -> None:
     """Say which state the answer shows."""
     response.headers["etag"] = tag
 

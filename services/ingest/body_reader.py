@@ -1,31 +1,68 @@
 """A request's body as it arrives: bounded in bytes, in time, and by what all requests may hold together."""
 
 from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
 
 from starlette.types import Receive
 
-from libs.common.errors import Malformed, TooLarge, TooSlow
+from libs.common.errors import Malformed, TooLarge, TooSlow, Unavailable
 from libs.common.http.limits import Disconnected
-from services.ingest.domain.limits import BODY, oversized, plain
-from services.ingest.memory import Share
-from services.ingest.patience import Patience
+from services.ingest.domain.limits import BODY, gunzipped, oversized
+from services.ingest.timeouts import SharedTimeout
 
 SECONDS = 30.0  # in which a body must have arrived: phones are slow
 _ENCODINGS = (b"", b"identity", b"gzip", b"x-gzip")
 
 
-class Reading:
+class Memory:
+    """What all requests together may hold: `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+
+class Share:
+    """What one request holds of it; given back by `give_back`, or at the end of its `with` block."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._held = 0
+
+    def take(self, size: int) -> None:
+        """Hold `size` bytes more. Raises Unavailable when all requests together would hold too much."""
+        if self._memory.held + size > self._memory.limit:
+            raise Unavailable("too much is being sent at once: send this again in a moment", retry_after=2)
+        self._memory.held += size
+        self._held += size
+
+    def give_back(self) -> None:
+        """All of it."""
+        self._memory.held -= self._held
+        self._held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.give_back()
+
+
+class BodyReader:
     """Reads bodies. One for all requests."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._patience = Patience(seconds)
+        self._timeout = SharedTimeout(seconds)
 
     async def text(self, headers: Mapping[bytes, bytes], receive: Receive, share: Share) -> bytes:
         """The body without gzip. Raises TooLarge (400), TooSlow, Disconnected, Malformed; Unavailable when memory is short."""
         _require_encoding(headers)
         wire = await self.wire(headers, receive, share)
-        text = plain(wire)
+        text = gunzipped(wire)
         share.take(len(text))
         return text
 
@@ -33,7 +70,7 @@ class Reading:
         """A body that is there already, without gzip. Raises Malformed, Unavailable when memory is short."""
         _require_encoding(headers)
         share.take(len(wire))
-        text = plain(wire)
+        text = gunzipped(wire)
         share.take(len(text))
         return text
 
@@ -44,7 +81,7 @@ class Reading:
         chunks: list[bytes] = []
         size = 0
         try:
-            with self._patience:
+            with self._timeout:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.http.corked import Corked
+from libs.common.http.coalesced import CoalescedWrites
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 
@@ -29,16 +29,16 @@ class End:
 
 
 @pytest.fixture
-async def ends() -> AsyncIterator[tuple[Corked, End]]:
+async def ends() -> AsyncIterator[tuple[CoalescedWrites, End]]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
-    yield Corked(transport, asyncio.get_running_loop()), End(theirs)
+    yield CoalescedWrites(transport, asyncio.get_running_loop()), End(theirs)
     transport.abort()
     theirs.close()
 
 
-async def test_a_head_waits_for_its_body(ends: tuple[Corked, End]) -> None:
+async def test_a_head_waits_for_its_body(ends: tuple[CoalescedWrites, End]) -> None:
     corked, end = ends
     for body in (b"{}", b"x\r\n\r\n"):
         corked.write(HEAD)
@@ -47,7 +47,7 @@ async def test_a_head_waits_for_its_body(ends: tuple[Corked, End]) -> None:
         assert end.arrived() == HEAD + body
 
 
-async def test_a_head_without_a_body_goes_out_all_the_same(ends: tuple[Corked, End]) -> None:
+async def test_a_head_without_a_body_goes_out_all_the_same(ends: tuple[CoalescedWrites, End]) -> None:
     corked, end = ends
     corked.write(HEAD)
     assert await end.next() == HEAD
@@ -55,7 +55,7 @@ async def test_a_head_without_a_body_goes_out_all_the_same(ends: tuple[Corked, E
     assert end.arrived() == b"later"
 
 
-async def test_closing_sends_what_waits(ends: tuple[Corked, End]) -> None:
+async def test_closing_sends_what_waits(ends: tuple[CoalescedWrites, End]) -> None:
     corked, end = ends
     corked.write(HEAD)
     corked.close()
@@ -64,7 +64,7 @@ async def test_closing_sends_what_waits(ends: tuple[Corked, End]) -> None:
     assert await end.next() == b""
 
 
-async def test_aborting_does_not(ends: tuple[Corked, End]) -> None:
+async def test_aborting_does_not(ends: tuple[CoalescedWrites, End]) -> None:
     corked, end = ends
     corked.write(HEAD)
     corked.abort()

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from services.ingest.patience import Patience
+from services.ingest.timeouts import SharedTimeout
 
 
 async def test_a_block_that_takes_too_long_ends_and_its_task_goes_on() -> None:
-    patience = Patience(0.01)
+    timeout = SharedTimeout(0.01)
 
     async def late() -> str:
-        with pytest.raises(TimeoutError), patience:
+        with pytest.raises(TimeoutError), timeout:
             await asyncio.Event().wait()
         await asyncio.sleep(0)  # it is cancelled no more
         return "went on"
@@ -20,17 +20,17 @@ async def test_a_block_that_takes_too_long_ends_and_its_task_goes_on() -> None:
 
 
 async def test_who_is_done_in_time_is_left_alone() -> None:
-    patience = Patience(0.02)
+    timeout = SharedTimeout(0.02)
     go = asyncio.Event()
 
     async def quick() -> str:
-        with patience:
+        with timeout:
             await go.wait()
         await asyncio.sleep(0.05)
         return "done"
 
     async def slow() -> None:
-        with patience:
+        with timeout:
             await asyncio.Event().wait()
 
     async with asyncio.timeout(10):
@@ -44,10 +44,10 @@ async def test_who_is_done_in_time_is_left_alone() -> None:
 
 
 async def test_cancelling_and_other_errors_stay_what_they_are() -> None:
-    patience = Patience(10)
+    timeout = SharedTimeout(10)
 
     async def waits() -> None:
-        with patience:
+        with timeout:
             await asyncio.Event().wait()
 
     task = asyncio.create_task(waits())
@@ -55,15 +55,15 @@ async def test_cancelling_and_other_errors_stay_what_they_are() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    with pytest.raises(KeyError), patience:
+    with pytest.raises(KeyError), timeout:
         raise KeyError
 
 
 async def test_cancelled_while_it_falls_due() -> None:
-    patience = Patience(0.01)
+    timeout = SharedTimeout(0.01)
 
     async def waits() -> None:
-        with patience:
+        with timeout:
             try:
                 await asyncio.Event().wait()
             finally:

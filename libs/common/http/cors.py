@@ -11,7 +11,7 @@ SENT = ("authorization", "content-type", "idempotency-key", "last-event-id", "tr
 SHOWN = ("etag", "retry-after", "x-request-id")
 
 
-def let_in(app: FastAPI, origins: Sequence[str]) -> None:
+def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
     """Let pages of `origins` read what `app` answers, errors too. Who they are they say with a token; no cookies are taken."""
     if origins:
         app.add_middleware(

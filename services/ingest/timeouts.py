@@ -44,7 +44,7 @@ class Deadlines(Generic[T]):
             self._expire(item)
 
 
-class Patience:
+class SharedTimeout:
     """`with patience:` raises TimeoutError when its block takes longer than `seconds`, as `asyncio.timeout` would. A task may
     be in one block at a time."""
 

@@ -1,4 +1,4 @@
-"""The door: from a request's bytes to its answer, which is 200 only when every accepted event is in the log."""
+"""The receiver: from a request's bytes to its answer, which is 200 only when every accepted event is in the log."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,40 +10,39 @@ from starlette.types import ASGIApp
 
 from libs.common.contracts.events import Kind
 from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unauthenticated, Unavailable
+from libs.common.http.inline import Exchange
 from libs.common.http.limits import Disconnected, refuse
-from libs.common.http.prompt import Exchange
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_request
 from services.ingest.api.credentials import chosen, cors, from_header, require_origin
 from services.ingest.api.raw import Answer
+from services.ingest.body_reader import BodyReader, Memory, Share
+from services.ingest.build_records import BuiltRecords, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import hints
-from services.ingest.domain.body import Envelope
-from services.ingest.domain.normalise import named
-from services.ingest.intake import Intake, take_in
-from services.ingest.memory import Memory, Share
-from services.ingest.outcomes import Outcomes
+from services.ingest.domain.body import Payload
+from services.ingest.domain.reading.mend import named
+from services.ingest.metrics import Metrics
 from services.ingest.queries import Grant
-from services.ingest.reading import Reading
 from services.ingest.rejections import Refused, Rejections
 from services.ingest.write_keys import WriteKeys
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Door:
+class Receiver:
     """Receives events: reads, checks the key, decides on each event, stores, answers."""
 
     def __init__(
-        self, keys: WriteKeys, commit: GroupCommit, rejections: Rejections, memory: Memory, outcomes: Outcomes
+        self, keys: WriteKeys, commit: GroupCommit, rejections: Rejections, memory: Memory, metrics: Metrics
     ) -> None:
         self._keys = keys
         self._commit = commit
         self._rejections = rejections
         self._memory = memory
-        self._outcomes = outcomes
-        self._reading = Reading()
+        self._metrics = metrics
+        self._body_reader = BodyReader()
 
     async def receive(self, request: Request, kind: Kind | None) -> ASGIApp | None:
         """Answer a request that carries one event of `kind`, or a batch when that is None."""
@@ -60,38 +59,38 @@ class Door:
             raise
         return Answer(answer, cors(headers))
 
-    def prompt(self, exchange: Exchange, kind: Kind | None) -> bool:
+    def inline(self, exchange: Exchange, kind: Kind | None) -> bool:
         """`receive` without a task, for a request that nobody has to be asked about; False for any other, and for one that
         is refused: `receive` meets these again."""
         headers, share = exchange.headers, Share(self._memory)
         try:
             received_at = datetime.now(UTC)
-            envelope = _parsed(self._reading.whole(headers, exchange.body, share), kind)
-            grant = self._keys.known(chosen(from_header(headers.get(b"authorization")), envelope.writeKey))
+            payload = _parsed(self._body_reader.whole(headers, exchange.body, share), kind)
+            grant = self._keys.known(chosen(from_header(headers.get(b"authorization")), payload.writeKey))
             if grant is None:
                 share.give_back()
                 return False
             require_origin(grant, headers.get(b"origin"))
             traceparent = exchange.context.traceparent if b"traceparent" in headers else None
-            intake = take_in(envelope, kind, grant, received_at, traceparent)
-            self._take(intake, grant, received_at, share)
-            settle = partial(self._settle, exchange, intake, share)
-            if intake.records:
-                self._commit.submit(intake.records, settle)
+            built = build_records(payload, kind, grant, received_at, traceparent)
+            self._take(built, grant, received_at, share)
+            settle = partial(self._settle, exchange, built, share)
+            if built.records:
+                self._commit.submit(built.records, settle)
         except Unavailable as error:
-            self._settle(exchange, Intake(), share, error)
+            self._settle(exchange, BuiltRecords(), share, error)
             return True
         except Exception:  # the long way answers it
             share.give_back()
             return False
-        if not intake.records:
+        if not built.records:
             settle(None)
         return True
 
-    def _settle(self, exchange: Exchange, intake: Intake, share: Share, error: Exception | None) -> None:
+    def _settle(self, exchange: Exchange, built: BuiltRecords, share: Share, error: Exception | None) -> None:
         share.give_back()
         if error is None:
-            answer = Answer(self._answered(intake), cors(exchange.headers))
+            answer = Answer(self._answered(built), cors(exchange.headers))
             exchange.answer(answer.headers, answer.body)
             return
         if isinstance(error, RapportError):
@@ -103,7 +102,7 @@ class Door:
         headers = dict(request.scope["headers"])
         try:
             with Share(self._memory) as share:
-                await self._reading.wire(headers, request.receive, share)
+                await self._body_reader.wire(headers, request.receive, share)
         except Disconnected:
             return None
         except (TooLarge, TooSlow) as error:
@@ -113,38 +112,38 @@ class Door:
     async def _store(self, request: Request, headers: Mapping[bytes, bytes], kind: Kind | None, share: Share) -> bytes:
         received_at = datetime.now(UTC)
         key = from_header(headers.get(b"authorization"))
-        body = await self._reading.text(headers, request.receive, share)
+        body = await self._body_reader.text(headers, request.receive, share)
         try:
-            envelope = _parsed(body, kind)
+            payload = _parsed(body, kind)
         except Malformed as error:
-            self._outcomes.malformed()
+            self._metrics.malformed()
             await self._note(key, received_at, error, body)
             raise
         try:
-            chosen_key = chosen(key, envelope.writeKey)
+            chosen_key = chosen(key, payload.writeKey)
         except Unauthenticated as error:
             raise Unauthenticated(error.detail + hints.missing_key(body, request.scope["query_string"])) from None
         grant = await self._keys.grant(chosen_key)
         require_origin(grant, headers.get(b"origin"))
-        intake = take_in(envelope, kind, grant, received_at, _traceparent(headers))
-        self._take(intake, grant, received_at, share)
-        if intake.records:
-            await self._commit.append(intake.records)
-        return self._answered(intake)
+        built = build_records(payload, kind, grant, received_at, _traceparent(headers))
+        self._take(built, grant, received_at, share)
+        if built.records:
+            await self._commit.append(built.records)
+        return self._answered(built)
 
-    def _take(self, intake: Intake, grant: Grant, received_at: datetime, share: Share) -> None:
-        if intake.refused:
-            self._rejections.add(grant.source_id, received_at, intake.refused)
-        share.take(sum(len(record.value) for record in intake.records))
+    def _take(self, built: BuiltRecords, grant: Grant, received_at: datetime, share: Share) -> None:
+        if built.refused:
+            self._rejections.add(grant.source_id, received_at, built.refused)
+        share.take(sum(len(record.value) for record in built.records))
 
-    def _answered(self, intake: Intake) -> bytes:
-        self._outcomes.answered(intake.verdicts, len(intake.refused))
-        return _encode({"success": True, "results": intake.verdicts})
+    def _answered(self, built: BuiltRecords) -> bytes:
+        self._metrics.answered(built.results, len(built.refused))
+        return _encode({"success": True, "results": built.results})
 
     def _refuse(self, headers: Mapping[bytes, bytes], error: RapportError) -> None:
         error.headers = {**error.headers, **cors(headers)}
         if isinstance(error, Unavailable):
-            self._outcomes.shed(error)
+            self._metrics.shed(error)
 
     async def _note(self, key: str | None, received_at: datetime, error: Malformed, body: bytes) -> None:
         """List a body that is broken as a whole under its source, if its key came in the header."""
@@ -158,7 +157,7 @@ def _refusal(request: Request, error: RapportError) -> ASGIApp:
     return partial(refuse, request.app.state.problems, error)
 
 
-def _parsed(body: bytes, kind: Kind | None) -> Envelope:
+def _parsed(body: bytes, kind: Kind | None) -> Payload:
     return bodies.batch(body) if kind is None else bodies.single(body)
 
 

@@ -6,10 +6,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from libs.common.errors import Unavailable
 from libs.common.fold import outage
-from services.ingest.intake import Verdict
+from services.ingest.build_records import EventResult
 
 
-class Outcomes:
+class Metrics:
     """Children are looked up once: this is on the way of every request."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -40,10 +40,10 @@ class Outcomes:
         self._held.set_function(held)
         self._held_most.set(most_held)
 
-    def answered(self, verdicts: Sequence[Verdict], rejected: int) -> None:
+    def answered(self, results: Sequence[EventResult], rejected: int) -> None:
         """The events of one request; all but the rejected ones are in the log."""
-        warned = sum(verdict.status == "warning" for verdict in verdicts)
-        if good := len(verdicts) - warned - rejected:
+        warned = sum(result.status == "warning" for result in results)
+        if good := len(results) - warned - rejected:
             self._ok.inc(good)
         if warned:
             self._warning.inc(warned)

@@ -8,19 +8,21 @@ import msgspec
 
 from libs.common.contracts import ids, records
 from libs.common.contracts.events import TYPES, Kind, event_name
+from libs.common.contracts.json_faults import fault
 from libs.common.errors import Malformed
 from libs.common.log.append import Outgoing
-from services.ingest.domain import broken_json, hints, limits
-from services.ingest.domain.body import Envelope
+from services.ingest.domain import hints, limits
+from services.ingest.domain.body import Payload
 from services.ingest.domain.limits import Rejection
-from services.ingest.domain.normalise import Delivery, Normalised, key, named, normalise, read
+from services.ingest.domain.normalise import Normalised, key, normalise
 from services.ingest.domain.order_warnings import order_warnings
-from services.ingest.domain.plain import plain
+from services.ingest.domain.reading.mend import named
+from services.ingest.domain.reading.sound import Delivery
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
 
 
-class Verdict(msgspec.Struct, omit_defaults=True):
+class EventResult(msgspec.Struct, omit_defaults=True):
     """What became of one event."""
 
     status: Literal["ok", "warning", "rejected"]
@@ -29,50 +31,49 @@ class Verdict(msgspec.Struct, omit_defaults=True):
 
 
 @dataclass
-class Intake:
-    """`records` are to be appended before `verdicts` may be answered; `refused` go into the list of rejected events."""
+class BuiltRecords:
+    """`records` are to be appended before `results` may be answered; `refused` go into the list of rejected events."""
 
     records: list[Outgoing] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
+    results: list[EventResult] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
 
 
-def take_in(
-    envelope: Envelope, kind: Kind | None, grant: Grant, received_at: datetime, traceparent: str | None
-) -> Intake:
+def build_records(
+    payload: Payload, kind: Kind | None, grant: Grant, received_at: datetime, traceparent: str | None
+) -> BuiltRecords:
     """Decide on each event alone. Raises Malformed or Oversized on an envelope whose `context` cannot be shared out."""
-    context = _shared_context(envelope)
+    context = _shared_context(payload)
     delivery = Delivery(
         received_at=received_at,
         kind=kind,
-        sent_at=envelope.sentAt,
+        sent_at=payload.sentAt,
         context=context,
-        context_bytes=len(envelope.context) if context else 0,
+        context_bytes=len(payload.context) if context else 0,
         currency=grant.currency,
-        odd=envelope.odd,
+        odd=payload.odd,
     )
-    intake = Intake()
+    built = BuiltRecords()
     source = f"/apps/{grant.source}"
-    for each in envelope.events:
-        raw, came = bytes(each), None
+    for each in payload.events:
+        raw = bytes(each)
         try:
-            normalised = plain(raw, delivery)
-            if normalised is None:
-                sent = read(raw)
-                normalised = normalise(sent, raw, delivery)
-                came = sent.messageId
+            normalised = normalise(raw, delivery)
         except Rejection as rejection:
-            _refuse(intake, raw, str(rejection))
+            _refuse(built, raw, str(rejection))
         else:
-            _accept(intake, normalised, came, source, received_at, traceparent)
-    return intake
+            _accept(built, normalised, source, received_at, traceparent)
+    return built
 
 
 def _accept(
-    intake: Intake, normalised: Normalised, came: object, source: str, received_at: datetime, traceparent: str | None
+    built: BuiltRecords,
+    normalised: Normalised,
+    source: str,
+    received_at: datetime,
+    traceparent: str | None,
 ) -> None:
-    """`came` is the messageId as the client sent it, by which it tells the answer's results apart."""
-    event, occurred_at, warnings = normalised
+    event, occurred_at, warnings, sent_id = normalised
     if not event.messageId:
         event.messageId = str(ids.fresh())
     type_ = TYPES[event.type]
@@ -87,24 +88,23 @@ def _accept(
     )
     if event.type == "track":
         warnings += order_warnings(event)
-    intake.records.append(Outgoing(key(event), value, occurred_at, event_name(event.type, event.event)))
+    built.records.append(Outgoing(key(event), value, occurred_at, event_name(event.type, event.event)))
     reason = "; ".join(warnings)
-    message_id = came if came and isinstance(came, str) else event.messageId
-    intake.verdicts.append(Verdict("warning" if reason else "ok", message_id, reason or None))
+    built.results.append(EventResult("warning" if reason else "ok", sent_id or event.messageId, reason or None))
 
 
-def _refuse(intake: Intake, raw: bytes, reason: str) -> None:
+def _refuse(built: BuiltRecords, raw: bytes, reason: str) -> None:
     reason += hints.misspelt(raw)
     type_, message_id = named(raw)
-    intake.verdicts.append(Verdict("rejected", message_id, reason))
-    intake.refused.append(Refused(reason, raw, type_, message_id))
+    built.results.append(EventResult("rejected", message_id, reason))
+    built.refused.append(Refused(reason, raw, type_, message_id))
 
 
-def _shared_context(envelope: Envelope) -> dict[str, object]:
-    raw = envelope.context
+def _shared_context(payload: Payload) -> dict[str, object]:
+    raw = payload.context
     if raw == b"null":
         return {}
-    if len(raw) * len(envelope.events) > limits.MERGED:
+    if len(raw) * len(payload.events) > limits.MERGED:
         raise limits.Oversized(
             "the batch's `context` is too large to be shared by so many events: send smaller batches"
         )
@@ -115,5 +115,5 @@ def _shared_context(envelope: Envelope) -> dict[str, object]:
     except Rejection as rejection:
         raise Malformed(f"the batch's `context` cannot be taken: {rejection}") from None
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"the batch's `context` cannot be read: {broken_json.fault(raw, error)}") from None
+        raise Malformed(f"the batch's `context` cannot be read: {fault(raw, error)}") from None
     return context if isinstance(context, dict) else {}

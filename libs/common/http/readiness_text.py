@@ -20,7 +20,7 @@ _ADVICE = (
 )  # fmt: skip
 
 
-def sentences(readiness: Mapping[str, Any]) -> str:
+def readiness_text(readiness: Mapping[str, Any]) -> str:
     """The whole of /readyz as text."""
     missing = {name: each["detail"] for name, each in readiness["checks"].items() if not each["ok"]}
     said = {"ready": "is ready", "draining": "is stopping and takes no new requests"}

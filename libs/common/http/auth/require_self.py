@@ -14,7 +14,7 @@ class Resolves(Protocol):
     async def resolve(self, tx: Tx, ref: str) -> UUID: ...
 
 
-async def refuse_others(tx: Tx, customers: Resolves, who: Principal, ref: str) -> None:
+async def require_self(tx: Tx, customers: Resolves, who: Principal, ref: str) -> None:
     """Raises Forbidden when `who` is a customer and `ref` does not lead to them: in the same words whether or not it leads
     to anybody, so that nobody learns who is a customer here. NotFound when nothing is known of themselves yet."""
     if who.customer is None or ref == who.customer:

@@ -6,11 +6,13 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from libs.common.http.paths import keep_encoded_slashes
+
 #: (method, path) → route.
-DirectRoutes = Mapping[tuple[str, str], "DirectRoute"]
+FastRoutes = Mapping[tuple[str, str], "FastRoute"]
 
 
-class DirectRoute(Protocol):
+class FastRoute(Protocol):
     """What Starlette's routes are too. `path` names it in metrics."""
 
     path: str
@@ -21,20 +23,20 @@ class DirectRoute(Protocol):
 class Service(FastAPI):
     """FastAPI behind some direct routes. They lie in `around` alone, which has to lie around all others as well."""
 
-    def __init__(self, direct: DirectRoutes, around: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+    def __init__(self, fast_routes: FastRoutes, around: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
-        self._direct = direct
+        self._fast_routes = fast_routes
         self._around = around
 
     def build_middleware_stack(self) -> ASGIApp:
         """Called once, before the first request."""
         rest = super().build_middleware_stack()
-        routes, handle = self._direct, self._around(_handle)
+        routes, handle = self._fast_routes, self._around(_handle)
 
         def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             route = routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
             if route is None:
-                return rest(scope, receive, send)
+                return rest(keep_encoded_slashes(scope), receive, send)
             scope["route"] = route
             return handle(scope, receive, send)
 
@@ -42,5 +44,5 @@ class Service(FastAPI):
 
 
 async def _handle(scope: Scope, receive: Receive, send: Send) -> None:
-    route: DirectRoute = scope["route"]
+    route: FastRoute = scope["route"]
     await route.handle(scope, receive, send)

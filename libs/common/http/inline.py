@@ -9,7 +9,7 @@ from typing import cast
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from libs.common.http.direct import DirectRoutes
+from libs.common.http.fast_routes import FastRoutes
 from libs.common.http.lifecycle import Lifecycle
 from libs.common.http.problems import Problems
 from libs.common.http.requests import Requests, context_of
@@ -25,11 +25,11 @@ Handler = Callable[["Exchange"], bool]
 Handlers = Mapping[tuple[str, str], Handler]
 
 
-class Prompt:
+class InlineHandlers:
     """Who takes which requests, of one service."""
 
     def __init__(
-        self, handlers: Handlers, routes: DirectRoutes, lifecycle: Lifecycle, meter: Meter, problems: Problems
+        self, handlers: Handlers, routes: FastRoutes, lifecycle: Lifecycle, meter: Meter, problems: Problems
     ) -> None:
         self._handlers = handlers
         self._routes = routes

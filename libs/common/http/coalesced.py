@@ -6,7 +6,7 @@ from typing import Any
 _END_OF_HEAD = b"\r\n\r\n"
 
 
-class Corked(asyncio.Transport):
+class CoalescedWrites(asyncio.Transport):
     """`transport`, but a head waits for what is written next, or for the end of this turn of the loop."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
