@@ -8,7 +8,7 @@ from typing import Any
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.log.ownership import HEARTBEAT, Ownership
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.runtime.cancel import cancel_and_wait
 
 #: A partition is left at the end of the batch begun, or in the midst of it after so many seconds: well before the session
@@ -24,8 +24,8 @@ class Assignment:
         self,
         name: str,
         ownership: Ownership,
-        wheres: Sequence[Where],
-        read: Callable[[Where], Coroutine[Any, Any, None]],
+        wheres: Sequence[TopicPartition],
+        read: Callable[[TopicPartition], Coroutine[Any, Any, None]],
         lost: Callable[[Exception], None],
         left: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -37,9 +37,9 @@ class Assignment:
         self._left = left
         self._balancer: asyncio.Task[None] | None = None
         self.stopping = asyncio.Event()
-        self.tasks: dict[Where, asyncio.Task[None]] = {}
+        self.tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         #: Those in the midst of a batch.
-        self.busy: set[Where] = set()
+        self.busy: set[TopicPartition] = set()
 
     def start(self) -> None:
         self._balancer = asyncio.create_task(self._balance(), name=f"{self._name} balance")
@@ -60,12 +60,12 @@ class Assignment:
         tasks = [*self.tasks.values(), *([self._balancer] if self._balancer else [])]
         return [task.get_name() for task in tasks if task.done() and not self.stopping.is_set()]
 
-    def is_left(self, where: Where) -> bool:
+    def is_left(self, where: TopicPartition) -> bool:
         """Whether the running task is not to read its partition any more."""
         return self.stopping.is_set() or self.tasks.get(where) is not asyncio.current_task()
 
     @contextmanager
-    def batch(self, where: Where) -> Iterator[None]:
+    def batch(self, where: TopicPartition) -> Iterator[None]:
         """Within it the partition's task is not to be cut off without need."""
         self.busy.add(where)
         try:
@@ -89,7 +89,7 @@ class Assignment:
                 await self._leave(self._wheres)
             await asyncio.sleep(HEARTBEAT)
 
-    async def _leave(self, wheres: Iterable[Where], patience: float = PATIENCE) -> None:
+    async def _leave(self, wheres: Iterable[TopicPartition], patience: float = PATIENCE) -> None:
         """Those in a batch at its end, if that comes within `patience` seconds."""
         leaving = {where: task for where in wheres if (task := self.tasks.pop(where, None))}
         for where, task in leaving.items():

@@ -25,7 +25,7 @@ from libs.common.log.offset_committer import OffsetCommitter
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
-from libs.common.log.reader import Lag, Position, Record, Where, after
+from libs.common.log.reader import Lag, Position, Record, TopicPartition, after
 from libs.common.runtime.backoff import Backoff
 from libs.common.runtime.component import Check, ReaderLag
 from libs.common.runtime.failpoints import failpoint
@@ -45,7 +45,7 @@ class Forwarder:
         self._database = database
         self._settings = settings
         self._topic = topic
-        self._wheres = [Where(topic, partition) for partition in range(settings.partitions)]
+        self._wheres = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
         self._reader = PostgresReader(database, [topic], notified_at_once())
         self._producer = Producer(settings)
         self._positions = Positions(schema, "forwarder")
@@ -75,7 +75,7 @@ class Forwarder:
         dead = self._assignment.dead()
         return f"{', '.join(dead)} ended" if dead else ""
 
-    async def lag(self) -> Mapping[Where, Lag]:
+    async def lag(self) -> Mapping[TopicPartition, Lag]:
         """How far the stored positions are behind, whoever owns the partitions."""
         async with self._database.connection() as connection:
             positions = await self._positions.all(connection)
@@ -101,7 +101,7 @@ class Forwarder:
         with contextlib.suppress(*UNAVAILABLE):  # what is not recorded the next owner sends again
             await self._committer.record()
 
-    async def _run(self, where: Where) -> None:
+    async def _run(self, where: TopicPartition) -> None:
         backoff = Backoff()
         while not self._assignment.is_left(where):
             try:
@@ -121,13 +121,13 @@ class Forwarder:
                 with contextlib.suppress(Unavailable):  # somebody may have deleted it
                     await ensure_topics(self._settings, [self._topic])
 
-    async def _read_position(self, where: Where) -> Position:
+    async def _read_position(self, where: TopicPartition) -> Position:
         await self._committer.record()
         self._committer.forget(where)
         async with self._database.connection() as connection:
             return (await self._positions.load(connection, where)).position
 
-    async def _forward(self, where: Where, position: Position, records: list[Record]) -> Position:
+    async def _forward(self, where: TopicPartition, position: Position, records: list[Record]) -> Position:
         async with self._database.connection() as connection:
             epochs = await load_epochs(connection, where)
         await self._producer.send(

@@ -11,7 +11,7 @@ import structlog
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.log.positions import FenceLost, Positions
-from libs.common.log.reader import Position, Where
+from libs.common.log.reader import Position, TopicPartition
 
 logger = structlog.get_logger()
 
@@ -25,12 +25,12 @@ class OffsetCommitter:
     def __init__(self, database: Database, positions: Positions) -> None:
         self._database = database
         self._positions = positions
-        self._moves: dict[Where, tuple[Position, Position]] = {}
-        self._lost: set[Where] = set()
+        self._moves: dict[TopicPartition, tuple[Position, Position]] = {}
+        self._lost: set[TopicPartition] = set()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, where: Where, old: Position, new: Position) -> None:
+    def note(self, where: TopicPartition, old: Position, new: Position) -> None:
         """The reader of a partition went from `old` to `new`. Raises FenceLost when it was not where it thought, some time
         before: it has to read its position again."""
         if where in self._lost:
@@ -54,7 +54,7 @@ class OffsetCommitter:
                     self._moves[where] = (old, self._moves[where][1] if where in self._moves else new)
                 raise
 
-    def forget(self, where: Where) -> None:
+    def forget(self, where: TopicPartition) -> None:
         """Its position is about to be read again."""
         self._moves.pop(where, None)
         self._lost.discard(where)
@@ -67,7 +67,7 @@ class OffsetCommitter:
         with contextlib.suppress(*UNAVAILABLE):
             await self.record()
 
-    async def _recorded(self, moves: dict[Where, tuple[Position, Position]]) -> bool:
+    async def _recorded(self, moves: dict[TopicPartition, tuple[Position, Position]]) -> bool:
         if not moves:
             return True
         try:

@@ -12,7 +12,7 @@ import structlog
 
 from libs.common.db.pool import Database
 from libs.common.log import notifier
-from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
+from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, TopicPartition, after, contiguous
 from libs.common.log.tables import relation
 from libs.common.runtime.cancel import cancel_and_wait
 
@@ -55,7 +55,7 @@ class _Found(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    where: Where
+    where: TopicPartition
     next: int
     most: int
     found: "asyncio.Future[_Found]"
@@ -70,14 +70,16 @@ class PostgresReader(Reader):
         self._database = database
         self._topics = list(topics)
         self._at_once = [topic for topic in topics if topic in at_once]
-        self._heads: dict[Where, int] = {}
-        self._gaps: dict[Where, Gap] = {}
+        self._heads: dict[TopicPartition, int] = {}
+        self._gaps: dict[TopicPartition, Gap] = {}
         self._ear: asyncpg.Connection[Any] | None = None
         self._poller: asyncio.Task[None] | None = None
-        self._wheres = [Where(topic, lane) for topic in topics for lane in range(database.settings.partitions)]
+        self._wheres = [TopicPartition(topic, lane) for topic in topics for lane in range(database.settings.partitions)]
         self._news = {where: asyncio.Event() for where in self._wheres}
         self._rung = dict.fromkeys(self._wheres, 0)  # how often there was news of a partition
-        self._emptied: dict[Where, tuple[int, int]] = {}  # at which of them, and where, a partition's end was reached
+        self._emptied: dict[
+            TopicPartition, tuple[int, int]
+        ] = {}  # at which of them, and where, a partition's end was reached
         self._wanted: dict[str, list[_Wanted]] = {topic: [] for topic in topics}
         self._fetchers: dict[str, asyncio.Task[None]] = {}
 
@@ -94,7 +96,7 @@ class PostgresReader(Reader):
         await cancel_and_wait(*([self._poller] if self._poller else []), *self._fetchers.values())
         await self._close()
 
-    async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
+    async def fetch(self, where: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
         if where not in self._news:  # Kafka's alone
             await asyncio.sleep(wait)
             return []
@@ -119,10 +121,10 @@ class PostgresReader(Reader):
                     self._emptied.pop(where, None)
                 return []
 
-    async def lag(self, positions: Mapping[Where, Position]) -> dict[Where, Lag]:
+    async def lag(self, positions: Mapping[TopicPartition, Position]) -> dict[TopicPartition, Lag]:
         await self._poll()
         behind = {where: max(0, self._heads.get(where, 0) - position.next) for where, position in positions.items()}
-        oldest: dict[Where, datetime] = {}
+        oldest: dict[TopicPartition, datetime] = {}
         for topic in {where.topic for where, records in behind.items() if records}:
             late = [where for where, records in behind.items() if records and where.topic == topic]
             rows = await self._database.pool.fetch(
@@ -132,17 +134,17 @@ class PostgresReader(Reader):
                 min(positions[where].next for where in late),
                 max(positions[where].next for where in late),
             )
-            oldest |= {Where(topic, row[0]): row[1] for row in rows if row[1] is not None}
+            oldest |= {TopicPartition(topic, row[0]): row[1] for row in rows if row[1] is not None}
         now = datetime.now(UTC)
         ages = {where: max(0.0, (now - appended).total_seconds()) for where, appended in oldest.items()}
         return {where: Lag(records, ages.get(where, 0.0)) for where, records in behind.items()}
 
     @property
-    def gaps(self) -> Mapping[Where, Gap]:
+    def gaps(self) -> Mapping[TopicPartition, Gap]:
         return self._gaps
 
     # -- rows ---------------------------------------------------------------------------------------------------------
-    async def _read(self, where: Where, next: int, most: int) -> _Found:
+    async def _read(self, where: TopicPartition, next: int, most: int) -> _Found:
         """Rows from `next` on. Those who ask at the same time are answered by one query."""
         found: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
         self._wanted[where.topic].append(_Wanted(where, next, most, found))
@@ -184,7 +186,7 @@ class PostgresReader(Reader):
                     whole = len(mine) < one.most and sum(len(record.value) for record in mine) < share
                     one.found.set_result(_Found(mine, whole))
 
-    def _tell_gap(self, where: Where, gap: Gap | None) -> None:
+    def _tell_gap(self, where: TopicPartition, gap: Gap | None) -> None:
         if gap is None:
             self._gaps.pop(where, None)
         elif self._gaps.get(where) != gap:
@@ -210,7 +212,7 @@ class PostgresReader(Reader):
             if where.topic == topic and where.partition in told:
                 self._tell(where)
 
-    def _tell(self, where: Where) -> None:
+    def _tell(self, where: TopicPartition) -> None:
         """There may be something new in a partition: wake who waits for it."""
         self._rung[where] += 1
         news, self._news[where] = self._news[where], asyncio.Event()
@@ -219,7 +221,7 @@ class PostgresReader(Reader):
     async def _poll(self) -> bool:
         """Read the heads, and tell of those that moved; whether there were any whose news are not heard."""
         rows = await self._database.pool.fetch(_HEADS, self._topics)
-        heads = {Where(row[0], row[1]): row[2] for row in rows}
+        heads = {TopicPartition(row[0], row[1]): row[2] for row in rows}
         moved = [where for where, next in heads.items() if self._heads.get(where) != next and where in self._news]
         self._heads = heads
         for where in moved:

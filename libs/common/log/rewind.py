@@ -9,7 +9,7 @@ import asyncpg
 from libs.common.contracts.registry import written_by
 from libs.common.errors import Invalid
 from libs.common.log.positions import Positions
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.log.tables import relation
 from libs.common.settings import Settings
 
@@ -23,7 +23,7 @@ WHERE reader = $1 AND topic = $2 AND partition = $3 AND next > $4 RETURNING next
 class Rewound(NamedTuple):
     """A partition whose forwarder stood at `before` and goes on from `now`; the same where it was not past the offset."""
 
-    where: Where
+    where: TopicPartition
     before: int
     now: int
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.log.tables import SCHEMA, relation
 from libs.common.settings import Settings
 
@@ -104,7 +104,7 @@ async def drop(connection: Tx, topic: str, segments: Iterable[Segment]) -> list[
 
 
 def droppable(
-    there: Iterable[Segment], heads: Mapping[Where, int], passed: Mapping[Where, int], size: int
+    there: Iterable[Segment], heads: Mapping[TopicPartition, int], passed: Mapping[TopicPartition, int], size: int
 ) -> list[Segment]:
     """The segments that every partition is past, by head and by `passed` (what all readers have read), or will not come to
     soon; at least one has been in it."""

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as KafkaPartition
 
-from libs.common.log.reader import Gap, Position, Record, Where, contiguous
+from libs.common.log.reader import Gap, Position, Record, TopicPartition, contiguous
 
 
 class Proof(Enum):
@@ -28,7 +28,7 @@ class PartitionReader:
     PostgreSQL, which has what Kafka no longer has under the same offsets.
     """
 
-    def __init__(self, where: Where, partition: TopicPartition, base: int = 0) -> None:
+    def __init__(self, where: TopicPartition, partition: KafkaPartition, base: int = 0) -> None:
         """Where the topic is written to directly, its offsets count on from `base`."""
         self.where = where
         self.partition = partition
@@ -150,7 +150,7 @@ class Elsewhere(Exception):
         self.first = first
 
 
-def as_record(where: Where, message: Any, base: int = 0) -> Record:
+def as_record(where: TopicPartition, message: Any, base: int = 0) -> Record:
     """A record with our offset: the forwarder's header, or Kafka's own (from `base` on) where it is written to directly."""
     offset, epoch, since = message.offset + base, None, 0
     for name, value in message.headers:

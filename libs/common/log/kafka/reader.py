@@ -12,14 +12,14 @@ from types import MappingProxyType
 from typing import Any
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
 from libs.common.log.kafka.connection import PATIENCE, Connection
 from libs.common.log.kafka.partition_reader import Elsewhere, PartitionReader, Proof
 from libs.common.log.kafka.topics import kafka_name
 from libs.common.log.postgres import PostgresReader
-from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where
+from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, TopicPartition
 from libs.common.settings import Settings
 
 logger = structlog.get_logger()
@@ -45,13 +45,13 @@ class KafkaReader(Reader):
         *,
         patience: float = PATIENCE,
         at_once: bool = True,
-        bases: Mapping[Where, int] = MappingProxyType({}),
+        bases: Mapping[TopicPartition, int] = MappingProxyType({}),
     ) -> None:
         self._partition_readers = {
-            Where(topic, partition): PartitionReader(
-                Where(topic, partition),
-                TopicPartition(kafka_name(settings, topic), partition),
-                bases.get(Where(topic, partition), 0),
+            TopicPartition(topic, partition): PartitionReader(
+                TopicPartition(topic, partition),
+                KafkaPartition(kafka_name(settings, topic), partition),
+                bases.get(TopicPartition(topic, partition), 0),
             )
             for topic in topics
             for partition in range(settings.partitions)
@@ -63,7 +63,7 @@ class KafkaReader(Reader):
         self._fallback_runs = False
         self._fallback_used = 0.0
         self._resting: asyncio.Task[None] | None = None
-        self._behind: dict[Where, tuple[int, float]] = {}
+        self._behind: dict[TopicPartition, tuple[int, float]] = {}
 
     async def start(self) -> None:
         """Connect. Raises Unavailable when Kafka cannot be reached, or a topic is missing or of another installation."""
@@ -77,7 +77,7 @@ class KafkaReader(Reader):
         await self._rest()
 
     # -- reading ------------------------------------------------------------------------------------------------------
-    async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
+    async def fetch(self, where: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
         lane = self._partition_readers[where]
         lane.wanted = time.monotonic()
         until = lane.wanted + wait
@@ -193,11 +193,11 @@ class KafkaReader(Reader):
             logger.error("gap in the log", where=str(lane.where), expected=expected, found=found)
 
     @property
-    def gaps(self) -> Mapping[Where, Gap]:
+    def gaps(self) -> Mapping[TopicPartition, Gap]:
         return {where: lane.gap for where, lane in self._partition_readers.items() if lane.gap}
 
     # -- lag ----------------------------------------------------------------------------------------------------------
-    async def lag(self, positions: Mapping[Where, Position]) -> dict[Where, Lag]:
+    async def lag(self, positions: Mapping[TopicPartition, Position]) -> dict[TopicPartition, Lag]:
         """How far each position is behind. Of partitions that others read, duplicates in Kafka are counted too.
 
         Seconds are those since the append of the oldest record that is here; where none is, since the lag was first seen.
@@ -210,7 +210,7 @@ class KafkaReader(Reader):
             for (where, position), partition in zip(positions.items(), partitions, strict=True)
         }
 
-    def _lag(self, where: Where, position: Position, beginning: int, end: int) -> Lag:
+    def _lag(self, where: TopicPartition, position: Position, beginning: int, end: int) -> Lag:
         lane = self._partition_readers[where]
         hinted = position.hint if position.hint and beginning <= position.hint <= end else beginning
         at, older = lane.ahead_of(position) or (hinted, 0)
@@ -229,7 +229,7 @@ class KafkaReader(Reader):
         return Lag(records, now - since)
 
     # -- what the connection asks -------------------------------------------------------------------------------------
-    def _waiting(self, consumer: Any) -> dict[TopicPartition, int]:
+    def _waiting(self, consumer: Any) -> dict[KafkaPartition, int]:
         """Which partitions wait for records of Kafka, and where; those that nobody wants any more are forgotten."""
         waiting = {}
         if self._fallback_runs and (self._resting is None or self._resting.done()):

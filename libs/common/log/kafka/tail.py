@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
 
 from libs.common.errors import Unavailable
 from libs.common.log.kafka.consumer_stop import end_consumer
 from libs.common.log.kafka.partition_reader import as_record
 from libs.common.log.kafka.topics import AWAY, LARGEST_BATCH, kafka_name
-from libs.common.log.reader import Position, Record, Where
+from libs.common.log.reader import Position, Record, TopicPartition
 from libs.common.settings import Settings
 
 #: Records looked at from the end: behind a rewind the last ones are not those with the highest offsets.
@@ -22,7 +23,7 @@ PATIENCE = 30.0
 class Ahead(NamedTuple):
     """Kafka has records of a partition up to `last`, which PostgreSQL has not."""
 
-    where: Where
+    where: TopicPartition
     last: int
 
 
@@ -34,7 +35,7 @@ async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -
             consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
         )
         for partition in partitions:
-            where, head = Where(topic, partition.partition), heads[partition.partition]
+            where, head = TopicPartition(topic, partition.partition), heads[partition.partition]
             end = ends[partition]
             seen = await _read(consumer, where, partition, max(beginnings[partition], end - LOOK), end)
             last = max((record.offset for record in seen if (record.epoch or 0) >= head.epoch), default=-1)
@@ -50,16 +51,16 @@ async def newest(settings: Settings, topic: str, lane: int) -> bytes | None:
             consumer.beginning_offsets([partition]), consumer.end_offsets([partition])
         )
         first = max(beginnings[partition], ends[partition] - 1)
-        last = await _read(consumer, Where(topic, lane), partition, first, ends[partition])
+        last = await _read(consumer, TopicPartition(topic, lane), partition, first, ends[partition])
     return last[-1].value if last else None
 
 
 @asynccontextmanager
 async def _consumer(
     settings: Settings, topic: str, lanes: Sequence[int]
-) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+) -> AsyncIterator[tuple[Any, list[KafkaPartition]]]:
     """A consumer of some partitions, and these; what goes wrong, or lasts too long, is raised as Unavailable."""
-    partitions = [TopicPartition(kafka_name(settings, topic), lane) for lane in sorted(lanes)]
+    partitions = [KafkaPartition(kafka_name(settings, topic), lane) for lane in sorted(lanes)]
     consumer = AIOKafkaConsumer(
         **settings.kafka_options(),
         client_id="rapport-tail",
@@ -80,7 +81,7 @@ async def _consumer(
         await end_consumer(consumer)
 
 
-async def _read(consumer: Any, where: Where, partition: TopicPartition, first: int, end: int) -> list[Record]:
+async def _read(consumer: Any, where: TopicPartition, partition: KafkaPartition, first: int, end: int) -> list[Record]:
     """The records from `first` to below `end`, in Kafka's count."""
     records: list[Record] = []
     if first >= end:
