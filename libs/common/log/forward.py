@@ -79,7 +79,7 @@ class Forwarder:
         """How far the stored positions are behind, whoever owns the partitions."""
         async with self._database.connection() as connection:
             positions = await self._positions.all(connection)
-        return await self._reader.lag({where: positions[where] for where in self._wheres})
+        return await self._reader.lag({tp: positions[tp] for tp in self._wheres})
 
     async def check(self) -> Check:
         """Whether it works, and how far it is behind."""
@@ -87,8 +87,8 @@ class Forwarder:
         records, seconds = sum(lag.records for lag in lags.values()), max(lag.seconds for lag in lags.values())
         detail = self.died() or next(
             (
-                f"records {gap.expected} to {gap.found - 1} of {where} are missing from PostgreSQL: they cannot be forwarded"
-                for where, gap in self._reader.gaps.items()
+                f"records {gap.expected} to {gap.found - 1} of {tp} are missing from PostgreSQL: they cannot be forwarded"
+                for tp, gap in self._reader.gaps.items()
             ),
             "",
         )
@@ -101,43 +101,43 @@ class Forwarder:
         with contextlib.suppress(*UNAVAILABLE):  # what is not recorded the next owner sends again
             await self._committer.record()
 
-    async def _run(self, where: TopicPartition) -> None:
+    async def _run(self, tp: TopicPartition) -> None:
         backoff = Backoff()
-        while not self._assignment.is_left(where):
+        while not self._assignment.is_left(tp):
             try:
-                position = await self._read_position(where)
-                while not self._assignment.is_left(where) and (
-                    records := await self._reader.fetch(where, position, BATCH, 1.0)
+                position = await self._read_position(tp)
+                while not self._assignment.is_left(tp) and (
+                    records := await self._reader.fetch(tp, position, BATCH, 1.0)
                 ):
-                    with self._assignment.batch(where):
-                        position = await self._forward(where, position, records)
+                    with self._assignment.batch(tp):
+                        position = await self._forward(tp, position, records)
                     backoff.reset()
             except Exception as error:  # nothing may end it; the position is read again, and the topic seen to
                 pause = backoff.pause()
                 log = logger.error if is_poison(error) else logger.warning
-                log("forwarding paused", where=str(where), error=repr(error), pause=round(pause, 2))
+                log("forwarding paused", where=str(tp), error=repr(error), pause=round(pause, 2))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._assignment.stopping.wait(), pause)
                 with contextlib.suppress(Unavailable):  # somebody may have deleted it
                     await ensure_topics(self._settings, [self._topic])
 
-    async def _read_position(self, where: TopicPartition) -> Position:
+    async def _read_position(self, tp: TopicPartition) -> Position:
         await self._committer.record()
-        self._committer.forget(where)
+        self._committer.forget(tp)
         async with self._database.connection() as connection:
-            return (await self._positions.load(connection, where)).position
+            return (await self._positions.load(connection, tp)).position
 
-    async def _forward(self, where: TopicPartition, position: Position, records: list[Record]) -> Position:
+    async def _forward(self, tp: TopicPartition, position: Position, records: list[Record]) -> Position:
         async with self._database.connection() as connection:
-            epochs = await load_epochs(connection, where)
+            epochs = await load_epochs(connection, tp)
         await self._producer.send(
-            where.topic,
+            tp.topic,
             [Outgoing(record.key, record.value, record.appended_at) for record in records],
             [epochs.headers(record.offset) for record in records],
-            where.partition,
+            tp.partition,
         )
         self.forwarded += len(records)
         failpoint("forwarder.sent")
         moved = after(position, records)
-        self._committer.note(where, position, moved)
+        self._committer.note(tp, position, moved)
         return moved

@@ -30,13 +30,13 @@ class OffsetCommitter:
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, where: TopicPartition, old: Position, new: Position) -> None:
+    def note(self, tp: TopicPartition, old: Position, new: Position) -> None:
         """The reader of a partition went from `old` to `new`. Raises FenceLost when it was not where it thought, some time
         before: it has to read its position again."""
-        if where in self._lost:
-            self._lost.discard(where)
-            raise FenceLost(f"{where} did not stand at {old.next} any more when its position was to be recorded")
-        self._moves[where] = (self._moves[where][0] if where in self._moves else old, new)
+        if tp in self._lost:
+            self._lost.discard(tp)
+            raise FenceLost(f"{tp} did not stand at {old.next} any more when its position was to be recorded")
+        self._moves[tp] = (self._moves[tp][0] if tp in self._moves else old, new)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._later(), name="positions")
 
@@ -46,18 +46,18 @@ class OffsetCommitter:
             moves, self._moves = self._moves, {}
             try:
                 if not await self._recorded(moves):
-                    for where, move in moves.items():
-                        if not await self._recorded({where: move}):
-                            self._lost.add(where)
+                    for tp, move in moves.items():
+                        if not await self._recorded({tp: move}):
+                            self._lost.add(tp)
             except BaseException:
-                for where, (old, new) in moves.items():
-                    self._moves[where] = (old, self._moves[where][1] if where in self._moves else new)
+                for tp, (old, new) in moves.items():
+                    self._moves[tp] = (old, self._moves[tp][1] if tp in self._moves else new)
                 raise
 
-    def forget(self, where: TopicPartition) -> None:
+    def forget(self, tp: TopicPartition) -> None:
         """Its position is about to be read again."""
-        self._moves.pop(where, None)
-        self._lost.discard(where)
+        self._moves.pop(tp, None)
+        self._lost.discard(tp)
 
     async def stop(self) -> None:
         """Record what is left, if that can be done."""

@@ -35,7 +35,7 @@ class Ownership:
         self._database = database
         self._reader = reader
         #: Shared topic by topic, as one topic may bring most of the work.
-        self._topics = [list(topic) for _, topic in groupby(sorted(wheres), key=lambda where: where.topic)]
+        self._topics = [list(topic) for _, topic in groupby(sorted(wheres), key=lambda tp: tp.topic)]
         self._session: asyncpg.Connection[Any] | None = None
         self.owned: set[TopicPartition] = set()
         #: What lies over the fair share and should be given back.
@@ -52,25 +52,23 @@ class Ownership:
             self.surplus = []
             for topic in self._topics:
                 share = math.ceil(len(topic) / members)
-                held = [where for where in topic if where in self.owned]
-                for where in topic:
-                    if len(held) < share and where not in self.owned and await self._take(session, where):
-                        held.append(where)
+                held = [tp for tp in topic if tp in self.owned]
+                for tp in topic:
+                    if len(held) < share and tp not in self.owned and await self._take(session, tp):
+                        held.append(tp)
                 self.surplus += held[share:]
             return set(self.owned)
         except BaseException:
             self.forget()
             raise
 
-    async def give_back(self, where: TopicPartition) -> None:
+    async def give_back(self, tp: TopicPartition) -> None:
         """Free a partition, after its last batch is done. Where that fails everything is lost, as in `balance`: a lock
         that the session went on holding unknown to us would keep the partition from everyone."""
         try:
-            self.owned.discard(where)
+            self.owned.discard(tp)
             if self._session:
-                await self._session.execute(
-                    "SELECT pg_advisory_unlock($1, $2)", self._class(where.topic), where.partition
-                )
+                await self._session.execute("SELECT pg_advisory_unlock($1, $2)", self._class(tp.topic), tp.partition)
         except BaseException:
             self.forget()
             raise
@@ -97,11 +95,11 @@ class Ownership:
         await self._session.execute("SELECT pg_advisory_lock($1, $2)", self._class("members"), member)
         return self._session
 
-    async def _take(self, session: "asyncpg.Connection[Any]", where: TopicPartition) -> bool:
+    async def _take(self, session: "asyncpg.Connection[Any]", tp: TopicPartition) -> bool:
         lock = "SELECT pg_try_advisory_lock($1, $2)"
-        if not await session.fetchval(lock, self._class(where.topic), where.partition):
+        if not await session.fetchval(lock, self._class(tp.topic), tp.partition):
             return False
-        self.owned.add(where)
+        self.owned.add(tp)
         return True
 
     def _class(self, name: str) -> int:

@@ -65,7 +65,7 @@ class Reader(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def fetch(self, where: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
+    async def fetch(self, tp: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
         """The next records, exactly from `position` on without a gap, at most `limit`; none after `wait` seconds.
 
         Fewer when they are large (LARGEST_FETCH). Safe to cancel, and to call again with the same position. Raises

@@ -79,13 +79,13 @@ async def expirable(tx: Tx, topic: str, settings: Settings, now: datetime | None
         if not (newest := await _newest(tx, segment, heads)) or newest < before
     ]
     readers = await _readers(tx, topic, settings, heads)
-    passed = {where: min([each[where] for each in readers.values()], default=heads[where]) for where in heads}
+    passed = {tp: min([each[tp] for each in readers.values()], default=heads[tp]) for tp in heads}
     due = [segment for segment in segments.droppable(there, heads, passed, size) if segment in old]
     pinned = []
     for reader, next in sorted(readers.items()):
         alone = segments.droppable(there, heads, next, size)
         if held := [segment for segment in old if segment not in alone]:
-            behind = sum(max(0, head - next[where]) for where, head in heads.items())
+            behind = sum(max(0, head - next[tp]) for tp, head in heads.items())
             pinned.append(Pinned(reader, topic, len(held), behind))
     return Expired(due, pinned)
 
@@ -94,7 +94,7 @@ async def _newest(
     tx: Tx, segment: Segment, heads: Sequence[TopicPartition] | dict[TopicPartition, int]
 ) -> datetime | None:
     query = _NEWEST.format(segment=f'{SCHEMA}."{segment.name}"')
-    newest: datetime | None = await tx.fetchval(query, [where.partition for where in heads])
+    newest: datetime | None = await tx.fetchval(query, [tp.partition for tp in heads])
     return newest
 
 
@@ -107,7 +107,7 @@ async def _readers(
         readers.setdefault(reader, {})[TopicPartition(topic, partition)] = (
             heads.get(TopicPartition(topic, partition), 0) if expired else next
         )
-    return {reader: {where: at.get(where, 0) for where in heads} for reader, at in readers.items()}
+    return {reader: {tp: at.get(tp, 0) for tp in heads} for reader, at in readers.items()}
 
 
 async def give_up(tx: Tx, reader: str) -> None:

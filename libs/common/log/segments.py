@@ -112,11 +112,11 @@ def droppable(
     for segment in there:
         states = [
             "past"
-            if min(head, passed[where]) >= segment.end
+            if min(head, passed[tp]) >= segment.end
             else "before"
             if head + AHEAD * size <= segment.first
             else "in"
-            for where, head in heads.items()
+            for tp, head in heads.items()
         ]
         if "in" not in states and "past" in states:
             found.append(segment)

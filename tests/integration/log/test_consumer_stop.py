@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 
 from libs.common.contracts.profile import JOURNAL
-from libs.common.log.kafka.consumer_stop import end_consumer
+from libs.common.log.kafka.connection import end_consumer
 from libs.common.log.kafka.topics import ensure_topics, kafka_name
 from libs.common.settings import Settings
 

@@ -13,9 +13,9 @@ from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log import epochs
 from libs.common.log.append import Outgoing, append
-from libs.common.log.behind import refuse_behind
 from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import KafkaReader
+from libs.common.log.kafka.tail import refuse_behind
 from libs.common.log.reader import Position, Record, TopicPartition, after, contiguous
 from libs.common.log.rewind import rewind
 from libs.common.settings import Settings

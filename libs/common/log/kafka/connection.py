@@ -15,7 +15,6 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 
 from libs.common.errors import Unavailable
-from libs.common.log.kafka.consumer_stop import end_consumer
 from libs.common.log.kafka.topics import AWAY, CONNECT, LARGEST_BATCH, RETRY_MS, check_topics, kafka_name
 from libs.common.settings import Settings
 
@@ -193,3 +192,20 @@ class Connection:
         """Since when the partition has waited at this offset though there is more."""
         before = self._silent.get(partition)
         return before[1] if before and before[0] == native else now
+
+
+async def end_consumer(consumer: Any, patience: float = 5.0) -> None:
+    """Close it, whatever becomes of its own `stop`: that may wait for a coordinator that is away, and comes out as a
+    cancellation, which nobody asked for, when it cancels a fetch that is about to be tried again. Then its connections are
+    open still."""
+    stopping = asyncio.create_task(consumer.stop(), name="kafka consumer's stop")
+    try:
+        await asyncio.wait([stopping], timeout=patience)
+    finally:
+        came_to_its_end = stopping.done() and not stopping.cancelled()
+        error = stopping.exception() if came_to_its_end else None
+        if error:
+            logger.warning("kafka consumer did not stop", error=repr(error))
+        if error or not came_to_its_end:
+            stopping.cancel()
+            await consumer._client.close()
