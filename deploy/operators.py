@@ -62,7 +62,7 @@ def epoch(service: str, partition: int | None) -> int:
     """Begin a new epoch of the service's topic, in one partition or all."""
     from libs.common.contracts.registry import written_by
     from libs.common.log import epochs
-    from libs.common.log.reader import Where
+    from libs.common.log.reader import TopicPartition
 
     async def work() -> list[str]:
         settings = service_settings(service)
@@ -71,7 +71,10 @@ def epoch(service: str, partition: int | None) -> int:
         connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=5, command_timeout=30)
         try:
             async with connection.transaction():
-                begun = {Where(topic, lane): await epochs.begin(connection, Where(topic, lane)) for lane in lanes}
+                begun = {
+                    TopicPartition(topic, lane): await epochs.begin(connection, TopicPartition(topic, lane))
+                    for lane in lanes
+                }
         finally:
             await connection.close()
         return [f"{where}: epoch {number} has begun" for where, number in begun.items()]

@@ -18,7 +18,7 @@ from libs.common.errors import Invalid, NotFound
 from libs.common.fold.decider import DEEPEST
 from libs.common.fold.service import ConsumerService
 from libs.common.log.partition import partition_of
-from libs.common.log.reader import Lag, Where
+from libs.common.log.reader import Lag, TopicPartition
 from libs.common.rules import rule_event
 from services.triggers import hooks, queries
 from services.triggers.decider import TriggersDecider, TriggersHandler
@@ -99,7 +99,7 @@ async def _answer(
 
 async def in_force(tx: Tx, part: ConsumerService, decider: TriggersDecider, customer: UUID) -> Rules:
     """The rules in force at the customer's place in the journal."""
-    where = Where(JOURNAL, partition_of(str(customer), part.fold.partitions))
+    where = TopicPartition(JOURNAL, partition_of(str(customer), part.fold.partitions))
     return await decider.rules(tx, (await part.fold.positions.load(tx, where)).rulebook)
 
 
@@ -182,11 +182,11 @@ async def _caught_up(part: ConsumerService, handler: TriggersHandler, ref: str) 
     try:
         async with part.read() as tx:
             customer, _ = await queries.customer(tx, handler.customers, ref)
-        wheres = [Where(JOURNAL, partition_of(str(customer), part.fold.partitions))]
+        wheres = [TopicPartition(JOURNAL, partition_of(str(customer), part.fold.partitions))]
     except (NotFound, Invalid):
         wheres = part.fold.wheres
     deadline = time.monotonic() + PATIENCE
-    heads: dict[Where, int] = {}
+    heads: dict[TopicPartition, int] = {}
     while True:
         async with part.read() as tx:
             positions = {where: (await part.fold.positions.load(tx, where)).position for where in wheres}

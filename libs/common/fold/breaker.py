@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from libs.common.db.pool import Database, Tx
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 
 #: The breaker opens at so many dead letters (5 %) among the last so many records of a partition.
 BAD, WINDOW = 50, 1000
@@ -43,7 +43,7 @@ class Breaker:
         if self._applied is not None:
             self._applied.extend(_source(record.value) for record in records)
 
-    async def check(self, where: Where, record: Record) -> None:
+    async def check(self, where: TopicPartition, record: Record) -> None:
         """Raises Open when `record`, which is poison, must not be passed over."""
         if self._applied is None:
             self._applied = deque(maxlen=REMEMBERED)
@@ -61,7 +61,7 @@ class Breaker:
             " mend the code (the partition goes on by itself), or POST …/dead-letters/skip"
         )
 
-    async def allow(self, tx: Tx, through: Mapping[Where, int]) -> None:
+    async def allow(self, tx: Tx, through: Mapping[TopicPartition, int]) -> None:
         """Let each partition pass over what is bad before an offset. Does not commit."""
         for where, offset in sorted(through.items()):
             await tx.execute(
@@ -71,7 +71,7 @@ class Breaker:
                 offset,
             )
 
-    async def _bad(self, tx: Tx, where: Where, offset: int) -> list[bytes]:
+    async def _bad(self, tx: Tx, where: TopicPartition, offset: int) -> list[bytes]:
         """The beginnings of the dead letters among the last records."""
         rows = await tx.fetch(
             f"SELECT substring(value FROM 1 FOR {_HEAD}) FROM {self._letters}"
@@ -82,7 +82,7 @@ class Breaker:
         )
         return [row[0] for row in rows]
 
-    async def _is_allowed(self, tx: Tx, where: Where, offset: int) -> bool:
+    async def _is_allowed(self, tx: Tx, where: TopicPartition, offset: int) -> bool:
         through: int = await tx.fetchval(
             f"SELECT skip_before FROM {self._positions} WHERE reader = 'fold' AND topic = $1 AND partition = $2", *where
         )

@@ -20,7 +20,7 @@ from libs.common.fold.handler import DeciderHandler, command_input
 from libs.common.fold.loop import Fold
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.observability import tracing
 
 S = TypeVar("S")
@@ -59,7 +59,7 @@ class Commands(Generic[S, R]):
                 if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
                     raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
                 return msgspec.json.decode(known["answer"])
-            where = Where(JOURNAL, partition_of(str(row.id), self._fold.partitions))
+            where = TopicPartition(JOURNAL, partition_of(str(row.id), self._fold.partitions))
             stored = await self._fold.positions.load(tx, where)
             rules = await handler.rules(tx, stored.rulebook)
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
@@ -109,7 +109,9 @@ class Commands(Generic[S, R]):
         rows = await handler.customers.load(tx, bodies)
         there = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
         lanes = [partition_of(str(row.id), self._fold.partitions) for row in there]
-        stored = {lane: await self._fold.positions.load(tx, Where(JOURNAL, lane)) for lane in sorted(set(lanes))}
+        stored = {
+            lane: await self._fold.positions.load(tx, TopicPartition(JOURNAL, lane)) for lane in sorted(set(lanes))
+        }
         rules = {each.rulebook: await handler.rules(tx, each.rulebook) for each in stored.values()}
         under = [rules[stored[lane].rulebook] for lane in lanes]
         named = [

@@ -20,7 +20,7 @@ from libs.common.fold.work import Blocked, Work
 from libs.common.log.append import append
 from libs.common.log.failures import is_poison
 from libs.common.log.partition import partition_of
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 
 if TYPE_CHECKING:
     from libs.common.fold.loop import Fold
@@ -128,7 +128,7 @@ class DeadLetters:
             done()
         return await self.read(id)
 
-    async def skip(self, by: str, reason: str) -> dict[Where, int]:
+    async def skip(self, by: str, reason: str) -> dict[TopicPartition, int]:
         """Let the fold pass over bad records again, up to the present ends of its partitions (see `breaker`); those ends."""
         fold = self._fold
         lags = await fold.lag()
@@ -146,12 +146,12 @@ class DeadLetters:
             await self._settle(tx, id, "discarded", reason, by)
         return await self.read(id)
 
-    async def _destination(self, tx: Tx, row: asyncpg.Record) -> tuple[Where, str]:
+    async def _destination(self, tx: Tx, row: asyncpg.Record) -> tuple[TopicPartition, str]:
         """The partition and key that the record has now: its customer may have been merged since it died."""
         if row["topic"] != JOURNAL or not UUID_KEY.fullmatch(row["key"]):
-            return Where(row["topic"], row["partition"]), row["key"]
+            return TopicPartition(row["topic"], row["partition"]), row["key"]
         key = str(await survivor(tx, self._fold.service, UUID(row["key"])))
-        return Where(JOURNAL, partition_of(key, self._fold.partitions)), key
+        return TopicPartition(JOURNAL, partition_of(key, self._fold.partitions)), key
 
     async def waiting(self) -> list[UUID]:
         """The ids of all that wait, in the order of their records."""

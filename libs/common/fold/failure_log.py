@@ -12,7 +12,7 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import decode
 from libs.common.fold import outage
 from libs.common.log.failures import is_poison
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 from libs.common.observability.log_throttle import LogThrottle
 
 logger = structlog.get_logger()
@@ -21,7 +21,7 @@ logger = structlog.get_logger()
 class Stopped(NamedTuple):
     """A partition that stands at a record which can neither be applied nor passed over (a broken merge)."""
 
-    where: Where
+    where: TopicPartition
     said: Mapping[str, Any]
     error: str
     since: float
@@ -41,22 +41,22 @@ class FailureLog:
 
     def __init__(self) -> None:
         self.pauses: Counter[str] = Counter()
-        self.stopped: dict[Where, Stopped] = {}
-        self._suspect: dict[Where, Record] = {}
+        self.stopped: dict[TopicPartition, Stopped] = {}
+        self._suspect: dict[TopicPartition, Record] = {}
         self._throttle = LogThrottle()
 
-    def failed_alone(self, where: Where, record: Record) -> None:
+    def failed_alone(self, where: TopicPartition, record: Record) -> None:
         """`record` failed in a transaction of its own."""
         self._suspect[where] = record
 
-    def moved(self, where: Where) -> None:
+    def moved(self, where: TopicPartition) -> None:
         """The partition has advanced."""
         if self._suspect or self.stopped:
             self._suspect.pop(where, None)
             if self.stopped.pop(where, None):
                 logger.info("a stopped partition moves again", where=str(where))
 
-    def paused(self, where: Where, error: Exception, pause: float) -> None:
+    def paused(self, where: TopicPartition, error: Exception, pause: float) -> None:
         """The partition is tried again after `pause` seconds."""
         record = self._suspect.pop(where, None)
         if is_poison(error):
@@ -82,7 +82,7 @@ class FailureLog:
             reason = outage.WORDS[outage.cause(error)]
             logger.warning("partitions lost", reason=reason, error=repr(error), times=times)
 
-    def dead_lettered(self, where: Where, record: Record, error: Exception) -> None:
+    def dead_lettered(self, where: TopicPartition, record: Record, error: Exception) -> None:
         """The record became a dead letter. Never kept back: each is a record that somebody has to look at."""
         logger.error("record dead-lettered", where=str(where), **about(record), error=repr(error)[:500])
 

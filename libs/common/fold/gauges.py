@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from libs.common.contracts.registry import written_by
 from libs.common.fold.loop import Fold
 from libs.common.fold.outage import WORDS
-from libs.common.log.reader import Gap, Lag, Where
+from libs.common.log.reader import Gap, Lag, TopicPartition
 from libs.common.observability.telemetry import Meter, Totals
 from libs.common.runtime.component import Check, ReaderLag
 
@@ -64,7 +64,7 @@ class Gauges:
     def _concerns(self) -> tuple[str, ...]:
         return tuple(stopped.sentence() for stopped in self._fold.failure_log.stopped.values())
 
-    def _behind(self, reader: str, lags: Mapping[Where, Lag]) -> list[ReaderLag]:
+    def _behind(self, reader: str, lags: Mapping[TopicPartition, Lag]) -> list[ReaderLag]:
         for where, lag in lags.items():
             self._meter.lag(reader, where.topic, where.partition, lag.records, lag.seconds)
         behind = []
@@ -74,7 +74,7 @@ class Gauges:
             behind.append(ReaderLag(reader, topic, records, seconds))
         return behind
 
-    def _show_gaps(self, reader: str, gaps: Mapping[Where, Gap]) -> None:
+    def _show_gaps(self, reader: str, gaps: Mapping[TopicPartition, Gap]) -> None:
         for where in self._fold.wheres:
             gap = gaps.get(where)
             missing = gap.found - gap.expected if gap else 0

@@ -24,7 +24,7 @@ from libs.common.log.failures import is_poison
 from libs.common.log.notifier import Notifier
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
-from libs.common.log.reader import Lag, Position, Reader, Record, Where
+from libs.common.log.reader import Lag, Position, Reader, Record, TopicPartition
 from libs.common.runtime.backoff import Backoff
 
 logger = structlog.get_logger()
@@ -55,7 +55,7 @@ class Fold:
         self.handler = handler
         self.writes = writes
         self.partitions = database.settings.partitions
-        self.wheres = [Where(topic, partition) for topic in topics for partition in range(self.partitions)]
+        self.wheres = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
         self.positions = Positions(service, "fold")
         self.notifier = Notifier(database)
         self.ownership = Ownership(database, f"{service}/fold", self.wheres)
@@ -63,10 +63,10 @@ class Fold:
         self.dead_lettered = 0
         self.failure_log = FailureLog()
         self.breaker = Breaker(service, database)
-        self._tried: set[Where] = set()
+        self._tried: set[TopicPartition] = set()
         self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
-        self._sizes: dict[Where, int] = {}
-        self._suspect: set[Where] = set()  # failed, and have not succeeded since: not to be another's burden
+        self._sizes: dict[TopicPartition, int] = {}
+        self._suspect: set[TopicPartition] = set()  # failed, and have not succeeded since: not to be another's burden
         self.assignment = Assignment("fold", self.ownership, self.wheres, self._run, self.failure_log.lost)
         self.watchdog = Watchdog(self)
 
@@ -86,7 +86,7 @@ class Fold:
         await self.assignment.close()
         await self.notifier.stop()
 
-    async def lag(self) -> Mapping[Where, Lag]:
+    async def lag(self) -> Mapping[TopicPartition, Lag]:
         """How far the stored positions of all partitions are behind, whoever owns them."""
         async with self.database.connection() as connection:
             positions = await self.positions.all(connection)
@@ -103,7 +103,7 @@ class Fold:
         return not self.assignment.dead()
 
     # -- one partition ------------------------------------------------------------------------------------------------
-    async def _run(self, where: Where) -> None:
+    async def _run(self, where: TopicPartition) -> None:
         backoff = Backoff()
         while not self.assignment.is_left(where):
             try:
@@ -129,7 +129,7 @@ class Fold:
                 self.failure_log.paused(where, error, pause)
                 await asyncio.sleep(pause)
 
-    async def _read_position(self, where: Where) -> tuple[Position, int]:
+    async def _read_position(self, where: TopicPartition) -> tuple[Position, int]:
         async with self.database.connection() as connection:
             stored = await self.positions.load(connection, where)
         return stored.position, stored.crashes
@@ -166,7 +166,7 @@ class Fold:
         return await self._one_by_one(Batch(batch.where, position, batch.records[1:]))
 
     @contextlib.asynccontextmanager
-    async def _counted(self, where: Where) -> AsyncIterator[None]:
+    async def _counted(self, where: TopicPartition) -> AsyncIterator[None]:
         """Count a death beforehand; an error is none, nor is being told to stop."""
         async with self.database.transaction() as tx:
             await self.positions.count_crash(tx, where)
@@ -205,7 +205,9 @@ class Fold:
                 break
         return position
 
-    async def _alone(self, where: Where, position: Position, record: Record, *, again: bool = True) -> Position:
+    async def _alone(
+        self, where: TopicPartition, position: Position, record: Record, *, again: bool = True
+    ) -> Position:
         """One record in a transaction of its own. Where it is poison twice it goes into the dead letters."""
         try:
             batch = Batch(where, position, [record])
@@ -225,7 +227,7 @@ class Fold:
             raise open from poison
         return await self._dead_letter(where, position, record, poison)
 
-    async def _wait_until_unblocked(self, where: Where, position: Position, record: Record) -> Position:
+    async def _wait_until_unblocked(self, where: TopicPartition, position: Position, record: Record) -> Position:
         """Try a record again whenever another partition has moved, until it need not wait. That is not being stuck."""
         while not self.assignment.is_left(where):
             self.watchdog.excused(where)
@@ -234,7 +236,9 @@ class Fold:
                 return self._advanced(where, await self.transactions.alone(Batch(where, position, [record])))
         return position
 
-    async def _dead_letter(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
+    async def _dead_letter(
+        self, where: TopicPartition, position: Position, record: Record, error: Exception
+    ) -> Position:
         moved = await self.transactions.skip(where, position, record, error)
         self.dead_lettered += 1
         self.failure_log.dead_lettered(where, record, error)
@@ -244,7 +248,7 @@ class Fold:
         self.breaker.applied(batch.records[: position.next - batch.position.next])
         return self._advanced(batch.where, position)
 
-    def _advanced(self, where: Where, position: Position) -> Position:
+    def _advanced(self, where: TopicPartition, position: Position) -> Position:
         self.watchdog.advanced(where)
         self.failure_log.moved(where)
         return position

@@ -111,9 +111,9 @@ class ConsumerService:
         if self.settings.log == "postgres":
             move_to_kafka.refuse_closed(moved)
         if self.settings.log == "kafka":  # imported here: an installation without Kafka need not hold its client
-            from libs.common.log.behind import refuse_behind
             from libs.common.log.forward import Forwarder
             from libs.common.log.kafka import KafkaReader, ensure_topics
+            from libs.common.log.kafka.tail import refuse_behind
 
             writes = written_by(self.service)
             await ensure_topics(self.settings, [*topics, writes])

@@ -21,7 +21,7 @@ from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
 from libs.common.fold.watermark import published_watermarks, watermarks
 from libs.common.log.partition import partition_of
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.runtime.periodic import PeriodicTask
 
 logger = structlog.get_logger()
@@ -96,7 +96,7 @@ class Timers(PeriodicTask):
             heard = await watermarks(connection) if told is None else told
             positions = await self._part.fold.positions.all(connection)
         for partition, head, until in heard:
-            next = positions[Where(JOURNAL, partition)].next
+            next = positions[TopicPartition(JOURNAL, partition)].next
             looked = self._looked.setdefault(partition, (head, until))
             if next >= looked[0]:
                 self._folded[partition] = max(looked[1], self._folded.get(partition, looked[1]))

@@ -20,7 +20,7 @@ from libs.common.fold.work import Blocked, Handler, Outcome, Work
 from libs.common.log.append import append
 from libs.common.log.notifier import Notifier
 from libs.common.log.positions import Fence, FenceLost, Positions
-from libs.common.log.reader import Position, Record, Where, after
+from libs.common.log.reader import Position, Record, TopicPartition, after
 from libs.common.observability import tracing
 from libs.common.runtime.failpoints import failpoint
 
@@ -53,7 +53,7 @@ class RetryIndividually(Exception):
 class Batch:
     """What one partition has ready: the records that follow `position`."""
 
-    where: Where
+    where: TopicPartition
     position: Position
     records: list[Record]
 
@@ -140,7 +140,7 @@ class Transactions:
         FenceLost when the position is not there any more, and whatever the service or PostgreSQL raise."""
         return (await self._transact([batch]))[0]
 
-    async def skip(self, where: Where, position: Position, record: Record, error: Exception) -> Position:
+    async def skip(self, where: TopicPartition, position: Position, record: Record, error: Exception) -> Position:
         """Put a record into the dead letters, in the transaction that passes over it."""
         moved, began = after(position, [record]), time.time_ns()
         async with self._database.transaction() as tx:
@@ -208,7 +208,7 @@ class Transactions:
 
     async def _apply(
         self, connection: Tx, batches: Sequence[Batch], rulebook: int
-    ) -> tuple[Outcome, dict[Where, Position]]:
+    ) -> tuple[Outcome, dict[TopicPartition, Position]]:
         """One transaction: what it led to, and the positions reached.
 
         The fence goes with the first statement of the service, which so works under the rulebook that was in force last. What it

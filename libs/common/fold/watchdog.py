@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from libs.common.log.reader import Lag, Where
+from libs.common.log.reader import Lag, TopicPartition
 from libs.common.runtime.cancel import cancel_and_wait
 
 logger = structlog.get_logger()
@@ -21,14 +21,14 @@ STDERR = 2
 
 
 class Watched(Protocol):
-    async def lag(self) -> Mapping[Where, Lag]: ...
+    async def lag(self) -> Mapping[TopicPartition, Lag]: ...
 
     @property
     def ownership(self) -> "Owner": ...
 
 
 class Owner(Protocol):
-    owned: set[Where]
+    owned: set[TopicPartition]
 
 
 class Watchdog:
@@ -42,10 +42,10 @@ class Watchdog:
         self._watched = watched
         self._longest = longest
         self._every = longest / 6
-        self._moved: dict[Where, float] = {}
+        self._moved: dict[TopicPartition, float] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def advanced(self, where: Where) -> None:
+    def advanced(self, where: TopicPartition) -> None:
         self._moved[where] = time.monotonic()
 
     excused = advanced
@@ -58,7 +58,7 @@ class Watchdog:
             await cancel_and_wait(self._task)
         faulthandler.cancel_dump_traceback_later()
 
-    def stuck(self, lags: Mapping[Where, Lag], now: float) -> list[Where]:
+    def stuck(self, lags: Mapping[TopicPartition, Lag], now: float) -> list[TopicPartition]:
         """The owned partitions that lag and have not moved for too long."""
         stuck = []
         for where, lag in lags.items():

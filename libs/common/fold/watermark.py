@@ -14,7 +14,7 @@ from libs.common.contracts.profile import JOURNAL, WATERMARK
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.runtime.periodic import PeriodicTask
 from libs.common.settings import Settings
 
@@ -66,7 +66,7 @@ class WatermarkWriter(PeriodicTask):
     def __init__(self, part: ConsumerService) -> None:
         super().__init__()
         self._part = part
-        self._received_until: dict[Where, datetime] = {}
+        self._received_until: dict[TopicPartition, datetime] = {}
         self._writer: CompactedTopicWriter | None = None
 
     async def start(self) -> None:

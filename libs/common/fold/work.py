@@ -7,14 +7,14 @@ from typing import Protocol
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
 from libs.common.log.append import Outgoing
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """A batch of one partition: `records` in order, under a `rulebook`; `position` is the offset it starts at."""
 
-    where: Where
+    where: TopicPartition
     records: Sequence[Record]
     rulebook: int
     position: int
@@ -35,7 +35,7 @@ class Outcome:
 
     outgoing: list[Outgoing] = field(default_factory=list)
     committed: list[Callable[[], None]] = field(default_factory=list)
-    taken: dict[Where, int] = field(default_factory=dict)
+    taken: dict[TopicPartition, int] = field(default_factory=dict)
 
 
 class Handler(Protocol):

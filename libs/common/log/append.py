@@ -97,7 +97,7 @@ class _Placed:
     """The partition of each record, and its place among those of its partition; how many each partition gets, and of what."""
 
     def __init__(self, records: Sequence[Outgoing], partitions: int) -> None:
-        self.lanes: list[int] = []
+        self.partitions: list[int] = []
         self.places: list[int] = []
         self.counts: dict[int, int] = {}
         self.names: dict[int, set[str]] = {}
@@ -105,13 +105,13 @@ class _Placed:
         for key, value, _, name in records:
             if len(value) > LARGEST:
                 raise TooLarge(f"a record of {len(value):,} bytes is over the log's limit of {LARGEST:,}")
-            lane = partition_of(key, partitions)
-            place = counts.get(lane, 0)
-            counts[lane] = place + 1
+            partition = partition_of(key, partitions)
+            place = counts.get(partition, 0)
+            counts[partition] = place + 1
             if not place:
-                names[lane] = set()
-            names[lane].add(name)
-            self.lanes.append(lane)
+                names[partition] = set()
+            names[partition].add(name)
+            self.partitions.append(partition)
             self.places.append(place)
 
 
@@ -125,7 +125,7 @@ async def _insert(
         topic,
         list(placed.counts),
         list(placed.counts.values()),
-        placed.lanes,
+        placed.partitions,
         placed.places,
         keys,
         times,
@@ -146,7 +146,7 @@ async def _copy(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Placed
         schema_name=SCHEMA,
         columns=("partition", "offset", "key", "time", "value"),
         records=[
-            (lane, first[lane] + place, key, time, value)
-            for lane, place, (key, value, time, _) in zip(placed.lanes, placed.places, records, strict=True)
+            (partition, first[partition] + place, key, time, value)
+            for partition, place, (key, value, time, _) in zip(placed.partitions, placed.places, records, strict=True)
         ],
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.log.ownership import HEARTBEAT, Ownership
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.runtime.cancel import cancel_and_wait
 
 #: A partition is left at the end of the batch begun, or in the midst of it after so many seconds: well before the session
@@ -24,8 +24,8 @@ class Assignment:
         self,
         name: str,
         ownership: Ownership,
-        wheres: Sequence[Where],
-        read: Callable[[Where], Coroutine[Any, Any, None]],
+        wheres: Sequence[TopicPartition],
+        read: Callable[[TopicPartition], Coroutine[Any, Any, None]],
         lost: Callable[[Exception], None],
         left: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -37,9 +37,9 @@ class Assignment:
         self._left = left
         self._balancer: asyncio.Task[None] | None = None
         self.stopping = asyncio.Event()
-        self.tasks: dict[Where, asyncio.Task[None]] = {}
+        self.tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         #: Those in the midst of a batch.
-        self.busy: set[Where] = set()
+        self.busy: set[TopicPartition] = set()
 
     def start(self) -> None:
         self._balancer = asyncio.create_task(self._balance(), name=f"{self._name} balance")
@@ -60,40 +60,40 @@ class Assignment:
         tasks = [*self.tasks.values(), *([self._balancer] if self._balancer else [])]
         return [task.get_name() for task in tasks if task.done() and not self.stopping.is_set()]
 
-    def is_left(self, where: Where) -> bool:
+    def is_left(self, tp: TopicPartition) -> bool:
         """Whether the running task is not to read its partition any more."""
-        return self.stopping.is_set() or self.tasks.get(where) is not asyncio.current_task()
+        return self.stopping.is_set() or self.tasks.get(tp) is not asyncio.current_task()
 
     @contextmanager
-    def batch(self, where: Where) -> Iterator[None]:
+    def batch(self, tp: TopicPartition) -> Iterator[None]:
         """Within it the partition's task is not to be cut off without need."""
-        self.busy.add(where)
+        self.busy.add(tp)
         try:
             yield
         finally:
-            self.busy.discard(where)
+            self.busy.discard(tp)
 
     async def _balance(self) -> None:
         while not self.stopping.is_set():
             try:
                 owned = await self._ownership.balance()
-                await self._leave([where for where in self.tasks if where not in owned])
-                for where in owned - self.tasks.keys():
-                    self.tasks[where] = asyncio.create_task(self._read(where), name=f"{self._name} {where}")
+                await self._leave([tp for tp in self.tasks if tp not in owned])
+                for tp in owned - self.tasks.keys():
+                    self.tasks[tp] = asyncio.create_task(self._read(tp), name=f"{self._name} {tp}")
                 surplus = self._ownership.surplus
                 await self._leave(surplus)
-                for where in surplus:
-                    await self._ownership.give_back(where)
+                for tp in surplus:
+                    await self._ownership.give_back(tp)
             except Exception as error:  # whatever it is: the session is gone, and the next round opens another
                 self._lost(error)
                 await self._leave(self._wheres)
             await asyncio.sleep(HEARTBEAT)
 
-    async def _leave(self, wheres: Iterable[Where], patience: float = PATIENCE) -> None:
+    async def _leave(self, wheres: Iterable[TopicPartition], patience: float = PATIENCE) -> None:
         """Those in a batch at its end, if that comes within `patience` seconds."""
-        leaving = {where: task for where in wheres if (task := self.tasks.pop(where, None))}
-        for where, task in leaving.items():
-            if where not in self.busy:
+        leaving = {tp: task for tp in wheres if (task := self.tasks.pop(tp, None))}
+        for tp, task in leaving.items():
+            if tp not in self.busy:
                 task.cancel()
         if leaving:
             _, late = await asyncio.wait(leaving.values(), timeout=patience)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 
 
 class Epochs:
@@ -30,20 +30,20 @@ class Epochs:
         return (*told, ("since", b"%d" % since)) if epoch else told
 
 
-async def load(tx: Tx, where: Where) -> Epochs:
+async def load(tx: Tx, tp: TopicPartition) -> Epochs:
     """As they are now."""
-    rows = await tx.fetch("SELECT first, epoch FROM log.epochs WHERE topic = $1 AND partition = $2", *where)
+    rows = await tx.fetch("SELECT first, epoch FROM log.epochs WHERE topic = $1 AND partition = $2", *tp)
     return Epochs(sorted((row[0], row[1]) for row in rows))
 
 
-async def begin(tx: Tx, where: Where) -> int:
+async def begin(tx: Tx, tp: TopicPartition) -> int:
     """Begin a new epoch at the head of a partition; its number. Does not commit. Raises NotFound."""
     row = await tx.fetchrow(
-        "UPDATE log.heads SET epoch = epoch + 1 WHERE topic = $1 AND partition = $2 RETURNING epoch, next", *where
+        "UPDATE log.heads SET epoch = epoch + 1 WHERE topic = $1 AND partition = $2 RETURNING epoch, next", *tp
     )
     if row is None:
-        raise NotFound(f"there is no {where}")
+        raise NotFound(f"there is no {tp}")
     await tx.execute(
-        "INSERT INTO log.epochs (topic, partition, epoch, first) VALUES ($1, $2, $3, $4)", *where, row[0], row[1]
+        "INSERT INTO log.epochs (topic, partition, epoch, first) VALUES ($1, $2, $3, $4)", *tp, row[0], row[1]
     )
     return int(row[0])

@@ -25,7 +25,7 @@ from libs.common.log.offset_committer import OffsetCommitter
 from libs.common.log.ownership import Ownership
 from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
-from libs.common.log.reader import Lag, Position, Record, Where, after
+from libs.common.log.reader import Lag, Position, Record, TopicPartition, after
 from libs.common.runtime.backoff import Backoff
 from libs.common.runtime.component import Check, ReaderLag
 from libs.common.runtime.failpoints import failpoint
@@ -45,7 +45,7 @@ class Forwarder:
         self._database = database
         self._settings = settings
         self._topic = topic
-        self._wheres = [Where(topic, partition) for partition in range(settings.partitions)]
+        self._wheres = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
         self._reader = PostgresReader(database, [topic], notified_at_once())
         self._producer = Producer(settings)
         self._positions = Positions(schema, "forwarder")
@@ -75,11 +75,11 @@ class Forwarder:
         dead = self._assignment.dead()
         return f"{', '.join(dead)} ended" if dead else ""
 
-    async def lag(self) -> Mapping[Where, Lag]:
+    async def lag(self) -> Mapping[TopicPartition, Lag]:
         """How far the stored positions are behind, whoever owns the partitions."""
         async with self._database.connection() as connection:
             positions = await self._positions.all(connection)
-        return await self._reader.lag({where: positions[where] for where in self._wheres})
+        return await self._reader.lag({tp: positions[tp] for tp in self._wheres})
 
     async def check(self) -> Check:
         """Whether it works, and how far it is behind."""
@@ -87,8 +87,8 @@ class Forwarder:
         records, seconds = sum(lag.records for lag in lags.values()), max(lag.seconds for lag in lags.values())
         detail = self.died() or next(
             (
-                f"records {gap.expected} to {gap.found - 1} of {where} are missing from PostgreSQL: they cannot be forwarded"
-                for where, gap in self._reader.gaps.items()
+                f"records {gap.expected} to {gap.found - 1} of {tp} are missing from PostgreSQL: they cannot be forwarded"
+                for tp, gap in self._reader.gaps.items()
             ),
             "",
         )
@@ -101,43 +101,43 @@ class Forwarder:
         with contextlib.suppress(*UNAVAILABLE):  # what is not recorded the next owner sends again
             await self._committer.record()
 
-    async def _run(self, where: Where) -> None:
+    async def _run(self, tp: TopicPartition) -> None:
         backoff = Backoff()
-        while not self._assignment.is_left(where):
+        while not self._assignment.is_left(tp):
             try:
-                position = await self._read_position(where)
-                while not self._assignment.is_left(where) and (
-                    records := await self._reader.fetch(where, position, BATCH, 1.0)
+                position = await self._read_position(tp)
+                while not self._assignment.is_left(tp) and (
+                    records := await self._reader.fetch(tp, position, BATCH, 1.0)
                 ):
-                    with self._assignment.batch(where):
-                        position = await self._forward(where, position, records)
+                    with self._assignment.batch(tp):
+                        position = await self._forward(tp, position, records)
                     backoff.reset()
             except Exception as error:  # nothing may end it; the position is read again, and the topic seen to
                 pause = backoff.pause()
                 log = logger.error if is_poison(error) else logger.warning
-                log("forwarding paused", where=str(where), error=repr(error), pause=round(pause, 2))
+                log("forwarding paused", where=str(tp), error=repr(error), pause=round(pause, 2))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._assignment.stopping.wait(), pause)
                 with contextlib.suppress(Unavailable):  # somebody may have deleted it
                     await ensure_topics(self._settings, [self._topic])
 
-    async def _read_position(self, where: Where) -> Position:
+    async def _read_position(self, tp: TopicPartition) -> Position:
         await self._committer.record()
-        self._committer.forget(where)
+        self._committer.forget(tp)
         async with self._database.connection() as connection:
-            return (await self._positions.load(connection, where)).position
+            return (await self._positions.load(connection, tp)).position
 
-    async def _forward(self, where: Where, position: Position, records: list[Record]) -> Position:
+    async def _forward(self, tp: TopicPartition, position: Position, records: list[Record]) -> Position:
         async with self._database.connection() as connection:
-            epochs = await load_epochs(connection, where)
+            epochs = await load_epochs(connection, tp)
         await self._producer.send(
-            where.topic,
+            tp.topic,
             [Outgoing(record.key, record.value, record.appended_at) for record in records],
             [epochs.headers(record.offset) for record in records],
-            where.partition,
+            tp.partition,
         )
         self.forwarded += len(records)
         failpoint("forwarder.sent")
         moved = after(position, records)
-        self._committer.note(where, position, moved)
+        self._committer.note(tp, position, moved)
         return moved

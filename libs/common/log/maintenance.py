@@ -1,4 +1,4 @@
-"""Housekeeping of a service's own topic: segments made ahead and dropped behind, its readers' places told, answers to
+"""Maintenance of a service's own topic: segments made ahead and dropped behind, its readers' positions noted, answers to
 commands forgotten. A component of each service; of its processes one does the work at a time.
 """
 
@@ -20,8 +20,8 @@ from libs.common.settings import Settings
 
 logger = structlog.get_logger()
 
-#: Every so many rounds readers' places are told, retention is looked after, old answers are forgotten.
-NOTING, RETIRING, FORGETTING = 5, 30, 1800
+#: Every so many rounds readers' positions are noted, segments expire, old answers are forgotten.
+NOTING, EXPIRING, FORGETTING = 5, 30, 1800
 FORGOTTEN = 1000
 #: A statement that would wait for longer lets others pass, and is tried again.
 PATIENCE = "1s"
@@ -59,7 +59,7 @@ class LogMaintenance(PeriodicTask):
         self._home = home
         self.topic = written_by(service)
         self._folds = bool(read_by(service))
-        self._turns = 0
+        self._rounds = 0
         self._pinned: list[Pinned] = []
         self._gauge: Gauge | None = None
 
@@ -77,9 +77,11 @@ class LogMaintenance(PeriodicTask):
         """Always ready; who keeps old records from being dropped is named."""
         return Check(True, "; ".join(str(pinned) for pinned in self._pinned))
 
-    async def round(self, *, note: bool = True, expirable: bool = True) -> tuple[list[str], list[str]]:
-        """Make what will be needed; then note and retire, if wanted. The segments made, and those dropped; none of either
-        while another process is at it."""
+    async def round(self, *, note: bool = True, expire: bool = True) -> tuple[list[str], list[str]]:
+        """Make the segments that will be needed; note positions and expire segments, if wanted.
+
+        The segments made, and those dropped; none of either while another process is at it.
+        """
         made: list[str] = []
         dropped: list[str] = []
         async with self._home.database.connection() as connection:
@@ -92,8 +94,8 @@ class LogMaintenance(PeriodicTask):
                 made = await self._make(connection)
                 if note and self._folds:
                     await retention.note(connection, self._service, self._home.settings)
-                if expirable:
-                    dropped = await self._retire(connection)
+                if expire:
+                    dropped = await self._expire(connection)
             finally:
                 await self._leave(connection)
         return made, dropped
@@ -122,14 +124,14 @@ class LogMaintenance(PeriodicTask):
         size = segments.size_of(self.topic, self._home.settings)
         return await segments.make(connection, self.topic, segments.missing(there, heads, size))
 
-    async def _retire(self, connection: Tx) -> list[str]:
+    async def _expire(self, connection: Tx) -> list[str]:
         leaving = [segment for segment in await segments.existing(connection, self.topic) if segment.leaving]
         dropped = await segments.drop(connection, self.topic, leaving)  # also what an earlier round left behind
-        retired = await retention.expirable(connection, self.topic, self._home.settings)
-        self._tell(retired.pinned)
-        return dropped + await segments.drop(connection, self.topic, retired.due)
+        expired = await retention.expirable(connection, self.topic, self._home.settings)
+        self._report_pinned(expired.pinned)
+        return dropped + await segments.drop(connection, self.topic, expired.due)
 
-    def _tell(self, pinned: list[Pinned]) -> None:
+    def _report_pinned(self, pinned: list[Pinned]) -> None:
         for each in pinned:
             logger.error("a reader keeps old records from being dropped", **each._asdict(), detail=str(each))
         if self._gauge is not None:
@@ -140,10 +142,10 @@ class LogMaintenance(PeriodicTask):
         self._pinned = pinned
 
     async def _run_once(self) -> None:
-        turn = self._turns
-        made, dropped = await self.round(note=turn % NOTING == 0, expirable=turn % RETIRING == 0)
+        number = self._rounds
+        made, dropped = await self.round(note=number % NOTING == 0, expire=number % EXPIRING == 0)
         if dropped:
             logger.info("segments dropped", made=made, dropped=dropped)
-        if self._folds and turn % FORGETTING == 0:
+        if self._folds and number % FORGETTING == 0:
             await self.forget()
-        self._turns += 1
+        self._rounds += 1

@@ -13,7 +13,7 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.registry import TOPICS
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.settings import Settings
 
 _CLOSE = "UPDATE log.heads SET closed = true WHERE topic = $1 RETURNING partition, next"
@@ -25,9 +25,9 @@ ON CONFLICT DO NOTHING
 """
 
 
-async def closed(tx: Tx) -> dict[Where, int]:
+async def closed(tx: Tx) -> dict[TopicPartition, int]:
     """The heads at which `ingest.events` was closed; none where it was not."""
-    return {Where(EVENTS, row[0]): row[1] for row in await tx.fetch(_CLOSED, EVENTS)}
+    return {TopicPartition(EVENTS, row[0]): row[1] for row in await tx.fetch(_CLOSED, EVENTS)}
 
 
 async def refuse_unclosed(tx: Tx) -> None:
@@ -36,13 +36,13 @@ async def refuse_unclosed(tx: Tx) -> None:
         raise Unavailable(f"{EVENTS} is in PostgreSQL: run `rapport move-to-kafka` first")
 
 
-def refuse_closed(heads: Mapping[Where, int]) -> None:
+def refuse_closed(heads: Mapping[TopicPartition, int]) -> None:
     """Raises Unavailable when the events are in Kafka."""
     if heads:
         raise Unavailable(f"{EVENTS} has been moved to Kafka: set RAPPORT_LOG=kafka")
 
 
-async def move(settings: Mapping[str, Settings]) -> dict[Where, int]:
+async def move(settings: Mapping[str, Settings]) -> dict[TopicPartition, int]:
     """Close `ingest.events` in PostgreSQL, and let forwarders begin where the slowest reader of their topic stands; the
     heads. `settings` are those of the services. Safe to repeat. Raises Unavailable when databases are not shared."""
     if len({each.dsn for each in settings.values()}) > 1:
@@ -51,7 +51,7 @@ async def move(settings: Mapping[str, Settings]) -> dict[Where, int]:
     connection = await asyncpg.connect(one.dsn, ssl=one.database_ssl(), timeout=10, command_timeout=60)
     try:
         async with connection.transaction():
-            heads = {Where(EVENTS, row[0]): row[1] for row in await connection.fetch(_CLOSE, EVENTS)}
+            heads = {TopicPartition(EVENTS, row[0]): row[1] for row in await connection.fetch(_CLOSE, EVENTS)}
             for topic in TOPICS:
                 if topic.name != EVENTS:
                     await _begin_forwarding(connection, topic.name, topic.writer, topic.readers)

@@ -11,7 +11,7 @@ import structlog
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.log.positions import FenceLost, Positions
-from libs.common.log.reader import Position, Where
+from libs.common.log.reader import Position, TopicPartition
 
 logger = structlog.get_logger()
 
@@ -25,18 +25,18 @@ class OffsetCommitter:
     def __init__(self, database: Database, positions: Positions) -> None:
         self._database = database
         self._positions = positions
-        self._moves: dict[Where, tuple[Position, Position]] = {}
-        self._lost: set[Where] = set()
+        self._moves: dict[TopicPartition, tuple[Position, Position]] = {}
+        self._lost: set[TopicPartition] = set()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, where: Where, old: Position, new: Position) -> None:
+    def note(self, tp: TopicPartition, old: Position, new: Position) -> None:
         """The reader of a partition went from `old` to `new`. Raises FenceLost when it was not where it thought, some time
         before: it has to read its position again."""
-        if where in self._lost:
-            self._lost.discard(where)
-            raise FenceLost(f"{where} did not stand at {old.next} any more when its position was to be recorded")
-        self._moves[where] = (self._moves[where][0] if where in self._moves else old, new)
+        if tp in self._lost:
+            self._lost.discard(tp)
+            raise FenceLost(f"{tp} did not stand at {old.next} any more when its position was to be recorded")
+        self._moves[tp] = (self._moves[tp][0] if tp in self._moves else old, new)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._later(), name="positions")
 
@@ -46,18 +46,18 @@ class OffsetCommitter:
             moves, self._moves = self._moves, {}
             try:
                 if not await self._recorded(moves):
-                    for where, move in moves.items():
-                        if not await self._recorded({where: move}):
-                            self._lost.add(where)
+                    for tp, move in moves.items():
+                        if not await self._recorded({tp: move}):
+                            self._lost.add(tp)
             except BaseException:
-                for where, (old, new) in moves.items():
-                    self._moves[where] = (old, self._moves[where][1] if where in self._moves else new)
+                for tp, (old, new) in moves.items():
+                    self._moves[tp] = (old, self._moves[tp][1] if tp in self._moves else new)
                 raise
 
-    def forget(self, where: Where) -> None:
+    def forget(self, tp: TopicPartition) -> None:
         """Its position is about to be read again."""
-        self._moves.pop(where, None)
-        self._lost.discard(where)
+        self._moves.pop(tp, None)
+        self._lost.discard(tp)
 
     async def stop(self) -> None:
         """Record what is left, if that can be done."""
@@ -67,7 +67,7 @@ class OffsetCommitter:
         with contextlib.suppress(*UNAVAILABLE):
             await self.record()
 
-    async def _recorded(self, moves: dict[Where, tuple[Position, Position]]) -> bool:
+    async def _recorded(self, moves: dict[TopicPartition, tuple[Position, Position]]) -> bool:
         if not moves:
             return True
         try:

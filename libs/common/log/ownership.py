@@ -15,7 +15,7 @@ import asyncpg
 
 from libs.common.db.locks import reader_class
 from libs.common.db.pool import Database
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 
 #: A process that has not been heard of for so long has lost its partitions.
 IDLE_SESSION_MS = 3000
@@ -31,17 +31,17 @@ WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objsubid = 2
 class Ownership:
     """Holds partitions for one reader of one service. Call `balance` every HEARTBEAT seconds."""
 
-    def __init__(self, database: Database, reader: str, wheres: Sequence[Where]) -> None:
+    def __init__(self, database: Database, reader: str, wheres: Sequence[TopicPartition]) -> None:
         self._database = database
         self._reader = reader
         #: Shared topic by topic, as one topic may bring most of the work.
-        self._topics = [list(topic) for _, topic in groupby(sorted(wheres), key=lambda where: where.topic)]
+        self._topics = [list(topic) for _, topic in groupby(sorted(wheres), key=lambda tp: tp.topic)]
         self._session: asyncpg.Connection[Any] | None = None
-        self.owned: set[Where] = set()
+        self.owned: set[TopicPartition] = set()
         #: What lies over the fair share and should be given back.
-        self.surplus: list[Where] = []
+        self.surplus: list[TopicPartition] = []
 
-    async def balance(self) -> set[Where]:
+    async def balance(self) -> set[TopicPartition]:
         """Renew the session and take free partitions up to the fair share; returns what is now owned.
 
         Raises what asyncpg raises when the session is gone: then everything is lost, and `owned` is empty.
@@ -52,25 +52,23 @@ class Ownership:
             self.surplus = []
             for topic in self._topics:
                 share = math.ceil(len(topic) / members)
-                held = [where for where in topic if where in self.owned]
-                for where in topic:
-                    if len(held) < share and where not in self.owned and await self._take(session, where):
-                        held.append(where)
+                held = [tp for tp in topic if tp in self.owned]
+                for tp in topic:
+                    if len(held) < share and tp not in self.owned and await self._take(session, tp):
+                        held.append(tp)
                 self.surplus += held[share:]
             return set(self.owned)
         except BaseException:
             self.forget()
             raise
 
-    async def give_back(self, where: Where) -> None:
+    async def give_back(self, tp: TopicPartition) -> None:
         """Free a partition, after its last batch is done. Where that fails everything is lost, as in `balance`: a lock
         that the session went on holding unknown to us would keep the partition from everyone."""
         try:
-            self.owned.discard(where)
+            self.owned.discard(tp)
             if self._session:
-                await self._session.execute(
-                    "SELECT pg_advisory_unlock($1, $2)", self._class(where.topic), where.partition
-                )
+                await self._session.execute("SELECT pg_advisory_unlock($1, $2)", self._class(tp.topic), tp.partition)
         except BaseException:
             self.forget()
             raise
@@ -97,11 +95,11 @@ class Ownership:
         await self._session.execute("SELECT pg_advisory_lock($1, $2)", self._class("members"), member)
         return self._session
 
-    async def _take(self, session: "asyncpg.Connection[Any]", where: Where) -> bool:
+    async def _take(self, session: "asyncpg.Connection[Any]", tp: TopicPartition) -> bool:
         lock = "SELECT pg_try_advisory_lock($1, $2)"
-        if not await session.fetchval(lock, self._class(where.topic), where.partition):
+        if not await session.fetchval(lock, self._class(tp.topic), tp.partition):
             return False
-        self.owned.add(where)
+        self.owned.add(tp)
         return True
 
     def _class(self, name: str) -> int:

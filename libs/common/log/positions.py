@@ -6,7 +6,7 @@ from typing import NamedTuple
 from libs.common.db import bulk
 from libs.common.db.pipeline import Ahead, AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
-from libs.common.log.reader import Position, Where
+from libs.common.log.reader import Position, TopicPartition
 
 
 class FenceLost(Exception):
@@ -42,7 +42,7 @@ class Fence(NamedTuple):
     """Positions that are moved, if all of them still stand where they were left."""
 
     schema: str
-    moves: Mapping[Where, tuple[Position, Position]]
+    moves: Mapping[TopicPartition, tuple[Position, Position]]
     sent: Ahead
 
     @property
@@ -56,7 +56,7 @@ class Fence(NamedTuple):
             raise RuntimeError("the fence has not been sent yet")
         moved, rulebook = self.sent.answer
         if moved != len(self.moves):
-            places = ", ".join(f"{old.next} of {where}" for where, (old, _) in self.moves.items())
+            places = ", ".join(f"{old.next} of {tp}" for tp, (old, _) in self.moves.items())
             raise FenceLost(f"{self.schema} is not at {places} any more")
         return int(rulebook)
 
@@ -70,7 +70,7 @@ class Positions:
         self._table = f'"{schema}".positions'
         self._advance = _ADVANCE.format(table=self._table)
 
-    async def ensure(self, tx: Tx, wheres: Iterable[Where], rulebook: int = 0) -> None:
+    async def ensure(self, tx: Tx, wheres: Iterable[TopicPartition], rulebook: int = 0) -> None:
         """Make the rows that are missing, at the start of the log."""
         rows = sorted(wheres)
         await tx.execute(
@@ -80,30 +80,30 @@ class Positions:
             f" WHERE (topic, partition) NOT IN (SELECT topic, partition FROM {self._table} WHERE reader = $1)"
             " ON CONFLICT DO NOTHING",
             self.reader,
-            [where.topic for where in rows],
-            [where.partition for where in rows],
+            [tp.topic for tp in rows],
+            [tp.partition for tp in rows],
             rulebook,
         )
 
-    async def load(self, tx: Tx, where: Where, *, lock: bool = False) -> Stored:
+    async def load(self, tx: Tx, tp: TopicPartition, *, lock: bool = False) -> Stored:
         """The stored position; locked, it stays so until the transaction ends. Raises LookupError when `ensure` has not
         made it."""
         row = await tx.fetchrow(
             f"SELECT epoch, next, hint, rulebook, crashes FROM {self._table}"
             f" WHERE reader = $1 AND topic = $2 AND partition = $3{' FOR UPDATE' if lock else ''}",
             self.reader,
-            *where,
+            *tp,
         )
         if row is None:
-            raise LookupError(f"{self.schema} has no position for {where}")
+            raise LookupError(f"{self.schema} has no position for {tp}")
         return Stored(Position(row[0], row[1], row[2]), row[3], row[4])
 
-    async def all(self, tx: Tx) -> dict[Where, Position]:
+    async def all(self, tx: Tx) -> dict[TopicPartition, Position]:
         """Every position of this reader."""
         query = f"SELECT topic, partition, epoch, next, hint FROM {self._table} WHERE reader = $1"
-        return {Where(row[0], row[1]): Position(*row[2:]) for row in await tx.fetch(query, self.reader)}
+        return {TopicPartition(row[0], row[1]): Position(*row[2:]) for row in await tx.fetch(query, self.reader)}
 
-    async def advance(self, tx: AnyTx, moves: Mapping[Where, tuple[Position, Position]]) -> int:
+    async def advance(self, tx: AnyTx, moves: Mapping[TopicPartition, tuple[Position, Position]]) -> int:
         """The fence: move each partition from its old to its new position, if all still stand at the old ones, and return
         the rulebook in force.
 
@@ -115,20 +115,20 @@ class Positions:
             await pipeline.flush()
         return fence.rulebook()
 
-    def fence(self, pipeline: Pipeline, moves: Mapping[Where, tuple[Position, Position]]) -> "Fence":
+    def fence(self, pipeline: Pipeline, moves: Mapping[TopicPartition, tuple[Position, Position]]) -> "Fence":
         """`advance`, sent with the first statement of a pipeline. Ask the fence for the rulebook once that has been sent."""
-        rows = sorted((*where, *old[:2], *new) for where, (old, new) in moves.items())
+        rows = sorted((*tp, *old[:2], *new) for tp, (old, new) in moves.items())
         select = ("count(*) AS moved", "min(rulebook) AS rulebook")
         sent = pipeline.ahead(self._advance, self.reader, *bulk.transposed(rows), select=select)
         return Fence(self.schema, moves, sent)
 
-    async def count_crash(self, tx: Tx, where: Where, more: int = 1) -> None:
+    async def count_crash(self, tx: Tx, tp: TopicPartition, more: int = 1) -> None:
         """Count a death of the process before a try that it may die of; `advance` sets the count back to none, and
         -1 takes one back, after an error that nobody died of."""
         await tx.execute(
             f"UPDATE {self._table} SET crashes = greatest(crashes + $4, 0)"
             " WHERE reader = $1 AND topic = $2 AND partition = $3",
             self.reader,
-            *where,
+            *tp,
             more,
         )

@@ -12,7 +12,7 @@ import structlog
 
 from libs.common.db.pool import Database
 from libs.common.log import notifier
-from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, Where, after, contiguous
+from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, TopicPartition, after, contiguous
 from libs.common.log.tables import relation
 from libs.common.runtime.cancel import cancel_and_wait
 
@@ -55,7 +55,7 @@ class _Found(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    where: Where
+    tp: TopicPartition
     next: int
     most: int
     found: "asyncio.Future[_Found]"
@@ -70,14 +70,18 @@ class PostgresReader(Reader):
         self._database = database
         self._topics = list(topics)
         self._at_once = [topic for topic in topics if topic in at_once]
-        self._heads: dict[Where, int] = {}
-        self._gaps: dict[Where, Gap] = {}
-        self._ear: asyncpg.Connection[Any] | None = None
+        self._heads: dict[TopicPartition, int] = {}
+        self._gaps: dict[TopicPartition, Gap] = {}
+        self._listen_connection: asyncpg.Connection[Any] | None = None
         self._poller: asyncio.Task[None] | None = None
-        self._wheres = [Where(topic, lane) for topic in topics for lane in range(database.settings.partitions)]
-        self._news = {where: asyncio.Event() for where in self._wheres}
-        self._rung = dict.fromkeys(self._wheres, 0)  # how often there was news of a partition
-        self._emptied: dict[Where, tuple[int, int]] = {}  # at which of them, and where, a partition's end was reached
+        self._partitions = [
+            TopicPartition(topic, partition) for topic in topics for partition in range(database.settings.partitions)
+        ]
+        self._events = {tp: asyncio.Event() for tp in self._partitions}
+        self._wakeups = dict.fromkeys(self._partitions, 0)  # how often each was woken
+        self._emptied: dict[
+            TopicPartition, tuple[int, int]
+        ] = {}  # at which of them, and where, a partition's end was reached
         self._wanted: dict[str, list[_Wanted]] = {topic: [] for topic in topics}
         self._fetchers: dict[str, asyncio.Task[None]] = {}
 
@@ -94,72 +98,72 @@ class PostgresReader(Reader):
         await cancel_and_wait(*([self._poller] if self._poller else []), *self._fetchers.values())
         await self._close()
 
-    async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
-        if where not in self._news:  # Kafka's alone
+    async def fetch(self, tp: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
+        if tp not in self._events:  # Kafka's alone
             await asyncio.sleep(wait)
             return []
         until = asyncio.get_running_loop().time() + wait
         while True:
-            rung, news = self._rung[where], self._news[where]
-            if self._emptied.get(where) != (rung, position.next):
-                found = await self._read(where, position.next, limit)
+            wakeups, wakeup = self._wakeups[tp], self._events[tp]
+            if self._emptied.get(tp) != (wakeups, position.next):
+                found = await self._read(tp, position.next, limit)
                 accepted, gap = contiguous(position, found.records)
-                if not found.records and self._heads.get(where, 0) > position.next:
-                    gap = Gap(position.next, self._heads[where])
-                self._tell_gap(where, gap)
+                if not found.records and self._heads.get(tp, 0) > position.next:
+                    gap = Gap(position.next, self._heads[tp])
+                self._log_gap(tp, gap)
                 if found.whole:
-                    self._emptied[where] = (rung, after(position, accepted).next)
+                    self._emptied[tp] = (wakeups, after(position, accepted).next)
                 if accepted:
                     return accepted
             try:
                 async with asyncio.timeout_at(until):
-                    await news.wait()
+                    await wakeup.wait()
             except TimeoutError:
-                if self._heads.get(where, 0) > position.next:  # a gap: look again
-                    self._emptied.pop(where, None)
+                if self._heads.get(tp, 0) > position.next:  # a gap: look again
+                    self._emptied.pop(tp, None)
                 return []
 
-    async def lag(self, positions: Mapping[Where, Position]) -> dict[Where, Lag]:
+    async def lag(self, positions: Mapping[TopicPartition, Position]) -> dict[TopicPartition, Lag]:
         await self._poll()
-        behind = {where: max(0, self._heads.get(where, 0) - position.next) for where, position in positions.items()}
-        oldest: dict[Where, datetime] = {}
-        for topic in {where.topic for where, records in behind.items() if records}:
-            late = [where for where, records in behind.items() if records and where.topic == topic]
+        behind = {tp: max(0, self._heads.get(tp, 0) - position.next) for tp, position in positions.items()}
+        oldest: dict[TopicPartition, datetime] = {}
+        for topic in {tp.topic for tp, records in behind.items() if records}:
+            late = [tp for tp, records in behind.items() if records and tp.topic == topic]
             rows = await self._database.pool.fetch(
                 _OLDEST.format(relation=relation(topic)),
-                [where.partition for where in late],
-                [positions[where].next for where in late],
-                min(positions[where].next for where in late),
-                max(positions[where].next for where in late),
+                [tp.partition for tp in late],
+                [positions[tp].next for tp in late],
+                min(positions[tp].next for tp in late),
+                max(positions[tp].next for tp in late),
             )
-            oldest |= {Where(topic, row[0]): row[1] for row in rows if row[1] is not None}
+            oldest |= {TopicPartition(topic, row[0]): row[1] for row in rows if row[1] is not None}
         now = datetime.now(UTC)
-        ages = {where: max(0.0, (now - appended).total_seconds()) for where, appended in oldest.items()}
-        return {where: Lag(records, ages.get(where, 0.0)) for where, records in behind.items()}
+        ages = {tp: max(0.0, (now - appended).total_seconds()) for tp, appended in oldest.items()}
+        return {tp: Lag(records, ages.get(tp, 0.0)) for tp, records in behind.items()}
 
     @property
-    def gaps(self) -> Mapping[Where, Gap]:
+    def gaps(self) -> Mapping[TopicPartition, Gap]:
         return self._gaps
 
     # -- rows ---------------------------------------------------------------------------------------------------------
-    async def _read(self, where: Where, next: int, most: int) -> _Found:
+    async def _read(self, tp: TopicPartition, next: int, most: int) -> _Found:
         """Rows from `next` on. Those who ask at the same time are answered by one query."""
         found: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
-        self._wanted[where.topic].append(_Wanted(where, next, most, found))
-        fetcher = self._fetchers.get(where.topic)
+        self._wanted[tp.topic].append(_Wanted(tp, next, most, found))
+        fetcher = self._fetchers.get(tp.topic)
         if fetcher is None or fetcher.done():
-            self._fetchers[where.topic] = asyncio.create_task(self._answer(where.topic), name=f"fetch {where.topic}")
+            self._fetchers[tp.topic] = asyncio.create_task(self._answer(tp.topic), name=f"fetch {tp.topic}")
         return await found
 
     async def _answer(self, topic: str) -> None:
-        await asyncio.sleep(0)  # who was woken by the same news asks too
+        await asyncio.sleep(0)  # who was woken at the same time asks too
         while wanted := [one for one in self._wanted[topic] if not one.found.done()]:
             self._wanted[topic] = []
             share = LARGEST_FETCH // len(wanted)
             try:
                 rows = await self._database.pool.fetch(
                     _ROWS.format(relation=relation(topic)),
-                    [one.where.partition for one in wanted],
+                    [one.tp.partition for one in wanted],
                     [one.next for one in wanted],
                     [one.most for one in wanted],
                     share,
@@ -180,51 +184,51 @@ class PostgresReader(Reader):
                 records.setdefault(partition, []).append(record)
             for one in wanted:
                 if not one.found.done():
-                    mine = sorted(records.get(one.where.partition, ()), key=_offset)
+                    mine = sorted(records.get(one.tp.partition, ()), key=_offset)
                     whole = len(mine) < one.most and sum(len(record.value) for record in mine) < share
                     one.found.set_result(_Found(mine, whole))
 
-    def _tell_gap(self, where: Where, gap: Gap | None) -> None:
+    def _log_gap(self, tp: TopicPartition, gap: Gap | None) -> None:
         if gap is None:
-            self._gaps.pop(where, None)
-        elif self._gaps.get(where) != gap:
-            self._gaps[where] = gap
-            logger.error("gap in the log", where=str(where), expected=gap.expected, found=gap.found)
+            self._gaps.pop(tp, None)
+        elif self._gaps.get(tp) != gap:
+            self._gaps[tp] = gap
+            logger.error("gap in the log", where=str(tp), expected=gap.expected, found=gap.found)
 
-    # -- news ---------------------------------------------------------------------------------------------------------
+    # -- wake-ups -----------------------------------------------------------------------------------------------------
     async def _listen(self) -> None:
-        """Unless it has nothing to hear. Raises what asyncpg raises."""
-        if self._at_once and (self._ear is None or self._ear.is_closed()):
-            ear = await self._database.session("rapport-ear")
+        """Listen, unless no topic is notified of. Raises what asyncpg raises."""
+        if self._at_once and (self._listen_connection is None or self._listen_connection.is_closed()):
+            connection = await self._database.session("rapport-listen")
             try:
                 for topic in self._at_once:
-                    await ear.add_listener(notifier.channel(topic), partial(self._hear, topic))
+                    await connection.add_listener(notifier.channel(topic), partial(self._on_notification, topic))
             except BaseException:
-                ear.terminate()
+                connection.terminate()
                 raise
-            self._ear = ear
+            self._listen_connection = connection
 
-    def _hear(self, topic: str, _: object, __: int, ___: str, payload: object) -> None:
-        told = notifier.partitions(str(payload))
-        for where in self._wheres:
-            if where.topic == topic and where.partition in told:
-                self._tell(where)
+    def _on_notification(self, topic: str, _: object, __: int, ___: str, payload: object) -> None:
+        notified = notifier.partitions(str(payload))
+        for tp in self._partitions:
+            if tp.topic == topic and tp.partition in notified:
+                self._wake(tp)
 
-    def _tell(self, where: Where) -> None:
-        """There may be something new in a partition: wake who waits for it."""
-        self._rung[where] += 1
-        news, self._news[where] = self._news[where], asyncio.Event()
-        news.set()
+    def _wake(self, tp: TopicPartition) -> None:
+        """There may be new records in a partition: wake whoever waits for them."""
+        self._wakeups[tp] += 1
+        wakeup, self._events[tp] = self._events[tp], asyncio.Event()
+        wakeup.set()
 
     async def _poll(self) -> bool:
-        """Read the heads, and tell of those that moved; whether there were any whose news are not heard."""
+        """Read the heads, and wake those that moved; whether any were of topics that nobody notifies us of."""
         rows = await self._database.pool.fetch(_HEADS, self._topics)
-        heads = {Where(row[0], row[1]): row[2] for row in rows}
-        moved = [where for where, next in heads.items() if self._heads.get(where) != next and where in self._news]
+        heads = {TopicPartition(row[0], row[1]): row[2] for row in rows}
+        moved = [tp for tp, next in heads.items() if self._heads.get(tp) != next and tp in self._events]
         self._heads = heads
-        for where in moved:
-            self._tell(where)
-        return any(where.topic not in self._at_once for where in moved)
+        for tp in moved:
+            self._wake(tp)
+        return any(tp.topic not in self._at_once for tp in moved)
 
     async def _watch(self) -> None:
         warned = False
@@ -233,12 +237,12 @@ class PostgresReader(Reader):
                 await self._listen()
                 pause = SOON if await self._poll() else POLL
                 warned = False
-            except Exception as error:  # it must not end: without it everyone would wait for news that do not come
+            except Exception as error:  # it must not end: without it nobody would be woken
                 if not warned:
                     logger.warning("the log cannot be read", error=repr(error))
                 warned, pause = True, 1.0
             await asyncio.sleep(pause)
 
     async def _close(self) -> None:
-        if self._ear:
-            self._ear.terminate()
+        if self._listen_connection:
+            self._listen_connection.terminate()

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 LARGEST_FETCH = 4_000_000
 
 
-class Where(NamedTuple):
+class TopicPartition(NamedTuple):
     """One partition of one topic."""
 
     topic: str
@@ -65,7 +65,7 @@ class Reader(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def fetch(self, where: Where, position: Position, limit: int, wait: float) -> list[Record]:
+    async def fetch(self, tp: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
         """The next records, exactly from `position` on without a gap, at most `limit`; none after `wait` seconds.
 
         Fewer when they are large (LARGEST_FETCH). Safe to cancel, and to call again with the same position. Raises
@@ -73,12 +73,12 @@ class Reader(Protocol):
         """
         ...
 
-    async def lag(self, positions: Mapping[Where, Position]) -> dict[Where, Lag]:
+    async def lag(self, positions: Mapping[TopicPartition, Position]) -> dict[TopicPartition, Lag]:
         """How far each position is behind the head of its partition."""
         ...
 
     @property
-    def gaps(self) -> Mapping[Where, Gap]:
+    def gaps(self) -> Mapping[TopicPartition, Gap]:
         """The partitions at which records are missing now; empty in health."""
         ...
 

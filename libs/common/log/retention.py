@@ -9,7 +9,7 @@ from libs.common.contracts.registry import TOPICS
 from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from libs.common.log import segments
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.log.segments import Segment
 from libs.common.log.tables import SCHEMA
 from libs.common.settings import Settings
@@ -69,7 +69,7 @@ async def expirable(tx: Tx, topic: str, settings: Settings, now: datetime | None
     days = settings.keep_journal_days if topic == JOURNAL else settings.keep_days
     if topic == JOURNAL and not days:
         return Expired([], [])
-    heads = {Where(topic, row[0]): int(row[1]) for row in await tx.fetch(_HEADS, topic)}
+    heads = {TopicPartition(topic, row[0]): int(row[1]) for row in await tx.fetch(_HEADS, topic)}
     there = await segments.existing(tx, topic)
     size = segments.size_of(topic, settings)
     before = (now or datetime.now(UTC)) - timedelta(days=days)
@@ -79,31 +79,35 @@ async def expirable(tx: Tx, topic: str, settings: Settings, now: datetime | None
         if not (newest := await _newest(tx, segment, heads)) or newest < before
     ]
     readers = await _readers(tx, topic, settings, heads)
-    passed = {where: min([each[where] for each in readers.values()], default=heads[where]) for where in heads}
+    passed = {tp: min([each[tp] for each in readers.values()], default=heads[tp]) for tp in heads}
     due = [segment for segment in segments.droppable(there, heads, passed, size) if segment in old]
     pinned = []
     for reader, next in sorted(readers.items()):
         alone = segments.droppable(there, heads, next, size)
         if held := [segment for segment in old if segment not in alone]:
-            behind = sum(max(0, head - next[where]) for where, head in heads.items())
+            behind = sum(max(0, head - next[tp]) for tp, head in heads.items())
             pinned.append(Pinned(reader, topic, len(held), behind))
     return Expired(due, pinned)
 
 
-async def _newest(tx: Tx, segment: Segment, heads: Sequence[Where] | dict[Where, int]) -> datetime | None:
+async def _newest(
+    tx: Tx, segment: Segment, heads: Sequence[TopicPartition] | dict[TopicPartition, int]
+) -> datetime | None:
     query = _NEWEST.format(segment=f'{SCHEMA}."{segment.name}"')
-    newest: datetime | None = await tx.fetchval(query, [where.partition for where in heads])
+    newest: datetime | None = await tx.fetchval(query, [tp.partition for tp in heads])
     return newest
 
 
-async def _readers(tx: Tx, topic: str, settings: Settings, heads: dict[Where, int]) -> dict[str, dict[Where, int]]:
+async def _readers(
+    tx: Tx, topic: str, settings: Settings, heads: dict[TopicPartition, int]
+) -> dict[str, dict[TopicPartition, int]]:
     """How far each reader is in each partition, without those that were given up."""
-    readers: dict[str, dict[Where, int]] = {reader: {} for reader in expected(topic, settings)}
+    readers: dict[str, dict[TopicPartition, int]] = {reader: {} for reader in expected(topic, settings)}
     for reader, partition, next, expired in await tx.fetch(_READERS, topic):
-        readers.setdefault(reader, {})[Where(topic, partition)] = (
-            heads.get(Where(topic, partition), 0) if expired else next
+        readers.setdefault(reader, {})[TopicPartition(topic, partition)] = (
+            heads.get(TopicPartition(topic, partition), 0) if expired else next
         )
-    return {reader: {where: at.get(where, 0) for where in heads} for reader, at in readers.items()}
+    return {reader: {tp: at.get(tp, 0) for tp in heads} for reader, at in readers.items()}
 
 
 async def give_up(tx: Tx, reader: str) -> None:

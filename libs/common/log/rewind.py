@@ -9,7 +9,7 @@ import asyncpg
 from libs.common.contracts.registry import written_by
 from libs.common.errors import Invalid
 from libs.common.log.positions import Positions
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.log.tables import relation
 from libs.common.settings import Settings
 
@@ -23,7 +23,7 @@ WHERE reader = $1 AND topic = $2 AND partition = $3 AND next > $4 RETURNING next
 class Rewound(NamedTuple):
     """A partition whose forwarder stood at `before` and goes on from `now`; the same where it was not past the offset."""
 
-    where: Where
+    tp: TopicPartition
     before: int
     now: int
 
@@ -43,18 +43,18 @@ async def rewind(settings: Settings, service: str, to: int, partition: int | Non
         async with connection.transaction():
             positions = Positions(service, "forwarder")
             stored = {
-                where: position
-                for where, position in (await positions.all(connection)).items()
-                if where.topic in topics and partition in (None, where.partition)
+                tp: position
+                for tp, position in (await positions.all(connection)).items()
+                if tp.topic in topics and partition in (None, tp.partition)
             }
             if not stored:
                 raise Invalid(f"{service} has no forwarder: only with Kafka as the log, and once the service has run")
             rewound = []
-            for where in sorted(stored):
-                oldest = await connection.fetchval(_OLDEST.format(relation=relation(where.topic)), where.partition)
-                now = max(to, stored[where].next if oldest is None else oldest)
-                moved = await connection.fetchval(_SET.format(service=service), "forwarder", *where, now)
-                rewound.append(Rewound(where, stored[where].next, stored[where].next if moved is None else now))
+            for tp in sorted(stored):
+                oldest = await connection.fetchval(_OLDEST.format(relation=relation(tp.topic)), tp.partition)
+                now = max(to, stored[tp].next if oldest is None else oldest)
+                moved = await connection.fetchval(_SET.format(service=service), "forwarder", *tp, now)
+                rewound.append(Rewound(tp, stored[tp].next, stored[tp].next if moved is None else now))
             return rewound
     finally:
         await connection.close()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.log.tables import SCHEMA, relation
 from libs.common.settings import Settings
 
@@ -104,7 +104,7 @@ async def drop(connection: Tx, topic: str, segments: Iterable[Segment]) -> list[
 
 
 def droppable(
-    there: Iterable[Segment], heads: Mapping[Where, int], passed: Mapping[Where, int], size: int
+    there: Iterable[Segment], heads: Mapping[TopicPartition, int], passed: Mapping[TopicPartition, int], size: int
 ) -> list[Segment]:
     """The segments that every partition is past, by head and by `passed` (what all readers have read), or will not come to
     soon; at least one has been in it."""
@@ -112,11 +112,11 @@ def droppable(
     for segment in there:
         states = [
             "past"
-            if min(head, passed[where]) >= segment.end
+            if min(head, passed[tp]) >= segment.end
             else "before"
             if head + AHEAD * size <= segment.first
             else "in"
-            for where, head in heads.items()
+            for tp, head in heads.items()
         ]
         if "in" not in states and "past" in states:
             found.append(segment)

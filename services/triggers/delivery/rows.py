@@ -16,7 +16,7 @@ from libs.common.fold.decider import Applied
 from libs.common.fold.loop import Fold
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.inputs import Settled
 from services.triggers.domain.state import Recipient
@@ -166,7 +166,8 @@ async def _places(tx: Tx, fold: Fold, customers: Iterable[UUID]) -> dict[UUID, _
     """Where in the journal the locked customers stand: what their facts are stamped with."""
     partitions = {customer: partition_of(str(customer), fold.partitions) for customer in customers}
     stored = {
-        partition: await fold.positions.load(tx, Where(JOURNAL, partition)) for partition in set(partitions.values())
+        partition: await fold.positions.load(tx, TopicPartition(JOURNAL, partition))
+        for partition in set(partitions.values())
     }
     return {
         customer: _Place(f"{partition}/{stored[partition].position.next}", stored[partition].rulebook)

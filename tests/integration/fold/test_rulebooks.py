@@ -16,7 +16,7 @@ from libs.common.fold.transactions import Batch, Transactions
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.notifier import Notifier
 from libs.common.log.positions import Positions
-from libs.common.log.reader import Position, Record, Where
+from libs.common.log.reader import Position, Record, TopicPartition
 from tests.integration.fold.toy import Running
 from tests.integration.fold.world import CUSTOMERS, did, journal
 from tests.support import eventually
@@ -70,7 +70,7 @@ async def test_two_transactions_that_both_read_under_an_old_rulebook_both_read_a
     """What one of them finds out is not to be taken by the other for what it has read under."""
     await publish(toy)
     positions, both = Positions("toy", "fold"), asyncio.Barrier(2)
-    read: list[tuple[Where, int]] = []
+    read: list[tuple[TopicPartition, int]] = []
 
     class Reading:
         """Notes under which rulebook a partition was read; the first time only when the other has read too."""
@@ -84,7 +84,7 @@ async def test_two_transactions_that_both_read_under_an_old_rulebook_both_read_a
 
         async def skip(self, tx: Tx, record: Record) -> None: ...
 
-    wheres = [Where(JOURNAL, 0), Where(JOURNAL, 1)]
+    wheres = [TopicPartition(JOURNAL, 0), TopicPartition(JOURNAL, 1)]
     async with toy.transaction() as tx:
         await positions.ensure(tx, wheres, 1)
     transactions = Transactions("toy", toy, positions, Reading(), REWARDS, Notifier(toy))

@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.db.pool import Database
 from libs.common.log.ownership import IDLE_SESSION_MS, Ownership
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from tests.integration.fold.conftest import Start
 from tests.integration.fold.toy import Running
 from tests.integration.fold.world import CUSTOMERS, customer_in, dead, did, facts, journal, seen, states
@@ -69,7 +69,7 @@ async def _terminate(database: Database, name: str) -> None:
 
 async def test_each_topic_is_shared_by_itself(database: Database) -> None:
     """Else one process would read all events and the other all facts."""
-    wheres = [Where(topic, partition) for topic in ("a", "b", "c") for partition in range(8)]
+    wheres = [TopicPartition(topic, partition) for topic in ("a", "b", "c") for partition in range(8)]
     one, two = (Ownership(database, "suite/topics", wheres) for _ in range(2))
     await one.balance()
     await two.balance()
@@ -84,7 +84,7 @@ async def test_each_topic_is_shared_by_itself(database: Database) -> None:
 
 async def test_a_partition_that_cannot_be_given_back_is_not_kept_by_an_unknown_lock(database: Database) -> None:
     """The unlocking times out, though the session lives on: its locks must go, or nobody could ever take them."""
-    wheres = [Where("a", partition) for partition in range(4)]
+    wheres = [TopicPartition("a", partition) for partition in range(4)]
     one, two = (Ownership(database, "suite/stuck", wheres) for _ in range(2))
     await one.balance()
     assert one._session is not None

@@ -16,7 +16,7 @@ from libs.common.log.append import append
 from libs.common.log.forward import Forwarder
 from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.positions import FenceLost, Positions
-from libs.common.log.reader import Where, after
+from libs.common.log.reader import TopicPartition, after
 from libs.common.runtime.failpoints import failpoint
 from libs.common.settings import Settings
 from tests.integration.log.logs import PARTITIONS, WHERES, key_in, make_reader, numbered
@@ -30,8 +30,8 @@ class Copier:
         self.reader = make_reader(settings, database)
         self.positions = Positions("suite", "copier")
         self.ownership = Ownership(database, "suite/copier", WHERES)
-        self.tasks: dict[Where, asyncio.Task[None]] = {}
-        self.leaving: set[Where] = set()
+        self.tasks: dict[TopicPartition, asyncio.Task[None]] = {}
+        self.leaving: set[TopicPartition] = set()
 
     async def __aenter__(self) -> Self:
         async with self.database.transaction() as tx:
@@ -63,7 +63,7 @@ class Copier:
                 say("lost")
             await asyncio.sleep(HEARTBEAT)
 
-    async def copy(self, where: Where) -> None:
+    async def copy(self, where: TopicPartition) -> None:
         """Go on until the partition is lost, but finish what is begun: so that only the fence protects it."""
         while where in self.ownership.owned - self.leaving:
             try:

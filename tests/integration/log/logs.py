@@ -28,7 +28,7 @@ from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import KafkaReader
 from libs.common.log.partition import partition_of
 from libs.common.log.postgres import PostgresReader
-from libs.common.log.reader import Position, Reader, Record, Where, after
+from libs.common.log.reader import Position, Reader, Record, TopicPartition, after
 from libs.common.log.tables import relation
 from libs.common.settings import Settings
 from tests.support import eventually
@@ -36,7 +36,7 @@ from tests.support import eventually
 PARTITIONS = 8
 START = Position(0, 0)
 WHEN = datetime(2026, 1, 1, 12, tzinfo=UTC)
-WHERES = [Where(JOURNAL, partition) for partition in range(PARTITIONS)]
+WHERES = [TopicPartition(JOURNAL, partition) for partition in range(PARTITIONS)]
 
 metadata = MetaData(schema="suite")
 FOLD = fold_tables(metadata)
@@ -195,7 +195,12 @@ def make_reader(settings: Settings, database: Database, patience: float = 15.0) 
 
 
 async def read(
-    reader: Reader, where: Where, count: int, position: Position = START, within: float = 60.0, limit: int = 500
+    reader: Reader,
+    where: TopicPartition,
+    count: int,
+    position: Position = START,
+    within: float = 60.0,
+    limit: int = 500,
 ) -> tuple[list[Record], Position]:
     """`count` records from `position` on, and the position behind them; AssertionError when they do not come."""
     deadline = time.monotonic() + within

@@ -9,11 +9,11 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import LARGEST
 from libs.common.errors import TooLarge
 from libs.common.log.append import Outgoing
-from libs.common.log.reader import LARGEST_FETCH, Lag, Position, Record, Where, after
+from libs.common.log.reader import LARGEST_FETCH, Lag, Position, Record, TopicPartition, after
 from tests.integration.log.logs import START, WHEN, Log, key_in, numbered, read, values
 from tests.support import eventually
 
-WHERE = Where(JOURNAL, 5)
+WHERE = TopicPartition(JOURNAL, 5)
 KEY = key_in(5)
 
 
@@ -65,7 +65,7 @@ async def test_lag_in_records_and_in_seconds(log: Log) -> None:
     _, end = await read(reader, WHERE, 20, middle)
     assert await lag(end) == (0, 0.0)
     stranger = await log.reader()  # of a process that reads this partition not at all
-    positions = {WHERE: middle, Where(JOURNAL, 0): START}
+    positions = {WHERE: middle, TopicPartition(JOURNAL, 0): START}
     lags = await stranger.lag(positions)
     assert [lags[where].records for where in positions] == [20, 0]
 

@@ -5,10 +5,11 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
 
 from libs.common.contracts.profile import JOURNAL
-from libs.common.log.kafka.consumer_stop import end_consumer
+from libs.common.log.kafka.connection import end_consumer
 from libs.common.log.kafka.topics import ensure_topics, kafka_name
 from libs.common.settings import Settings
 
@@ -36,7 +37,7 @@ async def test_its_connections_are_closed(
     await ensure_topics(kafka_settings, [JOURNAL])
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka_settings.kafka_bootstrap)
     await consumer.start()
-    await consumer.end_offsets([TopicPartition(kafka_name(kafka_settings, JOURNAL), 0)])
+    await consumer.end_offsets([KafkaPartition(kafka_name(kafka_settings, JOURNAL), 0)])
     connections = list(consumer._client._conns.values())
     assert any(each.connected() for each in connections)
     if fetcher:

@@ -13,10 +13,10 @@ from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log import epochs
 from libs.common.log.append import Outgoing, append
-from libs.common.log.behind import refuse_behind
 from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import KafkaReader
-from libs.common.log.reader import Position, Record, Where, after, contiguous
+from libs.common.log.kafka.tail import refuse_behind
+from libs.common.log.reader import Position, Record, TopicPartition, after, contiguous
 from libs.common.log.rewind import rewind
 from libs.common.settings import Settings
 from services.profile import app as profile
@@ -24,7 +24,7 @@ from services.rewards import app as rewards
 from tests.integration.log.logs import PARTITIONS, START, WHEN, key_in, read
 from tests.support import eventually
 
-WHERE = Where(REWARDS, 4)
+WHERE = TopicPartition(REWARDS, 4)
 CREATE: dict[str, Callable[..., FastAPI]] = {"profile": profile.create, "rewards": rewards.create}
 _ROWS = f'SELECT "offset", key, time, value FROM log."{REWARDS}" WHERE partition = $1 ORDER BY "offset"'
 
@@ -111,7 +111,7 @@ async def test_a_database_that_is_behind_its_topic_is_refused(house: House) -> N
     assert "`rapport epoch rewards`" in said
     async with house.database.transaction() as tx:
         for partition in range(PARTITIONS):
-            await epochs.begin(tx, Where(REWARDS, partition))
+            await epochs.begin(tx, TopicPartition(REWARDS, partition))
     await refuse_behind(house.database, house.settings, "rewards", REWARDS)
 
 

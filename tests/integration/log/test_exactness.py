@@ -6,12 +6,12 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.db.migrate import migrate
 from libs.common.errors import Unavailable
 from libs.common.log.kafka import KafkaReader, ensure_topics
-from libs.common.log.reader import Gap, Where
+from libs.common.log.reader import Gap, TopicPartition
 from libs.common.settings import Settings
 from tests.integration.log.logs import KafkaLog, Log, key_in, numbered, read, values
 from tests.support import eventually
 
-WHERE = Where(JOURNAL, 3)
+WHERE = TopicPartition(JOURNAL, 3)
 KEY = key_in(3)
 
 

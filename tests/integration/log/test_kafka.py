@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
@@ -19,7 +19,7 @@ from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.append import Outgoing
 from libs.common.log.kafka import KafkaReader, Producer, ensure_topics
 from libs.common.log.postgres import PostgresReader
-from libs.common.log.reader import Gap, Reader, Where, after
+from libs.common.log.reader import Gap, Reader, TopicPartition, after
 from libs.common.settings import Settings
 from tests.integration.log.conftest import Running, Start
 from tests.integration.log.logs import (
@@ -36,7 +36,7 @@ from tests.integration.log.logs import (
 )
 from tests.support import eventually
 
-WHERE = Where(JOURNAL, 2)
+WHERE = TopicPartition(JOURNAL, 2)
 KEY = key_in(2)
 
 
@@ -54,8 +54,8 @@ async def producer(kafka_settings: Settings, running: Running) -> Producer:
     return await running(Producer(kafka_settings))
 
 
-def partition_in_kafka(settings: Settings, where: Where) -> TopicPartition:
-    return TopicPartition(settings.topic_prefix + where.topic, where.partition)
+def partition_in_kafka(settings: Settings, where: TopicPartition) -> KafkaPartition:
+    return KafkaPartition(settings.topic_prefix + where.topic, where.partition)
 
 
 async def forget(log: KafkaLog, admin: AIOKafkaAdminClient, before: int) -> None:
@@ -142,7 +142,7 @@ async def test_many_senders_keep_the_order_of_each_key(
     await asyncio.gather(*sending)
     reader = await running(KafkaReader(kafka_settings, [EVENTS]))
     for partition in range(PARTITIONS):
-        records, end = await read(reader, Where(EVENTS, partition), 600)
+        records, end = await read(reader, TopicPartition(EVENTS, partition), 600)
         assert values(records) == list(range(600))
         assert end == (0, 600, 600)
 
@@ -156,7 +156,7 @@ async def test_the_producer_refuses_what_is_too_large_and_sends_what_is_just_not
         await producer.send(EVENTS, [*largest, Outgoing(key, b"x" * (LARGEST + 1), WHEN)])
     await producer.send(EVENTS, largest)
     reader = await running(KafkaReader(kafka_settings, [EVENTS]))
-    records, _ = await read(reader, Where(EVENTS, 0), 3)
+    records, _ = await read(reader, TopicPartition(EVENTS, 0), 3)
     assert [record.value for record in records] == [record.value for record in largest]
 
 
@@ -205,13 +205,13 @@ async def test_a_broker_that_does_not_answer_is_unavailable_and_then_all_goes_on
         with pytest.raises(Unavailable, match="did not acknowledge within 1 s"):
             await impatient.send(EVENTS, numbered(key_in(0), range(100, 200)))
         with pytest.raises(Unavailable):
-            await reader.lag({Where(EVENTS, 0): START})
+            await reader.lag({TopicPartition(EVENTS, 0): START})
     finally:
         os.kill(own_kafka.pid, signal.SIGCONT)
     await eventually(lambda: sends(impatient, numbered(key_in(0), range(1, 2))))
-    records, position = await read(reader, Where(EVENTS, 0), 1)
+    records, position = await read(reader, TopicPartition(EVENTS, 0), 1)
     while values(records)[-1] != 1:  # what was not acknowledged may have been written all the same
-        batch = await reader.fetch(Where(EVENTS, 0), position, 500, 0.5)
+        batch = await reader.fetch(TopicPartition(EVENTS, 0), position, 500, 0.5)
         position = after(position, batch)
         records += batch
 
@@ -248,11 +248,11 @@ async def test_a_broker_killed_and_restarted_loses_nothing_and_nobody_is_restart
     await starting
     records, _ = await read(reader, WHERE, number, position)
     assert values(records) == list(range(10, 10 + number))
-    written, _ = await read(events, Where(EVENTS, 2), len(acknowledged))
+    written, _ = await read(events, TopicPartition(EVENTS, 2), len(acknowledged))
     found = values(written)
     position = START
     while found[-1] != acknowledged[-1]:
-        batch = await events.fetch(Where(EVENTS, 2), after(position, written), 500, 0.5)
+        batch = await events.fetch(TopicPartition(EVENTS, 2), after(position, written), 500, 0.5)
         written += batch
         found += values(batch)
     assert found == sorted(found)

@@ -1,4 +1,4 @@
-"""The bell: who is told, of what, and when."""
+"""The notifier: which readers are woken, for what, and when."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from libs.common.log.notifier import PAUSE, Notifier, Written, channel, partitio
 from tests.support import eventually
 
 
-class Ear:
+class Listener:
     """What was heard of each topic, in order."""
 
     def __init__(self) -> None:
@@ -46,12 +46,12 @@ async def _look(notifier: Notifier) -> None:
     await names._task
 
 
-def _orders(*lanes: int) -> Written:
-    return {lane: {"Order Completed", "Product Viewed"} for lane in lanes}
+def _orders(*numbers: int) -> Written:
+    return {partition: {"Order Completed", "Product Viewed"} for partition in numbers}
 
 
-def _views(*lanes: int) -> Written:
-    return {lane: {"Product Viewed"} for lane in lanes}
+def _views(*numbers: int) -> Written:
+    return {partition: {"Product Viewed"} for partition in numbers}
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ async def notifier(database: Database) -> AsyncIterator[Notifier]:
 
 
 @pytest.fixture
-async def ear(database: Database) -> AsyncIterator[Ear]:
+async def listener(database: Database) -> AsyncIterator[Listener]:
     await _await(database, "Order Completed")
-    listening, session = Ear(), await database.session("rapport-test-ear")
+    listening, session = Listener(), await database.session("rapport-test-listen")
     for topic in (EVENTS, JOURNAL, REWARDS):
         await session.add_listener(channel(topic), listening.hear)
     yield listening
@@ -72,39 +72,39 @@ async def ear(database: Database) -> AsyncIterator[Ear]:
 
 
 async def test_who_is_waited_for_is_told_of_the_partitions_and_others_are_not_woken(
-    database: Database, notifier: Notifier, ear: Ear
+    database: Database, notifier: Notifier, listener: Listener
 ) -> None:
     notifier.notify_later(REWARDS, _orders(5))
     async with database.connection() as connection:
         await notifier.notify(connection, JOURNAL, _orders(3, 0))
 
     async def told() -> bool:
-        return bool(ear.of(JOURNAL))
+        return bool(listener.of(JOURNAL))
 
     await eventually(told)
-    assert ear.heard == [(channel(JOURNAL), "0,3")]
+    assert listener.heard == [(channel(JOURNAL), "0,3")]
 
 
 async def test_nobody_is_woken_for_what_is_not_awaited_but_now_and_then(
-    database: Database, notifier: Notifier, ear: Ear, monkeypatch: pytest.MonkeyPatch
+    database: Database, notifier: Notifier, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("libs.common.log.notifier.LATER", 5.0)
     async with database.connection() as connection:
         await notifier.notify(connection, EVENTS, _views(0))  # nobody was told lately
         await _look(notifier)
-        for lane in (1, 2, 3):
-            await notifier.notify(connection, EVENTS, _views(lane))
+        for partition in (1, 2, 3):
+            await notifier.notify(connection, EVENTS, _views(partition))
         assert notifier._timer is not None
 
     async def told() -> bool:
-        return ear.told(EVENTS) == {0, 1, 2, 3}
+        return listener.told(EVENTS) == {0, 1, 2, 3}
 
     await eventually(told)
-    assert ear.of(EVENTS) == ["0", "1,2,3"]
+    assert listener.of(EVENTS) == ["0", "1,2,3"]
 
 
 async def test_what_is_awaited_takes_along_what_is_not(
-    database: Database, notifier: Notifier, ear: Ear, monkeypatch: pytest.MonkeyPatch
+    database: Database, notifier: Notifier, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("libs.common.log.notifier.LATER", 60.0)
     async with database.connection() as connection:
@@ -115,15 +115,15 @@ async def test_what_is_awaited_takes_along_what_is_not(
         await notifier.notify(connection, EVENTS, _orders(2))
 
     async def told() -> bool:
-        return ear.told(EVENTS) == {0, 1, 2}
+        return listener.told(EVENTS) == {0, 1, 2}
 
     await eventually(told)
-    assert ear.of(EVENTS) == ["0", "1,2"]
+    assert listener.of(EVENTS) == ["0", "1,2"]
     assert notifier._timer is None  # else what comes next would be told too early
 
 
 async def test_what_is_awaited_is_looked_up_again(
-    database: Database, ear: Ear, monkeypatch: pytest.MonkeyPatch
+    database: Database, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wake_hints, "GOOD_FOR", 0.02)
     names = wake_hints.WakeHints(database.pool)
@@ -144,7 +144,7 @@ async def test_what_is_awaited_is_looked_up_again(
 
 
 async def test_many_commits_are_told_of_together_and_none_is_missed(
-    database: Database, notifier: Notifier, ear: Ear
+    database: Database, notifier: Notifier, listener: Listener
 ) -> None:
     async def commit(partition: int) -> None:
         async with database.connection() as connection:
@@ -154,25 +154,27 @@ async def test_many_commits_are_told_of_together_and_none_is_missed(
         await asyncio.gather(*(commit(8 * turn + each) for each in range(8)))
 
     async def told() -> bool:
-        return ear.told(EVENTS) == set(range(160))
+        return listener.told(EVENTS) == set(range(160))
 
     await eventually(told)
-    assert len(ear.heard) == len(ear.of(EVENTS)) < 160
+    assert len(listener.heard) == len(listener.of(EVENTS)) < 160
 
 
-async def test_a_ring_during_a_notification_is_heard(database: Database, notifier: Notifier, ear: Ear) -> None:
+async def test_a_wake_up_during_a_notification_is_heard(
+    database: Database, notifier: Notifier, listener: Listener
+) -> None:
     for partition in range(40):  # some fall into the pause, some into the notification
         notifier.notify_later(EVENTS, _orders(partition))
         await asyncio.sleep(0.001 * (partition % 7))
 
     async def all_told() -> bool:
-        return ear.told(EVENTS) == set(range(40))
+        return listener.told(EVENTS) == set(range(40))
 
     await eventually(all_told)
 
 
 async def test_news_that_were_told_with_a_commit_are_not_told_again(
-    database: Database, notifier: Notifier, ear: Ear, monkeypatch: pytest.MonkeyPatch
+    database: Database, notifier: Notifier, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("libs.common.log.notifier.PAUSE", 0.5)  # far longer than it takes to tell
     async with database.connection() as connection:
@@ -183,16 +185,16 @@ async def test_news_that_were_told_with_a_commit_are_not_told_again(
         await notifier.notify(connection, EVENTS, _orders(2))
 
     async def all_told() -> bool:
-        return ear.told(EVENTS) == {0, 1, 2}
+        return listener.told(EVENTS) == {0, 1, 2}
 
     await eventually(all_told)
     await asyncio.sleep(4 * PAUSE)
-    assert ear.of(EVENTS) == ["0", "1,2"]
+    assert listener.of(EVENTS) == ["0", "1,2"]
     assert notifier._timer is None
 
 
 async def test_who_is_told_with_the_commit_finds_what_was_committed(
-    database: Database, notifier: Notifier, ear: Ear
+    database: Database, notifier: Notifier, listener: Listener
 ) -> None:
     await database.pool.execute("CREATE TABLE news (number int)")
     for number in range(20):
@@ -203,13 +205,13 @@ async def test_who_is_told_with_the_commit_finds_what_was_committed(
         await asyncio.sleep(0.003)
 
     async def all_told() -> bool:
-        return ear.told(EVENTS) == set(range(20))
+        return listener.told(EVENTS) == set(range(20))
 
     await eventually(all_told)
 
 
 async def test_what_fails_before_its_commit_is_rolled_back_and_nobody_is_told(
-    database: Database, notifier: Notifier, ear: Ear
+    database: Database, notifier: Notifier, listener: Listener
 ) -> None:
     await database.pool.execute("CREATE TABLE news (number int)")
 
@@ -227,4 +229,4 @@ async def test_what_fails_before_its_commit_is_rolled_back_and_nobody_is_told(
             await notifier.commit(connection, EVENTS, {})
     assert [row[0] for row in await database.pool.fetch("SELECT number FROM news")] == [2]
     await asyncio.sleep(0.05)
-    assert not ear.heard
+    assert not listener.heard

@@ -6,10 +6,10 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from libs.common.log.offset_committer import OffsetCommitter
 from libs.common.log.positions import FenceLost, Positions
-from libs.common.log.reader import Position, Where
+from libs.common.log.reader import Position, TopicPartition
 from tests.support import eventually
 
-WHERES = [Where(JOURNAL, partition) for partition in range(3)]
+WHERES = [TopicPartition(JOURNAL, partition) for partition in range(3)]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from libs.common.log.append import append
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.log.positions import Positions
 from libs.common.log.postgres import PostgresReader
-from libs.common.log.reader import Where
+from libs.common.log.reader import TopicPartition
 from libs.common.log.segments import Segment, droppable, missing
 from libs.common.observability.telemetry import Meter
 from libs.common.settings import Settings
@@ -25,7 +25,7 @@ from tests.integration.log.logs import PARTITIONS, START, key_in, numbered, read
 from tests.support import eventually
 
 SIZE = 50
-WHERE = Where(REWARDS, 1)
+WHERE = TopicPartition(REWARDS, 1)
 
 
 class House:
@@ -131,7 +131,7 @@ async def test_a_reader_that_holds_old_records_up_is_named_until_it_is_given_up(
 async def test_a_service_says_how_far_its_own_readers_are(house: House) -> None:
     positions = Positions("rewards", "fold")
     async with house.database.transaction() as tx:
-        await positions.ensure(tx, [Where(JOURNAL, partition) for partition in range(PARTITIONS)])
+        await positions.ensure(tx, [TopicPartition(JOURNAL, partition) for partition in range(PARTITIONS)])
         await tx.execute("UPDATE rewards.positions SET next = 7")
     await house.keeping.round()
     async with house.database.connection() as connection:
@@ -225,7 +225,7 @@ async def test_old_answers_to_commands_are_forgotten(house: House) -> None:
 def test_a_slow_partition_gets_its_segment_again() -> None:
     there = [Segment(400, 500, ""), Segment(500, 600, "")]
     assert missing(there, [420, 130], 100) == [(100, 200), (200, 300), (300, 400), (600, 700)]
-    heads = {Where(REWARDS, 0): 1000, Where(REWARDS, 1): 130}
+    heads = {TopicPartition(REWARDS, 0): 1000, TopicPartition(REWARDS, 1): 130}
     every = [Segment(first, first + 100, "") for first in range(0, 1200, 100)]
     past = [each.first for each in droppable(every, heads, heads, 100)]
     assert past == [0, 400, 500, 600, 700, 800, 900]

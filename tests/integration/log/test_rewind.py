@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from structlog.testing import capture_logs
@@ -17,7 +17,7 @@ from libs.common.errors import Invalid
 from libs.common.log.append import append
 from libs.common.log.forward import Forwarder
 from libs.common.log.kafka import KafkaReader
-from libs.common.log.reader import Gap, Where
+from libs.common.log.reader import Gap, TopicPartition
 from libs.common.log.rewind import Rewound, rewind
 from libs.common.settings import Settings
 from tests.integration.log.conftest import Running
@@ -25,7 +25,7 @@ from tests.integration.log.logs import PARTITIONS, START, delete_topic, key_in, 
 from tests.support import eventually
 
 ROOT = Path(__file__).parents[3]
-WHERE = Where(REWARDS, 4)
+WHERE = TopicPartition(REWARDS, 4)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def say(database: Database, numbers: range, partition: int = WHERE.partiti
         await append(tx, REWARDS, numbered(key_in(partition), numbers), PARTITIONS)
 
 
-async def gap(reader: KafkaReader, where: Where = WHERE) -> Gap | None:
+async def gap(reader: KafkaReader, where: TopicPartition = WHERE) -> Gap | None:
     assert await reader.fetch(where, START, 500, 0.05) == []
     return reader.gaps.get(where)
 
@@ -57,7 +57,7 @@ async def test_retention_lost_records_and_the_operators_command_brings_them_back
     await eventually(lambda: all_sent(forwarder))
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_bootstrap)
     await admin.start()
-    lost = TopicPartition(kafka_settings.topic_prefix + REWARDS, WHERE.partition)
+    lost = KafkaPartition(kafka_settings.topic_prefix + REWARDS, WHERE.partition)
     await admin.delete_records({lost: RecordsToDelete(25)})
     await admin.close()
     assert await eventually(lambda: gap(reader)) == Gap(0, 25)
@@ -83,10 +83,10 @@ async def test_a_topic_deleted_under_everybody_is_made_anew_and_filled_again(
     _, late = await read(reader, WHERE, 10, START._replace(next=20))
     assert await eventually(lambda: gap(reader)) == Gap(0, 20)
     rewound = await rewind(kafka_settings, "rewards", 0)
-    assert rewound == [Rewound(Where(REWARDS, partition), 30, 0) for partition in range(PARTITIONS)]
+    assert rewound == [Rewound(TopicPartition(REWARDS, partition), 30, 0) for partition in range(PARTITIONS)]
     await say(database, range(30, 35))
     for partition in range(PARTITIONS):
-        assert values((await read(reader, Where(REWARDS, partition), 30))[0]) == list(range(30))
+        assert values((await read(reader, TopicPartition(REWARDS, partition), 30))[0]) == list(range(30))
     assert values((await read(reader, WHERE, 5, late))[0]) == list(range(30, 35))
     assert not reader.gaps
 

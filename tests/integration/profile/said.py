@@ -18,7 +18,7 @@ from libs.common.fold.service import ConsumerService
 from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 from libs.common.settings import Settings
 from services.profile.handler import Profile
 from tests.support import eventually
@@ -50,7 +50,7 @@ def said(
 
 def work(partition: int, events: Sequence[Outgoing], first: int = 0) -> Work:
     """A batch of one partition, as the fold would hand it over."""
-    where = Where(EVENTS, partition)
+    where = TopicPartition(EVENTS, partition)
     records = [
         Record(EVENTS, partition, first + place, event.key, event.value, NOON, first + place)
         for place, event in enumerate(events)

@@ -13,7 +13,7 @@ from libs.common.db.pool import Database
 from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing
 from libs.common.log.failures import is_poison
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 from libs.common.runtime.backoff import Backoff
 from services.profile import queries
 from services.profile.domain.identity import People, Person
@@ -207,7 +207,7 @@ async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> Non
         anonymous = (await apply(database, profile, work(0, made)))[0].key
         fact = badge(anonymous, number)
         facts = Work(
-            Where(REWARDS, 0), [Record(REWARDS, 0, number, fact.key, fact.value, fact.time, number)], 0, number
+            TopicPartition(REWARDS, 0), [Record(REWARDS, 0, number, fact.key, fact.value, fact.time, number)], 0, number
         )
         await both(
             insistent(database, profile, work(0, [said("identify", user, device, message=f"r{number}")])),

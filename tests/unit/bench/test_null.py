@@ -10,7 +10,7 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.rewards import REWARDS
 from libs.common.contracts.triggers import TRIGGERS
 from libs.common.fold.work import Work
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 from tests.bench.against_null import compare
 from tests.bench.null import Flow, Null, of_length, spread
 
@@ -23,7 +23,7 @@ FLOW = Flow(
 def _work(topic: str, count: int) -> Work:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     records = [Record(topic, 0, offset, "browser-1", b"x" * 600, now, offset) for offset in range(count)]
-    return Work(Where(topic, 0), records, 0, 0)
+    return Work(TopicPartition(topic, 0), records, 0, 0)
 
 
 @pytest.mark.parametrize(("out", "into"), [(0, 7), (3, 7), (7, 7), (10, 7)])

@@ -14,12 +14,12 @@ from libs.common.contracts.records import encode
 from libs.common.errors import Unavailable
 from libs.common.fold import outage
 from libs.common.fold.failure_log import FailureLog
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import configure_logs
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-WHERE = Where("profile.journal", 3)
+WHERE = TopicPartition("profile.journal", 3)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_an_outage_is_one_line_for_all_partitions(capsys: pytest.CaptureFixture[
     failure_log = FailureLog()
     for partition in range(8):
         for _ in range(20):
-            failure_log.paused(Where("profile.journal", partition), ConnectionRefusedError("refused"), 0.1)
+            failure_log.paused(TopicPartition("profile.journal", partition), ConnectionRefusedError("refused"), 0.1)
     (line,) = lines(capsys)
     assert (line["event"], line["reason"]) == ("fold paused", "PostgreSQL cannot be reached")
     assert failure_log.pauses == {"postgres_away": 160}

@@ -11,7 +11,7 @@ from libs.common.contracts.ids import derived
 from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.records import encode
 from libs.common.fold.work import Work
-from libs.common.log.reader import Record, Where
+from libs.common.log.reader import Record, TopicPartition
 from services.profile.batch import Batch
 from services.profile.domain import state
 from services.profile.domain.identity import People, Person
@@ -43,7 +43,7 @@ class World:
         offsets = range(self.next, self.next + len(values))
         self.next = offsets.stop
         records = [Record(EVENTS, 0, at, "key", value, NOON, at) for at, value in zip(offsets, values, strict=True)]
-        batch = Batch([Work(Where(EVENTS, 0), records, 0, offsets.start)], UTC)
+        batch = Batch([Work(TopicPartition(EVENTS, 0), records, 0, offsets.start)], UTC)
         unseen = set(batch.received) - self.seen
         self.seen |= unseen
         batch.keep(set(unseen))

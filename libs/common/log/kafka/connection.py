@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
 
 from libs.common.errors import Unavailable
-from libs.common.log.kafka.consumer_stop import end_consumer
 from libs.common.log.kafka.topics import AWAY, CONNECT, LARGEST_BATCH, RETRY_MS, check_topics, kafka_name
 from libs.common.settings import Settings
 
@@ -40,8 +40,8 @@ class Connection:
         self,
         settings: Settings,
         topics: Sequence[str],
-        partitions: Sequence[TopicPartition],
-        waiting: Callable[[Any], Mapping[TopicPartition, int]],
+        partitions: Sequence[KafkaPartition],
+        waiting: Callable[[Any], Mapping[KafkaPartition, int]],
         lost: Callable[[], None],
         patience: float,
         at_once: bool,
@@ -57,7 +57,7 @@ class Connection:
         self._made = asyncio.Event()
         self._problem = "it was not started"
         self._answered = 0.0
-        self._silent: dict[TopicPartition, tuple[int, float]] = {}
+        self._silent: dict[KafkaPartition, tuple[int, float]] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -88,8 +88,8 @@ class Connection:
         return self.consumer
 
     async def bounds(
-        self, consumer: Any, partitions: Sequence[TopicPartition]
-    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        self, consumer: Any, partitions: Sequence[KafkaPartition]
+    ) -> tuple[dict[KafkaPartition, int], dict[KafkaPartition, int]]:
         """Where the partitions begin and end. Raises Unavailable when there is no answer within two seconds."""
         try:
             async with asyncio.timeout(ANSWER):
@@ -188,7 +188,24 @@ class Connection:
                 self.give_up(consumer, "it hung")
                 return
 
-    def _since(self, partition: TopicPartition, native: int, now: float) -> float:
+    def _since(self, partition: KafkaPartition, native: int, now: float) -> float:
         """Since when the partition has waited at this offset though there is more."""
         before = self._silent.get(partition)
         return before[1] if before and before[0] == native else now
+
+
+async def end_consumer(consumer: Any, patience: float = 5.0) -> None:
+    """Close it, whatever becomes of its own `stop`: that may wait for a coordinator that is away, and comes out as a
+    cancellation, which nobody asked for, when it cancels a fetch that is about to be tried again. Then its connections are
+    open still."""
+    stopping = asyncio.create_task(consumer.stop(), name="kafka consumer's stop")
+    try:
+        await asyncio.wait([stopping], timeout=patience)
+    finally:
+        came_to_its_end = stopping.done() and not stopping.cancelled()
+        error = stopping.exception() if came_to_its_end else None
+        if error:
+            logger.warning("kafka consumer did not stop", error=repr(error))
+        if error or not came_to_its_end:
+            stopping.cancel()
+            await consumer._client.close()

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as KafkaPartition
 
-from libs.common.log.reader import Gap, Position, Record, Where, contiguous
+from libs.common.log.reader import Gap, Position, Record, TopicPartition, contiguous
 
 
 class Proof(Enum):
@@ -28,12 +28,12 @@ class PartitionReader:
     PostgreSQL, which has what Kafka no longer has under the same offsets.
     """
 
-    def __init__(self, where: Where, partition: TopicPartition, base: int = 0) -> None:
+    def __init__(self, tp: TopicPartition, partition: KafkaPartition, base: int = 0) -> None:
         """Where the topic is written to directly, its offsets count on from `base`."""
-        self.where = where
+        self.tp = tp
         self.partition = partition
         self._base = base
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self.proof = Proof.NONE
         self.records: list[Record] = []
         self.next = 0
@@ -50,9 +50,9 @@ class PartitionReader:
 
     def unwanted(self, since: float) -> bool:
         """Whether nobody has asked for it since then."""
-        return self.wanted < since and not self.turn.locked()
+        return self.wanted < since and not self.lock.locked()
 
-    def aim(self, position: Position, native: int, proof: Proof) -> None:
+    def seek(self, position: Position, native: int, proof: Proof) -> None:
         """Forget what was read: `position` is wanted, and Kafka is read from `native` on."""
         self.records = []
         self.next = self.older_until = position.next
@@ -65,7 +65,7 @@ class PartitionReader:
         self.records = []
         self.proof = Proof.NONE
 
-    def stands_at(self, position: Position) -> bool:
+    def is_at(self, position: Position) -> bool:
         """Drop the records that `position` has passed; whether what is here, and then what is read, follows it exactly."""
         if self.proof is not Proof.NONE and self.turned is not None and position[:2] == self.turned[:2]:
             return True
@@ -98,7 +98,7 @@ class PartitionReader:
         Raises Elsewhere when this turns out to be the wrong place, and the first time that a record is missing: a topic
         that was made anew has it before the place that we read.
         """
-        found = [as_record(self.where, message, self._base) for message in messages]
+        found = [as_record(self.tp, message, self._base) for message in messages]
         ahead = found[0].offset - self.next
         if (self.proof is Proof.HINT and ahead >= 0) or (self.proof is Proof.BEGINNING and ahead > 0):
             raise Elsewhere(found[0])
@@ -112,18 +112,18 @@ class PartitionReader:
 
     def _accept_epochs(self, found: Sequence[Record]) -> Gap | None:
         """Accept what follows; where a higher epoch leads back, only once what was accepted before it has been taken."""
-        turn = next((at for at, each in enumerate(found) if (each.epoch or 0) > self.epoch), len(found))
-        gap = self.accept(found[:turn]) if turn else None
-        if turn == len(found) or found[turn].since > self.next:
-            return gap if turn == len(found) else self.accept(found[turn:]) or gap
+        change = next((at for at, each in enumerate(found) if (each.epoch or 0) > self.epoch), len(found))
+        gap = self.accept(found[:change]) if change else None
+        if change == len(found) or found[change].since > self.next:
+            return gap if change == len(found) else self.accept(found[change:]) or gap
         if self.records:
-            self.native = found[turn].native
+            self.native = found[change].native
             return gap
         self.turned = Position(self.epoch, self.next)
-        self.epoch, self.next = found[turn].epoch or 0, found[turn].since
+        self.epoch, self.next = found[change].epoch or 0, found[change].since
         self.older_until = self.next
         self.gap = None
-        return self._accept_epochs(found[turn:])
+        return self._accept_epochs(found[change:])
 
     def accept(self, found: Sequence[Record]) -> Gap | None:
         """Accept the records that follow without a gap; the gap, if one was met now."""
@@ -150,7 +150,7 @@ class Elsewhere(Exception):
         self.first = first
 
 
-def as_record(where: Where, message: Any, base: int = 0) -> Record:
+def as_record(tp: TopicPartition, message: Any, base: int = 0) -> Record:
     """A record with our offset: the forwarder's header, or Kafka's own (from `base` on) where it is written to directly."""
     offset, epoch, since = message.offset + base, None, 0
     for name, value in message.headers:
@@ -162,5 +162,5 @@ def as_record(where: Where, message: Any, base: int = 0) -> Record:
             since = int(value)
     appended_at = datetime.fromtimestamp(message.timestamp / 1000, UTC)
     return Record(
-        *where, offset, (message.key or b"").decode(), message.value or b"", appended_at, message.offset, epoch, since
+        *tp, offset, (message.key or b"").decode(), message.value or b"", appended_at, message.offset, epoch, since
     )

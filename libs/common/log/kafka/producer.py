@@ -33,11 +33,11 @@ BATCH_BYTES = 500_000
 MOST_BYTES = 64_000_000
 
 
-class _Lane:
-    """One partition of one topic: whose turn it is, and since when nothing was acknowledged though something waits."""
+class _Sending:
+    """One partition of one topic: who may send now, and since when nothing was acknowledged though something waits."""
 
     def __init__(self) -> None:
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self.waiting_since: float | None = None
 
 
@@ -47,7 +47,7 @@ class Producer:
     def __init__(self, settings: Settings, deadline: float = DEADLINE) -> None:
         self._settings = settings
         self._deadline = deadline
-        self._lanes: defaultdict[tuple[str, int], _Lane] = defaultdict(_Lane)
+        self._sending: defaultdict[tuple[str, int], _Sending] = defaultdict(_Sending)
         self._bytes = 0
         self._inner: Any = None
         self._building: asyncio.Task[Any] | None = None
@@ -79,21 +79,21 @@ class Producer:
         Raises TooLarge (nothing was sent) when a record is over 900 KB; Unavailable when not all were acknowledged in
         time: any of them may have been written, or not.
         """
-        lanes: dict[int, list[int]] = defaultdict(list)
+        places_in: dict[int, list[int]] = defaultdict(list)
         size = 0
         for place, record in enumerate(records):
             if len(record.value) > LARGEST:
                 raise TooLarge(f"a record of {len(record.value):,} bytes is over the log's limit of {LARGEST:,}")
             size += len(record.value)
-            lane = partition_of(record.key, self._settings.partitions) if partition is None else partition
-            lanes[lane].append(place)
+            number = partition_of(record.key, self._settings.partitions) if partition is None else partition
+            places_in[number].append(place)
         if self._bytes and self._bytes + size > MOST_BYTES:
             raise Unavailable(f"{self._bytes:,} bytes wait for Kafka already", retry_after=2)
         self._bytes += size
         try:
             async with asyncio.timeout(self._deadline), asyncio.TaskGroup() as group:
-                for lane, places in lanes.items():
-                    group.create_task(self._send_lane(topic, lane, places, records, headers))
+                for number, places in places_in.items():
+                    group.create_task(self._send_partition(topic, number, places, records, headers))
         except ExceptionGroup as errors:
             # the task group's frame holds its error and it that, and with it the records, till the next collection
             error = errors.with_traceback(None).exceptions[0]
@@ -103,30 +103,30 @@ class Producer:
         finally:
             self._bytes -= size
 
-    async def _send_lane(
+    async def _send_partition(
         self, topic: str, partition: int, places: list[int], records: Sequence[Outgoing], headers: Sequence[Headers]
     ) -> None:
-        lane = self._lanes[topic, partition]
+        sending = self._sending[topic, partition]
         name = kafka_name(self._settings, topic)
         rest = iter(places)
         place = next(rest, None)
-        async with lane.turn:
+        async with sending.lock:
             while place is not None:
                 inner = await self._connected()
                 batch, place = _filled(inner.create_batch(), place, rest, records, headers)
-                lane.waiting_since = lane.waiting_since or time.monotonic()
+                sending.waiting_since = sending.waiting_since or time.monotonic()
                 try:
                     await (await inner.send_batch(batch, name, partition=partition))
                 except asyncio.CancelledError:
-                    if time.monotonic() - lane.waiting_since > self._deadline / 2:
+                    if time.monotonic() - sending.waiting_since > self._deadline / 2:
                         self._throw_away(inner, "no progress")
-                        lane.waiting_since = None
+                        sending.waiting_since = None
                     raise
                 except Exception as error:
-                    lane.waiting_since = None
+                    sending.waiting_since = None
                     self._throw_away(inner, repr(error))
                     raise
-                lane.waiting_since = None
+                sending.waiting_since = None
 
     async def _connected(self) -> Any:
         """The inner producer, made if there is none: one attempt, which all who wait share."""

@@ -1,29 +1,50 @@
-"""The end of a topic in Kafka: whether it is ahead of PostgreSQL, as after a restore from an older backup; its newest message."""
+"""The end of a topic in Kafka: its newest message, and whether PostgreSQL is behind it, as after a restore of one database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
 
+from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
-from libs.common.log.kafka.consumer_stop import end_consumer
+from libs.common.log.kafka.connection import end_consumer
 from libs.common.log.kafka.partition_reader import as_record
 from libs.common.log.kafka.topics import AWAY, LARGEST_BATCH, kafka_name
-from libs.common.log.reader import Position, Record, Where
+from libs.common.log.reader import Position, Record, TopicPartition
 from libs.common.settings import Settings
 
 #: Records looked at from the end: behind a rewind the last ones are not those with the highest offsets.
 LOOK = 500
 PATIENCE = 30.0
+_HEADS = "SELECT partition, epoch, next FROM log.heads WHERE topic = $1"
 
 
 class Ahead(NamedTuple):
     """Kafka has records of a partition up to `last`, which PostgreSQL has not."""
 
-    where: Where
+    tp: TopicPartition
     last: int
+
+
+async def refuse_behind(database: Database, settings: Settings, service: str, topic: str) -> None:
+    """Raises Unavailable when Kafka has records of `topic`, in the current epoch, that PostgreSQL has not. Changes nothing.
+
+    Such a database was restored from an older backup, alone: going on would give offsets out again that Kafka's readers have.
+    """
+    async with database.connection() as connection:
+        heads = {row[0]: Position(row[1], row[2]) for row in await connection.fetch(_HEADS, topic)}
+    if found := await ahead(settings, topic, heads):
+        missing = ", ".join(
+            f"{each.tp} ends before {heads[each.tp.partition].next}, Kafka has records up to {each.last}"
+            for each in found
+        )
+        raise Unavailable(
+            f"the database of {service} is older than its topic in Kafka ({missing}): restore the databases of all services"
+            f" to one moment, or give these records up and begin a new epoch with `rapport epoch {service}`"
+        )
 
 
 async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -> list[Ahead]:
@@ -34,32 +55,30 @@ async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -
             consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
         )
         for partition in partitions:
-            where, head = Where(topic, partition.partition), heads[partition.partition]
+            tp, head = TopicPartition(topic, partition.partition), heads[partition.partition]
             end = ends[partition]
-            seen = await _read(consumer, where, partition, max(beginnings[partition], end - LOOK), end)
+            seen = await _read(consumer, tp, partition, max(beginnings[partition], end - LOOK), end)
             last = max((record.offset for record in seen if (record.epoch or 0) >= head.epoch), default=-1)
             if last >= head.next:
-                found.append(Ahead(where, last))
+                found.append(Ahead(tp, last))
     return found
 
 
-async def newest(settings: Settings, topic: str, lane: int) -> bytes | None:
+async def newest(settings: Settings, topic: str, partition: int) -> bytes | None:
     """The value of a partition's last message; None when it has none. Raises Unavailable."""
-    async with _consumer(settings, topic, [lane]) as (consumer, (partition,)):
-        beginnings, ends = await asyncio.gather(
-            consumer.beginning_offsets([partition]), consumer.end_offsets([partition])
-        )
-        first = max(beginnings[partition], ends[partition] - 1)
-        last = await _read(consumer, Where(topic, lane), partition, first, ends[partition])
+    async with _consumer(settings, topic, [partition]) as (consumer, (native,)):
+        beginnings, ends = await asyncio.gather(consumer.beginning_offsets([native]), consumer.end_offsets([native]))
+        first = max(beginnings[native], ends[native] - 1)
+        last = await _read(consumer, TopicPartition(topic, partition), native, first, ends[native])
     return last[-1].value if last else None
 
 
 @asynccontextmanager
 async def _consumer(
-    settings: Settings, topic: str, lanes: Sequence[int]
-) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+    settings: Settings, topic: str, numbers: Sequence[int]
+) -> AsyncIterator[tuple[Any, list[KafkaPartition]]]:
     """A consumer of some partitions, and these; what goes wrong, or lasts too long, is raised as Unavailable."""
-    partitions = [TopicPartition(kafka_name(settings, topic), lane) for lane in sorted(lanes)]
+    partitions = [KafkaPartition(kafka_name(settings, topic), number) for number in sorted(numbers)]
     consumer = AIOKafkaConsumer(
         **settings.kafka_options(),
         client_id="rapport-tail",
@@ -80,7 +99,7 @@ async def _consumer(
         await end_consumer(consumer)
 
 
-async def _read(consumer: Any, where: Where, partition: TopicPartition, first: int, end: int) -> list[Record]:
+async def _read(consumer: Any, tp: TopicPartition, partition: KafkaPartition, first: int, end: int) -> list[Record]:
     """The records from `first` to below `end`, in Kafka's count."""
     records: list[Record] = []
     if first >= end:
@@ -89,6 +108,6 @@ async def _read(consumer: Any, where: Where, partition: TopicPartition, first: i
     consumer.resume(partition)
     while not records or records[-1].native < end - 1:
         fetched = await consumer.getmany(partition, timeout_ms=1000, max_records=end - first)
-        records += [as_record(where, message) for message in fetched.get(partition, ())]
+        records += [as_record(tp, message) for message in fetched.get(partition, ())]
     consumer.pause(partition)
     return [record for record in records if record.native < end]
