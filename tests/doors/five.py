@@ -3,8 +3,6 @@
 import asyncio
 import importlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,64 +17,21 @@ from pydantic import SecretStr
 from libs.common.contracts.registry import SCOPES, SERVICES
 from libs.common.http.auth.keyring import generate_keys
 from libs.common.http.auth.tokens import mint
-from tests.conftest import KEYS, free_port
-from tests.support import eventually
+from tests.conftest import KEYS
+from tests.process import ServiceProcess
 
 CUSTOMERS = generate_keys()
 """The pair of the business's backend, which signs customers' tokens."""
-ROOT = Path(__file__).parents[2]
 SIZE = int(os.environ.get("DOORS_SIZE", "1"))
 """How many times as many examples, bodies and connections as by default: `DOORS_SIZE=20 make test TESTS=tests/doors`."""
 
 
-class Service:
-    """`python -m services.<name>` on a free port; what it prints is kept in `log`."""
+class Service(ServiceProcess):
+    """One of the five, which takes customers' tokens too."""
 
     def __init__(self, name: str, dsn: str, log: Path, **environment: str) -> None:
-        self.name = name
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log
-        self.environment = {
-            **os.environ,
-            "RAPPORT_DATABASE_URL": dsn,
-            "RAPPORT_PORT": str(self.port),
-            "RAPPORT_JWT_PUBLIC_KEY": KEYS[1],
-            "RAPPORT_CUSTOMER_PUBLIC_KEY": CUSTOMERS[1],
-            "RAPPORT_POOL_SIZE": "6",
-            "RAPPORT_DIE_WITH_PARENT": "1",
-            **environment,
-        }
-        self.process = self._spawn()
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            argv = [sys.executable, "-m", f"services.{self.name}"]
-            return subprocess.Popen(argv, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
-
-    def printed(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    async def ready(self) -> None:
-        """Wait until it says so."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=5) as client:
-
-            async def says() -> bool:
-                assert self.process.poll() is None, self.printed()[-3000:]
-                try:
-                    return (await client.get("/readyz")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await eventually(says, within=110)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        own = {"RAPPORT_CUSTOMER_PUBLIC_KEY": CUSTOMERS[1], "RAPPORT_POOL_SIZE": "6", **environment}
+        super().__init__(name, dsn, log, **own)
 
 
 @dataclass

@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from ipaddress import ip_network
 from itertools import cycle
@@ -13,14 +13,12 @@ from typing import Any
 
 import pytest
 
-from libs.common.db.pool import Database
 from libs.common.settings import Settings
 from services.triggers.app import create
 from services.triggers.delivery.addresses import Lookup, system
 from services.triggers.settings import Settings as TriggersSettings
-from tests.integration.common.running import ready, running, until
 from tests.integration.triggers.receiver import Receiver
-from tests.integration.triggers.service import ANN, Triggers, order, token
+from tests.integration.triggers.service import ANN, Triggers, order
 from tests.support import eventually
 
 PUBLIC, INSIDE = "127.0.0.2", "127.0.0.1"
@@ -67,16 +65,8 @@ async def triggers(settings: Settings, names: Names) -> AsyncIterator[Triggers]:
         yield service
 
 
-@asynccontextmanager
-async def serving(settings: TriggersSettings, names: Lookup) -> AsyncIterator[Triggers]:
-    database = await Database.connect(settings, "test")
-    try:
-        async with running(create(settings, names)) as client:
-            client.headers.update(token())
-            await until(lambda: ready(client))
-            yield Triggers(client, database)
-    finally:
-        await database.close()
+def serving(settings: TriggersSettings, names: Lookup) -> AbstractAsyncContextManager[Triggers]:
+    return Triggers.serving(create(settings, names), settings)
 
 
 def hook(url: str, name: str) -> dict[str, Any]:

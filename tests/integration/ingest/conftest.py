@@ -1,9 +1,6 @@
 """A real ingest (a process of its own, real HTTP) on a real PostgreSQL."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,72 +17,25 @@ from pydantic import SecretStr
 from deploy.local.postgres import Postgres
 from libs.common.contracts.records import Envelope, decode
 from libs.common.db.migrate import migrate
-from libs.common.http.auth.keyring import generate_keys
 from libs.common.http.auth.tokens import mint
 from libs.common.settings import Settings
-from tests.conftest import free_port
-
-PRIVATE, PUBLIC = generate_keys()
-ROOT = Path(__file__).parents[3]
+from tests.conftest import KEYS
+from tests.process import ServiceProcess
 
 
 def token(*scopes: str) -> dict[str, str]:
     """The header of someone who holds `scopes`."""
-    return {"authorization": f"Bearer {mint(PRIVATE, 'test', scopes, timedelta(hours=1))}"}
+    return {"authorization": f"Bearer {mint(KEYS[0], 'test', scopes, timedelta(hours=1))}"}
 
 
 ADMIN = token("sources:read", "sources:write")
 
 
-class Ingest:
+class Ingest(ServiceProcess):
     """`python -m services.ingest` on a free port."""
 
     def __init__(self, dsn: str, log: Path, **environment: str) -> None:
-        self.port = free_port()
-        self.dsn = dsn
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = log
-        self._environment = {
-            **os.environ,
-            "RAPPORT_PORT": str(self.port),
-            "RAPPORT_DATABASE_URL": dsn,
-            "RAPPORT_JWT_PUBLIC_KEY": PUBLIC,
-            "RAPPORT_DIE_WITH_PARENT": "1",
-            **environment,
-        }
-        self.process = self._spawn()
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "services.ingest"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
-            )
-
-    def wait_ready(self, deadline: float = 60) -> None:
-        until = time.monotonic() + deadline
-        while time.monotonic() < until:
-            assert self.process.poll() is None, self._log.read_text()[-3000:]
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=3).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        raise AssertionError(f"not ready: {self._log.read_text()[-3000:]}")
-
-    def start_again(self, **environment: str) -> None:
-        """After its end: a new process on the same port and database."""
-        self._environment = {**self._environment, **environment}
-        self.process = self._spawn()
-        self.wait_ready()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        super().__init__("ingest", dsn, log, **environment)
 
 
 class Source:
@@ -140,7 +90,7 @@ async def ingest(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -
     """One for all tests that leave it as it is; each has its own source."""
     service = Ingest(await new_database(postgres), tmp_path_factory.mktemp("ingest") / "log")
     try:
-        service.wait_ready()
+        await service.ready()
         yield service
     finally:
         service.stop()

@@ -37,7 +37,7 @@ async def ingest_on_kafka(own_kafka: Kafka, own_postgres: Postgres, tmp_path: Pa
         RAPPORT_INGEST_APPEND_DEADLINE="8",
     )
     try:
-        service.wait_ready()
+        await service.ready()
         yield service
     finally:
         service.stop()

@@ -33,7 +33,7 @@ async def test_outcomes_are_counted_and_an_outage_is_a_few_lines(server: Postgre
     log = tmp_path / "log"
     service = Ingest(await new_database(server), log, RAPPORT_INGEST_APPEND_DEADLINE="2")
     try:
-        service.wait_ready()
+        await service.ready()
         source = await add_source(service)
         doubtful = {"type": "track", "event": "Order Completed", "userId": "ann"}
         batch = [{"type": "track", "event": "X", "userId": "ann", "messageId": "m"}, doubtful, {"type": "track"}]

@@ -20,7 +20,7 @@ async def own(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Ingest]:
     """An ingest of this test alone, impatient and with a short queue."""
     service = Ingest(await new_database(postgres), tmp_path / "log", **DEADLINE)
     try:
-        service.wait_ready()
+        await service.ready()
         yield service
     finally:
         service.stop()
@@ -53,7 +53,7 @@ async def test_postgresql_stops_and_returns(tmp_path: Path) -> None:
     service: Ingest | None = None
     try:
         service = Ingest(await new_database(server), tmp_path / "log", **DEADLINE)
-        service.wait_ready()
+        await service.ready()
         source = await add_source(service)
         assert (await source.post("/v1/track", _event(1))).status_code == 200
         other = await add_source(service)
@@ -110,7 +110,7 @@ async def test_a_log_that_does_not_answer(own: Ingest) -> None:
 async def test_killed_in_mid_commit(own: Ingest, point: str) -> None:
     source = await add_source(own)
     own.stop()
-    own.start_again(RAPPORT_FAILPOINTS=f"{point}=kill:4", RAPPORT_INGEST_QUEUE_LIMIT="50000")
+    await own.start_again(RAPPORT_FAILPOINTS=f"{point}=kill:4", RAPPORT_INGEST_QUEUE_LIMIT="50000")
     answers: dict[int, int] = {}
     for start in range(0, 1_000, 20):
         answers |= await _post_all(source, range(start, start + 20))
@@ -120,7 +120,7 @@ async def test_killed_in_mid_commit(own: Ingest, point: str) -> None:
     acknowledged = {f"m{number}" for number, status in answers.items() if status == 200}
     assert acknowledged
     assert acknowledged <= await _stored(source)
-    own.start_again(RAPPORT_FAILPOINTS="")
+    await own.start_again(RAPPORT_FAILPOINTS="")
     again = await _post_all(source, range(len(answers)))
     assert set(again.values()) == {200}
     records = await source.records()
@@ -166,7 +166,7 @@ async def test_a_page_that_is_left_while_sending(own: Ingest) -> None:
 async def test_what_all_requests_may_hold(postgres: Postgres, tmp_path: Path) -> None:
     service = Ingest(await new_database(postgres), tmp_path / "log", RAPPORT_INGEST_MEMORY_LIMIT="100000")
     try:
-        service.wait_ready()
+        await service.ready()
         source = await add_source(service)
         large = await source.post("/v1/batch", b'{"batch":[' + b" " * 120_000 + b"]}")
         assert large.status_code == 503
@@ -195,7 +195,7 @@ async def test_old_rejected_events_are_deleted(own: Ingest) -> None:
     connection = await asyncpg.connect(own.dsn)
     await connection.execute("UPDATE ingest.rejected SET received_at = now() - interval '8 days'")
     own.stop()
-    own.start_again()
+    await own.start_again()
 
     async def deleted() -> bool:
         return not await connection.fetchval("SELECT count(*) FROM ingest.rejected")

@@ -1,27 +1,19 @@
 """The rewards service on a real port over a real database, and the journal that profile would write."""
 
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any
 
 import httpx
-import msgspec
 
-from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Binding, Snapshot
-from libs.common.contracts.registry import SCOPES
 from libs.common.contracts.rewards import REWARDS
-from libs.common.db.pool import Database
-from libs.common.http.auth.tokens import mint
-from libs.common.log.append import Outgoing, append
+from libs.common.log.append import Outgoing
 from services.rewards.app import create
 from services.rewards.settings import Settings
-from tests.conftest import KEYS
-from tests.integration.common.running import ready, running, until
-from tests.support import eventually, journal_record
+from tests.client import ServiceClient
+from tests.support import journal_record
 
 ANN = "11111111-1111-8111-8111-111111111111"
 BEN = "22222222-2222-8222-8222-222222222222"
@@ -34,21 +26,11 @@ PROGRAMME: dict[str, Any] = {
 }
 
 
-def token(*scopes: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {mint(KEYS[0], 'marta', scopes or SCOPES, timedelta(hours=1))}"}
-
-
-@dataclass
-class Rewards:
+class Rewards(ServiceClient):
     """What a test does with the service."""
 
-    client: httpx.AsyncClient
-    database: Database
-
-    async def get(self, path: str, **params: Any) -> Any:
-        response = await self.client.get(f"/v1/{path}", params=params)
-        assert response.status_code == 200, response.text
-        return response.json()
+    service = "rewards"
+    writes = REWARDS
 
     async def publish(self, programme: dict[str, Any] = PROGRAMME) -> Any:
         made = await self.client.post("/v1/programmes", json=programme)
@@ -64,30 +46,6 @@ class Rewards:
             headers={"Idempotency-Key": key or uuid.uuid4().hex},
         )
 
-    async def journal(self, *records: Outgoing) -> None:
-        """Append as profile does, and wait until all is folded."""
-        await self.append(*records)
-        await self.caught_up()
-
-    async def append(self, *records: Outgoing) -> None:
-        async with self.database.transaction() as tx:
-            await append(tx, JOURNAL, records, self.database.settings.partitions)
-
-    async def caught_up(self) -> None:
-        await eventually(self._caught_up)
-
-    async def _caught_up(self) -> bool:
-        behind = await self.database.pool.fetchval(
-            "SELECT sum(heads.next - positions.next) FROM log.heads JOIN rewards.positions USING (topic, partition)"
-            " WHERE reader = 'fold'"
-        )
-        return bool(behind == 0)
-
-    async def facts(self) -> list[dict[str, Any]]:
-        """What rewards has written into its log."""
-        rows = await self.database.pool.fetch(f'SELECT value FROM log."{REWARDS}" ORDER BY partition, "offset"')
-        return [msgspec.json.decode(row["value"]) for row in rows]
-
     async def check(self) -> None:
         """The ledger's invariants over everything."""
         assert (await self.get("ledger"))["sum"] == 0
@@ -95,17 +53,9 @@ class Rewards:
         assert checked["balanced"], checked
 
 
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Rewards]:
+def serving(settings: Settings) -> AbstractAsyncContextManager[Rewards]:
     """The service, ready."""
-    database = await Database.connect(settings, "test")
-    try:
-        async with running(create(settings)) as client:
-            client.headers.update(token())
-            await until(lambda: ready(client))
-            yield Rewards(client, database)
-    finally:
-        await database.close()
+    return Rewards.serving(create(settings), settings)
 
 
 def order(

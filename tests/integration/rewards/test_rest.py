@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from libs.common.contracts.records import Binding, Snapshot
 from services.rewards.models import metadata
 from services.rewards.settings import Settings
-from tests.integration.rewards.service import ANN, PROGRAMME, Rewards, order, token
+from tests.client import token
+from tests.integration.rewards.service import ANN, PROGRAMME, Rewards, order
 from tests.support import journal_record
 
 READS = (

@@ -1,26 +1,18 @@
 """The triggers service on a real port over a real database, and the journal that profile would write."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import msgspec
 
 from libs.common.contracts.events import ClientEvent
-from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Binding, Snapshot
-from libs.common.contracts.registry import SCOPES
 from libs.common.contracts.triggers import TRIGGERS
-from libs.common.db.pool import Database
-from libs.common.http.auth.tokens import mint
-from libs.common.log.append import Outgoing, append
+from libs.common.log.append import Outgoing
 from services.triggers.app import create
 from services.triggers.settings import Settings
-from tests.conftest import KEYS
-from tests.integration.common.running import ready, running, until
+from tests.client import ServiceClient
 from tests.support import eventually, journal_record
 
 ANN = "11111111-1111-8111-8111-111111111111"
@@ -33,31 +25,11 @@ HOOK: dict[str, Any] = {
 }
 
 
-def token(*scopes: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {mint(KEYS[0], 'marta', scopes or SCOPES, timedelta(hours=1))}"}
-
-
-@dataclass
-class Triggers:
+class Triggers(ServiceClient):
     """What a test does with the service."""
 
-    client: httpx.AsyncClient
-    database: Database
-
-    async def get(self, path: str, **params: Any) -> Any:
-        response = await self.client.get(f"/v1/{path}", params=params)
-        assert response.status_code == 200, response.text
-        return response.json()
-
-    async def post(self, path: str, json: Any = None, status: int = 200) -> Any:
-        response = await self.client.post(f"/v1/{path}", json=json)
-        assert response.status_code == status, response.text
-        return response.json()
-
-    async def put(self, path: str, json: Any, status: int = 200) -> Any:
-        response = await self.client.put(f"/v1/{path}", json=json)
-        assert response.status_code == status, response.text
-        return response.json()
+    service = "triggers"
+    writes = TRIGGERS
 
     async def hook(self, **changes: Any) -> str:
         """A published hook's id."""
@@ -80,32 +52,21 @@ class Triggers:
 
         return await eventually(given)
 
-    async def append(self, *records: Outgoing) -> None:
-        async with self.database.transaction() as tx:
-            await append(tx, JOURNAL, records, self.database.settings.partitions)
-
     async def journal(self, *records: Outgoing) -> None:
         """Append as profile does, and wait until all is folded and nothing is due."""
         await self.append(*records)
         await self.settled()
 
     async def settled(self) -> None:
-        await eventually(self._settled)
+        await eventually(self._is_settled)
 
-    async def _settled(self) -> bool:
-        behind = await self.database.pool.fetchval(
-            "SELECT sum(heads.next - positions.next) FROM log.heads JOIN triggers.positions USING (topic, partition)"
-            " WHERE reader = 'fold'"
-        )
+    async def _is_settled(self) -> bool:
+        if not await self.is_caught_up():
+            return False
         due = await self.database.pool.fetchval(
             "SELECT count(*) FROM triggers.deliveries WHERE state = 'queued' AND (lease IS NOT NULL OR next_at <= now())"
         )
-        return bool(behind == 0 and due == 0)
-
-    async def facts(self) -> list[dict[str, Any]]:
-        """What triggers has written into its log."""
-        rows = await self.database.pool.fetch(f'SELECT value FROM log."{TRIGGERS}" ORDER BY partition, "offset"')
-        return [msgspec.json.decode(row["value"]) for row in rows]
+        return bool(due == 0)
 
     async def types(self) -> list[str]:
         return [fact["type"] for fact in await self.facts()]
@@ -117,17 +78,9 @@ class Triggers:
         )
 
 
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Triggers]:
+def serving(settings: Settings) -> AbstractAsyncContextManager[Triggers]:
     """The service, ready."""
-    database = await Database.connect(settings, "test")
-    try:
-        async with running(create(settings)) as client:
-            client.headers.update(token())
-            await until(lambda: ready(client))
-            yield Triggers(client, database)
-    finally:
-        await database.close()
+    return Triggers.serving(create(settings), settings)
 
 
 def event(

@@ -10,9 +10,10 @@ import httpx
 
 from libs.common.db.pool import Database
 from libs.common.settings import Settings as CommonSettings
+from tests.client import token
 from tests.conftest import free_port
 from tests.integration.triggers.following import STREAM, followed, own, refused, ticket
-from tests.integration.triggers.service import ANN, Triggers, known_as, order, token
+from tests.integration.triggers.service import ANN, Triggers, known_as, order
 from tests.support import eventually
 
 ROOT = Path(__file__).parents[3]

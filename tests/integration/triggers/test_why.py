@@ -8,8 +8,9 @@ from libs.common.contracts.records import Snapshot
 from libs.common.log.append import Outgoing
 from services.triggers.app import create
 from services.triggers.settings import Settings
+from tests.client import token
 from tests.integration.common.running import ready, running, until
-from tests.integration.triggers.service import ANN, BEN, HOOK, Triggers, event, order, token
+from tests.integration.triggers.service import ANN, BEN, HOOK, Triggers, event, order
 from tests.support import journal_record, keep_open
 
 

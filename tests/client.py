@@ -1,0 +1,94 @@
+"""A service in this process, on a real port over a real database, as a test speaks to it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+
+import httpx
+import msgspec
+from fastapi import FastAPI
+
+from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.registry import SCOPES
+from libs.common.db.pool import Database
+from libs.common.http.auth.tokens import mint
+from libs.common.log.append import Outgoing, append
+from libs.common.settings import Settings
+from tests.conftest import KEYS
+from tests.integration.common.running import ready, running
+from tests.support import eventually
+
+
+def token(*scopes: str) -> dict[str, str]:
+    """The header of a member of staff who holds `scopes`; all of them, if none is named."""
+    return {"Authorization": f"Bearer {mint(KEYS[0], 'marta', scopes or SCOPES, timedelta(hours=1))}"}
+
+
+@dataclass
+class ServiceClient:
+    """A running service: its API with a token that may do everything, and the journal that profile would write.
+
+    `service` and `writes` are class attributes of each service's own client: its schema, and the topic of its facts.
+    """
+
+    client: httpx.AsyncClient
+    database: Database
+
+    service = ""
+    writes = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def serving(cls, app: FastAPI, settings: Settings) -> AsyncIterator[Self]:
+        """`app` on a free port, ready; stopped at the end."""
+        database = await Database.connect(settings, "test")
+        try:
+            async with running(app) as client:
+                client.headers.update(token())
+                await eventually(lambda: ready(client))
+                yield cls(client, database)
+        finally:
+            await database.close()
+
+    async def ask(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
+        """The answer's JSON; AssertionError unless it has this status."""
+        response = await self.client.request(method, f"/v1/{path}", **options)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    async def get(self, path: str, **params: Any) -> Any:
+        return await self.ask("GET", path, params=params)
+
+    async def post(self, path: str, json: Any = None, status: int = 200) -> Any:
+        return await self.ask("POST", path, status, json=json)
+
+    async def put(self, path: str, json: Any, status: int = 200) -> Any:
+        return await self.ask("PUT", path, status, json=json)
+
+    async def append(self, *records: Outgoing) -> None:
+        """Append to the journal as profile does."""
+        async with self.database.transaction() as tx:
+            await append(tx, JOURNAL, records, self.database.settings.partitions)
+
+    async def journal(self, *records: Outgoing) -> None:
+        """Append to the journal, and wait until all is folded."""
+        await self.append(*records)
+        await self.caught_up()
+
+    async def caught_up(self) -> None:
+        await eventually(self.is_caught_up)
+
+    async def is_caught_up(self) -> bool:
+        """Whether the service has folded everything in the log."""
+        behind = await self.database.pool.fetchval(
+            f"SELECT sum(heads.next - positions.next) FROM log.heads JOIN {self.service}.positions USING (topic, partition)"
+            " WHERE reader = 'fold'"
+        )
+        return bool(behind == 0)
+
+    async def facts(self) -> list[dict[str, Any]]:
+        """What the service has written into its topic, partition by partition."""
+        rows = await self.database.pool.fetch(f'SELECT value FROM log."{self.writes}" ORDER BY partition, "offset"')
+        return [msgspec.json.decode(row["value"]) for row in rows]
