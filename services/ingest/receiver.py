@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from libs.common.contracts.events import Kind
 from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unauthenticated, Unavailable
-from libs.common.http.inline import Exchange
+from libs.common.http.fast.inline import Exchange
 from libs.common.http.limits import Disconnected, refuse
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_request
