@@ -23,15 +23,15 @@ from libs.common.http import health
 from libs.common.http.auth.verifier import Verifier
 from libs.common.http.cors import allow_origins
 from libs.common.http.documentation import documentation
-from libs.common.http.fast_routes import FastRoutes, Service
-from libs.common.http.inline import Handlers, InlineHandlers
+from libs.common.http.fast.connection import Protocol
+from libs.common.http.fast.inline import Handlers, InlineHandlers
+from libs.common.http.fast.routes import FastRoutes, Service
 from libs.common.http.lifecycle import Gate, Lifecycle
 from libs.common.http.limits import Limits
 from libs.common.http.openapi import document
 from libs.common.http.problems import AddMembers, Problems
-from libs.common.http.protocol import Protocol
 from libs.common.http.requests import Requests
-from libs.common.http.strict_parameters import refuse_unknown
+from libs.common.http.validation import refuse_unknown
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import Meter, configure_logs, log
 from libs.common.runtime.component import Check, Component, ReaderLag, Worker

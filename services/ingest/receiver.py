@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from libs.common.contracts.events import Kind
 from libs.common.errors import Malformed, RapportError, TooLarge, TooSlow, Unauthenticated, Unavailable
-from libs.common.http.inline import Exchange
+from libs.common.http.fast.inline import Exchange
 from libs.common.http.limits import Disconnected, refuse
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_request
@@ -32,7 +32,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Receiver:
-    """Receives events: reads, checks the key, decides on each event, stores, answers."""
+    """Receives events: reads the body, checks the key, builds records, stores them, answers.
+
+    `receive` may wait for the body and for the key; `inline` takes a request that needs neither. All between is shared.
+    """
 
     def __init__(
         self, keys: WriteKeys, commit: GroupCommit, rejections: Rejections, memory: Memory, metrics: Metrics
@@ -60,27 +63,25 @@ class Receiver:
         return Answer(answer, cors(headers))
 
     def inline(self, exchange: Exchange, kind: Kind | None) -> bool:
-        """`receive` without a task, for a request that nobody has to be asked about; False for any other, and for one that
-        is refused: `receive` meets these again."""
+        """Answer a request that is here as a whole and whose key is cached, without a task. False leaves any other, and any
+        that is refused, to `receive`."""
         headers, share = exchange.headers, Share(self._memory)
         try:
             received_at = datetime.now(UTC)
             payload = _parsed(self._body_reader.whole(headers, exchange.body, share), kind)
-            grant = self._keys.known(chosen(from_header(headers.get(b"authorization")), payload.writeKey))
+            grant = self._keys.known(_key(headers, payload))
             if grant is None:
                 share.give_back()
                 return False
-            require_origin(grant, headers.get(b"origin"))
             traceparent = exchange.context.traceparent if b"traceparent" in headers else None
-            built = build_records(payload, kind, grant, received_at, traceparent)
-            self._take(built, grant, received_at, share)
+            built = self._build(headers, payload, kind, grant, received_at, traceparent, share)
             settle = partial(self._settle, exchange, built, share)
             if built.records:
                 self._commit.submit(built.records, settle)
         except Unavailable as error:
             self._settle(exchange, BuiltRecords(), share, error)
             return True
-        except Exception:  # the long way answers it
+        except Exception:  # `receive` answers it
             share.give_back()
             return False
         if not built.records:
@@ -111,30 +112,40 @@ class Receiver:
 
     async def _store(self, request: Request, headers: Mapping[bytes, bytes], kind: Kind | None, share: Share) -> bytes:
         received_at = datetime.now(UTC)
-        key = from_header(headers.get(b"authorization"))
         body = await self._body_reader.text(headers, request.receive, share)
         try:
             payload = _parsed(body, kind)
         except Malformed as error:
             self._metrics.malformed()
-            await self._note(key, received_at, error, body)
+            await self._note(headers, received_at, error, body)
             raise
         try:
-            chosen_key = chosen(key, payload.writeKey)
+            key = _key(headers, payload)
         except Unauthenticated as error:
             raise Unauthenticated(error.detail + hints.missing_key(body, request.scope["query_string"])) from None
-        grant = await self._keys.grant(chosen_key)
-        require_origin(grant, headers.get(b"origin"))
-        built = build_records(payload, kind, grant, received_at, _traceparent(headers))
-        self._take(built, grant, received_at, share)
+        grant = await self._keys.grant(key)
+        built = self._build(headers, payload, kind, grant, received_at, _traceparent(headers), share)
         if built.records:
             await self._commit.append(built.records)
         return self._answered(built)
 
-    def _take(self, built: BuiltRecords, grant: Grant, received_at: datetime, share: Share) -> None:
+    def _build(
+        self,
+        headers: Mapping[bytes, bytes],
+        payload: Payload,
+        kind: Kind | None,
+        grant: Grant,
+        received_at: datetime,
+        traceparent: str | None,
+        share: Share,
+    ) -> BuiltRecords:
+        """What is to be stored of a request, and its answer. Lists what is rejected; raises what refuses the whole."""
+        require_origin(grant, headers.get(b"origin"))
+        built = build_records(payload, kind, grant, received_at, traceparent)
         if built.refused:
             self._rejections.add(grant.source_id, received_at, built.refused)
         share.take(sum(len(record.value) for record in built.records))
+        return built
 
     def _answered(self, built: BuiltRecords) -> bytes:
         self._metrics.answered(built.results, len(built.refused))
@@ -145,9 +156,9 @@ class Receiver:
         if isinstance(error, Unavailable):
             self._metrics.shed(error)
 
-    async def _note(self, key: str | None, received_at: datetime, error: Malformed, body: bytes) -> None:
+    async def _note(self, headers: Mapping[bytes, bytes], received_at: datetime, error: Malformed, body: bytes) -> None:
         """List a body that is broken as a whole under its source, if its key came in the header."""
-        if key is not None:
+        if (key := from_header(headers.get(b"authorization"))) is not None:
             grant: Grant = await self._keys.grant(key)
             self._rejections.add(grant.source_id, received_at, [Refused(error.detail, body, *named(body))])
 
@@ -159,6 +170,10 @@ def _refusal(request: Request, error: RapportError) -> ASGIApp:
 
 def _parsed(body: bytes, kind: Kind | None) -> Payload:
     return bodies.batch(body) if kind is None else bodies.single(body)
+
+
+def _key(headers: Mapping[bytes, bytes], payload: Payload) -> str:
+    return chosen(from_header(headers.get(b"authorization")), payload.writeKey)
 
 
 def _traceparent(headers: Mapping[bytes, bytes]) -> str | None:

@@ -14,7 +14,7 @@ import msgspec
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from libs.common.http.protocol import HEAD
+from libs.common.http.fast.connection import HEAD
 from tests.doors.five import Service, bearer
 from tests.support import eventually
 

@@ -2,13 +2,15 @@
 
 import gzip
 import uuid
+from datetime import timedelta
 from urllib.parse import quote
 
 import httpx
 import pytest
 
-from libs.common.contracts.registry import SERVICES
-from tests.doors.five import Five, Operation, operations
+from libs.common.contracts.registry import OWN_SCOPES, SERVICES
+from libs.common.http.auth.tokens import mint_customer
+from tests.doors.five import CUSTOMERS, Five, Operation, operations
 from tests.support import eventually
 
 IDS = [
@@ -63,6 +65,50 @@ async def test_every_id_that_is_taken_can_be_read(five: Five) -> None:
                 return "is known" not in said  # a customer who is known may have no score yet
 
             await eventually(found)
+
+
+@pytest.mark.parametrize("name", ["userId", "anonymousId"])
+async def test_customers_reach_what_is_theirs_whatever_their_id(five: Five, name: str) -> None:
+    """Their own token, a ticket for a stream, and a command on their points: for one id, and not for one written alike."""
+    run = uuid.uuid4().hex
+    mine, other = f"team/{run}/", f"team%2F{run}%2F"
+    prefix = {"userId": "user", "anonymousId": "anon"}[name]
+    events = [{"type": "track", "event": "Order Completed", name: each, "messageId": each} for each in (mine, other)]
+    async with httpx.AsyncClient(base_url=five.url("ingest"), auth=(five.write_key, ""), timeout=60) as client:
+        assert (await client.post("/v1/batch", json={"batch": events})).is_success
+
+    def path(identifier: str, what: str) -> str:
+        return f"/v1/customers/{prefix}:{quote(identifier, safe='')}/{what}"
+
+    token = mint_customer(CUSTOMERS[0], f"{prefix}:{mine}", OWN_SCOPES, ttl=timedelta(hours=1))
+    headers = {"authorization": f"Bearer {token}"}
+    for service, what in (("rewards", "points"), ("triggers", "inbox")):
+
+        async def known(service: str = service, what: str = what) -> bool:
+            answers = [await five.call(service, "GET", path(each, what)) for each in (mine, other)]
+            return all(answer.status_code == 200 for answer in answers)
+
+        await eventually(known)
+        assert (await five.call(service, "GET", path(mine, what), headers=headers)).status_code == 200
+        assert (await five.call(service, "GET", path(other, what), headers=headers)).status_code == 403
+
+    gift = {"points": 5, "reason": "a gift"}
+    await five.made("rewards", path(mine, "adjustments"), gift, **{"Idempotency-Key": f"{name}-{run}"})
+
+    async def credited() -> bool:
+        has = [(await five.call("rewards", "GET", path(each, "points"))).json()["balance"] for each in (mine, other)]
+        return bool(has[0] - has[1] == 5)
+
+    await eventually(credited)
+
+    issued = await five.call("triggers", "POST", path(mine, "inbox/stream/tickets"), headers=headers)
+    ticket = {"ticket": issued.json()["ticket"]}
+    async with (
+        httpx.AsyncClient(base_url=five.url("triggers"), timeout=60) as client,
+        client.stream("GET", path(mine, "inbox/stream"), params=ticket) as stream,
+    ):
+        assert stream.status_code == 200
+        assert await anext(line async for line in stream.aiter_lines() if line.startswith("event:")) == "event: ready"
 
 
 @pytest.mark.parametrize("service", SERVICES)

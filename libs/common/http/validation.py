@@ -1,9 +1,11 @@
 """What is wrong with a request that does not fit its model, place by place, in sentences that say what to send."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
 from libs.common.contracts.json_faults import fault
@@ -65,6 +67,25 @@ def refusal(error: RequestValidationError) -> RapportError:
     return Invalid(f"{sentence}{more}.", errors=listed)
 
 
+async def refuse_unknown(request: Request) -> None:
+    """A dependency of every route. Raises Invalid that names each parameter which the route's description does not have.
+
+    Only for who comes with a token: without one, that is what is said first; and apps' SDKs may add what they like.
+    """
+    given = request.query_params.keys()
+    if not given or "authorization" not in request.headers:
+        return
+    paths = request.app.openapi()["paths"]
+    operation = paths.get(request.scope["route"].path, {}).get(request.method.lower())
+    if operation is None or not request.url.path.startswith("/v1/"):
+        return
+    known = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        errors = [{"at": f"query.{name[:100]}", "message": _unknown(name, known)} for name in unknown]
+        raise Invalid("; ".join(f"{each['at']}: {each['message']}" for each in errors[:3]), errors=errors)
+
+
 def _json_fault(error: RequestValidationError) -> str:
     text = error.body.encode() if isinstance(error.body, str) else bytes(error.body or b"")
     try:
@@ -94,3 +115,9 @@ def _place(location: tuple[str | int, ...]) -> str:
     for step in location:
         place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else step
     return place
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}" if known else ""
+    return f"no parameter of this name is known here{meant}"

@@ -9,7 +9,7 @@ from fastapi.security import HTTPBasic
 from starlette.types import ASGIApp
 
 from libs.common.contracts.events import Kind
-from libs.common.http.inline import Handlers
+from libs.common.http.fast.inline import Handlers
 from services.ingest.api.credentials import preflight
 from services.ingest.api.examples import BATCH, EXAMPLES, documentation
 from services.ingest.api.raw import RawRoute

@@ -9,7 +9,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from libs.common.http.protocol import Protocol
+from libs.common.http.fast.connection import Protocol
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.http.coalesced import CoalescedWrites
+from libs.common.http.fast.connection import CoalescedWrites
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 

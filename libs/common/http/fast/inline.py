@@ -9,7 +9,7 @@ from typing import cast
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from libs.common.http.fast_routes import FastRoutes
+from libs.common.http.fast.routes import FastRoutes
 from libs.common.http.lifecycle import Lifecycle
 from libs.common.http.problems import Problems
 from libs.common.http.requests import Requests, context_of

@@ -3,7 +3,7 @@
 uvicorn bounds none of that with httptools: its `h11_max_incomplete_event_size` is of another parser.
 """
 
-from asyncio import TimerHandle, Transport
+from asyncio import AbstractEventLoop, BaseProtocol, TimerHandle, Transport
 from typing import Any, cast
 
 from starlette.types import Scope
@@ -12,8 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from libs.common.errors import HeadersTooLarge, Malformed, RapportError, TooSlow
-from libs.common.http.coalesced import CoalescedWrites
-from libs.common.http.inline import Exchange, Handler, InlineHandlers
+from libs.common.http.fast.inline import Exchange, Handler, InlineHandlers
 from libs.common.http.limits import LINGER
 from libs.common.http.problems import Problems
 
@@ -21,7 +20,51 @@ HEAD = 64 * 1024
 """Bytes of a request's first line and headers."""
 _CHUNK = 256 * 1024  # the most that uvloop reads at once
 _FRAMING = 8  # bytes around one byte of a chunked body, at worst; what is more are trailers, which nobody reads
+_END_OF_HEAD = b"\r\n\r\n"
 _UNTAKEN = 60.0  # seconds in which a caller must take something of an answer that waits for them
+
+
+class CoalescedWrites(Transport):
+    """`transport`, but a head waits for what is written next, or for the end of this turn of the loop."""
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | bytearray | memoryview = b""
+        # as they are: these are called for each request
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
+        self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        elif bytes(data[-4:]) == _END_OF_HEAD:
+            self._head = data
+            self._loop.call_soon(self._send_head)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._send_head()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._head = b""
+        self._transport.abort()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: BaseProtocol) -> None:
+        self._transport.set_protocol(protocol)
+
+    def _send_head(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
 
 
 class Protocol(HttpToolsProtocol):
