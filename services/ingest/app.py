@@ -1,4 +1,4 @@
-"""Ingest, put together: settings → database, log, group commit, door, routes."""
+"""Ingest, put together: settings → database, log, group commit, receiver, routes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ def create(settings: Settings) -> FastAPI:
     hot = events.routes(receiver)
     return assemble(
         "ingest",
-        "Takes what customers do, from Segment's SDKs; what it answers with 200 is in the log.",
+        "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
         [*parts, keys, rejections, commit],
         [hot, sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],

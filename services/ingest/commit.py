@@ -13,11 +13,11 @@ from services.ingest.log import Log
 from services.ingest.timeouts import Deadlines
 
 COMMITTERS = 2  # one may prepare while the other waits for the disk,
-MUCH = 200  # once so many events wait; few are cheaper to store in one group than in two
+SECOND_FROM = 200  # once so many events wait; few are cheaper to store in one group than in two
 RECORDS = 5_000  # in one append, unless a single request has more
 
 
-#: Told once what became of records: None when they are durable.
+#: Called once with the outcome: None when the records are durable, else the error.
 Settle = Callable[[Exception | None], None]
 
 
@@ -32,7 +32,7 @@ class _Waiting:
 class GroupCommit:
     """`append` returns when the records are durable. Bounded in events (`queue_limit`) and in time (`deadline`, seconds).
 
-    A request that is cancelled or past its deadline takes nothing of the others with it. Nothing runs while nothing waits.
+    A request that is cancelled or past its deadline takes nothing of the others with it. No task runs while nothing waits.
     """
 
     name = "group commit"
@@ -64,7 +64,7 @@ class GroupCommit:
         return self._queued
 
     async def append(self, records: Sequence[Outgoing]) -> None:
-        """Make the records durable, in their order. Raises what `submit` does and tells of."""
+        """Make the records durable, in their order. Raises what `submit` raises, and the error that it would pass to `settle`."""
         done = asyncio.get_running_loop().create_future()
         waiting = self.submit(records, partial(_settle, done))
         try:
@@ -78,7 +78,7 @@ class GroupCommit:
     def submit(self, records: Sequence[Outgoing], settle: Settle) -> _Waiting:
         """Make the records durable, in their order, and call `settle` then, in a turn of the loop of its own.
 
-        Unavailable when the log is away or the deadline has passed; then the records may be in the log all the same, and a
+        It gets Unavailable when the log is unavailable or the deadline has passed; then the records may be in the log all the same, and a
         retry is a duplicate with the same record ids. Otherwise it is what the log raises when it refuses these very
         records. Raises Unavailable itself when the queue is full, or the service is stopping.
         """
@@ -90,7 +90,7 @@ class GroupCommit:
         self._deadlines.add(waiting)
         self._queue.append(waiting)
         self._queued += len(records)
-        if not self._committers or (len(self._committers) < COMMITTERS and self._queued >= MUCH):
+        if not self._committers or (len(self._committers) < COMMITTERS and self._queued >= SECOND_FROM):
             committer = asyncio.create_task(self._commit_all())
             self._committers.add(committer)
             committer.add_done_callback(self._committers.discard)

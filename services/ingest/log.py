@@ -92,7 +92,7 @@ class KafkaLog:
 
 
 def _away(error: Exception) -> Unavailable:
-    """What clients are told; the log lines say more."""
+    """The error for clients; the log lines say more."""
     if (times := _throttle.due(type(error))) is not None:
         logger.warning("events cannot be stored", error=f"{type(error).__name__}: {error}", times=times)
     return Unavailable("the log cannot be written just now: send the events again", retry_after=1)

@@ -43,7 +43,7 @@ write_keys = Table(
     Column("last_used_at", DateTime(timezone=True)),
 )
 
-#: Events refused at the door, for seven days. `body` is cut to 4 KB, `size` is what it was in bytes.
+#: Rejected events, kept for seven days. `body` is cut to 4 KB, `size` is what it was in bytes.
 rejected = Table(
     "rejected",
     metadata,

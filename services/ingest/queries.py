@@ -1,4 +1,4 @@
-"""What ingest reads: write keys for the door, and the lists behind its routes."""
+"""What ingest reads: write keys, sources and rejected events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

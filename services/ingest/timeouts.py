@@ -1,4 +1,4 @@
-"""How long each of many things may take, with one timer for all of them."""
+"""Timeouts that many requests share: one timer instead of one each."""
 
 import asyncio
 from collections.abc import Callable

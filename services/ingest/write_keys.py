@@ -79,7 +79,7 @@ class WriteKeys:
     async def grant(self, key: str) -> Grant:
         """What the key allows.
 
-        Raises Unauthenticated when it is unknown, revoked or expired; Unavailable when that cannot be said just now.
+        Raises Unauthenticated when it is unknown, revoked or expired; Unavailable when PostgreSQL cannot be asked.
         """
         grant = self._grants.get(key)
         if grant is None:
@@ -159,13 +159,13 @@ class WriteKeys:
 
 
 def unknown_key(key: str) -> Unauthenticated:
-    """What is said of a key that allows nothing."""
+    """The error for a key that allows nothing."""
     if is_token(key):
         return Unauthenticated(
             "that is an API token, not a write key (rk_…): POST /v1/sources makes a source and its write key"
         )
     if not keys.is_well_formed(key):
-        return Unauthenticated("this is no write key of Rapport (rk_…): check that it was copied whole")
+        return Unauthenticated("this is not a write key (rk_…): check that it was copied whole")
     return Unauthenticated(f"the write key {keys.shown(key)}… is unknown, revoked or expired: ask for another one")
 
 

@@ -1,4 +1,4 @@
-"""Pages of other origins that may ask a service: a list, by CORS. Without it browsers keep the answers from them."""
+"""CORS: the origins whose pages may read a service's answers."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 METHODS = ("GET", "POST")
-#: What callers send beside what every page may, and what they look at in answers.
+#: Request headers that pages may send, and response headers that they may read.
 SENT = ("authorization", "content-type", "idempotency-key", "last-event-id", "traceparent", "x-request-id")
 SHOWN = ("etag", "retry-after", "x-request-id")
 
 
 def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
-    """Let pages of `origins` read what `app` answers, errors too. Who they are they say with a token; no cookies are taken."""
+    """Let pages of `origins` read the answers of `app`, errors included. They authenticate with a token, not with cookies."""
     if origins:
         app.add_middleware(
             CORSMiddleware,

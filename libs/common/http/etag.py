@@ -18,7 +18,7 @@ CHANGED: dict[int | str, dict[str, Any]] = {412: {"description": "Somebody has c
 
 
 def set_etag(response: Response, tag: str) -> None:
-    """Say which state the answer shows."""
+    """Set the ETag of the state that the answer shows."""
     response.headers["etag"] = tag
 
 

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` (and `/healthz`), `/metrics`: what machines and people ask a service. No token needed."""
+"""`/livez`, `/readyz` (and `/healthz`) and `/metrics`. They need no token."""
 
 import asyncio
 import time
@@ -68,7 +68,7 @@ _SENTENCES: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "str
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", summary="Does the process still move?")
+@router.get("/livez", summary="Is the process alive?")
 async def livez(request: Request) -> Response:
     """503 when the event loop was blocked for over five seconds, or a task that never ends has ended: restart it."""
     lifecycle = _lifecycle(request)
@@ -84,7 +84,7 @@ async def livez(request: Request) -> Response:
     return JSONResponse(body, 503 if troubles else 200)
 
 
-@router.get("/readyz", summary="Can it do its work, and how far is it behind?", responses={200: _SENTENCES})
+@router.get("/readyz", summary="Is the service ready, and how far is it behind?", responses={200: _SENTENCES})
 @router.get("/healthz", summary="The same as /readyz", include_in_schema=False)
 async def readyz(request: Request, verbose: str | None = None) -> Response:
     """200 when every dependency answers, else 503; `?verbose` for people."""

@@ -25,8 +25,8 @@ _WATCH = 5.0
 
 
 class Lifecycle:
-    """Starts, watches and stops components. `draining` is set when the service has been told to stop: whatever answers
-    for long (a stream) should end then."""
+    """Starts, watches and stops components. `draining` is set when the service is stopping: long answers
+    (streams) should end then."""
 
     def __init__(self, service: str, components: Sequence[Component], meter: Meter | None = None) -> None:
         self.service = service

@@ -1,4 +1,4 @@
-"""The OpenAPI page: what each route answers when it cannot, described once for all routes."""
+"""The OpenAPI page: the errors of all routes, described once."""
 
 from typing import Any
 
@@ -34,22 +34,22 @@ _PROBLEM: dict[str, Any] = {
 }
 _TYPES = {bool: "boolean", str: "string", int: "integer"}
 _MEANINGS = {
-    "400": "The body cannot be read: it is no JSON, nested too deeply, or carries a NUL.",
+    "400": "The body cannot be read: it is not JSON, is nested too deeply, or contains a NUL.",
     "401": "No token, or one that is not valid.",
     "403": "The token lacks a scope that this needs.",
-    "404": "There is no such thing.",
+    "404": "Not found.",
     "408": "The body did not arrive in time: send it again.",
-    "409": "The state says otherwise: a name is taken, a key was used for something else, there is not enough.",
-    "412": "Somebody has changed it since the state that `If-Match` names: read it again.",
+    "409": "Conflict with the current state: a name is taken, a key was used for another body, or the balance is too small.",
+    "412": "It has changed since the state that `If-Match` names: read it again.",
     "413": "The body is too large.",
     "415": "The body is not sent as JSON, or is compressed.",
     "422": "Something in the request is wrong: `errors` says where.",
-    "429": "Too many at a time: come back after `Retry-After` seconds.",
-    "503": "A part that this needs is away: come back after `Retry-After` seconds.",
+    "429": "Too many requests: try again after `Retry-After` seconds.",
+    "503": "A dependency is unavailable: try again after `Retry-After` seconds.",
 }
-#: Where a write key is what lets in.
+#: Of routes that take a write key.
 _OF_EVENTS = {
-    "401": "No write key, or one that is not known.",
+    "401": "No write key, or an unknown one.",
     "403": "Pages of this origin may not send with this write key.",
     "503": "Nothing is stored: send it again after `Retry-After` seconds.",
 }
@@ -97,7 +97,7 @@ def _describe(path: str, method: str, operation: dict[str, Any], members: AddMem
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
     if not path.startswith("/v1"):
-        responses["503"] = {"description": "No: the body says what is missing."}
+        responses["503"] = {"description": "Not ready: the body says what is missing."}
         return
     wanted = ["503", *(status for status in responses if status in _MEANINGS)]
     of_events = "events" in operation.get("tags", ())

@@ -30,7 +30,7 @@ _AWAY = frozenset(["08", "25", "28", "3D", "40", "53", "54", "55", "57", "58"])
 
 
 class Internal(RapportError):
-    """What a caller is told of an error that nobody foresaw."""
+    """An unexpected error; the caller reads only the request id."""
 
 
 class Problems:
@@ -52,7 +52,7 @@ class Problems:
         return Response(msgspec.json.encode(body, enc_hook=str), body["status"], headers, MEDIA_TYPE)
 
     def answer_any(self, error: Exception, scope: Scope) -> Response:
-        """The answer to any exception, logged when it is ours to mend."""
+        """The answer to any exception; unexpected ones are logged."""
         problem = translate(error, scope)
         if isinstance(problem, Internal):
             logger.error("a request failed unexpectedly", method=scope["method"], route=route_of(scope), exc_info=error)
@@ -73,7 +73,7 @@ class Problems:
             )
 
     def install(self, app: FastAPI) -> None:
-        """Make `app` answer all its errors so. What escapes its handlers is met by `requests.Requests`."""
+        """Make `app` answer its errors as problems. `requests.Requests` handles what escapes its handlers."""
 
         async def handle(request: Request, error: Exception) -> Response:
             return self.answer_any(error, request.scope)
@@ -100,9 +100,9 @@ def translate(error: Exception, scope: Scope) -> RapportError:
         case asyncpg.PostgresError():
             return _postgres(error)
         case OSError() | TimeoutError() | asyncpg.InterfaceError() | asyncpg.InternalClientError():
-            return errors.Unavailable("A part that this service needs does not answer just now: try again in a second.")
+            return errors.Unavailable("A dependency of this service does not answer: try again in a second.")
         case _:
-            return Internal("Something went wrong here, not with you. Give the request_id to who runs this service.")
+            return Internal("Internal error. Give this request_id to your operator.")
 
 
 def _http(error: HTTPException, scope: Scope) -> RapportError:
@@ -154,4 +154,4 @@ def _postgres(error: asyncpg.PostgresError) -> RapportError:
         return errors.Unavailable("The database's schema is older than this service: run `rapport migrate`.", 10)
     if state[:2] in _AWAY:
         return errors.Unavailable("PostgreSQL cannot answer just now: try again in a second.")
-    return Internal("Something went wrong here, not with you. Give the request_id to who runs this service.")
+    return Internal("Internal error. Give this request_id to your operator.")

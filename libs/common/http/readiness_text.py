@@ -1,4 +1,4 @@
-"""Readiness for people: what is missing, how far each reader is behind, what to do next."""
+"""Readiness as text for people: what is missing, how far each reader is behind, what to do next."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Server-sent events: so many streams at a time, let in by a token or a ticket, ended politely."""
+"""Server-sent events: a limited number of streams, opened with a token or a ticket."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -24,7 +24,7 @@ HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that proxies and clients see that the stream lives."""
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The events, as they come.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-    429: {"description": "Too many follow: come back after `Retry-After` seconds."},
+    429: {"description": "Too many streams are open: try again after `Retry-After` seconds."},
 }
 
 
@@ -49,9 +49,9 @@ class ConnectionLimit:
         self._instead = instead
 
     def enter(self) -> None:
-        """Take a place; `leave` gives it back. Raises TooMany when none is free."""
+        """Count a stream in; `leave` counts it out. Raises TooMany at the limit."""
         if self._free <= 0:
-            raise TooMany(f"Too many follow the stream just now: come back later, or ask {self._instead}.", 10)
+            raise TooMany(f"Too many streams are open: try again later, or use {self._instead}.", 10)
         self._free -= 1
 
     def leave(self) -> None:
@@ -59,7 +59,7 @@ class ConnectionLimit:
 
 
 class EventStream(StreamingResponse):
-    """A stream of server-sent events that takes a place of `places` and gives it back however it ends."""
+    """A stream of server-sent events. It counts towards `places` until it ends, however it ends."""
 
     def __init__(self, places: ConnectionLimit, events: AsyncIterator[bytes]) -> None:
         places.enter()

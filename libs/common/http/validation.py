@@ -70,7 +70,7 @@ def refusal(error: RequestValidationError) -> RapportError:
 async def refuse_unknown(request: Request) -> None:
     """A dependency of every route. Raises Invalid that names each parameter which the route's description does not have.
 
-    Only for who comes with a token: without one, that is what is said first; and apps' SDKs may add what they like.
+    Checks only requests with a token: without one, 401 comes first, and SDKs may add parameters of their own.
     """
     given = request.query_params.keys()
     if not given or "authorization" not in request.headers:

@@ -26,7 +26,7 @@ SAYS: dict[Kind, str] = {
 }
 _KEY = HTTPBasic(
     scheme_name="write key", description="The write key as the user, without a password.", auto_error=False
-)  # for the OpenAPI page: the door reads the header itself
+)  # for the OpenAPI page: the receiver reads the header itself
 Endpoint = Callable[[Request], Awaitable[ASGIApp | None]]
 
 
@@ -49,7 +49,7 @@ def routes(receiver: Receiver) -> APIRouter:
 
 
 def inline(receiver: Receiver) -> Handlers:
-    """The same but for /v1/m, for who is in no need of FastAPI and a task: `receiver.prompt`."""
+    """Inline handlers of the same routes, except /v1/m."""
     kinds: list[tuple[Kind | None, str]] = [(None, "batch"), (None, "b"), (None, "import")]
     for kind, short in SHORT.items():
         kinds += [(kind, kind), (kind, short)]

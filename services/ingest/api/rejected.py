@@ -1,4 +1,4 @@
-"""The events that were refused at the door, each with its reason."""
+"""The rejected events, each with its reason."""
 
 from datetime import datetime
 from typing import Annotated

@@ -66,7 +66,7 @@ def _head(key: str, size: int, path: str = "/v1/track", more: bytes = b"", versi
     return start + b"Content-Length: %d\r\n%b\r\n" % (size, more)
 
 
-async def _promptly(source: Source, body: bytes, key: str, path: str, more: bytes) -> Answered:
+async def _inline(source: Source, body: bytes, key: str, path: str, more: bytes) -> Answered:
     caller = await Caller.open(source.ingest)
     caller.send(_head(key, len(body), path, more), body)
     answer = await caller.answer()
@@ -74,7 +74,7 @@ async def _promptly(source: Source, body: bytes, key: str, path: str, more: byte
     return answer
 
 
-async def _the_long_way(source: Source, body: bytes, key: str, path: str, more: bytes) -> Answered:
+async def _through_a_task(source: Source, body: bytes, key: str, path: str, more: bytes) -> Answered:
     """The body comes when it is asked for, which is long after the head."""
     caller = await Caller.open(source.ingest)
     caller.send(_head(key, len(body), path, more + b"Expect: 100-continue\r\n"))
@@ -112,14 +112,14 @@ def _json(value: object) -> bytes:
 )
 async def test_both_ways_give_the_same_answer(source: Source, body: bytes, path: str, more: bytes) -> None:
     for key in (source.key, "rk_" + "0" * 40, ""):
-        ways = [await way(source, body, key, path, more) for way in (_promptly, _the_long_way, _promptly)]
+        ways = [await way(source, body, key, path, more) for way in (_inline, _through_a_task, _inline)]
         assert ways[0] == ways[1] == ways[2]
 
 
 async def test_both_ways_store_the_same_record(source: Source) -> None:
     body = _json({**TRACK, "timestamp": "2026-01-01T10:00:00Z"})
     trace = b"traceparent: 00-%b-%b-01\r\n" % (b"a" * 32, b"b" * 16)
-    for way in (_promptly, _the_long_way):
+    for way in (_inline, _through_a_task):
         await way(source, body, source.key, "/v1/track", trace)
     one, other = await source.records()
     assert one.traceparent == other.traceparent

@@ -1,4 +1,4 @@
-"""A customer's token opens what is theirs: `{ref}` must lead to the same customer as the token's subject."""
+"""A customer's token gives access to their own data only: `{ref}` must lead to the customer of the token's subject."""
 
 from typing import Any, Protocol
 from uuid import UUID
@@ -25,4 +25,4 @@ async def require_self(tx: Tx, customers: Resolves, who: Principal, ref: str) ->
     except (NotFound, Invalid):
         asked = None
     if asked != own:
-        raise Forbidden(f"This token opens what belongs to {who.customer}, and nothing of anybody else.")
+        raise Forbidden(f"This token gives access to the data of {who.customer} only.")

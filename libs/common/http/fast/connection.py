@@ -1,4 +1,4 @@
-"""What a connection may do around its requests: so many bytes of headers, in so many seconds, and no answer left untaken.
+"""Limits of a connection: bytes and seconds of a request's head, and seconds in which the caller must read an answer.
 
 uvicorn bounds none of that with httptools: its `h11_max_incomplete_event_size` is of another parser.
 """
@@ -25,7 +25,10 @@ _UNTAKEN = 60.0  # seconds in which a caller must take something of an answer th
 
 
 class CoalescedWrites(Transport):
-    """`transport`, but a head waits for what is written next, or for the end of this turn of the loop."""
+    """Sends the head of an answer together with its body: one system call and one packet instead of two.
+
+    A head waits for the next write, or for the end of this turn of the loop.
+    """
 
     def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
         super().__init__()
@@ -150,7 +153,7 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _start_held(self, cycle: RequestResponseCycle, handler: Handler) -> None:
-        """A request that has arrived as a whole may be answered promptly; any other goes the long way."""
+        """Give a request that has arrived as a whole to its inline handler; start the application for any other."""
         self._held = None
         start: Any = super()._start_asgi_task  # uvicorn's types of an application are its own
         there = not (cycle.more_body or self.flow.write_paused or self._refused)
@@ -176,7 +179,7 @@ class Protocol(HttpToolsProtocol):
             self._untaken.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._fault or Malformed("This is no HTTP request that can be read."))
+        self._refuse(self._fault or Malformed("This is not a valid HTTP request."))
 
     def _refuse(self, error: RapportError) -> None:
         """Answer once, and give the sender a moment to notice before the connection is closed."""

@@ -1,5 +1,6 @@
-"""Requests that are answered without a task of their own: a task, and every layer around a handler, cost as much as storing
-an event does. Who takes a request so answers it from a callback, or leaves it to the long way.
+"""Handlers that run inline in the connection's callback. A task and the layers around it cost as much as storing an event.
+
+An inline handler answers from a callback, or declines; then the request takes its usual route.
 """
 
 import time
@@ -18,15 +19,15 @@ from libs.common.observability.telemetry import Meter
 
 _FAILURE = "rapport.failure"
 
-#: Takes a request that has arrived as a whole; False leaves it to the route of the same path, as if it had not been asked.
+#: Takes a request that has arrived as a whole. False declines it: the route of the same path handles it instead.
 Handler = Callable[["Exchange"], bool]
 
-#: (method, path) → handler; each is a direct route too.
+#: (method, path) → handler; each is a fast route too.
 Handlers = Mapping[tuple[str, str], Handler]
 
 
 class InlineHandlers:
-    """Who takes which requests, of one service."""
+    """The inline handlers of one service."""
 
     def __init__(
         self, handlers: Handlers, routes: FastRoutes, lifecycle: Lifecycle, meter: Meter, problems: Problems
@@ -37,7 +38,7 @@ class InlineHandlers:
         self.requests = Requests(_fail, meter, problems)
 
     def handler(self, scope: Scope) -> Handler | None:
-        """None as well while there is more to do around a request: until the service has started, and for its span."""
+        """The handler of a request. None until the service has started, and while requests are traced."""
         at = scope["method"], scope["path"]
         handler = self._handlers.get(at)
         if handler is None or not self._lifecycle.ready or tracing.active():

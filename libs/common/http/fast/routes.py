@@ -1,4 +1,4 @@
-"""Routes that are found in a dict before FastAPI is asked: its own layers cost more than answering a small request does."""
+"""Routes found in a dict before FastAPI's own layers, which cost more than answering a small request."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ class FastRoute(Protocol):
 
 
 class Service(FastAPI):
-    """FastAPI behind some direct routes. They lie in `around` alone, which has to lie around all others as well."""
+    """FastAPI with fast routes in front. Only `around` wraps the fast routes; it must wrap all other routes as well."""
 
     def __init__(self, fast_routes: FastRoutes, around: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
