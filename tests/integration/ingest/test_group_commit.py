@@ -38,6 +38,12 @@ async def _values(store: component.Postgres) -> list[str]:
     return [row["value"].decode() for row in rows]
 
 
+async def _log(store: component.Postgres) -> PostgresLog:
+    log = PostgresLog(store)
+    await log.start()
+    return log
+
+
 async def _blocked(store: component.Postgres) -> "asyncpg.Connection[asyncpg.Record]":
     blocker: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(store.settings.dsn)
     await blocker.execute("BEGIN; LOCK TABLE log.heads IN EXCLUSIVE MODE")
@@ -45,7 +51,7 @@ async def _blocked(store: component.Postgres) -> "asyncpg.Connection[asyncpg.Rec
 
 
 async def test_requests_are_committed_together_and_in_order(store: component.Postgres) -> None:
-    commit = GroupCommit(PostgresLog(store), queue_limit=10_000, deadline=5)
+    commit = GroupCommit(await _log(store), queue_limit=10_000, deadline=5)
     appends = (commit.append([_record(f"{number}a"), _record(f"{number}b")]) for number in range(200))
     await asyncio.gather(*appends)
     values = await _values(store)
@@ -58,7 +64,7 @@ async def test_requests_are_committed_together_and_in_order(store: component.Pos
 
 
 async def test_a_cancelled_request_loses_nothing_of_the_others(store: component.Postgres) -> None:
-    commit = GroupCommit(PostgresLog(store), queue_limit=10_000, deadline=5)
+    commit = GroupCommit(await _log(store), queue_limit=10_000, deadline=5)
     blocker = await _blocked(store)
     tasks = [asyncio.create_task(commit.append([_record(str(number))])) for number in range(20)]
 
@@ -79,7 +85,7 @@ async def test_a_cancelled_request_loses_nothing_of_the_others(store: component.
 
 
 async def test_what_the_log_refuses_fails_alone(store: component.Postgres) -> None:
-    commit = GroupCommit(PostgresLog(store), queue_limit=10_000, deadline=5)
+    commit = GroupCommit(await _log(store), queue_limit=10_000, deadline=5)
     results = await asyncio.gather(
         commit.append([_record("before")]),
         commit.append([_record("bad", key="a\0b")]),
@@ -92,7 +98,7 @@ async def test_what_the_log_refuses_fails_alone(store: component.Postgres) -> No
 
 
 async def test_the_queue_is_bounded(store: component.Postgres) -> None:
-    commit = GroupCommit(PostgresLog(store), queue_limit=5, deadline=1)
+    commit = GroupCommit(await _log(store), queue_limit=5, deadline=1)
     blocker = await _blocked(store)
     results = await asyncio.gather(
         *(commit.append([_record(str(number))]) for number in range(20)), return_exceptions=True
