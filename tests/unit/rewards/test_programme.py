@@ -58,7 +58,7 @@ def test_rules_that_make_no_sense(rule: dict[str, Any], at: str, said: str) -> N
         ),
         ({"earning": [{"id": "r", "earn": {"points": 0}}]}, "greater than 0"),
         ({"earning": [{"id": "r", "earn": {"points": 1}, "effective_from": "2026-02-01T00:00:00"}]}, "timezone"),
-        ({"earning": [{"id": "no spaces", "earn": {"points": 1}}]}, "pattern"),
+        ({"earning": [{"id": "no spaces", "earn": {"points": 1}}]}, "an id has 1 to 64 letters"),
         ({"badges": [{"id": "b", "name": "B", "cuont": 3}]}, "cuont"),
         ({"badges": [{"id": "b", "name": "B", "count": 0}]}, "greater than or equal to 1"),
     ],
