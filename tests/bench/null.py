@@ -120,9 +120,10 @@ class Ingest:
 
 async def run_ingest(settings: Settings, flow: Flow) -> None:
     postgres = Postgres(settings, "ingest", Meter("ingest"))
-    commit = GroupCommit(PostgresLog(postgres), queue_limit=50_000, deadline=30)
+    log = PostgresLog(postgres)
+    commit = GroupCommit(log, queue_limit=50_000, deadline=30)
     keeping = LogMaintenance("ingest", postgres)
-    for part in (postgres, keeping, commit):
+    for part in (postgres, log, keeping, commit):
         await part.start()
     config = uvicorn.Config(
         Ingest(commit, flow.length[EVENTS]),
@@ -135,7 +136,7 @@ async def run_ingest(settings: Settings, flow: Flow) -> None:
     )
     _settled()
     await uvicorn.Server(config).serve()
-    for part in (commit, keeping, postgres):
+    for part in (commit, keeping, log, postgres):
         await part.stop()
 
 
