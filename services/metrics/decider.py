@@ -34,6 +34,7 @@ class Metrics:
     state = Customer
     decision = Decision
     sections = SECTIONS
+    shared = None
 
     def __init__(self, settings: Settings) -> None:
         self._zone = settings.zone

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET, UnsetType, field
 
-from libs.common.contracts.input import Input
+from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.records import Fact
 from libs.common.contracts.rewards import PointsCredited, PointsReversed
 from libs.common.fold import decider
@@ -48,6 +48,7 @@ class Course:
         self.input = input
         self.scope = Scope(input.body, input) if isinstance(input.body, RuleEvent) else None
         self.facts: list[Fact] = []
+        self.takes: dict[Resource, int] = {}
         self.balance = balance
         self.has_points = has_points
         self.qualifying = qualifying

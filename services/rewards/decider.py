@@ -1,15 +1,17 @@
 """Rewards as a decider of the fold: the features in their order, the compiled programme of each rulebook, the projection."""
 
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from libs.common.contracts.input import Input
-from libs.common.contracts.records import Envelope
+from libs.common.contracts.input import Input, Resource
+from libs.common.contracts.records import Envelope, Fact
 from libs.common.db.pool import Tx
 from libs.common.fold import rulebooks
-from libs.common.fold.decider import Applied, Merged
+from libs.common.fold.decider import Applied, Draws, Merged
 from libs.common.rules.rule_event import RuleEvent
 from services.rewards import inputs, standings
 from services.rewards.course import Course, Decision
@@ -31,6 +33,21 @@ class Rulebook(msgspec.Struct):
     content: msgspec.Raw
 
 
+def shared(body: object, time: datetime, rules: Rules) -> Iterator[Resource]:
+    """The shared resources that an input may draw on, of all features."""
+    for feature in FEATURES:
+        yield from feature.shared(rules.sections.get(feature.name), body, time)
+
+
+def recorded(body: object, time: datetime, rules: Rules, facts: Sequence[Fact]) -> dict[Resource, int]:
+    """What stood in `input.shared` when these facts were decided, of all features."""
+    return {
+        resource: taken
+        for feature in FEATURES
+        for resource, taken in feature.recorded(rules.sections.get(feature.name), body, time, facts).items()
+    }
+
+
 class RewardsDecider:
     """What the fold calls."""
 
@@ -38,6 +55,7 @@ class RewardsDecider:
     state = Account
     decision = Decision
     sections = None
+    shared = Draws(shared, recorded)
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
         self._partitions = partitions
@@ -96,7 +114,7 @@ def decide(account: Any, input: Input, rules: Rules) -> Decision:
         if note is not None:
             notes[feature.name] = note
     after_merge = standing(account) if isinstance(input.body, Merged) else {}
-    return Decision(facts=course.facts, notes=notes, standing=after_merge)
+    return Decision(facts=course.facts, takes=course.takes, notes=notes, standing=after_merge)
 
 
 def evolve(account: Any, input: Input, decision: Decision) -> None:

@@ -5,12 +5,12 @@ what becomes of it at a merge, the rows that routes query, and these routes. `fe
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, ClassVar, TypeAlias
 
 from fastapi import APIRouter
 
-from libs.common.contracts.input import Input
+from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.records import Fact
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied
@@ -56,6 +56,15 @@ class Feature:
     def names(self, section: Any) -> Iterable[str]:
         """The names of events and facts from which something can follow for this feature."""
         return ()
+
+    # -- what customers share -----------------------------------------------------------------------------------------
+    def shared(self, rules: Any, body: Any, time: datetime) -> Iterable[Resource]:
+        """The shared resources that an input may draw on."""
+        return ()
+
+    def recorded(self, rules: Any, body: Any, time: datetime, facts: Sequence[Fact]) -> Mapping[Resource, int]:
+        """For a replay: `input.shared` of these, as `decide` saw it when it gave these facts."""
+        return {}
 
     # -- one customer -------------------------------------------------------------------------------------------------
     def decide(self, state: Any, course: Course, rules: Any) -> Any:

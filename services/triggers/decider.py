@@ -34,6 +34,7 @@ class TriggersDecider:
     state = Recipient
     decision = Decision
     sections = None
+    shared = None
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
         self.vocabulary = Vocabulary(partitions)

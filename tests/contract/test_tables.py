@@ -14,7 +14,8 @@ OTHERS = {
     "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets", "forgotten"},
     "metrics": {"fits", "tickets"},
 }
-FRAMEWORK = {"positions", "dead_letters", "commands", "rulebooks", "rulebook_positions", "identifiers"}
+#: `shared` is where partitions are meant to meet: what customers share is exact only if they wait for each other.
+FRAMEWORK = {"positions", "dead_letters", "commands", "rulebooks", "rulebook_positions", "identifiers", "shared"}
 
 
 def tables(service: str) -> list[Table]:

@@ -1,9 +1,18 @@
 """What a decider decides on: one record of the journal, one command or one timer."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+
+
+class Resource(NamedTuple):
+    """What customers share: a budget (kind) of a rule (id) in a month (period)."""
+
+    kind: str
+    id: str
+    period: str = ""
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -22,3 +31,4 @@ class Input(msgspec.Struct, frozen=True):
     own: bool
     traceparent: str | None
     body: Any
+    shared: Mapping[Resource, int] = {}

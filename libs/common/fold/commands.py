@@ -2,15 +2,16 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from libs.common.contracts.ids import derived
+from libs.common.contracts.input import Resource
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database, Tx
 from libs.common.errors import Conflict
@@ -18,13 +19,26 @@ from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler, command_input
 from libs.common.fold.loop import Fold
+from libs.common.fold.shared import Shared, StaleResource
 from libs.common.log.append import append
 from libs.common.log.partition import partition_of
+from libs.common.log.positions import Stored
 from libs.common.log.reader import TopicPartition
 from libs.common.observability import tracing
 
 S = TypeVar("S")
 R = TypeVar("R")
+
+
+class _Locked(NamedTuple, Generic[S, R]):
+    """A locked customer, what they draw on, and where in the journal they are."""
+
+    tx: Tx
+    row: Row[S]
+    shared: Shared
+    tp: TopicPartition
+    stored: Stored
+    rules: R
 
 
 class Commands(Generic[S, R]):
@@ -53,19 +67,18 @@ class Commands(Generic[S, R]):
         service, handler, began = self._fold.service, self._handler, time.time_ns()
         id = str(derived(service, "command", key))
         digest = hashlib.sha256(type(body).__name__.encode() + msgspec.json.encode(body)).digest()
-        async with self._locked(customer) as (tx, row):
+        async with self._locked(customer, body, at) as locked:
+            tx, row, shared, tp, stored, rules = locked
             known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
             if known:
                 if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
                     raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
                 return msgspec.json.decode(known["answer"])
-            where = TopicPartition(JOURNAL, partition_of(str(row.id), self._fold.partitions))
-            stored = await self._fold.positions.load(tx, where)
-            rules = await handler.rules(tx, stored.rulebook)
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
-            place = f"{where.partition}/{stored.position.next}/{stored.rulebook}"
-            applied = await handler.decide_on(tx, row, input, rules, place)
+            place = f"{tp.partition}/{stored.position.next}/{stored.rulebook}"
+            applied = await handler.share_on(tx, row, input, rules, place, shared)
             await handler.customers.save(tx, [row])
+            await handler.shared.save(tx, shared)
             await handler.decider.project(tx, [applied])
             result = msgspec.json.encode(answer(applied))
             status = await tx.execute(
@@ -83,16 +96,25 @@ class Commands(Generic[S, R]):
         return msgspec.json.decode(result)
 
     @asynccontextmanager
-    async def _locked(self, customer: UUID) -> AsyncIterator[tuple[Tx, Row[S]]]:
+    async def _locked(self, customer: UUID, body: msgspec.Struct, at: datetime) -> AsyncIterator[_Locked[S, R]]:
         """A transaction that holds the row of whom `customer` went into, and no other: to wait for one row with another
-        in hand would be out of the order in which the fold locks."""
-        customers, id = self._handler.customers, customer
+        in hand would be out of the order in which the fold locks. For the same reason it begins anew where the body draws on
+        shared resources, to hold them first."""
+        handler, id = self._handler, customer
+        resources: tuple[Resource, ...] = ()
         while True:
             async with self._database.transaction() as tx:
-                id = await customers.survivor(tx, id)
-                row = (await customers.load(tx, [id]))[id]
-                if row.merged_into is None:
-                    yield tx, row
+                shared = await handler.shared.lock(tx, resources)
+                id = await handler.customers.survivor(tx, id)
+                row = (await handler.customers.load(tx, [id]))[id]
+                if row.merged_into is not None:
+                    continue
+                tp = TopicPartition(JOURNAL, partition_of(str(row.id), self._fold.partitions))
+                stored = await self._fold.positions.load(tx, tp)
+                rules = await handler.rules(tx, stored.rulebook)
+                resources = tuple(handler.shared.named(body, at, rules))
+                if shared.holds(resources):
+                    yield _Locked(tx, row, shared, tp, stored, rules)
                     return
 
     async def run_many(
@@ -106,6 +128,7 @@ class Commands(Generic[S, R]):
         it locks the heads of the log. Does not commit. An error of `decide` leaves nothing behind.
         """
         service, handler = self._fold.service, self._handler
+        shared = await handler.shared.lock(tx, await self._resources(tx, bodies.values(), at))
         rows = await handler.customers.load(tx, bodies)
         there = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
         lanes = [partition_of(str(row.id), self._fold.partitions) for row in there]
@@ -114,6 +137,13 @@ class Commands(Generic[S, R]):
         }
         rules = {each.rulebook: await handler.rules(tx, each.rulebook) for each in stored.values()}
         under = [rules[stored[lane].rulebook] for lane in lanes]
+        drawn = (
+            each
+            for row, held in zip(there, under, strict=True)
+            for each in handler.shared.named(bodies[row.id], at, held)
+        )
+        if not shared.holds(drawn):
+            raise StaleResource("other rules were published meanwhile")
         named = [
             each for row, held in zip(there, under, strict=True) for each in handler.named(row, bodies[row.id], held)
         ]
@@ -123,9 +153,18 @@ class Commands(Generic[S, R]):
             body, position, rulebook = bodies[row.id], stored[lane].position.next, stored[lane].rulebook
             id = str(derived(service, "command", key, str(row.id)))
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
-            applied.append(await handler.decide_on(tx, row, input, rules[rulebook], f"{lane}/{position}/{rulebook}"))
+            place = f"{lane}/{position}/{rulebook}"
+            applied.append(await handler.share_on(tx, row, input, rules[rulebook], place, shared))
         await handler.customers.save(tx, there)
+        await handler.shared.save(tx, shared)
         await handler.decider.project(tx, applied)
         outgoing = [record for each in applied for record in handler.outgoing(each)]
         await append(tx, self._fold.writes, outgoing, self._fold.partitions)
         return applied
+
+    async def _resources(self, tx: Tx, bodies: Iterable[msgspec.Struct], at: datetime) -> set[Resource]:
+        """What the bodies draw on under the rulebook in force."""
+        if self._handler.decider.shared is None:
+            return set()
+        rules = await self._handler.rules(tx, await self._fold.positions.rulebook(tx))
+        return {each for body in bodies for each in self._handler.shared.named(body, at, rules)}

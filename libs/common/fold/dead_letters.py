@@ -102,7 +102,6 @@ class DeadLetters:
                 raise Unavailable("the customer of this record is being merged just now: try again")
             record = Record(*where, row["offset"], key, value, row["died_at"], row["offset"])
             work = Work(where, [record], stored.rulebook, stored.position.next)
-            stamp = await self._stamp(tx, work)
             try:
                 async with tx.transaction():
                     outcome = await fold.handler.apply(tx, [work])
@@ -115,6 +114,7 @@ class DeadLetters:
                 raise Conflict(
                     f"the record fails again, with {type(error).__name__}: {error}. Mend its data, or discard it with a reason."
                 ) from error
+            stamp = await self._stamp(tx, work, len(outcome.outgoing))
             await self._settle(tx, id, "replayed", "mended" if mended is not None else None, by)
             await tx.execute(
                 f"UPDATE {self._table} SET stamp = $2, replayed_key = $3, mended = $4 WHERE id = $1",
@@ -169,15 +169,16 @@ class DeadLetters:
             raise Conflict(f"dead letter {id} was {row['outcome']} already, by {row['settled_by']}")
         return row
 
-    async def _stamp(self, tx: Tx, work: Work) -> str:
-        """Where it happens; for a customer's record also after how many of their facts, so that it can be put back there."""
+    async def _stamp(self, tx: Tx, work: Work, made: int) -> str:
+        """Where it happened, once it has; for a customer's record also after how many of their facts, so that it can be put
+        back there. `made` are those that it led to. (Their row is locked only now: shared resources come first.)"""
         key, place = work.records[0].key, work.place(0)
         if work.where.topic != JOURNAL or not UUID_KEY.fullmatch(key):
             return place
         customers = f'"{self._fold.service}".customers'
         await tx.execute(f"INSERT INTO {customers} (id) VALUES ($1) ON CONFLICT DO NOTHING", UUID(key))
         facts = await tx.fetchval(f"SELECT facts FROM {customers} WHERE id = $1 FOR UPDATE", UUID(key))
-        return f"{place}/{facts}"
+        return f"{place}/{facts - made}"
 
     async def _settle(self, tx: Tx, id: UUID, outcome: str, reason: str | None, by: str) -> None:
         await tx.execute(

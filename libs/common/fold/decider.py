@@ -1,11 +1,13 @@
 """A decider: what a service does for one customer, as pure functions over one state."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.input import Input
+from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.records import Envelope, Fact
 from libs.common.fold.sections import SectionKinds
 
@@ -24,6 +26,8 @@ class Decision(msgspec.Struct, kw_only=True):
     projections need to know of what was decided. A replay that only has the facts passes them alone."""
 
     facts: list[Fact] = []
+    #: How much more is taken of each shared resource.
+    takes: dict[Resource, int] = {}
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -55,6 +59,15 @@ class Applied(msgspec.Struct, Generic[S], frozen=True):
     stamp: str = ""
 
 
+class Draws(NamedTuple, Generic[R]):
+    """How a service draws on shared resources (see `shared`). Both functions are pure."""
+
+    #: Those that what was read, and happened at that time, may draw on under the rules.
+    named: Callable[[Any, datetime, R], Iterable[Resource]]
+    #: For a replay: `input.shared` as `decide` saw it when it gave these facts.
+    recorded: Callable[[Any, datetime, R, Sequence[Fact]], Mapping[Resource, int]]
+
+
 class Decider(Protocol[S, R]):
     """What a service gives to the fold. `decide` changes nothing; `evolve` and `absorb` never fail; none has a clock."""
 
@@ -66,6 +79,11 @@ class Decider(Protocol[S, R]):
     @property
     def sections(self) -> SectionKinds | None:
         """What lies in sections of the state (`sections`); None where nothing does."""
+        ...
+
+    @property
+    def shared(self) -> Draws[R] | None:
+        """What it draws on together with other customers (`shared`); None where there is nothing."""
         ...
 
     def read(self, envelope: Envelope, rules: R) -> Any | None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.ids import derived, parsed
-from libs.common.contracts.input import Input
+from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.profile import CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Binding, Bound, Envelope, decode, encode
 from libs.common.db.errors import UNAVAILABLE
@@ -19,6 +19,7 @@ from libs.common.errors import Unavailable
 from libs.common.fold.customers import Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Decider, Merged, Stamped
 from libs.common.fold.sections import Every, NotLoaded, Wanted
+from libs.common.fold.shared import Shared, SharedTable
 from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
@@ -70,6 +71,7 @@ class DeciderHandler(Generic[S, R]):
     def __init__(self, service: str, decider: Decider[S, R]) -> None:
         self.decider = decider
         self.customers: Customers[S] = Customers(service, decider.state, decider.sections)
+        self.shared: SharedTable[R] = SharedTable(service, decider.shared)
         self.suppressed = 0
 
     async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
@@ -78,18 +80,27 @@ class DeciderHandler(Generic[S, R]):
             over = cast("Tx", pipeline)  # it has of a transaction what rules and projections use
             rules = await self.rules(over, works[0].rulebook)
             lanes = [Progress(work, [self._read(record, rules) for record in work.records]) for work in works]
+            shared = await self.shared.lock(pipeline, self._resources(lanes, rules))
             rows = await self.customers.load(pipeline, {id for lane in lanes for id in lane.customers()})
             if self.decider.sections is not None:
                 await self.customers.load_sections(pipeline, self._named(lanes, rows, rules))
-            applied = await self._decided(pipeline, lanes, rows, rules)
+            applied = await self._decided(pipeline, lanes, rows, rules, shared)
             await self.customers.save(pipeline, rows.values())
+            await self.shared.save(pipeline, shared)
             await self.customers.bind(over, [bound for lane in lanes for bound in lane.bindings()])
             await self.decider.project(over, applied)
         return Outcome(
             outgoing=[record for done in applied for record in self.outgoing(done)],
-            committed=[lambda: self.customers.known(rows)],
+            committed=[lambda: self.customers.known(rows), lambda: self.shared.known(shared)],
             taken={lane.work.where: lane.next for lane in lanes if lane.next < len(lane.read)},
         )
+
+    def _resources(self, lanes: Sequence["Progress"], rules: R) -> Iterator[Resource]:
+        """The shared resources that the records of a batch may draw on."""
+        for said in () if self.decider.shared is None else (each for lane in lanes for each in lane.read):
+            body = Merged(parsed(said.body.other)) if isinstance(said.body, CustomerMerged) else said.body
+            if body is not None and not said.stateless and not isinstance(body, CustomerLeft):
+                yield from self.shared.named(body, said.envelope.time, rules)
 
     def _named(
         self, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
@@ -111,13 +122,13 @@ class DeciderHandler(Generic[S, R]):
             yield from ((row, each) for each in self.decider.sections.named(body, rules))
 
     async def _decided(
-        self, pipeline: Pipeline, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
+        self, pipeline: Pipeline, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
     ) -> list[Applied[S]]:
         """All records, in order; where `decide` looks for a section that is not there, it is loaded, and asked again."""
         applied: list[Applied[S]] = []
         while True:
             try:
-                for each in self._through(lanes, rows, rules):
+                for each in self._through(lanes, rows, rules, shared):
                     applied.append(each)
                 return applied
             except NotLoaded as missing:
@@ -132,7 +143,15 @@ class DeciderHandler(Generic[S, R]):
             except NotLoaded as missing:
                 await self.customers.load_sections(tx, [(row, missing.wanted)])
 
-    def _through(self, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
+    async def share_on(self, tx: AnyTx, row: Row[S], input: Input, rules: R, place: str, shared: Shared) -> Applied[S]:
+        """`decide_on`, with a view of the shared resources; what was decided is taken of them."""
+        applied = await self.decide_on(tx, row, self.shared.viewed(input, rules, shared), rules, place)
+        shared.take(applied.decision.takes)
+        return applied
+
+    def _through(
+        self, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
+    ) -> Iterator[Applied[S]]:
         """Each partition as far as it goes; one that met a merge goes on once another has brought the `left` that it
         waits for."""
         moved = True
@@ -140,11 +159,11 @@ class DeciderHandler(Generic[S, R]):
             moved = False
             for lane in lanes:
                 before = lane.next
-                yield from self._along(lane, rows, rules)
+                yield from self._along(lane, rows, rules, shared)
                 moved |= lane.next > before
             lanes = [lane for lane in lanes if lane.next < len(lane.read)]
 
-    def _along(self, lane: "Progress", rows: dict[UUID, Row[S]], rules: R) -> Iterator[Applied[S]]:
+    def _along(self, lane: "Progress", rows: dict[UUID, Row[S]], rules: R, shared: Shared) -> Iterator[Applied[S]]:
         for index in range(lane.next, len(lane.read)):
             said = lane.read[index]
             body = said.body
@@ -158,7 +177,9 @@ class DeciderHandler(Generic[S, R]):
                 row.merged_into, row.touched = parsed(body.into), True
             elif body is not None:
                 row = rows.get(said.customer) or Row(said.customer, self.decider.state())  # of a stateless one
-                applied = self.decided(row, self._input(said.envelope, body), rules, lane.work.place(index))
+                input = self.shared.viewed(self._input(said.envelope, body), rules, shared)
+                applied = self.decided(row, input, rules, lane.work.place(index))
+                shared.take(applied.decision.takes)
             lane.next = index + 1
             if applied is not None:
                 yield applied

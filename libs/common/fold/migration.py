@@ -97,6 +97,20 @@ def create_sections(schema: str) -> None:
     )
 
 
+def create_shared(schema: str) -> None:
+    """What customers share."""
+    op.create_table(
+        "shared",
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("period", sa.Text, nullable=False),
+        sa.Column("value", sa.BigInteger, nullable=False, server_default="0"),
+        sa.PrimaryKeyConstraint("kind", "id", "period"),
+        schema=schema,
+        postgresql_with={"fillfactor": 10},
+    )
+
+
 def create_customers(schema: str) -> None:
     """The state of each customer as one JSON value. Profile has a table of its own."""
     op.create_table(

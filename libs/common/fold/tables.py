@@ -116,6 +116,20 @@ def section_table(metadata: MetaData) -> Table:
     return table
 
 
+def shared_table(metadata: MetaData) -> Table:
+    """What customers share: how much has been taken of each resource."""
+    return Table(
+        "shared",
+        metadata,
+        Column("kind", Text, nullable=False),
+        Column("id", Text, nullable=False),
+        Column("period", Text, nullable=False),
+        Column("value", BigInteger, nullable=False, server_default="0"),
+        PrimaryKeyConstraint("kind", "id", "period"),
+        postgresql_with={"fillfactor": 10},  # few rows, each changed time and again
+    )
+
+
 class CustomerTables(NamedTuple):
     """What `customer_tables` made."""
 

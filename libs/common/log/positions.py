@@ -98,6 +98,12 @@ class Positions:
             raise LookupError(f"{self.schema} has no position for {tp}")
         return Stored(Position(row[0], row[1], row[2]), row[3], row[4])
 
+    async def rulebook(self, tx: Tx) -> int:
+        """The rulebook in force, of all partitions alike; 0 before there are positions."""
+        query = f"SELECT coalesce(max(rulebook), 0) FROM {self._table} WHERE reader = $1"
+        found: int = await tx.fetchval(query, self.reader)
+        return found
+
     async def all(self, tx: Tx) -> dict[TopicPartition, Position]:
         """Every position of this reader."""
         query = f"SELECT topic, partition, epoch, next, hint FROM {self._table} WHERE reader = $1"

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from libs.common.contracts.input import Input
 from libs.common.contracts.profile import JOURNAL, CustomerLeft, CustomerMerged
 from libs.common.db.pool import Tx
@@ -21,7 +23,7 @@ from libs.common.replay.out_of_band import OutOfBand, OutOfBandIndex
 from libs.common.replay.replayable import Replayable
 from libs.common.replay.rulebooks import RulebookLog
 from libs.common.replay.shadow import Shadow
-from libs.common.replay.steps import Steps
+from libs.common.replay.steps import Steps, remembered
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -184,6 +186,14 @@ class Replay(Generic[S, R]):
     async def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
         """What follows from an input."""
         return [await self.handler.decide_on(self.over, row, input, rules, place)]
+
+    def viewed(self, input: Input, rules: R, told: Sequence[OutOfBand]) -> Input:
+        """The input with the view of shared resources that it was decided with, as the recorded facts tell."""
+        draws = self.handler.decider.shared
+        if draws is None or not tuple(draws.named(input.body, input.time, rules)):
+            return input
+        facts = [remembered(each)[1].fact for each in told]
+        return msgspec.structs.replace(input, shared=draws.recorded(input.body, input.time, rules, facts))
 
     def puts_back(self, fact: OutOfBand) -> bool:
         """Whether a fact that a command led to is put back."""

@@ -88,7 +88,7 @@ class Steps(Generic[S, R]):
         """A fact that a command led to: it changes the state as it did."""
         row.facts, row.touched = beside.sequence, True
         if self._replay.puts_back(beside):
-            input, stamped = _remembered(beside)
+            input, stamped = remembered(beside)
             await self._evolve(row, input, [stamped])
 
     async def _put_back_command(self, row: Row[S], beside: OutOfBand) -> None:
@@ -98,7 +98,7 @@ class Steps(Generic[S, R]):
         facts = []
         due = self._due.get(row.id, [])
         while due and due[-1].kind == "fact" and due[-1].id == id:
-            facts.append(_remembered(due[-1])[1])
+            facts.append(remembered(due[-1])[1])
             row.facts = due.pop().sequence
         await self._evolve(row, command_input(self._handler.decider.source, type, id, time, body, None), facts)
 
@@ -115,7 +115,7 @@ class Steps(Generic[S, R]):
         replay, before = self._replay, row.facts
         told = self._told(row, record, said)
         row.facts = before
-        input = self._handler._input(said.envelope, body)
+        input = replay.viewed(self._handler._input(said.envelope, body), self._rules[rulebook], told)
         place = f"{record.partition}/{record.offset}/{rulebook}"
         try:
             made = await replay.decided(row, said, input, self._rules[rulebook], place)
@@ -155,7 +155,7 @@ def _follows(beside: OutOfBand, offset: int, said: ParsedRecord) -> bool:
     return decode(beside.value).recordedtime == said.envelope.recordedtime
 
 
-def _remembered(beside: OutOfBand) -> tuple[Input, Stamped]:
+def remembered(beside: OutOfBand) -> tuple[Input, Stamped]:
     """A fact of the log, with the cause that led to it, as far as that is known."""
     envelope = decode(beside.value)
     fact = msgspec.json.decode(envelope.data, type=BY_TYPE[envelope.type])

@@ -4,12 +4,13 @@ What the service itself decided then is passed over in the journal; what the oth
 after its cause, with the customer as they were at that record. What people did (commands) stays as it was.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from libs.common.contracts.input import Input
+from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Journalled, decode, spliced
 from libs.common.db.pool import Tx
@@ -45,6 +46,8 @@ class WhatIf(Replay[S, R]):
         super().__init__(replayable, shadow, journal, tx)
         self._other_rules = rules
         self._kept: set[str] = set()
+        #: How much of each shared resource would have been taken.
+        self._taken: Counter[Resource] = Counter()
 
     async def rules(self, rulebook: int) -> R:
         return await self._other_rules(self.tx, rulebook)
@@ -59,11 +62,21 @@ class WhatIf(Replay[S, R]):
     async def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
         if input.own and input.id not in self._kept:
             return []
-        made = [await self.handler.decide_on(self.over, row, input, rules, place)]
+        made = [await self._taking(row, input, rules, place)]
         for applied in made:  # which grows meanwhile, until facts lie too deep for more to be decided
             for news in self._fed(row, said, applied, rules):
-                made.append(await self.handler.decide_on(self.over, row, news, rules, place))
+                made.append(await self._taking(row, self.viewed(news, rules, ()), rules, place))
         return made
+
+    def viewed(self, input: Input, rules: R, told: Sequence[OutOfBand]) -> Input:
+        """With what would have been taken by now, in the order in which the partitions are folded here."""
+        view = {each: self._taken[each] for each in self.handler.shared.named(input.body, input.time, rules)}
+        return msgspec.structs.replace(input, shared=view) if view else input
+
+    async def _taking(self, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
+        applied = await self.handler.decide_on(self.over, row, input, rules, place)
+        self._taken.update(applied.decision.takes)
+        return applied
 
     def compare_facts(self, told: Sequence[OutOfBand], made: Sequence[Applied[S]]) -> None:
         """Others are what is asked for."""

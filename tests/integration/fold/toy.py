@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,16 +13,16 @@ from pydantic import SecretStr
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from libs.common.contracts.input import Input
+from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Envelope, Fact
 from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database, Tx
-from libs.common.fold.decider import Applied, Decision, Merged
+from libs.common.fold.decider import Applied, Decision, Draws, Merged
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.loop import Fold
 from libs.common.fold.sections import SectionKinds
-from libs.common.fold.tables import customer_tables, fold_tables, section_table
+from libs.common.fold.tables import customer_tables, fold_tables, section_table, shared_table
 from libs.common.fold.watchdog import Watchdog
 from libs.common.log.postgres import PostgresReader
 from libs.common.settings import Settings
@@ -29,6 +31,7 @@ metadata = MetaData(schema="toy")
 FOLD = fold_tables(metadata)
 CUSTOMERS = customer_tables(metadata)
 SECTIONS = section_table(metadata)
+SHARED = shared_table(metadata)
 
 
 class Third(Fact, frozen=True, kw_only=True):
@@ -43,12 +46,14 @@ class Counted(msgspec.Struct):
 
 class Did(msgspec.Struct):
     """`fail` is the message of an error in `decide`, or the name of something worse (see Toy). `sql` runs in `project`. What is
-    `idle` has nothing to do with the state."""
+    `idle` has nothing to do with the state. `item` and `other` are pots that a Drawer draws on."""
 
     event: str = ""
     fail: str = ""
     sql: str = ""
     idle: bool = False
+    item: str = ""
+    other: str = ""
 
 
 class Toy:
@@ -56,6 +61,7 @@ class Toy:
     state = Counted
     decision = Decision
     sections: SectionKinds | None = None
+    shared: Draws[int] | None = None
 
     def read(self, envelope: Envelope, rules: int) -> Did | None:
         return msgspec.json.decode(envelope.data, type=Did) if envelope.type == "track.v1" else None
@@ -96,6 +102,41 @@ class Toy:
                     await asyncio.Event().wait()
                 case Did(sql=sql) if sql:
                     await tx.execute(sql)
+
+
+class Drawn(Fact, frozen=True, kw_only=True):
+    """So much of a pot was drawn, of which so much was left before."""
+
+    TYPE: ClassVar[str] = "pot.drawn.v1"
+    amount: int
+    left: int
+
+
+POT = 100
+
+
+def pots_of(body: object, time: datetime, rules: int) -> list[Resource]:
+    names = [body.item, body.other] if isinstance(body, Did) else []
+    return [Resource("pot", name) for name in names if name]
+
+
+def recorded(body: object, time: datetime, rules: int, facts: Sequence[Fact]) -> dict[Resource, int]:
+    left = [fact.left for fact in facts if isinstance(fact, Drawn)]
+    return {pot: POT - left[0] if left else POT for pot in pots_of(body, time, rules)}
+
+
+class Drawer(Toy):
+    """Draws 3 of the pot named by `item`, which holds POT; the last one gets what is left."""
+
+    shared = Draws(pots_of, recorded)
+
+    def decide(self, state: Counted, input: Input, rules: int) -> Decision:
+        if isinstance(input.body, Did) and input.body.fail:
+            raise ValueError(input.body.fail)
+        for pot, taken in input.shared.items():
+            if amount := min(3, POT - taken):
+                return Decision(facts=[Drawn(amount=amount, left=POT - taken)], takes={pot: amount})
+        return Decision()
 
 
 async def install(settings: Settings) -> None:
