@@ -29,6 +29,23 @@ class PointsCredited(Fact, frozen=True, kw_only=True):
         return self.rule
 
 
+class PointsWithheld(Fact, frozen=True, kw_only=True):
+    """The budget of an earning rule kept back `points` that it would have given. `budget` is what the rule may give in the
+    `period`, of which so much was `left`."""
+
+    TYPE: ClassVar[str] = "points.withheld.v1"
+    points: int
+    rule: str
+    order_id: str | None = None
+    budget: int
+    period: str
+    left: int
+
+    @property
+    def effect(self) -> str:
+        return self.rule
+
+
 class PointsReversed(Fact, frozen=True, kw_only=True):
     """A refund took back its share of the points of an order."""
 
@@ -101,7 +118,16 @@ class LevelReached(Fact, frozen=True, kw_only=True):
 
 CONTRACT = Contract(
     Topic(REWARDS, "rewards", "customer id", "points, badges and levels that rewards decided", ("profile",)),
-    (PointsCredited, PointsReversed, PointsAdjusted, PointsExpired, BadgeEarned, BadgeRevoked, LevelReached),
+    (
+        PointsCredited,
+        PointsWithheld,
+        PointsReversed,
+        PointsAdjusted,
+        PointsExpired,
+        BadgeEarned,
+        BadgeRevoked,
+        LevelReached,
+    ),
     {"rewards:read": ("marketer", "analyst", "operator"), "rewards:write": ("marketer",)},
     ("own:points",),
 )

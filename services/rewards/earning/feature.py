@@ -1,16 +1,23 @@
 """Earning: points for what customers do."""
 
-from collections.abc import Iterable, Iterator
-from datetime import tzinfo
-from typing import Annotated, ClassVar
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, tzinfo
+from typing import Annotated, ClassVar, TypeAlias
 
 from pydantic import Field
 
+from libs.common.contracts.input import Resource
+from libs.common.contracts.records import Fact
+from libs.common.contracts.rewards import PointsWithheld
+from libs.common.rules.rule_event import RuleEvent
 from services.rewards.course import Course
+from services.rewards.earning.budget import CompiledBudget
 from services.rewards.earning.rules import CompiledRule, EarningRule, faults_of, points
 from services.rewards.feature import Feature
 from services.rewards.inputs import OrderCompleted, OrderRefunded
 from services.rewards.rules import Fault, by_name, condition, repeated_ids
+
+ByName: TypeAlias = dict[str, list[CompiledRule]]
 
 
 class Earning(Feature):
@@ -25,13 +32,25 @@ class Earning(Feature):
         for index, rule in enumerate(section):
             yield from faults_of(f"earning[{index}]", rule)
 
-    def compile(self, section: list[EarningRule], zone: tzinfo) -> dict[str, list[CompiledRule]]:
-        return by_name((rule.on, CompiledRule(rule, condition(rule.when))) for rule in section)
+    def compile(self, section: list[EarningRule], zone: tzinfo) -> ByName:
+        return by_name((rule.on, _compiled(rule, zone)) for rule in section)
 
     def names(self, section: list[EarningRule]) -> Iterable[str]:
         return {rule.on for rule in section}
 
-    def decide(self, state: None, course: Course, rules: dict[str, list[CompiledRule]]) -> None:
+    def shared(self, rules: ByName, body: object, time: datetime) -> Iterator[Resource]:
+        """The budgets of the rules that are on its name; whether they hold is asked later."""
+        yield from (budget.resource(time) for budget in _budgets(rules, body))
+
+    def recorded(self, rules: ByName, body: object, time: datetime, facts: Sequence[Fact]) -> dict[Resource, int]:
+        """By what a fact says was left of a budget. It was enough where none says that something was withheld."""
+        left = {fact.rule: fact.left for fact in facts if isinstance(fact, PointsWithheld)}
+        return {
+            each.resource(time): each.budget.points - left.get(each.rule, each.budget.points)
+            for each in _budgets(rules, body)
+        }
+
+    def decide(self, state: None, course: Course, rules: ByName) -> None:
         """Points for each rule that holds. A refund gives none: it takes back."""
         if course.scope is None or isinstance(course.input.body, OrderRefunded):
             return
@@ -39,4 +58,27 @@ class Earning(Feature):
         order = event.order if isinstance(event, OrderCompleted) else None
         for each in rules.get(event.name, ()):
             if each.matches(course.scope):
-                course.credit(each.rule.id, points(each.rule.earn, event), order)
+                _give(course, each, points(each.rule.earn, event), order)
+
+
+def _compiled(rule: EarningRule, zone: tzinfo) -> CompiledRule:
+    budget = None if rule.budget is None else CompiledBudget(rule.id, rule.budget, zone)
+    return CompiledRule(rule, condition(rule.when), budget)
+
+
+def _budgets(rules: ByName, body: object) -> list[CompiledBudget]:
+    if not isinstance(body, RuleEvent) or isinstance(body, OrderRefunded):
+        return []
+    return [each.budget for each in rules.get(body.name, ()) if each.budget is not None]
+
+
+def _give(course: Course, rule: CompiledRule, points: int, order: str | None) -> None:
+    """Ask for what a rule gives, as far as its budget goes."""
+    if points and rule.budget is not None:
+        resource = rule.budget.resource(course.input.time)
+        points, withheld = rule.budget.allow(points, order, resource, course.input.shared)
+        if withheld is not None:
+            course.facts.append(withheld)
+        if points:
+            course.takes[resource] = points
+    course.credit(rule.rule.id, points, order)

@@ -12,9 +12,10 @@ from libs.common.contracts.iso_types import Moment
 from libs.common.contracts.money import exponent
 from libs.common.contracts.orders import CANCELLED, COMPLETED, REFUNDED
 from libs.common.contracts.records import display_name
-from libs.common.contracts.rewards import PointsCredited
+from libs.common.contracts.rewards import PointsCredited, PointsWithheld
 from libs.common.rules.cel.condition import Condition
 from libs.common.rules.rule_event import RuleEvent, Scope
+from services.rewards.earning.budget import Budget, CompiledBudget
 from services.rewards.inputs import OrderCompleted
 from services.rewards.rules import EventName, Fault, Identified, Section, When, holds, wrong_condition
 
@@ -49,16 +50,20 @@ class EarningRule(Identified):
     on: EventName = COMPLETED
     when: When = None
     earn: Earn
+    budget: Budget | None = Field(
+        default=None, description="what all customers together may earn by it; null: no limit"
+    )
     effective_from: Moment | None = Field(default=None, description="the first moment at which it holds")
     effective_to: Moment | None = Field(default=None, description="the first moment at which it no longer holds")
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """An earning rule with its condition compiled."""
+    """An earning rule with its condition and its budget compiled."""
 
     rule: EarningRule
     condition: Condition | None
+    budget: CompiledBudget | None
 
     def matches(self, scope: Scope) -> bool:
         return self._effective(scope.input.time) and holds(self.condition, scope)
@@ -96,5 +101,7 @@ def faults_of(at: str, rule: EarningRule) -> Iterator[Fault]:
         yield Fault(f"{at}.earn.of", message, where)
     if rule.on == display_name(PointsCredited.TYPE):
         yield Fault(f"{at}.on", f"{rule.id} would start itself with the points that it gives", where)
+    if rule.budget is not None and rule.on == display_name(PointsWithheld.TYPE):
+        yield Fault(f"{at}.budget", f"{rule.id} would start itself with what its budget withholds", where)
     if rule.on in (REFUNDED, CANCELLED):
         yield Fault(f"{at}.on", f"{rule.on} takes points back by itself, and gives none", where)
