@@ -7,7 +7,6 @@ from libs.common.fold.migration import (
     create_customers,
     create_fold_tables,
     create_identifiers,
-    create_shared,
     create_timers,
     store_uncompressed,
 )
@@ -21,7 +20,6 @@ def upgrade() -> None:
     create_customers("rewards")
     store_uncompressed("rewards")
     create_identifiers("rewards")
-    create_shared("rewards")
     create_timers("rewards")
     programmes()
     ledger()
