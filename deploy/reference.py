@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from libs.common.contracts import types_table
 from libs.common.contracts.registry import SERVICES
+from libs.common.contracts.types_table import row
 from libs.common.settings import Settings
 from services.connections import SETTINGS
 from services.ingest import app as ingest
@@ -24,7 +25,7 @@ from services.rewards import app as rewards
 from services.triggers import app as triggers
 
 DOCS = Path(__file__).parents[1] / "docs"
-_APPS: dict[str, ModuleType] = {
+APPS: dict[str, ModuleType] = {
     "ingest": ingest,
     "profile": profile,
     "rewards": rewards,
@@ -32,10 +33,6 @@ _APPS: dict[str, ModuleType] = {
     "metrics": metrics,
 }
 _NOWHERE = "postgresql://nobody@127.0.0.1/nothing"
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _default(field: FieldInfo) -> str:
@@ -46,16 +43,16 @@ def _default(field: FieldInfo) -> str:
 
 def settings() -> str:
     """Every setting as a Markdown table: those of all services, then each service's own."""
-    lines = [_row("variable", "default", "meaning"), _row("---", "---", "---")]
+    lines = [row("variable", "default", "meaning"), row("---", "---", "---")]
     common = Settings.model_fields
     lines += [
-        _row(f"`RAPPORT_{name.upper()}`", _default(field), field.description or "") for name, field in common.items()
+        row(f"`RAPPORT_{name.upper()}`", _default(field), field.description or "") for name, field in common.items()
     ]
     for service in SERVICES:
         for name, field in SETTINGS[service].model_fields.items():
             if name not in common:
                 variable = f"`RAPPORT_{service.upper()}_{name.upper()}`"
-                lines.append(_row(variable, _default(field), field.description or ""))
+                lines.append(row(variable, _default(field), field.description or ""))
     return "\n".join(lines)
 
 
@@ -68,14 +65,14 @@ def undescribed() -> list[str]:
 def measured() -> str:
     """Every metric of the services' own as a Markdown table, with its labels and who has it."""
     seen: dict[str, tuple[str, str, str, list[str]]] = {}
-    for service, module in _APPS.items():
+    for service, module in APPS.items():
         app: FastAPI = module.create(SETTINGS[service](database_url=_NOWHERE))
         for kind, name, labels, meaning in _metrics(app):
             seen.setdefault(name, (kind, labels, meaning, []))[3].append(service)
-    lines = [_row("metric", "kind", "labels", "of", "meaning"), _row(*["---"] * 5)]
+    lines = [row("metric", "kind", "labels", "of", "meaning"), row(*["---"] * 5)]
     for name, (kind, labels, meaning, services) in sorted(seen.items()):
         of = "all" if len(services) == len(SERVICES) else ", ".join(services)
-        lines.append(_row(f"`{name}`", kind, labels, of, meaning))
+        lines.append(row(f"`{name}`", kind, labels, of, meaning))
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from deploy.local.files import write_private
 from libs.common.contracts.contract import Role
 from libs.common.contracts.registry import scopes_of
 from libs.common.http.auth.keyring import generate_keys, kid_of, public_of
+from libs.common.http.auth.tokens import AUDIENCE, CUSTOMER_AUDIENCE, ISSUER
 
 TTL = 12 * 60 * 60  # seconds
 ROLES = {role: " ".join(scopes_of(role)) for role in get_args(Role)}
@@ -61,12 +62,12 @@ def _make_pair(private: Path, public: Path) -> bool:
 
 def mint(private_key: Path, scope: str, subject: str, ttl: float = TTL) -> str:
     """A signed token for `scope` (words separated by spaces), valid for `ttl` seconds from now. Raises LocalError."""
-    return _signed(private_key, {"iss": "rapport", "aud": "rapport", "sub": subject, "scope": scope}, ttl)
+    return _signed(private_key, {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "scope": scope}, ttl)
 
 
 def mint_customer(private_key: Path, scope: str, ref: str, ttl: float) -> str:
     """A token for the customer `ref`, as the business's backend signs it. Raises LocalError."""
-    return _signed(private_key, {"aud": "rapport-customer", "sub": ref, "scope": scope}, ttl)
+    return _signed(private_key, {"aud": CUSTOMER_AUDIENCE, "sub": ref, "scope": scope}, ttl)
 
 
 def _signed(private_key: Path, claims: Mapping[str, str], ttl: float) -> str:

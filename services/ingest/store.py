@@ -122,12 +122,6 @@ async def revoke_key(tx: Tx, source: UUID, key: UUID) -> bytes:
     return found
 
 
-_ADD_COUNTS = (
-    bulk.insert(models.rejected_counts, ("source_id", "hour", "events"))
-    + " ON CONFLICT (source_id, hour) DO UPDATE SET events = rejected_counts.events + excluded.events"
-)
-
-
 async def add_rejected(tx: Tx, events: Sequence[Rejected], counts: Mapping[tuple[UUID, datetime], int]) -> None:
     """Keep rejected events (again is harmless) and add to the hourly counts of those that are not kept."""
     if events:
@@ -135,7 +129,7 @@ async def add_rejected(tx: Tx, events: Sequence[Rejected], counts: Mapping[tuple
         await tx.execute(statement, *bulk.transposed(events))
     if counts:
         rows = [(source, hour, events_) for (source, hour), events_ in sorted(counts.items())]
-        await tx.execute(_ADD_COUNTS, *bulk.transposed(rows))
+        await tx.execute(bulk.add(models.rejected_counts, ("events",)), *bulk.transposed(rows))
 
 
 async def forget_rejected(tx: Tx, before: datetime) -> bool:

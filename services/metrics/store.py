@@ -10,6 +10,8 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Table
+
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
@@ -78,63 +80,31 @@ async def _purchases(tx: Tx, changes: Sequence[tuple[UUID, Change]], after: Mapp
         for key, by in difference(before[id], after[id]).items():
             rows[id, key] = by
             totals.days[key] = totals.days.get(key, NOTHING).plus(by)
-    await _move_rows(tx, sorted((id, *key, *by) for (id, key), by in rows.items() if by != NOTHING))
-    await _move_days(
-        tx,
-        sorted((*key, partition, *by) for partition, m in moved.items() for key, by in m.days.items() if by != NOTHING),
+    lines = sorted((id, *key, *by) for (id, key), by in rows.items() if by != NOTHING)
+    await _add(tx, purchase_days, _LINE, lines)
+    await _remove_empty(tx, purchase_days, "orders", lines)
+    totals_by_day = (
+        (*key, partition, *by) for partition, m in moved.items() for key, by in m.days.items() if by != NOTHING
     )
-    cells = [(partition, c.first, c.span, c.x, n) for partition, m in moved.items() for c, n in m.cells.items() if n]
-    await _move_cells(tx, sorted(cells))
-
-
-async def _move_rows(tx: Tx, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add to the rows of customers; a day without an order has none."""
-    if not rows:
-        return
-    added = ", ".join(f"{name} = purchase_days.{name} + excluded.{name}" for name in _LINE)
-    statement = bulk.insert(
-        purchase_days,
-        ("customer", "day", "currency", *_LINE),
-        f"ON CONFLICT (customer, day, currency) DO UPDATE SET {added}",
+    await _add(tx, days, _LINE, sorted(totals_by_day))
+    cells = sorted(
+        (partition, c.first, c.span, c.x, n) for partition, m in moved.items() for c, n in m.cells.items() if n
     )
-    await tx.execute(statement, *bulk.transposed(rows))
-    if left := [row[:3] for row in rows if row[3] < 0]:
-        await tx.execute(
-            "DELETE FROM metrics.purchase_days AS d"
-            f" USING {bulk.unnest(purchase_days, ('customer', 'day', 'currency'))} AS o(customer, day, currency)"
-            " WHERE d.orders = 0 AND (d.customer, d.day, d.currency) = (o.customer, o.day, o.currency)",
-            *bulk.transposed(left),
-        )
+    await _add(tx, histogram, ("n",), cells)
+    await _remove_empty(tx, histogram, "n", cells)
 
 
-async def _move_days(tx: Tx, rows: Sequence[tuple[object, ...]]) -> None:
-    if not rows:
-        return
-    added = ", ".join(f"{name} = days.{name} + excluded.{name}" for name in _LINE)
-    statement = bulk.insert(
-        days,
-        ("day", "currency", "partition", *_LINE),
-        f"ON CONFLICT (day, currency, partition) DO UPDATE SET {added}",
-    )
-    await tx.execute(statement, *bulk.transposed(rows))
+async def _add(tx: Tx, table: Table, sums: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
+    """Add to rows of sums: the key's columns, then the changes."""
+    if rows:
+        await tx.execute(bulk.add(table, sums), *bulk.transposed(rows))
 
 
-async def _move_cells(tx: Tx, rows: Sequence[tuple[int, date, int, int, int]]) -> None:
-    if not rows:
-        return
-    statement = bulk.insert(
-        histogram,
-        ("partition", "first", "span", "x", "n"),
-        "ON CONFLICT (partition, first, span, x) DO UPDATE SET n = histogram.n + excluded.n",
-    )
-    await tx.execute(statement, *bulk.transposed(rows))
-    if left := [row[:4] for row in rows if row[4] < 0]:
-        await tx.execute(
-            "DELETE FROM metrics.histogram AS h"
-            f" USING {bulk.unnest(histogram, ('partition', 'first', 'span', 'x'))} AS o(partition, first, span, x)"
-            " WHERE h.n = 0 AND (h.partition, h.first, h.span, h.x) = (o.partition, o.first, o.span, o.x)",
-            *bulk.transposed(left),
-        )
+async def _remove_empty(tx: Tx, table: Table, count: str, changed: Sequence[Sequence[Any]]) -> None:
+    """Remove rows, of those that were changed, that count nothing any more: their `count`, the first sum, came to zero."""
+    key = len(table.primary_key)
+    if fewer := [row[:key] for row in changed if row[key] < 0]:
+        await tx.execute(bulk.delete(table, f"t.{count} = 0"), *bulk.transposed(fewer))
 
 
 async def _activity(tx: Tx, marks: set[tuple[UUID, date]], went: Mapping[UUID, UUID], lane: Lane) -> None:
@@ -150,13 +120,8 @@ async def _activity(tx: Tx, marks: set[tuple[UUID, date]], went: Mapping[UUID, U
     statement = bulk.insert(active_days, ("customer", "day"), "ON CONFLICT DO NOTHING RETURNING day, customer")
     rows = sorted({(_survivor(customer, went), day) for customer, day in marks})
     changes.update((row[0], lane(row[1])) for row in await tx.fetch(statement, *bulk.transposed(rows)))
-    if totals := [(*key, change) for key, change in sorted(changes.items()) if change]:
-        added = bulk.insert(
-            active_totals,
-            ("day", "partition", "customers"),
-            "ON CONFLICT (day, partition) DO UPDATE SET customers = active_totals.customers + excluded.customers",
-        )
-        await tx.execute(added, *bulk.transposed(totals))
+    totals = [(*key, change) for key, change in sorted(changes.items()) if change]
+    await _add(tx, active_totals, ("customers",), totals)
 
 
 async def _scores(tx: Tx, held: Mapping[UUID, Scored | None]) -> None:

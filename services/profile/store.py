@@ -73,11 +73,7 @@ _SAVE = bulk.insert(
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
     " WHERE customers.version = excluded.version - 1",
 )
-_COUNT = bulk.insert(
-    models.counters,
-    ("partition", "day", "counter", "source", "count"),
-    "ON CONFLICT (partition, day, counter, source) DO UPDATE SET count = counters.count + excluded.count",
-)
+_COUNT = bulk.add(models.counters, ("count",))
 
 
 def week_of(time: datetime) -> date:

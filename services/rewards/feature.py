@@ -44,6 +44,11 @@ class Feature:
     #: The tables that hold nothing but what follows from the journal, each with the columns that a replay compares.
     compared: ClassVar[tuple[Any, ...]] = ()
 
+    @property
+    def section_key(self) -> str:
+        """Under which its section stands in the programme."""
+        return self.key or self.name
+
     # -- rules --------------------------------------------------------------------------------------------------------
     def faults(self, section: Any) -> Iterator[Fault]:
         """What is wrong with a section, beyond its types."""

@@ -23,7 +23,7 @@ _EXAMPLE: JsonDict = {
     "badges": [{"id": "regular", "name": "Regular", "on": "Order Completed", "count": 5}],
 }
 #: The features that have a section, by its key.
-SECTIONS = {feature.key or feature.name: feature for feature in FEATURES if feature.section is not None}
+SECTIONS = {feature.section_key: feature for feature in FEATURES if feature.section is not None}
 
 
 class _Named(Section):

@@ -143,7 +143,7 @@ def live_section(feature: Feature) -> Live:
     async def read(tx: Tx) -> Any:
         content = await tx.fetchval("SELECT content FROM rewards.programmes WHERE status = 'live'")
         programme = None if content is None else Programme.model_validate_json(content)
-        return feature.default if programme is None else getattr(programme, feature.key or feature.name)
+        return feature.default if programme is None else getattr(programme, feature.section_key)
 
     return read
 

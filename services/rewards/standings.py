@@ -37,9 +37,7 @@ async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone
     for customer, day, item, change in _changes(applied, old, zone):
         changes[partition_of(str(customer), partitions), day, *item] += change
     if rows_changed := [(*key, changes[key]) for key in sorted(changes) if changes[key]]:
-        add = "ON CONFLICT (partition, day, kind, item) DO UPDATE SET count = tallies.count + excluded.count"
-        columns = ("partition", "day", "kind", "item", "count")
-        await tx.execute(bulk.insert(tallies, columns, add), *bulk.transposed(rows_changed))
+        await tx.execute(bulk.add(tallies, ("count",)), *bulk.transposed(rows_changed))
 
 
 def _concerned(applied: Sequence[Applied[Any]]) -> Iterator[tuple[UUID, Account]]:
@@ -74,6 +72,8 @@ def _changes(
 
 def _said(fact: Fact, held: Counter[Item]) -> Iterator[tuple[Item, int]]:
     for feature in FEATURES:
+        if not isinstance(fact, feature.moved_by):
+            continue
         of_it = {item: count for (kind, item), count in held.items() if kind == feature.name}
         for item, change in feature.changes(fact, of_it):
             yield (feature.name, item), change
@@ -91,11 +91,7 @@ async def _write(tx: Tx, old: dict[UUID, Counter[Item]], new: dict[UUID, Counter
         if new[customer][item] != old[customer][item]
     )
     if gone := [key for key in changed if not new[key[0]][key[1], key[2]]]:
-        matching = bulk.unnest(standings, _KEY)
-        await tx.execute(
-            f"DELETE FROM rewards.standings WHERE (customer, kind, item) IN (SELECT * FROM {matching})",
-            *bulk.transposed(gone),
-        )
+        await tx.execute(bulk.delete(standings), *bulk.transposed(gone))
     if kept := [(*key, new[key[0]][key[1], key[2]]) for key in changed if new[key[0]][key[1], key[2]]]:
         replace = "ON CONFLICT (customer, kind, item) DO UPDATE SET count = excluded.count"
         await tx.execute(bulk.insert(standings, (*_KEY, "count"), replace), *bulk.transposed(kept))

@@ -7,16 +7,11 @@ import pytest
 from fastapi import FastAPI
 
 from deploy.local.service import ROOT
+from deploy.reference import APPS
 from libs.common.contracts.registry import SCOPES, SERVICES
 from services import connections
-from services.ingest.app import create as ingest
 from services.ingest.domain import limits
-from services.metrics.app import create as metrics
-from services.profile.app import create as profile
-from services.rewards.app import create as rewards
-from services.triggers.app import create as triggers
 
-CREATE = {"ingest": ingest, "profile": profile, "rewards": rewards, "triggers": triggers, "metrics": metrics}
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
@@ -36,7 +31,7 @@ def named(page: Path) -> str:
 
 def paths(name: str) -> set[tuple[str, str]]:
     """A service's routes: (method, path), parameters without their names."""
-    app: FastAPI = CREATE[name](connections.service_settings(name))  # type: ignore[operator]
+    app: FastAPI = APPS[name].create(connections.service_settings(name))
     return {
         (method.upper(), re.sub(r"{\w+}", "{}", path))
         for path, operations in app.openapi()["paths"].items()

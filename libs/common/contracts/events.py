@@ -1,13 +1,13 @@
 """What client apps say: the `data` of the records on `ingest.events`, in Segment's vocabulary."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 Kind = Literal["track", "identify", "page", "screen", "group", "alias"]
 
 #: The record type of each kind of event.
-TYPES: dict[str, str] = {kind: f"{kind}.v1" for kind in ("track", "identify", "page", "screen", "group", "alias")}
+TYPES: dict[str, str] = {kind: f"{kind}.v1" for kind in get_args(Kind)}
 
 #: What marketers call the kinds that carry no event name of their own.
 NAMES = {

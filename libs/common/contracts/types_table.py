@@ -8,37 +8,38 @@ from libs.common.contracts.registry import CONTRACTS, OWN_SCOPES, SCOPES, TOPICS
 _THROUGH_JOURNAL = "profile, then rewards, triggers, metrics from `profile.journal`"
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
 def topics() -> str:
     """The topics as a Markdown table."""
-    lines = [_row("topic", "written by", "key", "says", "read by"), _row(*["---"] * 5)]
-    lines += [_row(f"`{t.name}`", t.writer, t.key, t.says, ", ".join(t.readers)) for t in TOPICS]
+    lines = [row("topic", "written by", "key", "says", "read by"), row(*["---"] * 5)]
+    lines += [row(f"`{t.name}`", t.writer, t.key, t.says, ", ".join(t.readers)) for t in TOPICS]
     return "\n".join(lines)
 
 
 def types() -> str:
     """Every type of record as a Markdown table."""
-    lines = [_row("type", "what marketers call it", "written by", "topic", "read by", "means"), _row(*["---"] * 6)]
+    lines = [row("type", "what marketers call it", "written by", "topic", "read by", "means"), row(*["---"] * 6)]
     for kind, type in TYPES.items():
         name = NAMES.get(kind, "the event's own name")
-        lines.append(_row(f"`{type}`", name, "ingest", f"`{EVENTS}`", _THROUGH_JOURNAL, "what a client app said"))
+        lines.append(row(f"`{type}`", name, "ingest", f"`{EVENTS}`", _THROUGH_JOURNAL, "what a client app said"))
     for contract in CONTRACTS:
         topic = contract.topic
         readers = ", ".join(topic.readers) if contract.service == "profile" else _THROUGH_JOURNAL
         for fact in contract.facts:
             meaning, name = " ".join((fact.__doc__ or "").split()), display_name(fact.TYPE)
-            lines.append(_row(f"`{fact.TYPE}`", name, contract.service, f"`{topic.name}`", readers, meaning))
+            lines.append(row(f"`{fact.TYPE}`", name, contract.service, f"`{topic.name}`", readers, meaning))
     return "\n".join(lines)
 
 
 def scopes() -> str:
     """The scopes of tokens as a Markdown table."""
-    lines = [_row("scope", "roles that hold it"), _row("---", "---")]
-    lines += [_row(f"`{scope}`", ", ".join(roles)) for scope, roles in SCOPES.items()]
-    lines += [_row(f"`{scope}`", "a customer's own token") for scope in OWN_SCOPES]
+    lines = [row("scope", "roles that hold it"), row("---", "---")]
+    lines += [row(f"`{scope}`", ", ".join(roles)) for scope, roles in SCOPES.items()]
+    lines += [row(f"`{scope}`", "a customer's own token") for scope in OWN_SCOPES]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -12,8 +12,30 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 @lru_cache(maxsize=256)
 def insert(table: Table, columns: tuple[str, ...], on_conflict: str = "") -> str:
     """`INSERT … SELECT … FROM unnest($1, $2, …)`: one array parameter a column. `on_conflict` is appended as it is."""
-    names = ", ".join(_quoted(table.c[name]) for name in columns)
+    names = _names(table, columns)
     return f"INSERT INTO {table.fullname} ({names}) SELECT * FROM {unnest(table, columns)} {on_conflict}".strip()
+
+
+@lru_cache(maxsize=256)
+def add(table: Table, sums: tuple[str, ...]) -> str:
+    """Add to rows of sums, which are made where there are none: parameters are the columns of the primary key, then `sums`.
+
+    Give the rows in the order of their keys, so that no two transactions wait for each other.
+    """
+    key = tuple(column.name for column in table.primary_key)
+    added = ", ".join(f'"{name}" = {table.name}."{name}" + excluded."{name}"' for name in sums)
+    return insert(table, (*key, *sums), f"ON CONFLICT ({_names(table, key)}) DO UPDATE SET {added}")
+
+
+@lru_cache(maxsize=256)
+def delete(table: Table, condition: str = "true") -> str:
+    """Delete the rows with these primary keys, its columns the parameters, that meet a condition on `t`, the table."""
+    key = tuple(column.name for column in table.primary_key)
+    theirs, given = (", ".join(f'{name}."{column}"' for column in key) for name in ("t", "o"))
+    return (
+        f"DELETE FROM {table.fullname} AS t USING {unnest(table, key)} AS o({_names(table, key)})"
+        f" WHERE ({theirs}) = ({given}) AND {condition}"
+    )
 
 
 @lru_cache(maxsize=256)
@@ -28,5 +50,5 @@ def transposed(rows: Sequence[Sequence[object]]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _quoted(column: "Column[object]") -> str:
-    return f'"{column.name}"'
+def _names(table: Table, columns: Sequence[str]) -> str:
+    return ", ".join(f'"{table.c[name].name}"' for name in columns)

@@ -144,7 +144,7 @@ class Fold:
 
     async def _first(self, batch: Batch, crashes: int) -> Position:
         """The first batch of a partition in this process. The try is counted before it is made, and `advance` sets the
-        count back: so a record on which the process dies again and again is found, and in the end buried unread.
+        count back: so a record on which the process dies again and again is found, and in the end dead-lettered unread.
 
         Once a process has died the first record is tried alone, and in one partition at a time: what another partition's
         record does to the process is not to be counted against this one's.

@@ -89,13 +89,13 @@ class Changes(NamedTuple):
 class Sections:
     """The sections of one customer, as far as they are loaded, with what was changed since."""
 
-    __slots__ = ("_changed", "_customer", "_decoders", "_emptied", "_fronts", "_now", "_stored", "_whole")
+    __slots__ = ("_changed", "_decoders", "_emptied", "_fronts", "_now", "_stored", "_whole", "customer")
 
     def __init__(
         self, customer: UUID, decoders: Mapping[str, "msgspec.json.Decoder[Any]"], *, whole: bool = False
     ) -> None:
         """`whole`: there are none but those that will be set."""
-        self._customer = customer
+        self.customer = customer
         self._decoders = decoders
         self._stored: dict[Ref, SectionRow] = {}
         self._now: dict[Ref, Section | None] = {}  # decoded or changed; None: there is none
@@ -120,12 +120,12 @@ class Sections:
                 break
             yield key, self.get(kind, key)
         if not self._is_whole(kind) and front != _END:
-            raise NotLoaded(self._customer, Open(kind, front))
+            raise NotLoaded(self.customer, Open(kind, front))
 
     def every(self, kind: str) -> dict[str, Any]:
         """All sections of a kind by their keys, in the order of these."""
         if not self._is_whole(kind):
-            raise NotLoaded(self._customer, Every(kind))
+            raise NotLoaded(self.customer, Every(kind))
         return {key: self.get(kind, key) for key in sorted(key for of, key in self._present() if of == kind)}
 
     def set(self, kind: str, key: str, value: Any, rank: int | None = None) -> None:
@@ -144,10 +144,6 @@ class Sections:
                 self._put(ref, theirs if ours is None else join(ref[0], ours.value, theirs.value))
 
     # -- for the fold -------------------------------------------------------------------------------------------------
-    @property
-    def customer(self) -> UUID:
-        return self._customer
-
     @property
     def changed(self) -> bool:
         return bool(self._changed) or self._emptied
@@ -199,12 +195,12 @@ class Sections:
             if (row := self._stored.get(ref)) is not None:
                 self._now[ref] = Section(self._decoders[row.kind].decode(row.value), row.rank)
             elif not self._is_whole(ref[0]):
-                raise NotLoaded(self._customer, One(*ref))
+                raise NotLoaded(self.customer, One(*ref))
         return self._now.get(ref)
 
     def _put(self, ref: Ref, section: Section | None) -> None:
         if not self.has(One(*ref)):
-            raise NotLoaded(self._customer, One(*ref))
+            raise NotLoaded(self.customer, One(*ref))
         self._now[ref] = section
         self._changed.add(ref)
 

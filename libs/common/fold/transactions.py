@@ -147,7 +147,7 @@ class Transactions:
             await self._positions.advance(tx, {where: (position, moved)})
             await self._handler.skip(tx, record)
             await dead_letter(tx, self._service, record, error)
-        tracing.buried(self._service, record, error, began)
+        tracing.dead_lettered(self._service, record, error, began)
         return moved
 
     async def committed(self, within: float) -> None:

@@ -1,7 +1,6 @@
 """The life of a service's components: started in order while the port is up already, stopped in reverse."""
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from libs.common.http import documentation, health
 from libs.common.http.health import check, report
 from libs.common.http.problems import Problems
 from libs.common.observability.telemetry import Meter, log
+from libs.common.runtime.backoff import Backoff
 from libs.common.runtime.component import Check, Component, Worker
 
 logger = log("lifecycle")
@@ -92,7 +92,7 @@ class Lifecycle:
             self.on_failure(error)
 
     async def _start_one(self, component: Component) -> None:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 return await component.start()
@@ -101,8 +101,7 @@ class Lifecycle:
                 if self.waiting_for != f"{component.name}: {sentence}":
                     logger.warning("waiting for a dependency", component_name=component.name, reason=sentence)
                 self.waiting_for = f"{component.name}: {sentence}"
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            await asyncio.sleep(backoff.pause())
 
     def deaths(self) -> list[str]:
         """What has ended that never should: sentences."""

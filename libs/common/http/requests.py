@@ -10,6 +10,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.http.health import PATHS
+from libs.common.http.paths import METHODS
 from libs.common.http.problems import Problems, route_of
 from libs.common.observability import tracing
 from libs.common.observability.log_throttle import LogThrottle
@@ -92,7 +93,7 @@ def _said(scope: Scope, status: int, seconds: float) -> dict[str, object]:
     return {"method": scope["method"], "route": route_of(scope), "status": status, "seconds": round(seconds, 4)}
 
 
-_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+_METHODS = frozenset(METHODS)
 
 
 def context_of(scope: Scope) -> tuple[RequestContext, "Requested | None"]:

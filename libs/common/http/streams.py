@@ -29,7 +29,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 class Edge(Protocol):
-    """Where transactions begin and end (`libs.common.fold.service.FoldPart`)."""
+    """Where transactions begin and end (`libs.common.fold.service.ConsumerService`)."""
 
     def tx(self) -> AbstractAsyncContextManager[Tx]: ...
 

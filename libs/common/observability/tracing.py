@@ -94,7 +94,7 @@ def folded(service: str, records: "Sequence[Record]", began: int) -> None:
             _spans.record(f"{service} {read.type}", hop(service, record.topic, read), began, _said(record, read))
 
 
-def buried(service: str, record: "Record", error: BaseException, began: int) -> None:
+def dead_lettered(service: str, record: "Record", error: BaseException, began: int) -> None:
     """A record became a dead letter: a span that says so. One that is replayed gets its usual span then."""
     if _spans is None or (read := _sampled(record)) is None:
         return
@@ -165,7 +165,7 @@ def _sampled(record: "Record") -> Envelope | None:
         read = decode(record.value)
         return read if read.traceparent and is_sampled(read.traceparent) else None
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None  # it was buried for that
+        return None  # it became a dead letter for that
 
 
 def _said(record: "Record", read: Envelope) -> dict[str, str | int]:

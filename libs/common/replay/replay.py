@@ -52,7 +52,7 @@ class Replay(Generic[S, R]):
         self.over = shadow.over(tx)
         self._targets: dict[int, int] = {}
         self._rulebooks = RulebookLog({})
-        self._buried: set[tuple[int, int]] = set()
+        self._dead_lettered: set[tuple[int, int]] = set()
 
     async def begin(self, *, durable: bool = False) -> None:
         """Make the shadow, empty."""
@@ -73,7 +73,7 @@ class Replay(Generic[S, R]):
         rows = await self.tx.fetch(
             f'SELECT partition, "offset" FROM "{service}".dead_letters WHERE topic = $1', JOURNAL
         )
-        self._buried = {(row[0], row[1]) for row in rows}
+        self._dead_lettered = {(row[0], row[1]) for row in rows}
         await self.besides.extend(self.tx)
         return sum(next - self.reached.get(partition, 0) for partition, next in self._targets.items())
 
@@ -119,8 +119,8 @@ class Replay(Generic[S, R]):
             rulebook = self._rulebooks.at(partition, record.offset)
             if rulebook not in rules:
                 rules[rulebook] = await self.rules(rulebook)
-            buried = (partition, record.offset) in self._buried
-            read.append((record, rulebook, None if buried else self.read(record, rules[rulebook])))
+            dead_lettered = (partition, record.offset) in self._dead_lettered
+            read.append((record, rulebook, None if dead_lettered else self.read(record, rules[rulebook])))
         needed = {id for _, _, said in read if said and (said.body is not None or self.everyone) for id in _needs(said)}
         rows = await self.handler.customers.load(self.over, needed)
         leaving = [said.customer for _, _, said in read if said and isinstance(said.body, CustomerLeft)]

@@ -62,6 +62,4 @@ async def _book(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: 
                              input.id, customer, partition, sequence, input.time))  # fmt: skip
     if rows:
         await tx.execute(bulk.insert(entries, ENTRY), *bulk.transposed(rows))
-        add = "ON CONFLICT (partition, day, account) DO UPDATE SET points = totals.points + excluded.points"
-        columns = bulk.transposed([(*key, sums[key]) for key in sorted(sums)])
-        await tx.execute(bulk.insert(totals, ("partition", "day", "account", "points"), add), *columns)
+        await tx.execute(bulk.add(totals, ("points",)), *bulk.transposed([(*key, sums[key]) for key in sorted(sums)]))

@@ -76,7 +76,7 @@ def test_only_what_is_sampled_by_its_envelope_has_spans(exporter: InMemorySpanEx
 
 def test_a_dead_letter_is_a_failed_span_and_its_replay_another(exporter: InMemorySpanExporter) -> None:
     event = record("ingest.events", "e1", "/apps/shop")
-    tracing.buried("profile", event, ValueError("no such zone"), time.time_ns())
+    tracing.dead_lettered("profile", event, ValueError("no such zone"), time.time_ns())
     tracing.folded("profile", [event], time.time_ns())
     (died, _), (_, replayed) = [(span, span) for span in exporter.get_finished_spans()]
     assert (died.status.is_ok, died.status.description) == (False, "ValueError: no such zone")

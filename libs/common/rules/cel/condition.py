@@ -4,7 +4,7 @@
     activation = bind(event, customer)            # once an event
     condition.evaluate(activation).matched        # once a rule
 
-All numbers are doubles (see `cel_numbers`). An evaluation that fails is no match, and says why; it never raises and
+All numbers are doubles (see `numbers`). An evaluation that fails is no match, and says why; it never raises and
 is bounded in time by the library's iteration budget and by `_WORK` below.
 """
 
