@@ -20,7 +20,7 @@ from services.rewards.inputs import OrderCompleted
 from services.rewards.ledger import expiry
 from services.rewards.ledger.merge import merging
 from services.rewards.programme import NO_RULES, Programme, Rules, compiled
-from services.rewards.state import Account, part, standing
+from services.rewards.state import SECTIONS, Account, part, standing
 
 _KEPT = 16  # rulebooks: a replay meets them one after the other
 
@@ -54,7 +54,7 @@ class RewardsDecider:
     source = "/rewards"
     state = Account
     decision = Decision
-    sections = None
+    sections = SECTIONS
     shared = Draws(shared, recorded)
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
@@ -107,7 +107,7 @@ def decide(account: Any, input: Input, rules: Rules) -> Decision:
     if isinstance(input.body, OrderCompleted) and wallet.has_counted(input.body.order):
         return Decision()
     good_until = expiry.good_until(rules.sections["ledger"], input.time)
-    course = Course(input, wallet.balance, wallet.qualifying, bool(wallet.lots), good_until)
+    course = Course(input, wallet.balance, wallet.qualifying, wallet.has_earned, good_until)
     notes = {}
     for feature in FEATURES:
         note = feature.decide(part(account, feature.name), course, rules.sections.get(feature.name))

@@ -15,6 +15,7 @@ from libs.common.contracts.records import Fact
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.sections import Wanted
 from libs.common.fold.service import ConsumerService
 from services.rewards.course import Course, Merging
 from services.rewards.rules import Fault
@@ -38,6 +39,8 @@ class Feature:
     default: ClassVar[Any] = None
     #: The type of its part of the account (a msgspec Struct, made without arguments); None when it keeps nothing.
     state: ClassVar[Any] = None
+    #: What it keeps in sections, by their kind; its `state` is then a `Sectioned`.
+    sections: ClassVar[Mapping[str, Any]] = {}
     #: Whether its `standing` is counted over all customers; and the facts that change it.
     counted: ClassVar[bool] = False
     moved_by: ClassVar[tuple[type[Fact], ...]] = ()
@@ -72,6 +75,10 @@ class Feature:
         return {}
 
     # -- one customer -------------------------------------------------------------------------------------------------
+    def named(self, body: Any) -> Iterable[Wanted]:
+        """The sections that an input's body is about."""
+        return ()
+
     def decide(self, state: Any, course: Course, rules: Any) -> Any:
         """Add to the course what follows from its input. Changes no state. What is returned is handed to `evolve` (and to
         projections, as `decision.notes[name]`)."""

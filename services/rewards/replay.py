@@ -9,7 +9,7 @@ import msgspec
 
 from libs.common.db.pool import Tx
 from libs.common.fold.handler import DeciderHandler
-from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
+from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, SECTIONS, Change, Compared, Replayable
 from libs.common.settings import Settings
 from services.rewards.decider import RewardsDecider
 from services.rewards.features import FEATURES
@@ -19,6 +19,7 @@ from services.rewards.state import Account, part
 COMPARED = (
     CUSTOMERS,
     IDENTIFIERS,
+    SECTIONS,
     *(each for feature in FEATURES for each in feature.compared),
     Compared("standings", ("customer", "kind", "item", "count"), "customer"),
     Compared("tallies", ("day", "kind", "item"), sums=("count",)),

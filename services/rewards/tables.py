@@ -18,13 +18,14 @@ from sqlalchemy import (
     text,
 )
 
-from libs.common.fold.tables import customer_tables, fold_tables, shared_table
+from libs.common.fold.tables import customer_tables, fold_tables, section_table, shared_table
 from libs.common.fold.timer_table import timer_table
 
 metadata = MetaData(schema="rewards")
 
 FOLD = fold_tables(metadata)
 CUSTOMERS = customer_tables(metadata)
+SECTIONS = section_table(metadata)
 SHARED = shared_table(metadata)
 TIMERS = timer_table(metadata)
 

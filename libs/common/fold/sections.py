@@ -128,6 +128,11 @@ class Sections:
             raise NotLoaded(self.customer, Every(kind))
         return {key: self.get(kind, key) for key in sorted(key for of, key in self._present() if of == kind)}
 
+    def new(self, kind: str, key: str) -> None:
+        """Say that there is no section under a key, as nothing was ever kept under it: so it need not be looked up."""
+        if (kind, key) not in self._stored:
+            self._now.setdefault((kind, key), None)
+
     def set(self, kind: str, key: str, value: Any, rank: int | None = None) -> None:
         """Put a section in the place of the one that is there, if one is, which must be loaded."""
         self._put((kind, key), Section(value, rank))

@@ -8,7 +8,7 @@ from the customer's own state, which `decide` looks at under the customer's lock
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -32,7 +32,7 @@ BATCH = 200
 _SET = """
 INSERT INTO "{service}".timers (customer, kind, partition, due)
 SELECT customer, $1, partition, due FROM unnest($2::uuid[], $3::smallint[], $4::timestamptz[]) AS t(customer, partition, due)
-ON CONFLICT (customer, kind) DO UPDATE SET due = excluded.due WHERE timers.due <> excluded.due
+ON CONFLICT (customer, kind) DO UPDATE SET due = excluded.due WHERE timers.due {which} excluded.due
 """
 _DUE = """
 SELECT customer, kind, due FROM "{service}".timers WHERE partition = $1 AND due <= $2 ORDER BY due, kind, customer LIMIT $3
@@ -49,10 +49,23 @@ async def set_at(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], 
 
     One that is no longer wanted may stay: it finds nothing to do.
     """
+    await _set(tx, service, kind, due, partitions, "<>")
+
+
+async def set_by(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int) -> None:
+    """As `set_at`; but a timer that is due before stays as it is."""
+    await _set(tx, service, kind, due, partitions, ">")
+
+
+async def _set(
+    tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int, which: Literal["<>", ">"]
+) -> None:
     if due:
         customers = sorted(due)
         lanes = [partition_of(str(customer), partitions) for customer in customers]
-        await tx.execute(_SET.format(service=service), kind, customers, lanes, [due[each] for each in customers])
+        await tx.execute(
+            _SET.format(service=service, which=which), kind, customers, lanes, [due[each] for each in customers]
+        )
 
 
 class Timers(PeriodicTask):

@@ -9,7 +9,7 @@ from libs.common.contracts.records import Fact
 from libs.common.contracts.rewards import BadgeEarned, BadgeRevoked
 from libs.common.fold.decider import Merged
 from services.rewards.badges.rules import Badge, BadgeRules
-from services.rewards.badges.state import BadgesHeld, Progress
+from services.rewards.badges.state import COUNTED, BadgesHeld, Progress
 from services.rewards.course import Course, Merging
 from services.rewards.inputs import OrderCompleted
 
@@ -28,7 +28,7 @@ def decide(state: BadgesHeld, course: Course, rules: BadgeRules) -> Counted:
     # after a merge all are looked at again: together both may have enough, or an order counts no longer twice
     changes = dict.fromkeys(state.progress, 0) if isinstance(course.input.body, Merged) else {}
     for order in course.voided:
-        for badge in state.orders.get(order, ()):
+        for badge in state.sections.get(COUNTED, order) or ():
             changes[badge] = changes.get(badge, 0) - 1
     if course.scope is not None and course.counts:
         note.counted = [badge.id for badge in rules.counts(course.scope)]
@@ -41,12 +41,14 @@ def decide(state: BadgesHeld, course: Course, rules: BadgeRules) -> Counted:
 def evolve(state: BadgesHeld, input: Input, facts: Sequence[Fact], note: Counted) -> None:
     """How progress changes. Total."""
     for order in note.voided:
-        for badge in state.orders.pop(order, ()):
+        for badge in state.sections.get(COUNTED, order) or ():
             state.progress[badge].count -= 1
+        state.sections.delete(COUNTED, order)
     for badge in note.counted:
         state.progress.setdefault(badge, Progress()).count += 1
     if note.counted and isinstance(input.body, OrderCompleted):
-        state.orders[input.body.order] = note.counted
+        state.sections.new(COUNTED, input.body.order)  # an order counts once
+        state.sections.set(COUNTED, input.body.order, note.counted)
     for id, terms in note.awarded.items():
         progress = state.progress.setdefault(id, Progress())
         progress.every, progress.repeatable = terms.count, terms.repeatable
@@ -68,12 +70,12 @@ def merge(survivor: BadgesHeld, other: BadgesHeld, merging: Merging) -> None:
         ours.earned = ours.earned + theirs.earned if ours.repeatable else max(ours.earned, theirs.earned)
         dates = [date for date in (ours.earned_at, theirs.earned_at) if date is not None]
         ours.earned_at = max(dates, default=None) if ours.repeatable else min(dates, default=None)
-    for order, badges in other.orders.items():
+    for order, badges in other.sections.every(COUNTED).items():
         if order in merging.doubled:
             for badge in badges:
                 survivor.progress[badge].count -= 1
         else:
-            survivor.orders[order] = badges
+            survivor.sections.set(COUNTED, order, badges)
 
 
 def _change(course: Course, state: BadgesHeld, changes: Mapping[str, int], rules: BadgeRules, note: Counted) -> None:

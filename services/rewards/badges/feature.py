@@ -11,14 +11,16 @@ from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact
 from libs.common.contracts.rewards import BadgeEarned, BadgeRevoked
 from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.sections import One, Wanted
 from libs.common.fold.service import ConsumerService
 from services.rewards.badges import decide
 from services.rewards.badges.api import routes
 from services.rewards.badges.decide import Counted
 from services.rewards.badges.rules import Badge, BadgeRules, CompiledBadge
-from services.rewards.badges.state import BadgesHeld
+from services.rewards.badges.state import COUNTED, BadgesHeld
 from services.rewards.course import Course, Merging
 from services.rewards.feature import Feature, Live
+from services.rewards.inputs import OrderRefunded
 from services.rewards.rules import Fault, by_name, condition, repeated_ids, wrong_condition
 
 
@@ -31,6 +33,7 @@ class Badges(Feature):
     section = Annotated[list[Badge], Field(max_length=200)]
     default: ClassVar[list[Badge]] = []
     state = BadgesHeld
+    sections: ClassVar[dict[str, Any]] = {COUNTED: list[str]}
 
     def faults(self, section: list[Badge]) -> Iterator[Fault]:
         yield from repeated_ids("badges", section)
@@ -43,6 +46,11 @@ class Badges(Feature):
 
     def names(self, section: list[Badge]) -> Iterable[str]:
         return {badge.on for badge in section}
+
+    def named(self, body: Any) -> Iterator[Wanted]:
+        """For what the order counted that may be given back."""
+        if isinstance(body, OrderRefunded):
+            yield One(COUNTED, body.order)
 
     def decide(self, state: BadgesHeld, course: Course, rules: BadgeRules) -> Counted:
         return decide.decide(state, course, rules)

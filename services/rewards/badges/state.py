@@ -4,6 +4,11 @@ from datetime import datetime
 
 import msgspec
 
+from libs.common.fold.sections import Sectioned
+
+#: The kind of section.
+COUNTED = "counted"
+
 
 class Progress(msgspec.Struct, array_like=True):
     """How far a customer is with a badge: what was counted, how often it was earned, and on which terms."""
@@ -19,11 +24,11 @@ class Progress(msgspec.Struct, array_like=True):
         return awards(count, self.every, self.repeatable)
 
 
-class BadgesHeld(msgspec.Struct, omit_defaults=True):
-    """The progress of each badge; and for which badges each order counted, as long as it was not given back wholly."""
+class BadgesHeld(Sectioned, omit_defaults=True):
+    """The progress of each badge; and in sections, for which badges each order counted (`COUNTED`, by the order), as long as it
+    was not given back wholly."""
 
-    progress: dict[str, Progress] = {}
-    orders: dict[str, list[str]] = {}
+    progress: dict[str, Progress] = msgspec.field(default_factory=dict)
 
     def of(self, badge: str) -> Progress:
         """The progress of a badge; none yet, where nothing was counted."""

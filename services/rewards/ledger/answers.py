@@ -18,7 +18,8 @@ class LotLeft(BaseModel):
 
 
 class Points(BaseModel):
-    """`balance` is `available` less `debt`: points taken back after they were spent. `qualifying` decides the level."""
+    """`balance` is `available` less `debt`: points taken back after they were spent. `qualifying` decides the level. `lots` are
+    in the order in which they are spent: those that are lost soonest, then the oldest."""
 
     customer: UUID
     available: int

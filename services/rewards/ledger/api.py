@@ -20,6 +20,7 @@ from services.rewards.customers import Reader, Writer
 from services.rewards.inputs import Adjust
 from services.rewards.ledger import answers, queries
 from services.rewards.ledger.booking import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
+from services.rewards.ledger.state import order_of
 
 Key = Annotated[
     str,
@@ -57,6 +58,7 @@ def of_customers(part: ConsumerService, handler: DeciderHandler[Any, Any]) -> AP
         async with part.read() as tx:
             await require_self(tx, handler.customers, who, ref)
             customer, account = await customers.account(tx, handler.customers, ref)
+            credits = await queries.open_credits(tx, customer)
         wallet = account.ledger
         return answers.Points(
             customer=customer,
@@ -71,9 +73,10 @@ def of_customers(part: ConsumerService, handler: DeciderHandler[Any, Any]) -> AP
                     reversed=lot.reversed,
                     earned_at=lot.earned_at,
                     rule=lot.rule,
-                    order_id=lot.order,
+                    order_id=order_of(key),
                 )
-                for lot in wallet.lots
+                for key, credit in credits
+                for lot in credit.lots
                 if lot.remaining
             ],
         )

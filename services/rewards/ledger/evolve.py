@@ -3,84 +3,99 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact
 from libs.common.contracts.rewards import PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
 from libs.common.fold.decider import Merged
 from services.rewards.inputs import OrderCompleted, OrderRefunded
-from services.rewards.ledger.refunds import completed, refunded
-from services.rewards.ledger.state import Lot, Order, Wallet
+from services.rewards.ledger.refunds import completed, refunded, taken_back, voided
+from services.rewards.ledger.state import CREDIT, Lot, Order, Wallet, input_key, order_key
 
 
 def evolve(wallet: Wallet, input: Input, facts: Sequence[Fact]) -> None:
     """Apply one input and the facts decided on it."""
     match input.body:
-        case OrderCompleted() as event if not wallet.has_counted(event.order):
-            order = completed(wallet.orders.get(event.order), event)
-            order.void = order.whole
-            wallet.orders[event.order] = order
+        case OrderCompleted() as event:
+            known = wallet.credit(key := order_key(event.order))
+            if known.order is None or not known.order.counted:
+                wallet.put(key, replace(known, order=voided(completed(known.order, event))))
         case OrderRefunded() as refund:
-            order = refunded(wallet.orders.get(refund.order) or Order(), refund)
-            wallet.orders[refund.order] = order
-            _void(order)
+            known = wallet.credit(key := order_key(refund.order))
+            wallet.put(key, replace(known, order=voided(refunded(known.order or Order(), refund))))
         case Merged():
-            for order in wallet.orders.values():
-                _void(order)
+            for key, known in wallet.credits().items():
+                if known.order is not None and voided(known.order) != known.order:
+                    wallet.put(key, replace(known, order=voided(known.order)))
     for fact in facts:
-        _apply(wallet, fact, input.time)
+        _apply(wallet, fact, input)
 
 
-def _apply(wallet: Wallet, fact: Fact, time: datetime) -> None:
+def _apply(wallet: Wallet, fact: Fact, input: Input) -> None:
     match fact:
         case PointsCredited():
-            credit(wallet, fact.points, time, fact.rule, fact.order_id, fact.expires_at or None)
+            key = _new(wallet, input) if fact.order_id is None else order_key(fact.order_id)
+            credit(wallet, key, fact.points, input.time, fact.rule, fact.expires_at or None)
             wallet.qualifying += fact.points
         case PointsReversed():
             reverse(wallet, fact.points, fact.rule, fact.order_id)
             wallet.qualifying -= fact.points
         case PointsAdjusted() if fact.points > 0:
-            credit(wallet, fact.points, time, None, None, fact.expires_at or None)
+            credit(wallet, _new(wallet, input), fact.points, input.time, None, fact.expires_at or None)
         case PointsAdjusted():
-            debit(wallet, -fact.points, wallet.lots)
             wallet.balance += fact.points
+            debit(wallet, -fact.points)
         case PointsExpired():
-            for lot in wallet.expiring(fact.until):
-                lot.reversed += lot.remaining
-                wallet.balance -= lot.remaining
-                lot.remaining = 0
+            expire(wallet, fact.until)
 
 
-def credit(
-    wallet: Wallet, points: int, at: datetime, rule: str | None, order: str | None, expires_at: datetime | None = None
-) -> None:
+def _new(wallet: Wallet, input: Input) -> str:
+    """The key of the credit for an input that is no order. An input comes once, so that there is none yet."""
+    key = input_key(input.id)
+    wallet.sections.new(CREDIT, key)
+    return key
+
+
+def credit(wallet: Wallet, key: str, points: int, at: datetime, rule: str | None, expires: datetime | None) -> None:
     """A new lot, of which a debt is repaid first."""
     repaid = min(wallet.debt, points)
     wallet.debt -= repaid
-    wallet.lots.append(Lot(points, points - repaid, 0, at, rule, order, expires_at=expires_at))
     wallet.balance += points
+    wallet.has_earned = True
+    known = wallet.credit(key)
+    lot = Lot(points, points - repaid, 0, at, rule, expires_at=expires)
+    wallet.put(key, replace(known, lots=(*known.lots, lot)))
 
 
 def reverse(wallet: Wallet, points: int, rule: str, order: str) -> None:
-    """Take points back out of the lots that they came from; what is no longer there, out of the oldest others."""
+    """Take points back out of the lots that they came from; what is no longer there, out of others."""
     wallet.balance -= points
-    for lot in wallet.lots_of(order):
-        if lot.rule == rule:
-            part = min(points, lot.points - lot.reversed)
-            lot.reversed += part
-            debit(wallet, part, [lot])
-            points -= part
+    left, spent = taken_back(wallet.credit(key := order_key(order)), {rule: points})
+    wallet.put(key, left)
+    debit(wallet, spent)
 
 
-def debit(wallet: Wallet, points: int, first: Sequence[Lot]) -> None:
-    """Take points out of `first`, then out of any lot, the oldest before the newer ones; what is missing is owed."""
-    for lots in (first, wallet.lots):
-        for lot in sorted(lots, key=lambda lot: lot.earned_at) if points else ():
+def debit(wallet: Wallet, points: int) -> None:
+    """Take points out of whatever remains, in the order in which it is spent; what is missing is owed."""
+    for key, known in wallet.open() if points else ():
+        lots = []
+        for lot in known.lots:
             part = min(points, lot.remaining)
-            lot.remaining -= part
             points -= part
+            lots.append(replace(lot, remaining=lot.remaining - part) if part else lot)
+        wallet.put(key, replace(known, lots=tuple(lots)))
+        if not points:
+            return
     wallet.debt += points
 
 
-def _void(order: Order) -> None:
-    """An order that was wholly given back no longer counts for anything."""
-    order.void = order.void or (order.counted and order.whole)
+def expire(wallet: Wallet, until: datetime) -> None:
+    """What remains of points that were good until then is lost."""
+    for key, known in wallet.expiring(until):
+        lots = []
+        for lot in known.lots:
+            lost = lot.remaining if lot.expires_by(until) else 0
+            wallet.balance -= lost
+            lots.append(replace(lot, remaining=lot.remaining - lost, reversed=lot.reversed + lost) if lost else lot)
+        wallet.put(key, replace(known, lots=tuple(lots)))

@@ -11,7 +11,7 @@ from services.rewards.rules import Section
 
 class Points(Section):
     """What holds for all points: those not spent within so many days of when they were earned are lost, at the end of the
-    day (in the workspace's zone); the oldest are spent first. Without it points are good for ever.
+    day (in the workspace's zone); those that are lost soonest are spent first. Without it points are good for ever.
     """
 
     expire_after_days: StrictInt | None = Field(default=None, ge=1, le=36_500, examples=[365])

@@ -1,8 +1,8 @@
 """The ledger: points in lots, what refunds take back, adjustments, expiry. It alone writes balances."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import tzinfo
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import APIRouter
 
@@ -11,14 +11,16 @@ from libs.common.contracts.records import Fact
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.sections import One, Wanted
 from libs.common.fold.service import ConsumerService
 from libs.common.replay.replayable import Compared
 from services.rewards.course import Course, Merging
 from services.rewards.feature import Feature, Live
+from services.rewards.inputs import OrderCompleted, OrderRefunded
 from services.rewards.ledger import api, decide, evolve, merge
 from services.rewards.ledger.expiry import Points, Validity
 from services.rewards.ledger.project import ENTRY, project
-from services.rewards.ledger.state import Wallet
+from services.rewards.ledger.state import CREDIT, Credit, Wallet, order_key
 
 
 class Ledger(Feature):
@@ -29,6 +31,7 @@ class Ledger(Feature):
     section = Points
     default = Points()
     state = Wallet
+    sections: ClassVar[dict[str, Any]] = {CREDIT: Credit}
     compared = (
         Compared("entries", ENTRY, "customer"),  # not inserted_at
         Compared("totals", ("partition", "day", "account"), sums=("points",)),
@@ -36,6 +39,11 @@ class Ledger(Feature):
 
     def compile(self, section: Points, zone: tzinfo) -> Validity:
         return Validity(section.expire_after_days, zone)
+
+    def named(self, body: Any) -> Iterator[Wanted]:
+        """What is known of the order that the input is about."""
+        if isinstance(body, OrderCompleted | OrderRefunded):
+            yield One(CREDIT, order_key(body.order))
 
     def decide(self, state: Wallet, course: Course, rules: Validity) -> None:
         decide.decide(state, course)

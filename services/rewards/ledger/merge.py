@@ -1,14 +1,22 @@
 """A merge: the wallet of a customer who turned out to be the same person is taken over. Total."""
 
+from msgspec.structs import replace
+
 from libs.common.contracts.orders import united
 from services.rewards.course import Merging
-from services.rewards.ledger.state import Lot, Order, Wallet
+from services.rewards.ledger.evolve import debit
+from services.rewards.ledger.state import Credit, Order, Wallet, order_of
 
 
 def merging(survivor: Wallet, other: Wallet) -> Merging:
     """What two wallets are to each other, before one takes over the other."""
     doubled = {
-        id: order.void for id, order in other.orders.items() if survivor.has_counted(id) and other.has_counted(id)
+        order: credit.order.void
+        for key, credit in other.credits().items()
+        if credit.order is not None
+        and credit.order.counted
+        and (order := order_of(key)) is not None
+        and survivor.has_counted(order)
     }
     return Merging(doubled, survivor.qualifying, other.qualifying)
 
@@ -18,29 +26,25 @@ def merge(survivor: Wallet, other: Wallet, merging: Merging) -> None:
 
     What does not add up any more (doubles, refunds that have met their order) is decided right after, on the merged wallet.
     """
-    for id, order in other.orders.items():
-        survivor.orders[id] = _joined(survivor.orders.get(id), order)
-    for lot in other.lots:
-        lot.double = lot.double or lot.order in merging.doubled
-    survivor.lots = sorted([*survivor.lots, *other.lots], key=lambda lot: lot.earned_at)
+    for key, theirs in other.credits().items():
+        survivor.put(key, _joined(survivor.credit(key), theirs, order_of(key) in merging.doubled))
+    debt = survivor.debt + other.debt
     survivor.balance += other.balance
     survivor.qualifying += other.qualifying
-    survivor.debt = _repaid(survivor.lots, survivor.debt + other.debt)
+    survivor.has_earned |= other.has_earned
+    survivor.debt = 0
+    debit(survivor, debt)  # which repays it out of what remains
 
 
-def _joined(ours: Order | None, theirs: Order) -> Order:
+def _joined(ours: Credit, theirs: Credit, doubled: bool) -> Credit:
+    """One credit out of two. Their lots come first: those of an order that both have counted are doubles."""
+    lots = (replace(lot, double=True) for lot in theirs.lots) if doubled else theirs.lots
+    return Credit(_same(ours.order, theirs.order), (*lots, *ours.lots))
+
+
+def _same(ours: Order | None, theirs: Order | None) -> Order | None:
     """One order out of two; the survivor's, unless only the other has counted it. Refunds of both."""
-    if ours is None:
-        return theirs
+    if ours is None or theirs is None:
+        return ours or theirs
     kept, waiting = (ours, theirs) if ours.counted or not theirs.counted else (theirs, ours)
-    kept.refunds = united(kept.refunds, waiting.refunds)
-    return kept
-
-
-def _repaid(lots: list[Lot], debt: int) -> int:
-    """Repay a debt out of what remains in the lots, the oldest first; what is still owed."""
-    for lot in lots:
-        part = min(debt, lot.remaining)
-        lot.remaining -= part
-        debt -= part
-    return debt
+    return replace(kept, refunds=united(kept.refunds, waiting.refunds))

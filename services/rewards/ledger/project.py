@@ -2,15 +2,18 @@
 statements for any number of inputs."""
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import date, tzinfo
+from collections.abc import Sequence, Set
+from datetime import date, datetime, tzinfo
 from typing import Any
+from uuid import UUID
 
+from libs.common.contracts.rewards import PointsAdjusted, PointsCredited
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold import timers
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
+from services.rewards.inputs import Expire
 from services.rewards.ledger.booking import transaction
 from services.rewards.ledger.schema import entries, totals
 
@@ -37,9 +40,22 @@ async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone
     for each in applied:
         if isinstance(each.input.body, Merged):
             await tx.execute(_MOVE, each.input.body.other, each.customer)
-    wallets = {each.customer: each.state.ledger for each in applied}
+    anew = {each.customer for each in applied if isinstance(each.input.body, Expire | Merged)}
+    wallets = {each.customer: each.state.ledger for each in applied if each.customer in anew}
     due = {id: when for id, wallet in wallets.items() if (when := wallet.next_expiry()) is not None}
     await timers.set_at(tx, "rewards", EXPIRY, due, partitions)
+    await timers.set_by(tx, "rewards", EXPIRY, _earliest(applied, anew), partitions)
+
+
+def _earliest(applied: Sequence[Applied[Any]], but: Set[UUID]) -> dict[UUID, datetime]:
+    """When the points that customers were credited are lost first. Their timers go off then at the latest: one that finds nothing
+    to do, as the points were spent before, is set again."""
+    due: dict[UUID, datetime] = {}
+    for each in applied:
+        for fact in (stamped.fact for stamped in each.facts):
+            if isinstance(fact, PointsCredited | PointsAdjusted) and fact.expires_at and each.customer not in but:
+                due[each.customer] = min(fact.expires_at, due.get(each.customer, fact.expires_at))
+    return due
 
 
 async def _book(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:

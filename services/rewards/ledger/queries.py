@@ -5,10 +5,24 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from libs.common.db.pool import Tx
 from services.rewards.ledger.booking import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
+from services.rewards.ledger.state import CREDIT, Credit
 
 Record = Mapping[str, Any]
+_credit = msgspec.json.Decoder(Credit)
+
+
+async def open_credits(tx: Tx, customer: UUID) -> list[tuple[str, Credit]]:
+    """The keys and credits of which something remains, in the order in which they are spent."""
+    rows = await tx.fetch(
+        "SELECT key, value FROM rewards.sections WHERE customer = $1 AND kind = $2 AND rank IS NOT NULL ORDER BY rank, key",
+        customer,
+        CREDIT,
+    )
+    return [(row[0], _credit.decode(row[1])) for row in rows]
 
 
 async def statement(tx: Tx, customer: UUID, limit: int, cursor: UUID | None) -> list[Record]:

@@ -3,14 +3,7 @@
 import uuid
 from typing import Any
 
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-
 from libs.common.contracts.records import Binding, Snapshot
-from services.rewards.models import metadata
-from services.rewards.settings import Settings
 from tests.client import token
 from tests.integration.rewards.service import ANN, PROGRAMME, Rewards, order
 from tests.support import journal_record
@@ -96,24 +89,3 @@ async def test_an_order_that_cannot_be_read_is_set_aside_and_can_be_mended(rewar
     assert replayed.status_code == 200, replayed.text
     assert (await rewards.get(f"customers/{ANN}/points"))["balance"] == 30
     await rewards.check()
-
-
-async def test_the_migrations_make_the_tables_of_the_models(rewards_settings: Settings) -> None:
-    engine = create_async_engine(rewards_settings.dsn.replace("postgresql://", "postgresql+asyncpg://"))
-
-    def differences(connection: Connection) -> list[Any]:
-        context = MigrationContext.configure(
-            connection,
-            opts={
-                "include_schemas": True,
-                "include_name": lambda name, kind, _: kind != "schema" or name == "rewards",
-                "version_table_schema": "rewards",
-                "compare_server_default": True,
-            },
-        )
-        return list(compare_metadata(context, metadata))
-
-    async with engine.connect() as connection:
-        found = await connection.run_sync(differences)
-    await engine.dispose()
-    assert found == []

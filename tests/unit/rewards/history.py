@@ -11,15 +11,18 @@ from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact, Snapshot, decode, encode, spliced
 from libs.common.contracts.rewards import PointsAdjusted, PointsCredited, PointsReversed
 from libs.common.fold.decider import Merged
+from libs.common.fold.sections import Changes, Every, NotLoaded, One, Open, Ref, SectionRow, Sections, Wanted
 from services.rewards import inputs
 from services.rewards.badges.state import Progress
+from services.rewards.course import Decision
 from services.rewards.decider import absorb, decide, evolve
 from services.rewards.ledger import booking
-from services.rewards.ledger.state import Wallet
+from services.rewards.ledger.state import CREDIT, Credit, Lot, Wallet, order_of
 from services.rewards.programme import Programme, Rules, compiled, refuse_faulty
-from services.rewards.state import Account
+from services.rewards.state import SECTIONS, Account
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DECODERS = {kind: msgspec.json.Decoder(type) for kind, type in SECTIONS.types.items()}
 
 
 def programme(**parts: Any) -> Rules:
@@ -53,11 +56,29 @@ class Customer:
     account: Any = field(default_factory=Account)
     facts: list[Fact] = field(default_factory=list)
     told: int = 0
+    stored: dict[Ref, SectionRow] = field(default_factory=dict, repr=False)
 
     @property
     def wallet(self) -> Wallet:
         wallet: Wallet = self.account.ledger
         return wallet
+
+    @property
+    def credits(self) -> dict[str, Credit]:
+        """What is stored of the credits, by their keys."""
+        stored = {
+            key: msgspec.json.decode(row.value, type=Credit)
+            for (kind, key), row in self.stored.items()
+            if kind == CREDIT
+        }
+        assert all(credit.rank == self.stored[CREDIT, key].rank for key, credit in stored.items())
+        return stored
+
+    @property
+    def lots(self) -> list[tuple[str | None, Lot]]:
+        """The lots with the order that they came from, the oldest first."""
+        lots = [(order_of(key), lot) for key, credit in self.credits.items() for lot in credit.lots]
+        return sorted(lots, key=lambda each: each[1].earned_at)
 
     @property
     def level(self) -> str | None:
@@ -69,18 +90,56 @@ class Customer:
         return progress
 
     def tell(self, input: Input) -> list[Fact]:
-        """One cause, as the fold applies it: `decide` must change nothing, and the state must survive its storage."""
-        before = msgspec.json.encode(self.account)
-        decision = decide(self.account, input, self.rules)
+        """One cause, as the fold applies it: `decide` must change nothing, and the state must survive its storage. Sections are
+        loaded when they are named or looked for; `evolve` has to do with these."""
+        if not isinstance(input.body, Merged):  # whose sections are all there
+            self.account.hold(Sections(UUID(int=2), DECODERS))
+        for wanted in SECTIONS.named(input.body, None):
+            self.load(wanted)
+        before, changes = msgspec.json.encode(self.account), self._changes()
+        decision = self._decided(input)
         assert msgspec.json.encode(self.account) == before
+        assert self._changes() == changes
         assert msgspec.json.decode(before, type=Account) == self.account
         evolve(self.account, input, decision)
+        self._store()
         self.facts += decision.facts
         self.check()
         return decision.facts
 
+    def load(self, wanted: Wanted) -> None:
+        """What the fold loads, two at a time of what is open."""
+        rows = sorted(self.stored.values(), key=lambda row: (row.rank or 0, row.key))
+        match wanted:
+            case One(kind, key):
+                rows = [row for row in rows if (row.kind, row.key) == (kind, key)]
+            case Open(kind, behind):
+                ranked = [row for row in rows if row.kind == kind and row.rank is not None]
+                rows = [row for row in ranked if behind is None or (row.rank or 0, row.key) > behind][:2]
+        self.account.sections.loaded(wanted, rows, 2)
+
+    def _decided(self, input: Input) -> Decision:
+        while True:
+            try:
+                return decide(self.account, input, self.rules)
+            except NotLoaded as missing:
+                self.load(missing.wanted)
+
+    def _changes(self) -> Changes:
+        changes: Changes = self.account.sections.changes(msgspec.json.Encoder(decimal_format="string").encode)
+        return changes
+
+    def _store(self) -> None:
+        changes = self._changes()
+        for gone in changes.gone:
+            del self.stored[gone]
+        self.stored |= {(row.kind, row.key): row for row in changes.rows}
+
     def absorb(self, other: "Customer") -> list[Fact]:
         """A merge: the other's state, then what follows from it."""
+        for each in (self, other):
+            each.account.hold(Sections(UUID(int=2), DECODERS))
+            each.load(Every())
         absorb(self.account, other.account)
         self.facts = [*other.facts, *self.facts]
         self.told = len(self.facts)
@@ -89,11 +148,13 @@ class Customer:
     def check(self) -> None:
         """What holds at any moment."""
         account, badges = self.wallet, self.account.badges
-        assert account.balance == sum(lot.remaining for lot in account.lots) - account.debt
+        lots = [lot for _, lot in self.lots]
+        assert account.balance == sum(lot.remaining for lot in lots) - account.debt
         assert account.debt >= 0
-        assert not account.debt or not any(lot.remaining for lot in account.lots)
-        assert all(0 <= lot.remaining <= lot.points - lot.reversed and lot.reversed >= 0 for lot in account.lots)
-        assert account.qualifying == sum(lot.points - lot.reversed for lot in account.lots if lot.rule is not None)
+        assert not account.debt or not any(lot.remaining for lot in lots)
+        assert all(0 <= lot.remaining <= lot.points - lot.reversed and lot.reversed >= 0 for lot in lots)
+        assert account.qualifying == sum(lot.points - lot.reversed for lot in lots if lot.rule is not None)
+        assert account.has_earned == bool(lots)
         assert all(progress.count >= 0 for progress in badges.progress.values())
         booked = [booking.transaction(fact) for fact in self.facts]
         assert all(sum(posting.points for posting in each.postings) == 0 for each in booked if each)
@@ -119,7 +180,7 @@ class Customer:
             "qualifying": account.qualifying,
             "level": self.level,
             "badges": {id: (each.count, each.earned) for id, each in badges.progress.items() if each.count},
-            "lots": sorted((lot.points, lot.remaining, lot.reversed, lot.rule, lot.order) for lot in account.lots),
+            "lots": sorted((lot.points, lot.remaining, lot.reversed, lot.rule, order) for order, lot in self.lots),
         }
 
 

@@ -119,4 +119,19 @@ def test_the_oldest_points_are_taken_first() -> None:
     customer.tell(order("new", 10, day=5))
     customer.tell(order("old", 10, day=1))
     customer.tell(adjust(-25))
-    assert [(lot.order, lot.remaining) for lot in customer.wallet.lots] == [("new", 15), ("old", 0)]
+    assert [(order, lot.remaining) for order, lot in customer.lots] == [("old", 0), ("new", 15)]
+
+
+def test_points_that_are_lost_soonest_are_taken_first() -> None:
+    month, for_ever = ({"earning": [PER_UNIT], "points": points} for points in ({"expire_after_days": 30}, {}))
+    customer = Customer(programme(**for_ever))
+    customer.tell(order("old", 10, day=1))
+    customer.rules = programme(**month)
+    for day in (5, 3, 4, 6):
+        customer.tell(order(f"day {day}", 10, day=day))
+    customer.tell(adjust(-45))
+    assert {order: lot.remaining for order, lot in customer.lots} == {
+        "old": 20, "day 3": 0, "day 4": 0, "day 5": 15, "day 6": 20
+    }  # fmt: skip
+    customer.tell(adjust(-50))
+    assert {order: lot.remaining for order, lot in customer.lots if lot.remaining} == {"old": 5}

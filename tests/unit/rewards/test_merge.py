@@ -13,7 +13,7 @@ def test_a_merge_moves_lots_with_their_dates_and_derives_the_level() -> None:
     ann.tell(order("1", 40, day=3))
     anonymous.tell(order("2", 40, day=1))
     facts = ann.absorb(anonymous)
-    assert [(lot.order, lot.earned_at) for lot in ann.wallet.lots][::2] == [
+    assert [(order, lot.earned_at) for order, lot in ann.lots][::2] == [
         ("2", DAY + timedelta(days=1)),
         ("1", DAY + timedelta(days=3)),
     ]

@@ -48,4 +48,4 @@ def test_what_was_spent_and_is_taken_back_is_owed_and_repaid() -> None:
     with pytest.raises(Conflict, match="has -80 points, so none can be taken"):
         customer.tell(adjust(-1, "more"))
     customer.tell(order("2", 60))
-    assert (customer.wallet.balance, customer.wallet.debt, customer.wallet.lots[-1].remaining) == (40, 0, 40)
+    assert (customer.wallet.balance, customer.wallet.debt, customer.lots[-1][1].remaining) == (40, 0, 40)

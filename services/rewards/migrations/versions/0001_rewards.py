@@ -7,6 +7,7 @@ from libs.common.fold.migration import (
     create_customers,
     create_fold_tables,
     create_identifiers,
+    create_sections,
     create_timers,
     store_uncompressed,
 )
@@ -21,6 +22,7 @@ def upgrade() -> None:
     store_uncompressed("rewards")
     create_identifiers("rewards")
     create_timers("rewards")
+    create_sections("rewards")
     programmes()
     ledger()
 
