@@ -1,5 +1,7 @@
 """Triggers, put together: settings → fold, delivery, routes."""
 
+from datetime import UTC, datetime
+
 from fastapi import FastAPI
 
 from libs.common.fold.service import ConsumerService
@@ -17,7 +19,7 @@ from services.triggers.settings import Settings
 
 def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
     """The service. `lookup` finds the addresses of webhooks' hosts."""
-    handler = TriggersHandler(settings.partitions, settings.zone)
+    handler = TriggersHandler(settings.partitions, settings.zone, lambda: datetime.now(UTC))
     part = ConsumerService("triggers", settings, handler)
     addresses = Addresses(settings.webhook_allow, lookup)
     delivery = Delivery(part, handler, addresses, settings)

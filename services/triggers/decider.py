@@ -1,6 +1,9 @@
 """Triggers as a decider of the fold: the domain's functions, the compiled hooks of each rulebook, the projection."""
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -14,6 +17,7 @@ from libs.common.fold import rulebooks
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.work import Outcome, Work
+from libs.common.log.append import Outgoing
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
 from services.triggers import store
@@ -79,19 +83,27 @@ class TriggersDecider:
 
 
 class TriggersHandler(DeciderHandler[Recipient, Rules]):
-    """The fold's handler, which tells the vocabulary, and whoever delivers, when a batch has been committed."""
+    """The fold's handler, which tells the vocabulary, and delivery, when a batch has been committed. A replay has no `clock`."""
 
     decider: TriggersDecider
 
-    def __init__(self, partitions: int, zone: ZoneInfo) -> None:
+    def __init__(self, partitions: int, zone: ZoneInfo, clock: Callable[[], datetime] | None = None) -> None:
         super().__init__("triggers", TriggersDecider(partitions, zone))
-        self.on_decided: Callable[[], None] = lambda: None
+        self._clock = clock
+        #: Called after the commit with the facts that a batch led to, and when it began (`time.time_ns()`).
+        self.on_decided: Callable[[Sequence[Outgoing], int], None] = lambda facts, began: None
+
+    async def rules(self, tx: Tx, rulebook: int) -> Rules:
+        """The rules of a rulebook, and the time: the clock is read once a batch."""
+        rules = await super().rules(tx, rulebook)
+        return rules if self._clock is None else replace(rules, at=self._clock())
 
     async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
         vocabulary, partitions = self.decider.vocabulary, [work.where.partition for work in works]
         vocabulary.begin(partitions)
+        began = time.time_ns()
         outcome = await super().apply(tx, works)
         outcome.committed.append(lambda: vocabulary.committed(partitions))
         if outcome.outgoing:
-            outcome.committed.append(lambda: self.on_decided())
+            outcome.committed.append(lambda: self.on_decided(outcome.outgoing, began))
         return outcome

@@ -3,7 +3,6 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from libs.common.db.pool import Tx
-from services.triggers.delivery.rows import Row
 
 CHANNELS = ("inbox", "webhook")
 #: More than so many waiting messages are not counted.
@@ -38,9 +37,9 @@ class DeliveryMeter:
             for outcome in ("sent", "again", "failed", "withheld"):  # so that the first one is an increase
                 self._ended.labels(channel, outcome)
 
-    def ended(self, row: Row, outcome: str) -> None:
-        """An attempt has ended, and that is recorded."""
-        self._ended.labels(row["channel"], outcome).inc()
+    def ended(self, channel: str, outcome: str, messages: int = 1) -> None:
+        """Attempts have ended, and that is recorded."""
+        self._ended.labels(channel, outcome).inc(messages)
 
     async def measure(self, tx: Tx) -> int:
         """Look at what waits; how many it is."""

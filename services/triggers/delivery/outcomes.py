@@ -80,7 +80,7 @@ class Outcomes:
             await rows.settle(tx, self._part.fold, self._handler, self.owner, leased, judged)
         for row in leased:
             if verdict := verdicts.get(row["id"]):
-                self.meter.ended(row, verdict.state)
+                self.meter.ended(row["channel"], verdict.state)
         return verdicts
 
     async def note(self, row: Row, answer: Answer) -> None:
@@ -99,7 +99,7 @@ class Outcomes:
             return
         async with self._part.tx() as tx:
             await rows.again(tx, self._handler, self.owner, row, pause, answer.error)
-        self.meter.ended(row, "again")
+        self.meter.ended(row["channel"], "again")
 
     async def postpone(self, until: list[tuple[Row, datetime]]) -> None:
         """Put messages off until their quiet hours end."""

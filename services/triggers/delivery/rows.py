@@ -21,6 +21,7 @@ from services.triggers.decider import TriggersHandler
 from services.triggers.domain.inputs import Settled
 from services.triggers.domain.state import Recipient
 from services.triggers.models import deliveries
+from services.triggers.store import INBOX_TIME
 
 Row = Mapping[str, Any]
 
@@ -65,14 +66,11 @@ SELECT * FROM triggers.deliveries
 WHERE customer = ANY($1::uuid[]) AND id = ANY($2::uuid[]) AND state = 'queued' AND lease = $3
 ORDER BY customer, id FOR UPDATE
 """
-# In an inbox messages come in the order of their time, whichever process' clock is behind: the customer is locked.
 _SETTLE = f"""
 UPDATE triggers.deliveries AS d SET state = n.state, reason = n.reason, detail = n.detail, lease = NULL,
-  settled_at = greatest($6, (
-    SELECT max(s.settled_at) + interval '1 microsecond' FROM triggers.deliveries AS s
-    WHERE s.customer = n.customer AND s.state = 'sent' AND s.channel = 'inbox' AND d.channel = 'inbox' AND n.state = 'sent'
-  ))
-FROM {bulk.unnest(deliveries, ("customer", "id", "state", "reason", "detail"))} AS n(customer, id, state, reason, detail)
+  settled_at = CASE WHEN n.state = 'sent' AND d.channel = 'inbox' THEN {INBOX_TIME.format(now="$6")} ELSE $6 END
+FROM {bulk.unnest(deliveries, ("customer", "id", "state", "reason", "detail"))}
+  WITH ORDINALITY AS n(customer, id, state, reason, detail, place)
 WHERE d.customer = n.customer AND d.id = n.id
 """
 _AGAIN = """

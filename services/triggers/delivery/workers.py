@@ -3,12 +3,17 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+import msgspec
+
+from libs.common.contracts.records import decode
+from libs.common.contracts.triggers import MessageQueued, MessageSent
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
+from libs.common.log.append import Outgoing
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
@@ -23,6 +28,9 @@ from services.triggers.delivery.webhook import Sender
 from services.triggers.settings import Settings
 
 logger = log("delivery")
+
+#: How a fact on a message is told by its bytes.
+_SENT, _QUEUED = (f'"type":"{fact.TYPE}"'.encode() for fact in (MessageSent, MessageQueued))
 
 BATCH = 500
 #: Seconds between looking for due messages when nothing wakes us.
@@ -64,7 +72,7 @@ class Delivery:
                 self._wakers.append(waker)
             self._resting.append(waker)
             self._loops.append(asyncio.create_task(self._repeat(step, waker), name=f"delivery {step.__name__}"))
-        self._handler.on_decided = self.wake
+        self._handler.on_decided = self.decided
 
     async def stop(self) -> None:
         """Finish what is being sent, for a few seconds; what is not finished has its lease run out."""
@@ -90,6 +98,15 @@ class Delivery:
         """Which loop has ended that never should."""
         dead = [task.get_name() for task in self._loops if task.done()]
         return "" if self._stopping.is_set() or not dead else f"{dead[0]} has ended"
+
+    def decided(self, facts: Sequence[Outgoing], began: int) -> None:
+        """A batch of the fold is committed: counts and traces what it sent, wakes the loops for what it queued."""
+        if sent := [fact.value for fact in facts if _SENT in fact.value]:
+            self._outcomes.meter.ended("inbox", "sent", len(sent))
+            if tracing.active():
+                _trace_sent(sent, began)
+        if any(_QUEUED in fact.value for fact in facts):
+            self.wake()
 
     def wake(self) -> None:
         """There may be something to deliver."""
@@ -193,15 +210,27 @@ class Delivery:
             self._running[row["endpoint"]] -= 1
 
 
+def _trace_sent(values: Sequence[bytes], began: int) -> None:
+    """A span for the messages that a record sent with its decision: what follows from them has it for its parent."""
+    for cause, fact in {fact.causationid or "": fact for fact in map(decode, values)}.items():
+        message = msgspec.json.decode(fact.data, type=MessageSent)
+        said = _attributes("inbox", message.message, message.hook, 1)
+        tracing.delivered(tracing.delivery(fact.traceparent, cause, cause, 1), said, began, None)
+
+
 def _place(row: Row) -> tracing.Place | None:
     return tracing.delivery(row["traceparent"], str(rows.queued(row)), row["cause"], row["attempts"])
 
 
 def _said(row: Row) -> dict[str, str | int]:
+    return _attributes(row["channel"], str(row["id"]), str(row["hook"]), row["attempts"])
+
+
+def _attributes(channel: str, message: str, hook: str, attempt: int) -> dict[str, str | int]:
     """What a trace tells of an attempt; never the address, which may hold a secret."""
     return {
-        "rapport.channel": "inbox" if row["endpoint"] == "inbox" else "webhook",
-        "rapport.message": str(row["id"]),
-        "rapport.hook": str(row["hook"]),
-        "rapport.attempt": row["attempts"],
+        "rapport.channel": channel,
+        "rapport.message": message,
+        "rapport.hook": hook,
+        "rapport.attempt": attempt,
     }

@@ -122,10 +122,25 @@ def _message(decision: Decision, hook: CompiledHook, recipient: Recipient, scope
         return
     quiet = rules.quiet(hook, scope)
     not_before = None if quiet is None else quiet.until(input.received)
-    decision.made[hook.id] = Made(endpoint, text.title, text.text, None, quiet, not_before)
+    made = Made(endpoint, text.title, text.text, None, quiet, not_before)
+    decision.made[hook.id] = made
     id, channel = message_id(input.id, hook.id), hook.hook.action.channel
-    decision.facts.append(MessageQueued(message=id, hook=hook.id, version=hook.version, channel=channel))
+    fact = MessageQueued if channel == "webhook" or _waits(hook, made, input, rules.at) else MessageSent
+    decision.facts.append(fact(message=id, hook=hook.id, version=hook.version, channel=channel))
     decision.counts.append(Count(hook.id, rules.day(scope), hook.kept))
+
+
+def _waits(hook: CompiledHook, made: Made, input: Input, at: datetime | None) -> bool:
+    """Whether an inbox message is queued for delivery, which judges it by the clock, instead of being sent with its decision.
+
+    It waits for the end of the quiet hours in which the record was received. It also waits when the fold lags so far that, by
+    the clock (`at`), the event has grown too old or quiet hours have begun. Caps count both ways alike, and a replay, which has
+    no clock, takes both for one decision (`replay.same_decision`).
+    """
+    if made.not_before is not None or at is None:
+        return made.not_before is not None
+    too_late = at - input.time > hook.freshness and not hook.hook.limits.history
+    return too_late or (made.quiet is not None and made.quiet.holds(at))
 
 
 def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules, today: int) -> Iterator[Withheld]:

@@ -7,7 +7,7 @@ from services.triggers.domain.state import Recipient, note
 
 
 def evolve(recipient: Recipient, input: Input, decision: Decision) -> None:
-    """Apply what `decide` said: messages count when they are queued, whatever becomes of them."""
+    """Apply what `decide` said: messages count when they are decided, whatever becomes of them."""
     for fact in decision.facts:
         match fact:
             case OptedOut():

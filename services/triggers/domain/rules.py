@@ -1,7 +1,7 @@
 """Hooks as the fold uses them: compiled once for each rulebook, found by the name of what happened."""
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -77,13 +77,15 @@ class Rulebook(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is in force. Empty before the first hook is published."""
+    """What is in force. Empty before the first hook is published. `at` is the clock's time when a batch is decided; None goes by
+    what is recorded alone, as a replay does."""
 
     zone: ZoneInfo
     daily_cap: int | None = None
     by_event: dict[str, list[CompiledHook]] = field(default_factory=dict)
     by_id: dict[str, CompiledHook] = field(default_factory=dict)
     quiet_hours: QuietHours | None = None
+    at: datetime | None = None
 
     def quiet(self, hook: CompiledHook, scope: Scope) -> Quiet | None:
         """The quiet hours that a message of a hook is held to: the hook's own, else the workspace's, in the customer's

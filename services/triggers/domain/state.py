@@ -14,7 +14,7 @@ TIMES = 50
 class Recipient(msgspec.Struct, omit_defaults=True):
     """A customer as somebody who gets messages.
 
-    `off_since` is when they opted out. `sent` holds for each hook when the events happened whose messages were queued, in
+    `off_since` is when they opted out. `sent` holds for each hook when the events happened whose messages were decided, in
     milliseconds since 1970, sorted. `days` counts all hooks' messages by the customer's local day.
     """
 
