@@ -26,7 +26,7 @@ from services.triggers.domain.decide import Decision, decide
 from services.triggers.domain.evolve import evolve
 from services.triggers.domain.rules import Rulebook, Rules, rules
 from services.triggers.domain.state import Recipient
-from services.triggers.vocabulary import Vocabulary
+from services.triggers.event_catalogue import EventCatalogue
 
 _KEPT = 16  # rulebooks: a replay meets them one after the other
 
@@ -41,7 +41,7 @@ class TriggersDecider:
     shared = None
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
-        self.vocabulary = Vocabulary(partitions)
+        self.event_catalogue = EventCatalogue(partitions)
         self.zone = zone
         self._rules: dict[int, Rules] = {}
 
@@ -79,7 +79,7 @@ class TriggersDecider:
 
     async def project(self, tx: Tx, applied: list[Applied[Recipient]]) -> None:
         await store.project(tx, applied)
-        await self.vocabulary.learn(tx, applied)
+        await self.event_catalogue.learn(tx, applied)
 
 
 class TriggersHandler(DeciderHandler[Recipient, Rules]):
@@ -99,11 +99,11 @@ class TriggersHandler(DeciderHandler[Recipient, Rules]):
         return rules if self._clock is None else replace(rules, at=self._clock())
 
     async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
-        vocabulary, partitions = self.decider.vocabulary, [work.where.partition for work in works]
-        vocabulary.begin(partitions)
+        event_catalogue, partitions = self.decider.event_catalogue, [work.where.partition for work in works]
+        event_catalogue.begin(partitions)
         began = time.time_ns()
         outcome = await super().apply(tx, works)
-        outcome.committed.append(lambda: vocabulary.committed(partitions))
+        outcome.committed.append(lambda: event_catalogue.committed(partitions))
         if outcome.outgoing:
             outcome.committed.append(lambda: self.on_decided(outcome.outgoing, began))
         return outcome

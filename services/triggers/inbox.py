@@ -35,7 +35,7 @@ PATIENCE = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """Where a follower is in an inbox: behind the message `id`, which came `at`, as the `ordinal`th."""
 
     at: datetime
@@ -48,7 +48,7 @@ class Place(NamedTuple):
         return base64.urlsafe_b64encode(struct.pack(">q16sI", microseconds, self.id.bytes, self.ordinal)).decode()
 
     @classmethod
-    def read(cls, text: str) -> "Place":
+    def read(cls, text: str) -> "Cursor":
         """The place that an event's id means. Raises Invalid."""
         try:
             microseconds, id, ordinal = struct.unpack(">q16sI", base64.urlsafe_b64decode(text))
@@ -57,16 +57,16 @@ class Place(NamedTuple):
             raise Invalid("The Last-Event-ID is none of this stream's: leave it out, and read the inbox.") from error
 
 
-START = Place(_EPOCH, UUID(int=0), 0)
+START = Cursor(_EPOCH, UUID(int=0), 0)
 
 
 class Subscriber:
     """Somebody who follows an inbox. `come` are messages that they have not been given yet; `changed` says that some came
     before their place, as those of another customer do by a merge; `counted` that this was looked for."""
 
-    def __init__(self, customer: UUID, place: Place) -> None:
+    def __init__(self, customer: UUID, cursor: Cursor) -> None:
         self.customer = customer
-        self.place = place
+        self.cursor = cursor
         self.come: list[Row] = []
         self.changed = False
         self.counted = False
@@ -105,15 +105,15 @@ class Inboxes:
 
     async def begin(self, tx: Tx, customer: UUID, last: str | None) -> Subscriber:
         """Who follows from behind the event `last`, or from now on. Raises Invalid for a `last` that is none."""
-        place = Place.read(last) if last else await _newest(tx, customer)
-        return Subscriber(customer, place)
+        cursor = Cursor.read(last) if last else await _newest(tx, customer)
+        return Subscriber(customer, cursor)
 
     async def follow(self, subscriber: Subscriber, who: Principal, draining: asyncio.Event) -> AsyncIterator[bytes]:
         """Events as bytes, until the service drains or the token of `who` ends: `ready`, `message`, `changed`."""
         self._subscribers.add(subscriber)
         self._wanted.set()
         try:
-            yield b"retry: %d\n\n" % RETRY + _event("ready", subscriber.place, b"{}")
+            yield b"retry: %d\n\n" % RETRY + _event("ready", subscriber.cursor, b"{}")
             quiet = 0.0
             while not draining.is_set() and not over(who):
                 try:
@@ -134,10 +134,10 @@ class Inboxes:
     async def _told(self, subscriber: Subscriber) -> AsyncIterator[bytes]:
         if subscriber.changed:
             subscriber.changed = False
-            yield _event("changed", subscriber.place, b"{}")
+            yield _event("changed", subscriber.cursor, b"{}")
         for row in subscriber.come:
-            subscriber.place = Place(row["sent_at"], row["id"], subscriber.place.ordinal + 1)
-            yield _event("message", subscriber.place, queries.message_json(row))
+            subscriber.cursor = Cursor(row["sent_at"], row["id"], subscriber.cursor.ordinal + 1)
+            yield _event("message", subscriber.cursor, queries.message_json(row))
         subscriber.come = []
         subscriber.woken.clear()
 
@@ -158,10 +158,10 @@ class Inboxes:
 
     async def _look(self, recount: bool) -> None:
         """What has come for those who have been given everything so far; who is slow is looked at again later."""
-        waiting: dict[tuple[UUID, Place], list[Subscriber]] = defaultdict(list)
+        waiting: dict[tuple[UUID, Cursor], list[Subscriber]] = defaultdict(list)
         for subscriber in self._subscribers:
             if not subscriber.woken.is_set():
-                waiting[subscriber.customer, subscriber.place].append(subscriber)
+                waiting[subscriber.customer, subscriber.cursor].append(subscriber)
         if not waiting:
             return
         asked = list(waiting)
@@ -186,16 +186,16 @@ class Inboxes:
 def _recounted(subscribers: Iterable[Subscriber], count: int) -> None:
     for subscriber in subscribers:
         subscriber.counted = True
-        if subscriber.place.ordinal != count:
-            subscriber.place = subscriber.place._replace(ordinal=count)
+        if subscriber.cursor.ordinal != count:
+            subscriber.cursor = subscriber.cursor._replace(ordinal=count)
             subscriber.changed = True
             subscriber.woken.set()
 
 
-async def _newest(tx: Tx, customer: UUID) -> Place:
+async def _newest(tx: Tx, customer: UUID) -> Cursor:
     row = await queries.newest(tx, customer)
-    return START if row is None else Place(row["sent_at"], row["id"], row["count"])
+    return START if row is None else Cursor(row["sent_at"], row["id"], row["count"])
 
 
-def _event(name: str, place: Place, data: bytes) -> bytes:
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(place).encode(), name.encode(), data)
+def _event(name: str, cursor: Cursor, data: bytes) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(cursor).encode(), name.encode(), data)

@@ -121,7 +121,7 @@ Index(
 )
 
 #: The ids of deliveries whose rows are gone: what was decided once is not decided anew.
-forgotten = Table("forgotten", metadata, Column("id", Uuid, primary_key=True))
+message_tombstones = Table("message_tombstones", metadata, Column("id", Uuid, primary_key=True))
 
 #: The last record of each name a customer has: what `why` and `test` look at. `data` as it stands in the journal.
 last_events = Table(
@@ -142,8 +142,8 @@ last_events = Table(
 )
 
 #: Which event names (path '') and properties were seen, and when last, to the day. A row a partition.
-vocabulary = Table(
-    "vocabulary",
+event_catalogue = Table(
+    "event_catalogue",
     metadata,
     Column("partition", SmallInteger, nullable=False),
     Column("name", Text, nullable=False),

@@ -82,9 +82,9 @@ async def decision(tx: Tx, customer: UUID, hook: UUID, cause: str) -> Row | None
     return row
 
 
-async def is_forgotten(tx: Tx, id: UUID) -> bool:
+async def has_tombstone(tx: Tx, id: UUID) -> bool:
     """Whether there was a message of this id whose row is gone."""
-    return await tx.fetchval("SELECT true FROM triggers.forgotten WHERE id = $1", id) is not None
+    return await tx.fetchval("SELECT true FROM triggers.message_tombstones WHERE id = $1", id) is not None
 
 
 async def last_sent(tx: Tx, customer: UUID, hook: UUID) -> Row | None:

@@ -17,12 +17,12 @@ from libs.common.db.pool import Tx
 from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
 from libs.common.settings import Settings
 from services.triggers.decider import TriggersHandler
-from services.triggers.domain.faults import refuse_faulty
 from services.triggers.domain.hook import Hook
 from services.triggers.domain.rules import Live, Rules
 from services.triggers.domain.rules import Rulebook as Book
 from services.triggers.domain.rules import rules as compiled
 from services.triggers.domain.state import Recipient
+from services.triggers.domain.validation import refuse_faulty
 
 _LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "data")
 #: No attempts: it was withheld when it was decided, and not by a worker later on.
@@ -33,12 +33,12 @@ COMPARED = (
     CUSTOMERS,
     IDENTIFIERS,
     Compared("last_events", _LAST, "customer"),  # not folded_at
-    Compared("vocabulary", ("partition", "name", "path", "seen_at")),
+    Compared("event_catalogue", ("partition", "name", "path", "seen_at")),
     Compared("deliveries", _MESSAGE, "customer"),
 )
-STATE = ("customers", "identifiers", "last_events", "vocabulary")
+STATE = ("customers", "identifiers", "last_events", "event_catalogue")
 OUTSIDE = ("deliveries",)
-ONLY_READ = ("forgotten",)
+ONLY_READ = ("message_tombstones",)
 
 _COUNTS = """
 SELECT customer, hook, now, "then" FROM (
@@ -73,7 +73,7 @@ def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
         outside=OUTSIDE,
         only_read=ONLY_READ,
         kept_in_what_if=frozenset({OptedOut.TYPE, OptedIn.TYPE}),
-        written=handler.decider.vocabulary.committed,
+        written=handler.decider.event_catalogue.committed,
         same=same_decision,
     )
 

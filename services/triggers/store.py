@@ -13,9 +13,9 @@ from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.rules.rule_event import RuleEvent
 from services.triggers.domain.decide import message_id
-from services.triggers.domain.inputs import See
+from services.triggers.domain.event_catalogue import LONGEST
+from services.triggers.domain.inputs import MarkSeen
 from services.triggers.domain.state import Recipient
-from services.triggers.domain.vocabulary import LONGEST
 from services.triggers.models import deliveries
 
 _MESSAGE = ("customer", "id", "hook", "version", "channel", "endpoint", "state", "reason", "detail", "title", "text",
@@ -62,7 +62,7 @@ SELECT {", ".join(f"n.{name}" for name in _MESSAGE)},
   (n.state = 'sent')::int, greatest(now(), n.not_before)
 FROM {bulk.unnest(deliveries, (*_MESSAGE, "settled_at"))}
   WITH ORDINALITY AS n({", ".join(_MESSAGE)}, settled_at, place)
-WHERE NOT EXISTS (SELECT FROM triggers.forgotten AS f WHERE f.id = n.id) ON CONFLICT DO NOTHING
+WHERE NOT EXISTS (SELECT FROM triggers.message_tombstones AS f WHERE f.id = n.id) ON CONFLICT DO NOTHING
 """
 _SEE = """
 UPDATE triggers.deliveries AS d SET seen_at = n.seen_at
@@ -76,7 +76,7 @@ async def project(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
     await _decisions(tx, applied)
     await _last_events(tx, applied)
     seen = [(each.customer, UUID(each.input.body.message), each.input.time)
-            for each in applied if isinstance(each.input.body, See)]  # fmt: skip
+            for each in applied if isinstance(each.input.body, MarkSeen)]  # fmt: skip
     if seen:
         await tx.execute(_SEE, *bulk.transposed(seen))
     for each in applied:

@@ -21,7 +21,7 @@ from libs.common.http.auth.verifier import require
 from libs.common.observability.telemetry import current_traceparent
 from services.triggers import queries
 from services.triggers.decider import TriggersHandler
-from services.triggers.domain.inputs import Resume, See, Stop
+from services.triggers.domain.inputs import MarkSeen, OptIn, OptOut
 from services.triggers.domain.state import Recipient
 
 Reader = Annotated[Principal, Depends(require("customers:read"))]
@@ -71,7 +71,7 @@ def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
     """Read an inbox, mark a message as seen, opt out and in."""
     router = APIRouter(prefix="/v1/customers/{ref}", tags=["customers"])
 
-    async def command(customer: UUID, body: See | Stop | Resume, key: str) -> Any:
+    async def command(customer: UUID, body: MarkSeen | OptOut | OptIn, key: str) -> Any:
         commands: Commands[Recipient, Any] = Commands(part.fold, handler)
         return await commands.run(
             customer,
@@ -101,7 +101,7 @@ def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
             customer = (await queries.customer(tx, handler.customers, ref))[0]
             found = await queries.message(tx, customer, message)
         if found["seen_at"] is None:
-            await command(customer, See(str(message), str(found["hook"])), f"seen/{message}")
+            await command(customer, MarkSeen(str(message), str(found["hook"])), f"seen/{message}")
         async with part.read() as tx:
             customer = (await queries.customer(tx, handler.customers, ref))[0]
             return Message(**await queries.message(tx, customer, message))
@@ -118,13 +118,13 @@ def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
         """Messages that are queued are withheld too. Again changes nothing."""
         async with part.read() as tx:
             customer = (await queries.customer(tx, handler.customers, ref))[0]
-        return Receiving(**await command(customer, Stop(who.subject), f"off/{key or fresh()}"))
+        return Receiving(**await command(customer, OptOut(who.subject), f"off/{key or fresh()}"))
 
     @router.post("/messages/on", summary="The customer wants messages again")
     async def on(ref: str, who: Writer, key: Key = None) -> Receiving:
         async with part.read() as tx:
             customer = (await queries.customer(tx, handler.customers, ref))[0]
-        return Receiving(**await command(customer, Resume(who.subject), f"on/{key or fresh()}"))
+        return Receiving(**await command(customer, OptIn(who.subject), f"on/{key or fresh()}"))
 
     return router
 

@@ -12,11 +12,11 @@ from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.etag import CHANGED, IfMatch, set_etag
-from services.triggers import hooks, vocabulary
+from services.triggers import event_catalogue, hooks
 from services.triggers.delivery.addresses import Addresses
-from services.triggers.domain.faults import refuse_faulty
+from services.triggers.domain.event_catalogue import warnings
 from services.triggers.domain.hook import Hook, QuietHours
-from services.triggers.domain.vocabulary import warnings
+from services.triggers.domain.validation import refuse_faulty
 
 Reader = Annotated[Principal, Depends(require("hooks:read"))]
 Writer = Annotated[Principal, Depends(require("hooks:write"))]
@@ -199,7 +199,7 @@ async def _shown(tx: Tx, id: UUID, response: Response) -> ShownHook:
 async def _saved(tx: Tx, id: UUID, secret: str | None, response: Response) -> SavedHook:
     saved = await _shown(tx, id, response)
     event = saved.trigger.event
-    said = warnings(saved, await vocabulary.names(tx), await vocabulary.properties(tx, event))
+    said = warnings(saved, await event_catalogue.names(tx), await event_catalogue.properties(tx, event))
     return SavedHook(**saved.model_dump(), warnings=said, secret=secret)
 
 

@@ -12,10 +12,10 @@ from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
 from services.triggers import hooks
 from services.triggers.decider import TriggersHandler
-from services.triggers.delivery import lateness, rows, schedule
+from services.triggers.delivery import freshness, schedule, store
 from services.triggers.delivery.meter import DeliveryMeter
-from services.triggers.delivery.rows import Row, Verdict
-from services.triggers.delivery.webhook import Answer, Letter, body
+from services.triggers.delivery.store import Row, Verdict
+from services.triggers.delivery.webhook import Answer, WebhookRequest, body
 from services.triggers.domain.decide import HISTORY, OPTED_OUT, PAUSED
 from services.triggers.domain.hook import Hook
 from services.triggers.domain.state import Recipient
@@ -26,7 +26,7 @@ WITHHELD_PAUSED = Verdict("withheld", PAUSED, "the hook was paused before it cou
 
 
 class Outcomes:
-    """Of the messages that one process has leased, as their `owner`. All but `last_check`, `quiet_until` and `letter` write, in
+    """Of the messages that one process has leased, as their `owner`. All but `last_check`, `quiet_until` and `webhook_request` write, in
     transactions of their own; these need `know_versions` first."""
 
     def __init__(self, part: ConsumerService, handler: TriggersHandler) -> None:
@@ -52,19 +52,19 @@ class Outcomes:
             return WITHHELD_PAUSED
         if any(state.off_since is not None for state in states):
             return Verdict("withheld", OPTED_OUT, "the customer opted out of messages before it could be sent")
-        late = lateness.too_late(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
+        late = freshness.too_late(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
         return None if late is None else Verdict("withheld", HISTORY, late)
 
     def quiet_until(self, row: Row) -> datetime | None:
         """When the quiet hours end in which the customer now is; None outside of them."""
-        return lateness.quiet_until(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
+        return freshness.quiet_until(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
 
-    def letter(self, row: Row) -> Letter:
+    def webhook_request(self, row: Row) -> WebhookRequest:
         """What is sent to a webhook, with the secrets that sign it."""
         action = self._versions[row["hook"], row["version"]].action
         written = body(str(row["id"]), str(row["hook"]), str(row["customer"]), row["title"], row["text"], row["event"],
                        row["occurred_at"])  # fmt: skip
-        return Letter(str(row["id"]), action.url or "", (row["secret"], *row["old_secrets"]), written)
+        return WebhookRequest(str(row["id"]), action.url or "", (row["secret"], *row["old_secrets"]), written)
 
     async def settle(
         self, leased: list[Row], judge: Callable[[Row, Iterable[Recipient]], Verdict]
@@ -77,7 +77,7 @@ class Outcomes:
             return verdict
 
         async with self._part.tx() as tx:
-            await rows.settle(tx, self._part.fold, self._handler, self.owner, leased, judged)
+            await store.settle(tx, self._part.fold, self._handler, self.owner, leased, judged)
         for row in leased:
             if verdict := verdicts.get(row["id"]):
                 self.meter.ended(row["channel"], verdict.state)
@@ -86,7 +86,7 @@ class Outcomes:
     async def note(self, row: Row, answer: Answer) -> None:
         """Record one attempt: sent, failed, or to be tried again."""
         if answer.error is None:
-            await self.settle([row], lambda *_: rows.SENT)
+            await self.settle([row], lambda *_: store.SENT)
             return
         if answer.gone:
             async with self._part.tx() as tx:
@@ -98,13 +98,13 @@ class Outcomes:
             await self.settle([row], lambda *_: failed)
             return
         async with self._part.tx() as tx:
-            await rows.again(tx, self._handler, self.owner, row, pause, answer.error)
+            await store.again(tx, self._handler, self.owner, row, pause, answer.error)
         self.meter.ended(row["channel"], "again")
 
     async def postpone(self, until: list[tuple[Row, datetime]]) -> None:
         """Put messages off until their quiet hours end."""
         async with self._part.tx() as tx:
-            await rows.postpone(tx, self._handler, self.owner, until)
+            await store.postpone(tx, self._handler, self.owner, until)
 
     async def record(self, write: Callable[[], Awaitable[object]]) -> None:
         """Write until it succeeds: what was sent must not be sent again only because the database was away."""

@@ -29,7 +29,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class WebhookRequest:
     """What is sent: `id` stays the same for every attempt, so that a receiver can tell a second copy. Each of `secrets`
     signs it, the newest first: while they are changed there are several."""
 
@@ -56,11 +56,11 @@ class Sender:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def send(self, letter: Letter, traceparent: str | None = None) -> Answer:
+    async def send(self, webhook: WebhookRequest, traceparent: str | None = None) -> Answer:
         """One attempt. Never raises for what the receiver or the network does. `traceparent` is told to the receiver."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._send(letter, traceparent)
+                return await self._send(webhook, traceparent)
         except Refused as refused:
             return Answer(f"{refused}", final=True)
         except TimeoutError:
@@ -70,32 +70,32 @@ class Sender:
         except (httpx.HTTPError, OSError, UnicodeError) as error:
             return Answer(f"no connection: {type(error).__name__}: {error}")
 
-    async def _send(self, letter: Letter, traceparent: str | None) -> Answer:
-        url = urlsplit(letter.url)
+    async def _send(self, webhook: WebhookRequest, traceparent: str | None) -> Answer:
+        url = urlsplit(webhook.url)
         host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
         addresses = await self._addresses.resolve(host, port)
         for place, address in enumerate(addresses):
             try:
-                return await self._post(letter, address, host, traceparent)
+                return await self._post(webhook, address, host, traceparent)
             except httpx.ConnectError:
                 if place == len(addresses) - 1:
                     raise
         raise OSError(f"{host} has no address")
 
-    async def _post(self, letter: Letter, address: str, host: str, traceparent: str | None) -> Answer:
+    async def _post(self, webhook: WebhookRequest, address: str, host: str, traceparent: str | None) -> Answer:
         now = datetime.now(UTC)
         request = self._client.build_request(
             "POST",
-            httpx.URL(letter.url).copy_with(host=address),
-            content=letter.body,
+            httpx.URL(webhook.url).copy_with(host=address),
+            content=webhook.body,
             headers={
-                "host": httpx.URL(letter.url).netloc.decode(),
+                "host": httpx.URL(webhook.url).netloc.decode(),
                 "content-type": "application/json",
                 "user-agent": USER_AGENT,
-                "webhook-id": letter.id,
+                "webhook-id": webhook.id,
                 "webhook-timestamp": str(int(now.timestamp())),
                 "webhook-signature": " ".join(
-                    Webhook(secret).sign(letter.id, now, letter.body.decode()) for secret in letter.secrets
+                    Webhook(secret).sign(webhook.id, now, webhook.body.decode()) for secret in webhook.secrets
                 ),
                 **({} if traceparent is None else {"traceparent": traceparent}),
             },

@@ -20,10 +20,10 @@ from libs.common.runtime.backoff import Backoff
 from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
 from services.triggers.decider import TriggersHandler
-from services.triggers.delivery import rows, schedule
+from services.triggers.delivery import schedule, store
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.delivery.outcomes import WITHHELD_PAUSED, Outcomes
-from services.triggers.delivery.rows import Row, Verdict
+from services.triggers.delivery.store import Row, Verdict
 from services.triggers.delivery.webhook import Sender
 from services.triggers.settings import Settings
 
@@ -138,7 +138,7 @@ class Delivery:
     # -- inbox ----------------------------------------------------------------------------------------------------------
     async def _deliver_to_inboxes(self) -> int:
         async with self._part.tx() as tx:
-            leased = await rows.lease(tx, self._outcomes.owner, "inbox", BATCH, INBOX_LEASE)
+            leased = await store.lease(tx, self._outcomes.owner, "inbox", BATCH, INBOX_LEASE)
         if leased:
             await self._outcomes.know_versions(leased)
             quiet = {row["id"]: (row, end) for row in leased if (end := self._outcomes.quiet_until(row)) is not None}
@@ -147,7 +147,7 @@ class Delivery:
             due = [row for row in leased if row["id"] not in quiet]
             began = time.time_ns()
             settled = await self._outcomes.settle(
-                due, lambda row, states: self._outcomes.last_check(row, states) or rows.SENT
+                due, lambda row, states: self._outcomes.last_check(row, states) or store.SENT
             )
             for row in due if tracing.active() else ():
                 if verdict := settled.get(row["id"]):
@@ -156,7 +156,7 @@ class Delivery:
 
     async def _withhold_paused(self) -> int:
         async with self._part.tx() as tx:
-            leased = await rows.lease_paused(tx, self._outcomes.owner, BATCH, INBOX_LEASE)
+            leased = await store.lease_paused(tx, self._outcomes.owner, BATCH, INBOX_LEASE)
         if leased:
             await self._outcomes.settle(leased, lambda row, states: WITHHELD_PAUSED)
         return len(leased)
@@ -166,12 +166,12 @@ class Delivery:
         """Start as many deliveries to each endpoint as it has room for: a slow one fills only its own room."""
         started = 0
         async with self._part.read() as tx:
-            endpoints = await rows.endpoints(tx)
+            endpoints = await store.endpoints(tx)
         for endpoint in endpoints:
             if (room := self._each - self._running[endpoint]) <= 0:
                 continue
             async with self._part.tx() as tx:
-                leased = await rows.lease(tx, self._outcomes.owner, endpoint, room, self._lease)
+                leased = await store.lease(tx, self._outcomes.owner, endpoint, room, self._lease)
             await self._outcomes.know_versions(leased)
             for row in leased:
                 self._running[endpoint] += 1
@@ -202,7 +202,7 @@ class Delivery:
                 await self._outcomes.record(lambda: self._outcomes.postpone([(row, end)]))
                 return
             began, place = time.time_ns(), _place(row)
-            answer = await self._sender.send(self._outcomes.letter(row), place and place.traceparent)
+            answer = await self._sender.send(self._outcomes.webhook_request(row), place and place.traceparent)
             failpoint("delivery.sent")
             tracing.delivered(place, _said(row), began, answer.error)
             await self._outcomes.record(lambda: self._outcomes.note(row, answer))
@@ -219,7 +219,7 @@ def _trace_sent(values: Sequence[bytes], began: int) -> None:
 
 
 def _place(row: Row) -> tracing.Place | None:
-    return tracing.delivery(row["traceparent"], str(rows.queued(row)), row["cause"], row["attempts"])
+    return tracing.delivery(row["traceparent"], str(store.queued(row)), row["cause"], row["attempts"])
 
 
 def _said(row: Row) -> dict[str, str | int]:

@@ -22,7 +22,7 @@ from libs.common.contracts.triggers import (
 from libs.common.fold import decider as fold
 from libs.common.rules.rule_event import RuleEvent, Scope
 from services.triggers.domain.hook import in_words
-from services.triggers.domain.inputs import Resume, See, Settled, Stop
+from services.triggers.domain.inputs import MarkSeen, OptIn, OptOut, Settled
 from services.triggers.domain.quiet import Quiet
 from services.triggers.domain.rules import CompiledHook, Rules, Text
 from services.triggers.domain.state import Recipient, milliseconds, reached
@@ -83,12 +83,12 @@ def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
                 if hook.matches(scope).matched:
                     _message(decision, hook, recipient, scope, rules)
         case Settled() as settled:
-            decision.facts.append(_news(settled))
-        case See(message, hook_id):
+            decision.facts.append(_outcome(settled))
+        case MarkSeen(message, hook_id):
             decision.facts.append(MessageSeen(message=message, hook=hook_id))
-        case Stop(by) if recipient.off_since is None:
+        case OptOut(by) if recipient.off_since is None:
             decision.facts.append(OptedOut(by=by))
-        case Resume(by) if recipient.off_since is not None:
+        case OptIn(by) if recipient.off_since is not None:
             decision.facts.append(OptedIn(by=by))
     return decision
 
@@ -165,7 +165,7 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
             yield Withheld(WORKSPACE_CAP, f"the workspace's cap of {rules.daily_cap} a day was reached on {day}")
 
 
-def _news(settled: Settled) -> Fact:
+def _outcome(settled: Settled) -> Fact:
     message, hook, version, channel = settled.message, settled.hook, settled.version, settled.channel
     match settled.state:
         case "sent":

@@ -7,19 +7,19 @@ import msgspec
 from libs.common.contracts.triggers import Channel
 
 
-class Stop(msgspec.Struct, frozen=True):
+class OptOut(msgspec.Struct, frozen=True):
     """The customer wants no messages any more."""
 
     by: str
 
 
-class Resume(msgspec.Struct, frozen=True):
+class OptIn(msgspec.Struct, frozen=True):
     """The customer wants messages again."""
 
     by: str
 
 
-class See(msgspec.Struct, frozen=True):
+class MarkSeen(msgspec.Struct, frozen=True):
     """The customer opened a message in their inbox."""
 
     message: str

@@ -11,7 +11,7 @@ from libs.common.contracts.records import Fact
 from libs.common.contracts.triggers import MessageQueued, MessageSent, MessageWithheld, OptedIn, OptedOut
 from services.triggers.domain.decide import decide
 from services.triggers.domain.evolve import evolve
-from services.triggers.domain.inputs import Resume, Stop
+from services.triggers.domain.inputs import OptIn, OptOut
 from services.triggers.domain.rules import Rules
 from services.triggers.domain.state import Recipient
 from tests.unit.triggers.examples import NOON, hook, ordered, rules
@@ -36,7 +36,7 @@ def outcome(recipient: Recipient, input: Input, rules: Rules) -> list[str]:
     return said
 
 
-def command(body: Stop | Resume) -> Input:
+def command(body: OptOut | OptIn) -> Input:
     return Input("c", type(body).__name__, "/triggers", NOON, NOON, 0, False, None, body)
 
 
@@ -103,11 +103,11 @@ def test_a_condition_decides_and_one_that_fails_is_no_match(
 
 def test_who_opted_out_gets_nothing_until_they_opt_in() -> None:
     recipient, live = Recipient(), rules(hook())
-    assert step(recipient, command(Stop("ann")), live) == [OptedOut(by="ann")]
-    assert step(recipient, command(Stop("ann")), live) == []
+    assert step(recipient, command(OptOut("ann")), live) == [OptedOut(by="ann")]
+    assert step(recipient, command(OptOut("ann")), live) == []
     assert outcome(recipient, ordered(), live) == ["opted_out"]
-    assert step(recipient, command(Resume("ann")), live) == [OptedIn(by="ann")]
-    assert step(recipient, command(Resume("ann")), live) == []
+    assert step(recipient, command(OptIn("ann")), live) == [OptedIn(by="ann")]
+    assert step(recipient, command(OptIn("ann")), live) == []
     assert outcome(recipient, ordered(), live) == ["sent"]
 
 

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from libs.common.errors import Invalid
 from services.triggers.delivery.addresses import Addresses
-from services.triggers.domain.faults import refuse_faulty
+from services.triggers.domain.event_catalogue import paths, warnings
 from services.triggers.domain.hook import Hook, duration, in_words
-from services.triggers.domain.vocabulary import paths, warnings
+from services.triggers.domain.validation import refuse_faulty
 
 INBOX = {"channel": "inbox", "text": "Hello"}
 

@@ -12,16 +12,16 @@ from libs.common.fold.decider import Applied
 from libs.common.log.partition import partition_of
 from libs.common.rules.rule_event import RuleEvent
 from services.triggers import models
-from services.triggers.domain import vocabulary
+from services.triggers.domain import event_catalogue
 from services.triggers.domain.state import Recipient
 
 _UPSERT = bulk.insert(
-    models.vocabulary,
+    models.event_catalogue,
     ("partition", "name", "path", "seen_at"),
-    "ON CONFLICT (partition, name, path) DO UPDATE SET seen_at = greatest(vocabulary.seen_at, excluded.seen_at)",
+    "ON CONFLICT (partition, name, path) DO UPDATE SET seen_at = greatest(event_catalogue.seen_at, excluded.seen_at)",
 )
-_SINCE = "SELECT DISTINCT path FROM triggers.vocabulary WHERE name = $1 AND seen_at > $2"
-_NAMES = "SELECT DISTINCT name FROM triggers.vocabulary WHERE path = '' AND seen_at > $1"
+_SINCE = "SELECT DISTINCT path FROM triggers.event_catalogue WHERE name = $1 AND seen_at > $2"
+_NAMES = "SELECT DISTINCT name FROM triggers.event_catalogue WHERE path = '' AND seen_at > $1"
 
 
 class _Said(msgspec.Struct):
@@ -31,7 +31,7 @@ class _Said(msgspec.Struct):
 _said = msgspec.json.Decoder(_Said)
 
 
-class Vocabulary:
+class EventCatalogue:
     """Knows what is in the table, to the day. What a transaction writes counts as known once it is committed."""
 
     def __init__(self, partitions: int) -> None:
@@ -44,13 +44,17 @@ class Vocabulary:
         new: dict[tuple[int, str, str], date] = {}
         for each in applied:
             happened, input = each.input.body, each.input
-            if not isinstance(happened, RuleEvent) or not happened.of_app or len(happened.name) > vocabulary.LONGEST:
+            if (
+                not isinstance(happened, RuleEvent)
+                or not happened.of_app
+                or len(happened.name) > event_catalogue.LONGEST
+            ):
                 continue
             partition, today = partition_of(str(each.customer), self._partitions), input.received.date()
             known = self._known.get((partition, happened.name), {})
-            for path in ("", *vocabulary.paths(_said.decode(happened.data).properties)):
+            for path in ("", *event_catalogue.paths(_said.decode(happened.data).properties)):
                 seen = known.get(path)
-                if seen is None and len(known) >= vocabulary.MOST_PATHS:
+                if seen is None and len(known) >= event_catalogue.MOST_PATHS:
                     continue
                 if seen is None or seen < today:
                     new[partition, happened.name, path] = today
@@ -77,11 +81,11 @@ class Vocabulary:
 
 async def names(tx: Tx) -> set[str]:
     """The event names of the last 30 days."""
-    rows = await tx.fetch(_NAMES, datetime.now(UTC) - vocabulary.SEEN_WITHIN)
+    rows = await tx.fetch(_NAMES, datetime.now(UTC) - event_catalogue.SEEN_WITHIN)
     return {row["name"] for row in rows}
 
 
 async def properties(tx: Tx, event: str) -> set[str]:
     """The property paths that an event has had in the last 30 days."""
-    rows = await tx.fetch(_SINCE, event, datetime.now(UTC) - vocabulary.SEEN_WITHIN)
+    rows = await tx.fetch(_SINCE, event, datetime.now(UTC) - event_catalogue.SEEN_WITHIN)
     return {row["path"] for row in rows if row["path"]}

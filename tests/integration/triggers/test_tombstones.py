@@ -43,7 +43,7 @@ async def test_what_ended_long_ago_goes_and_is_never_sent_again(triggers_setting
             return await causes(triggers) == kept
 
         await eventually(gone)
-        assert await triggers.database.pool.fetchval("SELECT count(*) FROM triggers.forgotten") == 2 + 2 * 1234
+        assert await triggers.database.pool.fetchval("SELECT count(*) FROM triggers.message_tombstones") == 2 + 2 * 1234
         assert len((await triggers.get(f"customers/{ANN}/inbox"))["items"]) == 2
         await triggers.append(old)
         await triggers.journal(order(BEN, "next"))

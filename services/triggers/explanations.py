@@ -72,7 +72,7 @@ async def _answer(
     last = await queries.last_event(tx, customer, event)
     if last is not None and (decided := await queries.decision(tx, customer, row["id"], last["record"])) is not None:
         return _decided(decided, live)
-    if last is not None and await queries.is_forgotten(tx, UUID(message_id(last["record"], str(row["id"])))):
+    if last is not None and await queries.has_tombstone(tx, UUID(message_id(last["record"], str(row["id"])))):
         said = f"What became of the message for the {event} of {_at(last['occurred_at'])} is not known any more: it ended longer ago"
         details = {"event": event, "last_seen": last["occurred_at"]}
         return Explanation("forgotten", f"{said} than messages are kept.", details)

@@ -23,11 +23,11 @@ WITH old AS (
 ), gone AS (
   DELETE FROM triggers.deliveries AS d USING old WHERE d.customer = old.customer AND d.id = old.id RETURNING d.id
 )
-INSERT INTO triggers.forgotten (id) SELECT id FROM gone ON CONFLICT DO NOTHING
+INSERT INTO triggers.message_tombstones (id) SELECT id FROM gone ON CONFLICT DO NOTHING
 """
 
 
-class MessageKeeping(PeriodicTask):
+class MessageExpiry(PeriodicTask):
     """A component. Messages that wait to be sent are never forgotten."""
 
     name = "message keeping"

@@ -21,7 +21,7 @@ from services.triggers.decider import TriggersHandler
 from services.triggers.domain.explain import Explanation, Record, explain
 from services.triggers.domain.rules import CompiledHook, Rules, compiled
 from services.triggers.domain.state import Recipient
-from services.triggers.why import NO_EVENT, happened, in_force, why
+from services.triggers.explanations import NO_EVENT, happened, in_force, why
 
 Reader = Annotated[Principal, Depends(require("hooks:read"))]
 Version = Annotated[int | None, Field(ge=1, le=2**31 - 1)]

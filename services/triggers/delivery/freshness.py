@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from services.triggers.delivery.rows import Row
+from services.triggers.delivery.store import Row
 from services.triggers.domain.hook import Limits, duration
 from services.triggers.domain.quiet import Quiet
 

@@ -137,7 +137,7 @@ async def settle(
         return 0
     status = {row["id"]: row for row in leased}
     now = datetime.now(UTC)
-    places = await _places(tx, fold, {_survivor(accounts, row["customer"]).id for row in rows})
+    places = await _stampings(tx, fold, {_survivor(accounts, row["customer"]).id for row in rows})
     rules = await handler.decider.rules(tx, next(iter(places.values())).rulebook)
     settled: list[tuple[object, ...]] = []
     applied: list[Applied[Recipient]] = []
@@ -155,12 +155,12 @@ async def settle(
     return len(rows)
 
 
-class _Place(NamedTuple):
+class _Stamping(NamedTuple):
     at: str
     rulebook: int
 
 
-async def _places(tx: Tx, fold: Fold, customers: Iterable[UUID]) -> dict[UUID, _Place]:
+async def _stampings(tx: Tx, fold: Fold, customers: Iterable[UUID]) -> dict[UUID, _Stamping]:
     """Where in the journal the locked customers stand: what their facts are stamped with."""
     partitions = {customer: partition_of(str(customer), fold.partitions) for customer in customers}
     stored = {
@@ -168,7 +168,7 @@ async def _places(tx: Tx, fold: Fold, customers: Iterable[UUID]) -> dict[UUID, _
         for partition in set(partitions.values())
     }
     return {
-        customer: _Place(f"{partition}/{stored[partition].position.next}", stored[partition].rulebook)
+        customer: _Stamping(f"{partition}/{stored[partition].position.next}", stored[partition].rulebook)
         for customer, partition in partitions.items()
     }
 
