@@ -20,7 +20,7 @@ from libs.common.fold.service import ConsumerService
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Lag, TopicPartition
 from libs.common.rules import rule_event
-from services.triggers import hooks, queries
+from services.triggers import queries
 from services.triggers.decider import TriggersDecider, TriggersHandler
 from services.triggers.domain.decide import OPTED_OUT, message_id
 from services.triggers.domain.explain import CONDITION_FALSE, PROPERTY_ABSENT, Explanation, Record, explain
@@ -40,12 +40,12 @@ _OPEN = (UNKNOWN_CUSTOMER, NO_EVENT, ANOTHER_VERSION, CONDITION_FALSE, PROPERTY_
 async def why(part: ConsumerService, handler: TriggersHandler, id: UUID, ref: str, version: int | None) -> Explanation:
     """One sentence about a hook and a customer. Raises NotFound for an unknown hook or version only."""
     async with part.read() as tx:
-        await hooks.one(tx, id)
+        await queries.hook(tx, id)
         if version is not None:
-            await hooks.content(tx, id, version)
+            await queries.hook_content(tx, id, version)
     lag = await _caught_up(part, handler, ref)
     async with part.read() as tx:
-        answer = await _answer(tx, part, handler, await hooks.one(tx, id), ref, version)
+        answer = await _answer(tx, part, handler, await queries.hook(tx, id), ref, version)
     if lag is None or answer.verdict not in _OPEN:
         return answer
     behind = f"triggers is still {lag.seconds:.0f} seconds ({lag.records:,} records) behind"
@@ -54,7 +54,7 @@ async def why(part: ConsumerService, handler: TriggersHandler, id: UUID, ref: st
 
 
 async def _answer(
-    tx: Tx, part: ConsumerService, handler: TriggersHandler, row: hooks.Row, ref: str, version: int | None
+    tx: Tx, part: ConsumerService, handler: TriggersHandler, row: queries.Row, ref: str, version: int | None
 ) -> Explanation:
     name, live = row["name"], row["live_version"]
     try:
@@ -67,7 +67,7 @@ async def _answer(
     if version is not None and version != live:
         said = f"Version {version} of {name!r} is not the one in force: that is version {live}, since {_at(row['published_at'])}."
         return Explanation(ANOTHER_VERSION, said, {"version": version, "live_version": live})
-    hook = await hooks.content(tx, row["id"], live)
+    hook = await queries.hook_content(tx, row["id"], live)
     event = hook.trigger.event
     last = await queries.last_event(tx, customer, event)
     if last is not None and (decided := await queries.decision(tx, customer, row["id"], last["record"])) is not None:

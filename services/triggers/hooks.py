@@ -2,8 +2,6 @@
 
 import base64
 import secrets
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -13,52 +11,13 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
 from libs.common.http.etag import refuse_stale
-from services.triggers.domain.hook import Hook, QuietHours
+from services.triggers import queries
+from services.triggers.domain.hook import Hook
 from services.triggers.domain.rules import Live, Rulebook
+from services.triggers.queries import Row
 
-Row = Mapping[str, Any]
 MOST_OLD_SECRETS = 3
 """Secrets of a hook that sign beside the newest: each adds a signature to the header."""
-
-_HOOK = (
-    "SELECT h.*, v.content, v.edited_by, v.edited_at, live.published_at, live.published_by, first.published_at AS first_at"
-    " FROM triggers.hooks h JOIN triggers.hook_versions v ON v.hook = h.id AND v.version = h.version"
-    " LEFT JOIN triggers.hook_versions live ON live.hook = h.id AND live.version = h.live_version"
-    " LEFT JOIN LATERAL (SELECT min(published_at) AS published_at FROM triggers.hook_versions"
-    " WHERE hook = h.id) first ON true"
-)
-
-
-async def page(tx: Tx, limit: int, cursor: UUID | None) -> list[Row]:
-    """Hooks in their newest version, the oldest hook first."""
-    rows: list[Row] = await tx.fetch(
-        f"{_HOOK} WHERE $2::uuid IS NULL OR h.id > $2 ORDER BY h.id LIMIT $1", limit, cursor
-    )
-    return rows
-
-
-async def one(tx: Tx, id: UUID) -> Row:
-    """A hook in its newest version. Raises NotFound."""
-    row: Row | None = await tx.fetchrow(f"{_HOOK} WHERE h.id = $1", id)
-    if row is None:
-        raise NotFound(f"There is no hook {id}: GET /v1/hooks lists them.")
-    return row
-
-
-async def versions(tx: Tx, id: UUID) -> list[Row]:
-    """All versions of a hook, the newest first."""
-    rows: list[Row] = await tx.fetch("SELECT * FROM triggers.hook_versions WHERE hook = $1 ORDER BY version DESC", id)
-    return rows
-
-
-async def content(tx: Tx, id: UUID, version: int) -> Hook:
-    """One version of a hook. Raises NotFound."""
-    found = await tx.fetchval(
-        "SELECT content FROM triggers.hook_versions WHERE hook = $1 AND version = $2", id, version
-    )
-    if found is None:
-        raise NotFound(f"The hook {id} has no version {version}.")
-    return Hook.model_validate_json(found)
 
 
 async def create(tx: Tx, hook: Hook, by: str) -> tuple[UUID, str | None]:
@@ -87,7 +46,7 @@ async def edit(tx: Tx, id: UUID, hook: Hook, by: str, if_match: str | None = Non
     Raises NotFound, PreconditionFailed, Conflict.
     """
     row = await _locked(tx, id)
-    if await content(tx, id, row["version"]) == hook:
+    if await queries.hook_content(tx, id, row["version"]) == hook:
         return None
     await _refuse_stale(tx, row, if_match)
     taken = await tx.fetchval("SELECT true FROM triggers.hooks WHERE name = $1 AND id <> $2", hook.name, id)
@@ -170,31 +129,13 @@ async def rotate_secret(tx: Tx, id: UUID, overlap: int) -> str:
     return secret
 
 
-class Workspace(NamedTuple):
-    """What holds for all hooks: how many messages a customer gets a day (None is any number), and when none is sent."""
-
-    daily_cap: int | None
-    quiet_hours: QuietHours | None
-
-
-async def workspace(tx: Tx) -> Workspace:
-    """What holds for all hooks."""
-    daily_cap, hours = await _workspace(tx)
-    return Workspace(daily_cap, None if hours is None else QuietHours.model_validate_json(hours))
-
-
-async def set_workspace(tx: Tx, given: Workspace, by: str) -> None:
+async def set_workspace(tx: Tx, given: queries.Workspace, by: str) -> None:
     """Change what holds for all hooks, for what is folded from now on. The same again changes nothing."""
     await _lock_workspace(tx)
-    if await workspace(tx) != given:
+    if await queries.workspace(tx) != given:
         hours = None if given.quiet_hours is None else given.quiet_hours.model_dump_json(by_alias=True)
         await tx.execute("UPDATE triggers.workspace SET daily_cap = $1, quiet_hours = $2", given.daily_cap, hours)
         await _put_in_force(tx, by)
-
-
-async def _workspace(tx: Tx) -> tuple[int | None, str | None]:
-    (row,) = await tx.fetch("SELECT daily_cap, quiet_hours FROM triggers.workspace")
-    return row["daily_cap"], row["quiet_hours"]
 
 
 async def _lock_workspace(tx: Tx) -> None:
@@ -209,7 +150,7 @@ async def _locked(tx: Tx, id: UUID) -> Row:
 
 
 async def _refuse_stale(tx: Tx, row: Row, if_match: str | None) -> None:
-    newest = await one(tx, row["id"])
+    newest = await queries.hook(tx, row["id"])
     edited = f"edited by {newest['edited_by']} at {newest['edited_at']:%Y-%m-%d %H:%M:%S} UTC"
     said = f"The hook has changed since you read it: it is {row['status']}, at version {row['version']}, {edited}."
     refuse_stale(if_match, tag(row), said)
@@ -234,8 +175,9 @@ async def _put_in_force(tx: Tx, by: str, new: UUID | None = None) -> None:
         " WHERE h.status = 'live' ORDER BY h.id"
     )
     live = [Live(str(row["id"]), row["version"], msgspec.Raw(row["content"].encode())) for row in rows]
-    daily_cap, hours = await _workspace(tx)
-    book = Rulebook(daily_cap, live, None if hours is None else msgspec.json.decode(hours))
+    limits = await queries.workspace(tx)
+    hours = None if limits.quiet_hours is None else limits.quiet_hours.model_dump(by_alias=True)
+    book = Rulebook(limits.daily_cap, live, hours)
     await rulebooks.publish(tx, "triggers", msgspec.json.encode(book), by)
     # behind the lock of the positions: whatever is folded under this rulebook sees a later clock
     await tx.execute("UPDATE triggers.hooks SET in_force_at = clock_timestamp() WHERE id = $1", new)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -11,6 +11,7 @@ import msgspec
 from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from libs.common.fold.customers import Customers
+from services.triggers.domain.hook import Hook, QuietHours
 from services.triggers.domain.state import Recipient
 
 Row = Mapping[str, Any]
@@ -140,6 +141,62 @@ def _total(parts: Any) -> dict[str, Any]:
         for reason, messages in part["withheld"].items():
             total["withheld"][reason] = total["withheld"].get(reason, 0) + messages
     return total
+
+
+# -- hooks ------------------------------------------------------------------------------------------------------------
+_HOOK = (
+    "SELECT h.*, v.content, v.edited_by, v.edited_at, live.published_at, live.published_by, first.published_at AS first_at"
+    " FROM triggers.hooks h JOIN triggers.hook_versions v ON v.hook = h.id AND v.version = h.version"
+    " LEFT JOIN triggers.hook_versions live ON live.hook = h.id AND live.version = h.live_version"
+    " LEFT JOIN LATERAL (SELECT min(published_at) AS published_at FROM triggers.hook_versions"
+    " WHERE hook = h.id) first ON true"
+)
+
+
+async def hooks(tx: Tx, limit: int, cursor: UUID | None) -> list[Row]:
+    """Hooks in their newest version, the oldest hook first."""
+    rows: list[Row] = await tx.fetch(
+        f"{_HOOK} WHERE $2::uuid IS NULL OR h.id > $2 ORDER BY h.id LIMIT $1", limit, cursor
+    )
+    return rows
+
+
+async def hook(tx: Tx, id: UUID) -> Row:
+    """A hook in its newest version. Raises NotFound."""
+    row: Row | None = await tx.fetchrow(f"{_HOOK} WHERE h.id = $1", id)
+    if row is None:
+        raise NotFound(f"There is no hook {id}: GET /v1/hooks lists them.")
+    return row
+
+
+async def versions(tx: Tx, id: UUID) -> list[Row]:
+    """All versions of a hook, the newest first."""
+    rows: list[Row] = await tx.fetch("SELECT * FROM triggers.hook_versions WHERE hook = $1 ORDER BY version DESC", id)
+    return rows
+
+
+async def hook_content(tx: Tx, id: UUID, version: int) -> Hook:
+    """One version of a hook. Raises NotFound."""
+    found = await tx.fetchval(
+        "SELECT content FROM triggers.hook_versions WHERE hook = $1 AND version = $2", id, version
+    )
+    if found is None:
+        raise NotFound(f"The hook {id} has no version {version}.")
+    return Hook.model_validate_json(found)
+
+
+class Workspace(NamedTuple):
+    """What holds for all hooks: how many messages a customer gets a day (None is any number), and when none is sent."""
+
+    daily_cap: int | None
+    quiet_hours: QuietHours | None
+
+
+async def workspace(tx: Tx) -> Workspace:
+    """What holds for all hooks."""
+    (row,) = await tx.fetch("SELECT daily_cap, quiet_hours FROM triggers.workspace")
+    hours = row["quiet_hours"]
+    return Workspace(row["daily_cap"], None if hours is None else QuietHours.model_validate_json(hours))
 
 
 # -- streams ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.rules.rule_event import RuleEvent
-from services.triggers import hooks, queries
+from services.triggers import queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.explain import Explanation, Record, explain
 from services.triggers.domain.rules import CompiledHook, Rules, compiled
@@ -96,8 +96,8 @@ def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
         if trial.customer is not None and trial.traits is not None:
             raise Invalid("The traits are the customer's own: leave them out, or leave out the customer.")
         async with part.read() as tx:
-            version = trial.version or (await hooks.one(tx, id))["version"]
-            hook = compiled(str(id), version, await hooks.content(tx, id, version))
+            version = trial.version or (await queries.hook(tx, id))["version"]
+            hook = compiled(str(id), version, await queries.hook_content(tx, id, version))
             explanation = await _tried(tx, part, handler, hook, trial)
         details = dict(explanation.details)
         return Tried(
@@ -118,7 +118,7 @@ async def _tried(
 ) -> Explanation:
     event = hook.hook.trigger.event
     if trial.customer is None:
-        everywhere = await hooks.workspace(tx)
+        everywhere = await queries.workspace(tx)
         rules = Rules(handler.decider.zone, everywhere.daily_cap, quiet_hours=everywhere.quiet_hours)
         return explain(
             hook,

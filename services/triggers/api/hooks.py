@@ -12,7 +12,7 @@ from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.etag import CHANGED, IfMatch, set_etag
-from services.triggers import event_catalogue, hooks
+from services.triggers import event_catalogue, hooks, queries
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.domain.event_catalogue import warnings
 from services.triggers.domain.hook import Hook, QuietHours
@@ -115,7 +115,7 @@ def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
     @router.get("/hooks", summary="The hooks, the oldest first")
     async def page(_: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: UUID | None = None) -> Hooks:
         async with part.read() as tx:
-            rows = await hooks.page(tx, limit + 1, cursor)
+            rows = await queries.hooks(tx, limit + 1, cursor)
         items = [shown(row) for row in rows[:limit]]
         return Hooks(items=items, next=items[-1].id if len(rows) > limit else None)
 
@@ -123,14 +123,14 @@ def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
     async def read(id: UUID, _: Reader, response: Response) -> HookWithVersions:
         """The `ETag` says which state it is in: give it as `If-Match` to edit or publish just that."""
         async with part.read() as tx:
-            row = await hooks.one(tx, id)
+            row = await queries.hook(tx, id)
             set_etag(response, hooks.tag(row))
             versions = [
                 Version(
                     **{name: each[name] for name in Version.model_fields if name != "hook"},
                     hook=Hook.model_validate_json(each["content"]),
                 )
-                for each in await hooks.versions(tx, id)
+                for each in await queries.versions(tx, id)
             ]
         return HookWithVersions(**shown(row).model_dump(), versions=versions)
 
@@ -178,20 +178,20 @@ def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
     @router.get("/workspace/messages", summary="The limits on all messages to a customer")
     async def limits(_: Reader) -> Messages:
         async with part.read() as tx:
-            return Messages(**(await hooks.workspace(tx))._asdict())
+            return Messages(**(await queries.workspace(tx))._asdict())
 
     @router.put("/workspace/messages", summary="Set the limits on all messages to a customer")
     async def set_limits(messages: Messages, who: Writer) -> Messages:
         """For what happens from now on; what is queued already keeps the quiet hours that it was queued under."""
         async with part.tx() as tx:
-            await hooks.set_workspace(tx, hooks.Workspace(messages.daily_cap, messages.quiet_hours), who.subject)
+            await hooks.set_workspace(tx, queries.Workspace(messages.daily_cap, messages.quiet_hours), who.subject)
         return messages
 
     return router
 
 
 async def _shown(tx: Tx, id: UUID, response: Response) -> ShownHook:
-    row = await hooks.one(tx, id)
+    row = await queries.hook(tx, id)
     set_etag(response, hooks.tag(row))
     return shown(row)
 
@@ -203,7 +203,7 @@ async def _saved(tx: Tx, id: UUID, secret: str | None, response: Response) -> Sa
     return SavedHook(**saved.model_dump(), warnings=said, secret=secret)
 
 
-def shown(row: hooks.Row) -> ShownHook:
+def shown(row: queries.Row) -> ShownHook:
     """A hook's row as it is answered."""
     names = ShownHook.model_fields.keys() - Hook.model_fields.keys()
     return ShownHook(**Hook.model_validate_json(row["content"]).model_dump(), **{name: row[name] for name in names})

@@ -10,7 +10,7 @@ from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
 from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
-from services.triggers import hooks
+from services.triggers import hooks, queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.delivery import freshness, schedule, store
 from services.triggers.delivery.meter import DeliveryMeter
@@ -43,7 +43,7 @@ class Outcomes:
         if unknown:
             async with self._part.read() as tx:
                 for hook, version in unknown:
-                    self._versions[hook, version] = await hooks.content(tx, hook, version)
+                    self._versions[hook, version] = await queries.hook_content(tx, hook, version)
 
     def last_check(self, row: Row, states: Iterable[Recipient]) -> Verdict | None:
         """What withholds a message at the last moment. Freshness is asked by the clock before the first attempt only:
