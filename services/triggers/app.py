@@ -1,4 +1,4 @@
-"""Triggers, put together: settings → fold, delivery, routes."""
+"""Puts triggers together: settings → fold, delivery, routes."""
 
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from services.triggers.settings import Settings
 
 
 def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
-    """The service. `lookup` finds the addresses of webhooks' hosts."""
+    """The service. `lookup` resolves the hosts of webhooks."""
     handler = TriggersHandler(settings.partitions, settings.zone, lambda: datetime.now(UTC))
     part = ConsumerService("triggers", settings, handler)
     addresses = Addresses(settings.webhook_allow, lookup)
@@ -28,7 +28,7 @@ def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
                streams.routes(part, handler, inboxes), summary.routes(part, settings), dead_letter_routes(part)]  # fmt: skip
     return assemble(
         "triggers",
-        "Hooks: when this happens and that holds, say so, in the customer's inbox or to a webhook; and why, or why not.",
+        "Hooks send messages to a customer's inbox or to a webhook when an event meets a condition. Ask why, or why not.",
         settings,
         [part, LogMaintenance("triggers", part), MessageExpiry(part, settings), delivery, inboxes],
         routers,

@@ -1,4 +1,4 @@
-"""Triggers as a decider of the fold: the domain's functions, the compiled hooks of each rulebook, the projection."""
+"""Triggers' decider: the domain's functions, the compiled hooks of each rulebook, and the projection."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from services.triggers.domain.rules import Rulebook, Rules, rules
 from services.triggers.domain.state import Recipient
 from services.triggers.event_catalogue import EventCatalogue
 
-_KEPT = 16  # rulebooks: a replay meets them one after the other
+_KEPT = 16  # compiled rulebooks: a replay needs them one after the other
 
 
 class TriggersDecider:
@@ -46,13 +46,13 @@ class TriggersDecider:
         self._rules: dict[int, Rules] = {}
 
     def read(self, envelope: Envelope, rules: Rules) -> RuleEvent | None:
-        """What our own facts say of messages is known where it was decided: they count only for a hook that names them."""
+        """What rules see of a record. Triggers' own facts are read only for hooks that name them."""
         event = rule_event.read(envelope)
         echo = envelope.source == self.source and event is not None and event.name not in rules.by_event
         return None if echo else event
 
     def stateless(self, body: object, rules: Rules) -> bool:
-        """What no hook listens to is only remembered as the last of its name."""
+        """A record that no hook names is only stored as the last of its name."""
         return isinstance(body, RuleEvent) and body.name not in rules.by_event
 
     def decide(self, state: Recipient, input: Input, rules: Rules) -> Decision:
@@ -74,7 +74,7 @@ class TriggersDecider:
             try:
                 self._rules[rulebook] = rules(book, self.zone)
             except (Invalid, ValueError) as error:
-                raise Unavailable(f"rulebook {rulebook} holds a hook that this release cannot read: {error}") from error
+                raise Unavailable(f"This release cannot read a hook of rulebook {rulebook}: {error}") from error
         return self._rules[rulebook]
 
     async def project(self, tx: Tx, applied: list[Applied[Recipient]]) -> None:
@@ -83,7 +83,7 @@ class TriggersDecider:
 
 
 class TriggersHandler(DeciderHandler[Recipient, Rules]):
-    """The fold's handler, which tells the vocabulary, and delivery, when a batch has been committed. A replay has no `clock`."""
+    """The fold's handler. After a commit it notifies the event catalogue and delivery. A replay has no `clock`."""
 
     decider: TriggersDecider
 

@@ -1,4 +1,4 @@
-"""Which event names and properties were seen, in a small table that is written only when there is something new."""
+"""The event catalogue: event names and properties seen, in a small table that is written only when something is new."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
@@ -24,15 +24,15 @@ _SINCE = "SELECT DISTINCT path FROM triggers.event_catalogue WHERE name = $1 AND
 _NAMES = "SELECT DISTINCT name FROM triggers.event_catalogue WHERE path = '' AND seen_at > $1"
 
 
-class _Said(msgspec.Struct):
+class _Properties(msgspec.Struct):
     properties: dict[str, Any] = {}
 
 
-_said = msgspec.json.Decoder(_Said)
+_properties = msgspec.json.Decoder(_Properties)
 
 
 class EventCatalogue:
-    """Knows what is in the table, to the day. What a transaction writes counts as known once it is committed."""
+    """A process' copy of the table, to the day. What a transaction writes joins the copy once it is committed."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -40,24 +40,20 @@ class EventCatalogue:
         self._written: dict[int, list[tuple[int, str, str, date]]] = {}
 
     async def learn(self, tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-        """Write the names and property paths that are new today. Does not commit."""
+        """Write names and property paths that are new today. Does not commit."""
         new: dict[tuple[int, str, str], date] = {}
         for each in applied:
-            happened, input = each.input.body, each.input
-            if (
-                not isinstance(happened, RuleEvent)
-                or not happened.of_app
-                or len(happened.name) > event_catalogue.LONGEST
-            ):
+            event, input = each.input.body, each.input
+            if not isinstance(event, RuleEvent) or not event.of_app or len(event.name) > event_catalogue.LONGEST:
                 continue
             partition, today = partition_of(str(each.customer), self._partitions), input.received.date()
-            known = self._known.get((partition, happened.name), {})
-            for path in ("", *event_catalogue.paths(_said.decode(happened.data).properties)):
+            known = self._known.get((partition, event.name), {})
+            for path in ("", *event_catalogue.paths(_properties.decode(event.data).properties)):
                 seen = known.get(path)
                 if seen is None and len(known) >= event_catalogue.MOST_PATHS:
                     continue
                 if seen is None or seen < today:
-                    new[partition, happened.name, path] = today
+                    new[partition, event.name, path] = today
         if not new:
             return
         rows = [
@@ -68,12 +64,12 @@ class EventCatalogue:
             self._written.setdefault(key[0], []).append((*key, day))
 
     def begin(self, partitions: Iterable[int]) -> None:
-        """A batch of each begins: what the one before wrote and did not commit is not known."""
+        """A batch of each partition begins: forget what an earlier one wrote and did not commit."""
         for partition in partitions:
             self._written.pop(partition, None)
 
     def committed(self, partitions: Iterable[int]) -> None:
-        """What the partitions' batches wrote is in the table now."""
+        """The partitions' batches are committed: what they wrote is in the table."""
         for partition in partitions:
             for _, name, path, day in self._written.pop(partition, ()):
                 self._known.setdefault((partition, name), {})[path] = day

@@ -1,5 +1,5 @@
-"""What triggers writes beside the customers' states: message rows, last events, what was seen. In the caller's
-transaction, in a few statements for any number of causes."""
+"""What triggers writes beside the customers' states: messages, last events, and which messages were seen. Writes in the
+caller's transaction, in a few statements for any number of inputs."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -33,8 +33,8 @@ _REPLACE = """ON CONFLICT (customer, name) DO UPDATE SET record = excluded.recor
  source = excluded.source, depth = excluded.depth, occurred_at = excluded.occurred_at,
  received_at = excluded.received_at, folded_at = excluded.folded_at, data = excluded.data
  WHERE (last_events.received_at, last_events.record) <= (excluded.received_at, excluded.record)"""
-# The clock is read inside the transaction, behind the fence: whoever publishes waits for it, so that comparing it with
-# the time of publication tells under which version a record was folded.
+# The clock is read inside the transaction, after the fence. Publishing waits for that transaction, so comparing this time
+# with the time of publication gives the version under which a record was folded.
 _KEEP_LAST = f"""
 INSERT INTO triggers.last_events ({", ".join(_LAST)})
 SELECT customer, name, record, type, source, depth, occurred_at, received_at, clock_timestamp(), data
@@ -47,14 +47,14 @@ WITH moved AS (DELETE FROM triggers.last_events WHERE customer = $1 RETURNING *)
 INSERT INTO triggers.last_events ({", ".join(_LAST)})
 SELECT $2, {", ".join(_LAST[1:])} FROM moved {_REPLACE}
 """
-#: When the row `n`, the `place`th of a statement, is sent to an inbox: behind all that its customer, who is locked, has in it,
-#: whichever process' clock is behind.
+#: The time at which row `n`, the `place`th of a statement, comes into an inbox. The customer is locked, and the time is later
+#: than that of every message in the inbox, even if the clock of this process is behind another's.
 INBOX_TIME = """
 greatest({now}, (
   SELECT max(s.settled_at) + interval '1 microsecond' FROM triggers.deliveries AS s
   WHERE s.customer = n.customer AND s.state = 'sent' AND s.channel = 'inbox'
 )) + n.place * interval '1 microsecond'"""
-# What was decided in quiet hours is due when they end.
+# A message decided in quiet hours is due when they end.
 _DECIDED = f"""
 INSERT INTO triggers.deliveries ({", ".join(_MESSAGE)}, settled_at, attempts, next_at)
 SELECT {", ".join(f"n.{name}" for name in _MESSAGE)},
@@ -62,7 +62,7 @@ SELECT {", ".join(f"n.{name}" for name in _MESSAGE)},
   (n.state = 'sent')::int, greatest(now(), n.not_before)
 FROM {bulk.unnest(deliveries, (*_MESSAGE, "settled_at"))}
   WITH ORDINALITY AS n({", ".join(_MESSAGE)}, settled_at, place)
-WHERE NOT EXISTS (SELECT FROM triggers.message_tombstones AS f WHERE f.id = n.id) ON CONFLICT DO NOTHING
+WHERE NOT EXISTS (SELECT FROM triggers.message_tombstones AS t WHERE t.id = n.id) ON CONFLICT DO NOTHING
 """
 _SEE = """
 UPDATE triggers.deliveries AS d SET seen_at = n.seen_at
@@ -72,7 +72,7 @@ WHERE d.customer = n.customer AND d.id = n.id AND d.seen_at IS NULL
 
 
 async def project(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-    """Write what is queried, for all causes of a batch, in their order. Does not commit."""
+    """Write the rows that routes query, for all inputs of a batch in their order. Does not commit."""
     await _decisions(tx, applied)
     await _last_events(tx, applied)
     seen = [(each.customer, UUID(each.input.body.message), each.input.time)
@@ -86,8 +86,8 @@ async def project(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
 
 
 async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-    """A row for each message sent, queued or withheld. One that is there already stays, one that is forgotten stays so: nothing
-    is ever sent twice."""
+    """Insert a row for each message sent, queued or withheld. A row that exists stays as it is, and a message with a tombstone
+    gets none, so nothing is sent twice."""
     rows: list[tuple[object, ...]] = []
     for each in applied:
         event, input = each.input.body, each.input
@@ -115,7 +115,7 @@ def _state(fact: MessageSent | MessageQueued | MessageWithheld) -> tuple[str, st
 
 
 async def _last_events(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-    """The record of each name that was received last: the same however records are cut into batches, and after merges."""
+    """Store the last received record of each name. The result does not depend on how batches are cut, or on merges."""
     last: dict[tuple[UUID, str], Input] = {}
     for each in applied:
         event, input = each.input.body, each.input

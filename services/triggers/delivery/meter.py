@@ -1,11 +1,11 @@
-"""What delivery says of itself to Prometheus."""
+"""The metrics of delivery."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from libs.common.db.pool import Tx
 
 CHANNELS = ("inbox", "webhook")
-#: More than so many waiting messages are not counted.
+#: Waiting messages are counted up to this number.
 MOST = 10_000
 _WAITING = """
 SELECT endpoint = 'inbox' AS inbox, count(*) AS messages,
@@ -15,7 +15,7 @@ FROM (SELECT endpoint, next_at FROM triggers.deliveries WHERE state = 'queued' L
 
 
 class DeliveryMeter:
-    """Attempts by how they ended, and what waits."""
+    """Counts attempts by how they ended, and measures what waits."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._ended = Counter(
@@ -38,11 +38,11 @@ class DeliveryMeter:
                 self._ended.labels(channel, outcome)
 
     def ended(self, channel: str, outcome: str, messages: int = 1) -> None:
-        """Attempts have ended, and that is recorded."""
+        """Attempts have ended, and their outcome is committed."""
         self._ended.labels(channel, outcome).inc(messages)
 
     async def measure(self, tx: Tx) -> int:
-        """Look at what waits; how many it is."""
+        """Measure the waiting messages. Returns their number."""
         found = {"inbox" if row["inbox"] else "webhook": row for row in await tx.fetch(_WAITING, MOST)}
         for channel in CHANNELS:
             row = found.get(channel)

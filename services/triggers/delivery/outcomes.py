@@ -1,4 +1,4 @@
-"""What becomes of leased messages: judged at the last moment by how things stand then, and recorded."""
+"""Outcomes of leased messages: checked once more just before they are sent, and recorded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,8 +26,8 @@ WITHHELD_PAUSED = Verdict("withheld", PAUSED, "the hook was paused before it cou
 
 
 class Outcomes:
-    """Of the messages that one process has leased, as their `owner`. All but `last_check`, `quiet_until` and `webhook_request` write, in
-    transactions of their own; these need `know_versions` first."""
+    """The outcomes of the messages that one process has leased as `owner`. `last_check`, `quiet_until` and `webhook_request` need
+    `know_versions` first and write nothing. The other methods write, each in a transaction of its own."""
 
     def __init__(self, part: ConsumerService, handler: TriggersHandler) -> None:
         self.owner = uuid4()
@@ -38,7 +38,7 @@ class Outcomes:
         self._recording = asyncio.Semaphore(3)
 
     async def know_versions(self, leased: list[Row]) -> None:
-        """Versions never change, so each is read once."""
+        """Load the hook versions of messages. Versions never change, so each is read once."""
         unknown = {(row["hook"], row["version"]) for row in leased} - self._versions.keys()
         if unknown:
             async with self._part.read() as tx:
@@ -46,8 +46,7 @@ class Outcomes:
                     self._versions[hook, version] = await queries.hook_content(tx, hook, version)
 
     def last_check(self, row: Row, states: Iterable[Recipient]) -> Verdict | None:
-        """What withholds a message at the last moment. Freshness is asked by the clock before the first attempt only:
-        later ones follow the schedule."""
+        """Why a message is withheld just before it would be sent, or None: a pause, an opt-out, or freshness by the clock."""
         if row["status"] == "paused":
             return WITHHELD_PAUSED
         if any(state.off_since is not None for state in states):
@@ -56,20 +55,20 @@ class Outcomes:
         return None if late is None else Verdict("withheld", HISTORY, late)
 
     def quiet_until(self, row: Row) -> datetime | None:
-        """When the quiet hours end in which the customer now is; None outside of them."""
+        """When the customer's present quiet hours end; None outside of quiet hours."""
         return freshness.quiet_until(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
 
     def webhook_request(self, row: Row) -> WebhookRequest:
-        """What is sent to a webhook, with the secrets that sign it."""
+        """The request to a webhook, with the secrets that sign it."""
         action = self._versions[row["hook"], row["version"]].action
-        written = body(str(row["id"]), str(row["hook"]), str(row["customer"]), row["title"], row["text"], row["event"],
+        content = body(str(row["id"]), str(row["hook"]), str(row["customer"]), row["title"], row["text"], row["event"],
                        row["occurred_at"])  # fmt: skip
-        return WebhookRequest(str(row["id"]), action.url or "", (row["secret"], *row["old_secrets"]), written)
+        return WebhookRequest(str(row["id"]), action.url or "", (row["secret"], *row["old_secrets"]), content)
 
     async def settle(
         self, leased: list[Row], judge: Callable[[Row, Iterable[Recipient]], Verdict]
     ) -> dict[UUID, Verdict]:
-        """Record what became of messages; those whose lease was lost are left out."""
+        """Record the outcomes of messages, except those whose lease was lost."""
         verdicts: dict[UUID, Verdict] = {}
 
         def judged(row: Row, states: Iterable[Recipient]) -> Verdict:
@@ -102,12 +101,12 @@ class Outcomes:
         self.meter.ended(row["channel"], "again")
 
     async def postpone(self, until: list[tuple[Row, datetime]]) -> None:
-        """Put messages off until their quiet hours end."""
+        """Postpone messages until their quiet hours end."""
         async with self._part.tx() as tx:
             await store.postpone(tx, self._handler, self.owner, until)
 
     async def record(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Write until it succeeds: what was sent must not be sent again only because the database was away."""
+        """Write until it succeeds: an outage of the database must not lead to a second copy of a webhook."""
         backoff = Backoff()
         while True:
             try:

@@ -1,4 +1,4 @@
-"""One webhook: signed after Standard Webhooks, sent to the very address that was checked, its answer understood."""
+"""One webhook request: signed after Standard Webhooks, sent to the checked address, its answer interpreted."""
 
 import asyncio
 import ssl
@@ -19,8 +19,8 @@ USER_AGENT = "Rapport-Webhooks/0.1"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How it went. `error` is None when the receiver said yes; `final` when trying again is of no use; `gone` when it
-    wants nothing any more (410); `retry_after` in seconds, when it asked for that."""
+    """How an attempt ended. `error` is None on success. `final`: trying again is of no use. `gone`: the receiver wants no more
+    requests (410). `retry_after`: seconds, if the receiver asked for that."""
 
     error: str | None = None
     final: bool = False
@@ -30,8 +30,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """What is sent: `id` stays the same for every attempt, so that a receiver can tell a second copy. Each of `secrets`
-    signs it, the newest first: while they are changed there are several."""
+    """A request to a webhook. `id` is the same in every attempt, so that a receiver recognises a second copy. Each of `secrets`
+    signs it, the newest first; there are several while a secret is changed."""
 
     id: str
     url: str
@@ -40,7 +40,7 @@ class WebhookRequest:
 
 
 class Sender:
-    """Sends webhooks. No redirects, no proxies, no connection kept; `seconds` for everything."""
+    """Sends webhooks. No redirects, no proxies, no connection reuse; `seconds` is the limit of a whole attempt."""
 
     def __init__(self, addresses: Addresses, seconds: float) -> None:
         self._addresses = addresses
@@ -57,7 +57,7 @@ class Sender:
         await self._client.aclose()
 
     async def send(self, webhook: WebhookRequest, traceparent: str | None = None) -> Answer:
-        """One attempt. Never raises for what the receiver or the network does. `traceparent` is told to the receiver."""
+        """One attempt. Never raises for what the receiver or the network does. `traceparent` goes into a header."""
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._send(webhook, traceparent)
@@ -66,7 +66,7 @@ class Sender:
         except TimeoutError:
             return Answer(f"no answer within {self._seconds:g} seconds")
         except httpx.InvalidURL as error:
-            return Answer(f"the address is none: {error}", final=True)
+            return Answer(f"the address is not valid: {error}", final=True)
         except (httpx.HTTPError, OSError, UnicodeError) as error:
             return Answer(f"no connection: {type(error).__name__}: {error}")
 
@@ -102,14 +102,14 @@ class Sender:
             extensions={"sni_hostname": host},
         )
         response = await self._client.send(request, stream=True)
-        try:  # the body is of no interest, and might have no end
+        try:  # the body does not matter, and might be endless
             return understood(response.status_code, response.headers.get("retry-after"), now)
         finally:
             await response.aclose()
 
 
 def understood(status: int, retry_after: str | None, now: datetime) -> Answer:
-    """What an answer means: 2xx is yes, 410 is never again, 3xx and all others are to be tried again."""
+    """Interpret an answer: 2xx is success, 410 means no more requests, all others are tried again."""
     if 200 <= status < 300:
         return Answer()
     if status == 410:

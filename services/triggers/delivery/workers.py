@@ -1,4 +1,5 @@
-"""The delivery workers of a process: leased rows go to inboxes in batches, to webhooks a few at a time an endpoint."""
+"""The delivery workers of a process. They deliver inbox messages that waited in batches, and webhooks a few at a time to each
+endpoint."""
 
 import asyncio
 import time
@@ -29,20 +30,20 @@ from services.triggers.settings import Settings
 
 logger = log("delivery")
 
-#: How a fact on a message is told by its bytes.
+#: The bytes by which a fact is recognised.
 _SENT, _QUEUED = (f'"type":"{fact.TYPE}"'.encode() for fact in (MessageSent, MessageQueued))
 
 BATCH = 500
-#: Seconds between looking for due messages when nothing wakes us.
+#: Seconds between two looks for due messages when nothing wakes the workers.
 IDLE = 0.5
-#: Seconds for which what is decided is gathered, to be delivered together: nobody notices, and one costs as much as ten.
+#: Seconds in which new messages gather before they are delivered together: one costs as much as ten.
 GATHER = 0.03
 INBOX_LEASE = timedelta(seconds=10)
 STOP_SECONDS = 5.0
 
 
 class Delivery:
-    """A component; start it after the fold's part."""
+    """A component; start it after the consumer service."""
 
     name = "delivery"
 
@@ -60,7 +61,7 @@ class Delivery:
         self._sending: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._wakers: list[asyncio.Event] = []
-        self._resting: list[asyncio.Event] = []  # of every loop: the end wakes them all
+        self._resting: list[asyncio.Event] = []  # of every loop: `stop` sets them all
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
@@ -68,14 +69,14 @@ class Delivery:
         self._stopping.clear()
         for step in (self._deliver_to_inboxes, self._start_webhooks, self._withhold_paused):
             waker = asyncio.Event()
-            if step != self._withhold_paused:  # which only looks now and then
+            if step != self._withhold_paused:  # it only polls
                 self._wakers.append(waker)
             self._resting.append(waker)
             self._loops.append(asyncio.create_task(self._repeat(step, waker), name=f"delivery {step.__name__}"))
         self._handler.on_decided = self.decided
 
     async def stop(self) -> None:
-        """Finish what is being sent, for a few seconds; what is not finished has its lease run out."""
+        """Finish what is being sent, for a few seconds. The leases of the rest expire."""
         self._stopping.set()
         for waker in self._resting:
             waker.set()
@@ -89,18 +90,18 @@ class Delivery:
         await self._sender.close()
 
     async def check(self) -> Check:
-        """It goes on whatever happens; says how many messages wait, and measures that for /metrics."""
+        """Always passes. Names the number of waiting messages, and measures them for /metrics."""
         async with self._part.read() as tx:
             waiting = await self._outcomes.meter.measure(tx)
         return Check(True, f"{waiting:,} message{'' if waiting == 1 else 's'} queued")
 
     def died(self) -> str:
-        """Which loop has ended that never should."""
+        """The name of a loop that has ended; none should."""
         dead = [task.get_name() for task in self._loops if task.done()]
         return "" if self._stopping.is_set() or not dead else f"{dead[0]} has ended"
 
     def decided(self, facts: Sequence[Outgoing], began: int) -> None:
-        """A batch of the fold is committed: counts and traces what it sent, wakes the loops for what it queued."""
+        """A batch of the fold is committed: count and trace what it sent, and wake the loops for what it queued."""
         if sent := [fact.value for fact in facts if _SENT in fact.value]:
             self._outcomes.meter.ended("inbox", "sent", len(sent))
             if tracing.active():
@@ -109,7 +110,7 @@ class Delivery:
             self.wake()
 
     def wake(self) -> None:
-        """There may be something to deliver."""
+        """Let the loops look for due messages."""
         for waker in self._wakers:
             waker.set()
 
@@ -151,7 +152,9 @@ class Delivery:
             )
             for row in due if tracing.active() else ():
                 if verdict := settled.get(row["id"]):
-                    tracing.delivered(_place(row), {**_said(row), "rapport.outcome": verdict.state}, began, None)
+                    tracing.delivered(
+                        _place(row), {**_row_attributes(row), "rapport.outcome": verdict.state}, began, None
+                    )
         return len(leased)
 
     async def _withhold_paused(self) -> int:
@@ -163,7 +166,7 @@ class Delivery:
 
     # -- webhooks -------------------------------------------------------------------------------------------------------
     async def _start_webhooks(self) -> int:
-        """Start as many deliveries to each endpoint as it has room for: a slow one fills only its own room."""
+        """Start deliveries to each endpoint up to its limit: a slow endpoint delays only its own messages."""
         started = 0
         async with self._part.read() as tx:
             endpoints = await store.endpoints(tx)
@@ -184,7 +187,7 @@ class Delivery:
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a delivery failed unexpectedly, its lease runs out", task=task.get_name(), exc_info=error)
+            logger.error("a delivery failed unexpectedly, its lease will expire", task=task.get_name(), exc_info=error)
         self.wake()
 
     async def _send(self, row: Row) -> None:
@@ -193,7 +196,7 @@ class Delivery:
                 customer = await self._handler.customers.survivor(tx, row["customer"])
                 states = [await self._handler.customers.state(tx, each) for each in {row["customer"], customer}]
             verdict = self._outcomes.last_check(row, [state for state in states if state is not None])
-            if row["attempts"] > schedule.ATTEMPTS:  # each attempt ended with its process, or in an error of our own
+            if row["attempts"] > schedule.ATTEMPTS:  # each attempt ended with its process, or in an internal error
                 verdict = Verdict("failed", None, f"{schedule.ATTEMPTS} attempts ended without an outcome")
             if verdict is not None:
                 await self._outcomes.record(lambda: self._outcomes.settle([row], lambda *_: verdict))
@@ -204,30 +207,30 @@ class Delivery:
             began, place = time.time_ns(), _place(row)
             answer = await self._sender.send(self._outcomes.webhook_request(row), place and place.traceparent)
             failpoint("delivery.sent")
-            tracing.delivered(place, _said(row), began, answer.error)
+            tracing.delivered(place, _row_attributes(row), began, answer.error)
             await self._outcomes.record(lambda: self._outcomes.note(row, answer))
         finally:
             self._running[row["endpoint"]] -= 1
 
 
 def _trace_sent(values: Sequence[bytes], began: int) -> None:
-    """A span for the messages that a record sent with its decision: what follows from them has it for its parent."""
+    """One span for the messages that a record sent with its decision. It is the parent of what follows from them."""
     for cause, fact in {fact.causationid or "": fact for fact in map(decode, values)}.items():
         message = msgspec.json.decode(fact.data, type=MessageSent)
-        said = _attributes("inbox", message.message, message.hook, 1)
-        tracing.delivered(tracing.delivery(fact.traceparent, cause, cause, 1), said, began, None)
+        attributes = _attributes("inbox", message.message, message.hook, 1)
+        tracing.delivered(tracing.delivery(fact.traceparent, cause, cause, 1), attributes, began, None)
 
 
 def _place(row: Row) -> tracing.Place | None:
     return tracing.delivery(row["traceparent"], str(store.queued(row)), row["cause"], row["attempts"])
 
 
-def _said(row: Row) -> dict[str, str | int]:
+def _row_attributes(row: Row) -> dict[str, str | int]:
     return _attributes(row["channel"], str(row["id"]), str(row["hook"]), row["attempts"])
 
 
 def _attributes(channel: str, message: str, hook: str, attempt: int) -> dict[str, str | int]:
-    """What a trace tells of an attempt; never the address, which may hold a secret."""
+    """The span's attributes; never the address, which may contain a secret."""
     return {
         "rapport.channel": channel,
         "rapport.message": message,

@@ -1,4 +1,4 @@
-"""The rule book: which messages follow from what happened, and which are withheld. Pure: no clock, no I/O."""
+"""Which messages follow from a record, and which rules withhold them. Pure: no clock, no I/O."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Withheld(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A message that counts for the caps: of which hook, on which local day, and how many of its times to keep."""
+    """What a message adds to the caps: its hook, the customer's local day, and how many of the hook's times to keep."""
 
     hook: str
     day: date
@@ -54,8 +54,8 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a hook made of a record, beside the fact: where it goes, its text, the quiet hours that it is held to, and their
-    end if it was decided in them; or why it is withheld."""
+    """The message that a hook makes of a record, beside its fact: its endpoint and text, the quiet hours that apply to it, and
+    their end if it was decided in them; or why it is withheld."""
 
     endpoint: str
     title: str | None = None
@@ -66,15 +66,15 @@ class Made:
 
 
 class Decision(fold.Decision, kw_only=True):
-    """The facts that follow, what they count for the caps, and by hook what its message is made of: the rows that are written
-    show just that."""
+    """The facts that follow, what they add to the caps, and the message of each hook, by the hook's id. The projection writes
+    its rows from this alone."""
 
     counts: list[Count] = field(default_factory=list)
     made: dict[str, Made] = field(default_factory=dict)
 
 
 def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
-    """What follows for one customer; the recipient stays as they are."""
+    """What follows from an input for one customer. Changes nothing."""
     decision = Decision()
     match input.body:
         case RuleEvent() as event:
@@ -94,21 +94,21 @@ def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
 
 
 def message_id(input: str, hook: str) -> str:
-    """The id of the message (or of its being withheld) that a hook makes of a record: the same on every replay."""
+    """The id of the message that a hook makes of a record, sent or withheld. It is the same on every replay."""
     return str(derived(input, hook, "message"))
 
 
 def withheld(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules, today: int = 0) -> Withheld | None:
-    """The rule that withholds a message whose condition holds, if one does, whatever its text. `today` more were just
-    decided."""
+    """The first rule that withholds a message whose condition holds, whatever its text; None if no rule does. `today` counts
+    the messages that the same record has led to so far."""
     return next(_reasons(hook, recipient, scope, rules, today), None)
 
 
 def unfit(text: Text) -> Withheld | None:
-    """Why a message cannot be sent for its text, if it cannot."""
+    """Why a message cannot be sent because of its text; None if it can."""
     if text.missing is not None:
         return Withheld(MISSING_VARIABLE, f"the text needs {text.missing}, which is absent and has no default")
-    return Withheld(TEMPLATE_ERROR, f"the text could not be made: {text.error}") if text.text is None else None
+    return Withheld(TEMPLATE_ERROR, f"the text could not be rendered: {text.error}") if text.text is None else None
 
 
 def _message(decision: Decision, hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules) -> None:
@@ -151,13 +151,13 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
     if late > hook.freshness and not hook.hook.limits.history:
         freshness = hook.hook.limits.freshness
         yield Withheld(
-            HISTORY, f"the event reached us {in_words(late)} after it happened, and the hook takes {freshness} at most"
+            HISTORY, f"the event arrived {in_words(late)} after it happened, and the hook accepts {freshness} at most"
         )
     if hook.cap is not None:
         count, period = hook.cap
         if reached(recipient.sent.get(hook.id, ()), milliseconds(input.time), count, period):
-            said = hook.hook.limits.cap
-            length = said.period if said else period
+            cap = hook.hook.limits.cap
+            length = cap.period if cap else period
             yield Withheld(CAP, f"the hook's cap of {count} in {length} was reached")
     if rules.daily_cap is not None:
         day = rules.day(scope)

@@ -1,4 +1,4 @@
-"""What triggers decides on beside rule events: its commands, and the outcomes of deliveries."""
+"""The inputs of triggers beside rule events: its commands, and the outcomes of deliveries."""
 
 from typing import Literal
 
@@ -8,13 +8,13 @@ from libs.common.contracts.triggers import Channel
 
 
 class OptOut(msgspec.Struct, frozen=True):
-    """The customer wants no messages any more."""
+    """The customer opts out of messages."""
 
     by: str
 
 
 class OptIn(msgspec.Struct, frozen=True):
-    """The customer wants messages again."""
+    """The customer opts in again."""
 
     by: str
 
@@ -27,7 +27,7 @@ class MarkSeen(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What became of a queued message. `reason` says why it was withheld or failed."""
+    """The outcome of a queued message. `reason` says why it was withheld or failed."""
 
     message: str
     hook: str

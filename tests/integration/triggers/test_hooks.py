@@ -20,7 +20,7 @@ REFUSED: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         {"action": {"channel": "webhook", "text": "Hi", "url": "http://10.0.0.1/"}},
-        "10.0.0.1 is no public address",
+        "10.0.0.1 is not a public address",
         {"at": "action.url"},
     ),
     ({"limits": {"freshness": "soon"}}, "a duration is a number and s, m, h, d or w", {}),

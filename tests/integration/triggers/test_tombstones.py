@@ -48,7 +48,7 @@ async def test_what_ended_long_ago_goes_and_is_never_sent_again(triggers_setting
         await triggers.append(old)
         await triggers.journal(order(BEN, "next"))
         assert await causes(triggers) == ["r-next sent", "r-next withheld", *kept]
-        assert await triggers.verdict(hook) == "forgotten"
+        assert await triggers.verdict(hook) == "expired"
         replayed = await compared(replayable(triggers_settings), triggers_settings, triggers_settings)
         differing = {table.table: table.differing for table in replayed.tables}
         assert differing["deliveries"] == 0, replayed.first

@@ -1,4 +1,4 @@
-"""The fold, customers, hooks, message rows, and what events were seen."""
+"""The fold, customers, hooks, messages, and the event catalogue."""
 
 import sqlalchemy as sa
 from alembic import op
