@@ -63,6 +63,7 @@ class Delivery:
         self._wakers: list[asyncio.Event] = []
         self._resting: list[asyncio.Event] = []  # of every loop: `stop` sets them all
         self._stopping = asyncio.Event()
+        handler.on_decided = self.decided
 
     async def start(self) -> None:
         self._sender = Sender(self._addresses, self._seconds)
@@ -73,7 +74,6 @@ class Delivery:
                 self._wakers.append(waker)
             self._resting.append(waker)
             self._loops.append(asyncio.create_task(self._repeat(step, waker), name=f"delivery {step.__name__}"))
-        self._handler.on_decided = self.decided
 
     async def stop(self) -> None:
         """Finish what is being sent, for a few seconds. The leases of the rest expire."""
