@@ -78,10 +78,10 @@ def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
     )
 
 
-def same_decision(told: bytes, made: bytes) -> bool:
+def same_decision(recorded: bytes, made: bytes) -> bool:
     """Whether two facts are one decision. A fold that lags, by the clock, queues an inbox message (`decide._waits`); a replay
     has no clock and sends it with the decision."""
-    was, now = decode(told), decode(made)
+    was, now = decode(recorded), decode(made)
     queued_then = was.type == MessageQueued.TYPE and now.type == MessageSent.TYPE
     return queued_then and msgspec.structs.replace(was, id=now.id, type=now.type) == now
 
