@@ -1,6 +1,9 @@
-"""Triggers as a decider of the fold: the domain's functions, the compiled hooks of each rulebook, the projection."""
+"""Triggers' decider: the domain's functions, the compiled hooks of each rulebook, and the projection."""
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -14,6 +17,7 @@ from libs.common.fold import rulebooks
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.work import Outcome, Work
+from libs.common.log.append import Outgoing
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
 from services.triggers import store
@@ -22,9 +26,9 @@ from services.triggers.domain.decide import Decision, decide
 from services.triggers.domain.evolve import evolve
 from services.triggers.domain.rules import Rulebook, Rules, rules
 from services.triggers.domain.state import Recipient
-from services.triggers.vocabulary import Vocabulary
+from services.triggers.event_catalogue import EventCatalogue
 
-_KEPT = 16  # rulebooks: a replay meets them one after the other
+_KEPT = 16  # compiled rulebooks: a replay needs them one after the other
 
 
 class TriggersDecider:
@@ -37,18 +41,18 @@ class TriggersDecider:
     shared = None
 
     def __init__(self, partitions: int, zone: ZoneInfo) -> None:
-        self.vocabulary = Vocabulary(partitions)
+        self.event_catalogue = EventCatalogue(partitions)
         self.zone = zone
         self._rules: dict[int, Rules] = {}
 
     def read(self, envelope: Envelope, rules: Rules) -> RuleEvent | None:
-        """What our own facts say of messages is known where it was decided: they count only for a hook that names them."""
+        """What rules see of a record. Triggers' own facts are read only for hooks that name them."""
         event = rule_event.read(envelope)
         echo = envelope.source == self.source and event is not None and event.name not in rules.by_event
         return None if echo else event
 
     def stateless(self, body: object, rules: Rules) -> bool:
-        """What no hook listens to is only remembered as the last of its name."""
+        """A record that no hook names is only stored as the last of its name."""
         return isinstance(body, RuleEvent) and body.name not in rules.by_event
 
     def decide(self, state: Recipient, input: Input, rules: Rules) -> Decision:
@@ -70,28 +74,36 @@ class TriggersDecider:
             try:
                 self._rules[rulebook] = rules(book, self.zone)
             except (Invalid, ValueError) as error:
-                raise Unavailable(f"rulebook {rulebook} holds a hook that this release cannot read: {error}") from error
+                raise Unavailable(f"This release cannot read a hook of rulebook {rulebook}: {error}") from error
         return self._rules[rulebook]
 
     async def project(self, tx: Tx, applied: list[Applied[Recipient]]) -> None:
         await store.project(tx, applied)
-        await self.vocabulary.learn(tx, applied)
+        await self.event_catalogue.learn(tx, applied)
 
 
 class TriggersHandler(DeciderHandler[Recipient, Rules]):
-    """The fold's handler, which tells the vocabulary, and whoever delivers, when a batch has been committed."""
+    """The fold's handler. After a commit it notifies the event catalogue and delivery. A replay has no `clock`."""
 
     decider: TriggersDecider
 
-    def __init__(self, partitions: int, zone: ZoneInfo) -> None:
+    def __init__(self, partitions: int, zone: ZoneInfo, clock: Callable[[], datetime] | None = None) -> None:
         super().__init__("triggers", TriggersDecider(partitions, zone))
-        self.on_decided: Callable[[], None] = lambda: None
+        self._clock = clock
+        #: Called after the commit with the facts that a batch led to, and when it began (`time.time_ns()`).
+        self.on_decided: Callable[[Sequence[Outgoing], int], None] = lambda facts, began: None
+
+    async def rules(self, tx: Tx, rulebook: int) -> Rules:
+        """The rules of a rulebook, and the time: the clock is read once a batch."""
+        rules = await super().rules(tx, rulebook)
+        return rules if self._clock is None else replace(rules, at=self._clock())
 
     async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
-        vocabulary, partitions = self.decider.vocabulary, [work.where.partition for work in works]
-        vocabulary.begin(partitions)
+        event_catalogue, partitions = self.decider.event_catalogue, [work.where.partition for work in works]
+        event_catalogue.begin(partitions)
+        began = time.time_ns()
         outcome = await super().apply(tx, works)
-        outcome.committed.append(lambda: vocabulary.committed(partitions))
+        outcome.committed.append(lambda: event_catalogue.committed(partitions))
         if outcome.outgoing:
-            outcome.committed.append(lambda: self.on_decided())
+            outcome.committed.append(lambda: self.on_decided(outcome.outgoing, began))
         return outcome

@@ -1,9 +1,7 @@
-"""Hooks as rows: drafts, versions, publication. Each function takes the caller's transaction and does not commit."""
+"""Writes of hooks: drafts, versions, publication. Each function takes the caller's transaction and does not commit."""
 
 import base64
 import secrets
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -13,56 +11,17 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.fold import rulebooks
 from libs.common.http.etag import refuse_stale
-from services.triggers.domain.hook import Hook, QuietHours
+from services.triggers import queries
+from services.triggers.domain.hook import Hook
 from services.triggers.domain.rules import Live, Rulebook
+from services.triggers.queries import Row
 
-Row = Mapping[str, Any]
 MOST_OLD_SECRETS = 3
-"""Secrets of a hook that sign beside the newest: each adds a signature to the header."""
-
-_HOOK = (
-    "SELECT h.*, v.content, v.edited_by, v.edited_at, live.published_at, live.published_by, first.published_at AS first_at"
-    " FROM triggers.hooks h JOIN triggers.hook_versions v ON v.hook = h.id AND v.version = h.version"
-    " LEFT JOIN triggers.hook_versions live ON live.hook = h.id AND live.version = h.live_version"
-    " LEFT JOIN LATERAL (SELECT min(published_at) AS published_at FROM triggers.hook_versions"
-    " WHERE hook = h.id) first ON true"
-)
-
-
-async def page(tx: Tx, limit: int, cursor: UUID | None) -> list[Row]:
-    """Hooks in their newest version, the oldest hook first."""
-    rows: list[Row] = await tx.fetch(
-        f"{_HOOK} WHERE $2::uuid IS NULL OR h.id > $2 ORDER BY h.id LIMIT $1", limit, cursor
-    )
-    return rows
-
-
-async def one(tx: Tx, id: UUID) -> Row:
-    """A hook in its newest version. Raises NotFound."""
-    row: Row | None = await tx.fetchrow(f"{_HOOK} WHERE h.id = $1", id)
-    if row is None:
-        raise NotFound(f"There is no hook {id}: GET /v1/hooks lists them.")
-    return row
-
-
-async def versions(tx: Tx, id: UUID) -> list[Row]:
-    """All versions of a hook, the newest first."""
-    rows: list[Row] = await tx.fetch("SELECT * FROM triggers.hook_versions WHERE hook = $1 ORDER BY version DESC", id)
-    return rows
-
-
-async def content(tx: Tx, id: UUID, version: int) -> Hook:
-    """One version of a hook. Raises NotFound."""
-    found = await tx.fetchval(
-        "SELECT content FROM triggers.hook_versions WHERE hook = $1 AND version = $2", id, version
-    )
-    if found is None:
-        raise NotFound(f"The hook {id} has no version {version}.")
-    return Hook.model_validate_json(found)
+"""Old secrets that may be valid at once: each adds a signature to the header."""
 
 
 async def create(tx: Tx, hook: Hook, by: str) -> tuple[UUID, str | None]:
-    """A draft; its id, and the secret that signs its webhooks, if it sends any. Raises Conflict when the name is taken."""
+    """Create a draft. Returns its id, and the secret of its webhooks if it sends any. Raises Conflict when the name is taken."""
     id, secret = fresh(), _secret() if hook.action.channel == "webhook" else None
     status = await tx.execute(
         "INSERT INTO triggers.hooks (id, name, status, version, secret) VALUES ($1, $2, 'draft', 1, $3)"
@@ -82,12 +41,12 @@ def tag(row: Row) -> str:
 
 
 async def edit(tx: Tx, id: UUID, hook: Hook, by: str, if_match: str | None = None) -> str | None:
-    """A new version, a draft; none when nothing is different from the newest. Gives a secret if one was made.
+    """Add a version, as a draft, unless it equals the newest. Returns a secret if this made one.
 
     Raises NotFound, PreconditionFailed, Conflict.
     """
     row = await _locked(tx, id)
-    if await content(tx, id, row["version"]) == hook:
+    if await queries.hook_content(tx, id, row["version"]) == hook:
         return None
     await _refuse_stale(tx, row, if_match)
     taken = await tx.fetchval("SELECT true FROM triggers.hooks WHERE name = $1 AND id <> $2", hook.name, id)
@@ -106,7 +65,7 @@ async def edit(tx: Tx, id: UUID, hook: Hook, by: str, if_match: str | None = Non
 
 
 async def publish(tx: Tx, id: UUID, by: str, if_match: str | None = None) -> None:
-    """Put the newest version in force. Nothing changes when it is already. Raises NotFound, PreconditionFailed."""
+    """Put the newest version in force; no-op if it is. Raises NotFound, PreconditionFailed."""
     await _lock_workspace(tx)
     row = await _locked(tx, id)
     if row["status"] == "live" and row["live_version"] == row["version"]:
@@ -124,11 +83,11 @@ async def publish(tx: Tx, id: UUID, by: str, if_match: str | None = None) -> Non
 
 
 async def pause(tx: Tx, id: UUID, by: str, reason: str) -> None:
-    """Take a live hook out of force; its queued messages are withheld. Nothing changes when it is paused already."""
+    """Take a live hook out of force; delivery withholds its queued messages. No-op if it is paused."""
     await _lock_workspace(tx)
     row = await _locked(tx, id)
     if row["status"] == "draft":
-        raise Conflict("The hook was never published, so there is nothing to pause.")
+        raise Conflict("This hook was never published, so it cannot be paused.")
     if row["status"] == "live":
         await _set(tx, id, "paused", row["live_version"], reason)
         await _put_in_force(tx, by)
@@ -139,24 +98,24 @@ async def resume(tx: Tx, id: UUID, by: str) -> None:
     await _lock_workspace(tx)
     row = await _locked(tx, id)
     if row["status"] == "draft":
-        raise Conflict("The hook was never published: POST …/publish puts it in force.")
+        raise Conflict("This hook was never published: POST …/publish puts it in force.")
     if row["status"] == "paused":
         await _set(tx, id, "live", row["live_version"], None)
         await _put_in_force(tx, by, id)
 
 
 async def rotate_secret(tx: Tx, id: UUID, overlap: int) -> str:
-    """A new secret for a hook's webhooks. What signed them until now signs them too for `overlap` seconds; with 0 it, and
-    all before it, end at once. Raises NotFound; Conflict for a hook without webhooks, or too many secrets at a time."""
+    """Make a new secret for a hook's webhooks. The old one stays valid for `overlap` seconds; 0 ends all old ones immediately.
+    Raises NotFound; Conflict for a hook without webhooks, or with too many valid secrets."""
     row = await _locked(tx, id)
     if row["secret"] is None:
-        raise Conflict("The hook never had a webhook, so it has no secret.")
+        raise Conflict("This hook never had a webhook, so it has no secret.")
     await tx.execute(
         "DELETE FROM triggers.old_secrets WHERE hook = $1 AND (valid_until <= now() OR $2)", id, overlap == 0
     )
     held = await tx.fetchval("SELECT count(*) FROM triggers.old_secrets WHERE hook = $1", id)
     if held >= MOST_OLD_SECRETS:
-        raise Conflict(f"{held} old secrets are valid still: wait, or end them all with an overlap of 0.")
+        raise Conflict(f"{held} old secrets are still valid: wait, or end them all with an overlap of 0.")
     if overlap:
         await tx.execute(
             "INSERT INTO triggers.old_secrets (hook, secret, valid_until)"
@@ -170,31 +129,13 @@ async def rotate_secret(tx: Tx, id: UUID, overlap: int) -> str:
     return secret
 
 
-class Workspace(NamedTuple):
-    """What holds for all hooks: how many messages a customer gets a day (None is any number), and when none is sent."""
-
-    daily_cap: int | None
-    quiet_hours: QuietHours | None
-
-
-async def workspace(tx: Tx) -> Workspace:
-    """What holds for all hooks."""
-    daily_cap, hours = await _workspace(tx)
-    return Workspace(daily_cap, None if hours is None else QuietHours.model_validate_json(hours))
-
-
-async def set_workspace(tx: Tx, given: Workspace, by: str) -> None:
-    """Change what holds for all hooks, for what is folded from now on. The same again changes nothing."""
+async def set_workspace(tx: Tx, given: queries.Workspace, by: str) -> None:
+    """Set the limits of all hooks, for records folded from now on. No-op if they are the same."""
     await _lock_workspace(tx)
-    if await workspace(tx) != given:
+    if await queries.workspace(tx) != given:
         hours = None if given.quiet_hours is None else given.quiet_hours.model_dump_json(by_alias=True)
         await tx.execute("UPDATE triggers.workspace SET daily_cap = $1, quiet_hours = $2", given.daily_cap, hours)
         await _put_in_force(tx, by)
-
-
-async def _workspace(tx: Tx) -> tuple[int | None, str | None]:
-    (row,) = await tx.fetch("SELECT daily_cap, quiet_hours FROM triggers.workspace")
-    return row["daily_cap"], row["quiet_hours"]
 
 
 async def _lock_workspace(tx: Tx) -> None:
@@ -209,10 +150,10 @@ async def _locked(tx: Tx, id: UUID) -> Row:
 
 
 async def _refuse_stale(tx: Tx, row: Row, if_match: str | None) -> None:
-    newest = await one(tx, row["id"])
+    newest = await queries.hook(tx, row["id"])
     edited = f"edited by {newest['edited_by']} at {newest['edited_at']:%Y-%m-%d %H:%M:%S} UTC"
-    said = f"The hook has changed since you read it: it is {row['status']}, at version {row['version']}, {edited}."
-    refuse_stale(if_match, tag(row), said)
+    detail = f"The hook has changed since you read it: it is {row['status']}, at version {row['version']}, {edited}."
+    refuse_stale(if_match, tag(row), detail)
 
 
 async def _set(tx: Tx, id: UUID, status: str, live_version: int, reason: str | None) -> None:
@@ -227,17 +168,18 @@ async def _set(tx: Tx, id: UUID, status: str, live_version: int, reason: str | N
 
 
 async def _put_in_force(tx: Tx, by: str, new: UUID | None = None) -> None:
-    """All live hooks, as they stand in this transaction, become the next rulebook; the hook `new` is so from now on."""
+    """Publish all live hooks, as this transaction sees them, as the next rulebook; `new` is the hook that comes into force."""
     rows = await tx.fetch(
         "SELECT h.id, v.version, v.content FROM triggers.hooks h"
         " JOIN triggers.hook_versions v ON v.hook = h.id AND v.version = h.live_version"
         " WHERE h.status = 'live' ORDER BY h.id"
     )
     live = [Live(str(row["id"]), row["version"], msgspec.Raw(row["content"].encode())) for row in rows]
-    daily_cap, hours = await _workspace(tx)
-    book = Rulebook(daily_cap, live, None if hours is None else msgspec.json.decode(hours))
+    limits = await queries.workspace(tx)
+    hours = None if limits.quiet_hours is None else limits.quiet_hours.model_dump(by_alias=True)
+    book = Rulebook(limits.daily_cap, live, hours)
     await rulebooks.publish(tx, "triggers", msgspec.json.encode(book), by)
-    # behind the lock of the positions: whatever is folded under this rulebook sees a later clock
+    # after the lock of the positions: every record that is folded under this rulebook has a later clock time
     await tx.execute("UPDATE triggers.hooks SET in_force_at = clock_timestamp() WHERE id = $1", new)
 
 
@@ -253,7 +195,7 @@ async def _add_version(tx: Tx, id: UUID, version: int, hook: Hook, by: str) -> N
 
 def _refuse_taken(status: str, name: str) -> None:
     if status == "INSERT 0 0":
-        raise Conflict(f"There is a hook named {name!r} already: names tell hooks apart in reports.")
+        raise Conflict(f"Another hook is already named {name!r}: reports distinguish hooks by their names.")
 
 
 def _secret() -> str:

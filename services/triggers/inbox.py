@@ -1,4 +1,4 @@
-"""Inboxes as streams: messages as they come to those who follow, one look at the database for all of a process."""
+"""Inboxes as streams. One query serves all subscribers of a process."""
 
 import asyncio
 import base64
@@ -26,47 +26,47 @@ from services.triggers.settings import Settings
 logger = log("inbox streams")
 
 LOOK = 0.25
-"""Seconds between two looks, while anybody follows."""
+"""Seconds between two queries, while there are subscribers."""
 RECOUNT = 20
-"""Looks between two counts of what lies before a follower's place."""
+"""Queries between two counts of the messages before a cursor."""
 PAGE = 50
 PATIENCE = 1.0
-"""Seconds in which a silent stream notices that it should end."""
+"""Seconds within which a silent stream notices that it should end."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Place(NamedTuple):
-    """Where a follower is in an inbox: behind the message `id`, which came `at`, as the `ordinal`th."""
+class Cursor(NamedTuple):
+    """Where a subscriber is in an inbox: after the message `id`, the `ordinal`th, which came `at`."""
 
     at: datetime
     id: UUID
     ordinal: int
 
     def __str__(self) -> str:
-        """What a browser sends back as `Last-Event-ID`."""
+        """The id of an event, which a browser sends back as `Last-Event-ID`."""
         microseconds = (self.at - _EPOCH) // timedelta(microseconds=1)
         return base64.urlsafe_b64encode(struct.pack(">q16sI", microseconds, self.id.bytes, self.ordinal)).decode()
 
     @classmethod
-    def read(cls, text: str) -> "Place":
-        """The place that an event's id means. Raises Invalid."""
+    def read(cls, text: str) -> "Cursor":
+        """The cursor of an event's id. Raises Invalid."""
         try:
             microseconds, id, ordinal = struct.unpack(">q16sI", base64.urlsafe_b64decode(text))
             return cls(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id), ordinal)
         except (binascii.Error, struct.error, ValueError, OverflowError) as error:
-            raise Invalid("The Last-Event-ID is none of this stream's: leave it out, and read the inbox.") from error
+            raise Invalid("The Last-Event-ID is not one of this stream: leave it out, and read the inbox.") from error
 
 
-START = Place(_EPOCH, UUID(int=0), 0)
+START = Cursor(_EPOCH, UUID(int=0), 0)
 
 
 class Subscriber:
-    """Somebody who follows an inbox. `come` are messages that they have not been given yet; `changed` says that some came
-    before their place, as those of another customer do by a merge; `counted` that this was looked for."""
+    """One open stream of an inbox. `come` are messages not sent on it yet. `changed`: messages were inserted before its cursor, as
+    by a merge. `counted`: the messages before its cursor were counted once."""
 
-    def __init__(self, customer: UUID, place: Place) -> None:
+    def __init__(self, customer: UUID, cursor: Cursor) -> None:
         self.customer = customer
-        self.place = place
+        self.cursor = cursor
         self.come: list[Row] = []
         self.changed = False
         self.counted = False
@@ -74,7 +74,7 @@ class Subscriber:
 
 
 class Inboxes:
-    """A component that looks what has come, for all followers at once."""
+    """A component that queries new messages for all subscribers at once."""
 
     name = "inbox streams"
 
@@ -82,38 +82,38 @@ class Inboxes:
         self._part = part
         self._subscribers: set[Subscriber] = set()
         self._wanted = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
         self._stopping = False
-        self.places = ConnectionLimit(settings.inbox_streams, "/v1/customers/{ref}/inbox")
+        self.connections = ConnectionLimit(settings.inbox_streams, "/v1/customers/{ref}/inbox")
 
     async def start(self) -> None:
         self._stopping = False
-        self._looking = asyncio.create_task(self._look_for_ever(), name="inbox streams")
+        self._polling = asyncio.create_task(self._poll(), name="inbox streams")
 
     async def stop(self) -> None:
         self._stopping = True
-        if self._looking is not None:
-            await cancel_and_wait(self._looking)
+        if self._polling is not None:
+            await cancel_and_wait(self._polling)
 
     async def check(self) -> Check:
         return Check(True, f"{len(self._subscribers)} followed" if self._subscribers else "")
 
     def died(self) -> str:
-        """The look must never end by itself."""
-        ended = self._looking is not None and self._looking.done() and not self._stopping
-        return "inboxes are not looked at any more" if ended else ""
+        """The polling task must never end by itself."""
+        ended = self._polling is not None and self._polling.done() and not self._stopping
+        return "the inbox streams no longer look for messages" if ended else ""
 
     async def begin(self, tx: Tx, customer: UUID, last: str | None) -> Subscriber:
-        """Who follows from behind the event `last`, or from now on. Raises Invalid for a `last` that is none."""
-        place = Place.read(last) if last else await _newest(tx, customer)
-        return Subscriber(customer, place)
+        """A subscriber that continues after the event `last`, or from now on. Raises Invalid for a wrong `last`."""
+        cursor = Cursor.read(last) if last else await _newest(tx, customer)
+        return Subscriber(customer, cursor)
 
     async def follow(self, subscriber: Subscriber, who: Principal, draining: asyncio.Event) -> AsyncIterator[bytes]:
-        """Events as bytes, until the service drains or the token of `who` ends: `ready`, `message`, `changed`."""
+        """Events as bytes (`ready`, `message`, `changed`), until the service drains or the token of `who` expires."""
         self._subscribers.add(subscriber)
         self._wanted.set()
         try:
-            yield b"retry: %d\n\n" % RETRY + _event("ready", subscriber.place, b"{}")
+            yield b"retry: %d\n\n" % RETRY + _event("ready", subscriber.cursor, b"{}")
             quiet = 0.0
             while not draining.is_set() and not over(who):
                 try:
@@ -126,22 +126,22 @@ class Inboxes:
                         quiet = 0.0
                     continue
                 quiet = 0.0
-                async for event in self._told(subscriber):
+                async for event in self._events(subscriber):
                     yield event
         finally:
             self._subscribers.discard(subscriber)
 
-    async def _told(self, subscriber: Subscriber) -> AsyncIterator[bytes]:
+    async def _events(self, subscriber: Subscriber) -> AsyncIterator[bytes]:
         if subscriber.changed:
             subscriber.changed = False
-            yield _event("changed", subscriber.place, b"{}")
+            yield _event("changed", subscriber.cursor, b"{}")
         for row in subscriber.come:
-            subscriber.place = Place(row["sent_at"], row["id"], subscriber.place.ordinal + 1)
-            yield _event("message", subscriber.place, queries.message_json(row))
+            subscriber.cursor = Cursor(row["sent_at"], row["id"], subscriber.cursor.ordinal + 1)
+            yield _event("message", subscriber.cursor, queries.message_json(row))
         subscriber.come = []
         subscriber.woken.clear()
 
-    async def _look_for_ever(self) -> None:
+    async def _poll(self) -> None:
         looks = 0
         while True:
             if not self._subscribers:
@@ -152,16 +152,16 @@ class Inboxes:
                 async with asyncio.timeout(5):
                     await self._look(recount=looks % RECOUNT == 0)
             except (Unavailable, *UNAVAILABLE) as error:
-                logger.warning("inboxes cannot be looked at just now", error=repr(error))
+                logger.warning("inboxes cannot be read now", error=repr(error))
                 await asyncio.sleep(1)
             await asyncio.sleep(LOOK)
 
     async def _look(self, recount: bool) -> None:
-        """What has come for those who have been given everything so far; who is slow is looked at again later."""
-        waiting: dict[tuple[UUID, Place], list[Subscriber]] = defaultdict(list)
+        """Query new messages for subscribers that have sent everything so far; a slow one waits for a later query."""
+        waiting: dict[tuple[UUID, Cursor], list[Subscriber]] = defaultdict(list)
         for subscriber in self._subscribers:
             if not subscriber.woken.is_set():
-                waiting[subscriber.customer, subscriber.place].append(subscriber)
+                waiting[subscriber.customer, subscriber.cursor].append(subscriber)
         if not waiting:
             return
         asked = list(waiting)
@@ -186,16 +186,16 @@ class Inboxes:
 def _recounted(subscribers: Iterable[Subscriber], count: int) -> None:
     for subscriber in subscribers:
         subscriber.counted = True
-        if subscriber.place.ordinal != count:
-            subscriber.place = subscriber.place._replace(ordinal=count)
+        if subscriber.cursor.ordinal != count:
+            subscriber.cursor = subscriber.cursor._replace(ordinal=count)
             subscriber.changed = True
             subscriber.woken.set()
 
 
-async def _newest(tx: Tx, customer: UUID) -> Place:
+async def _newest(tx: Tx, customer: UUID) -> Cursor:
     row = await queries.newest(tx, customer)
-    return START if row is None else Place(row["sent_at"], row["id"], row["count"])
+    return START if row is None else Cursor(row["sent_at"], row["id"], row["count"])
 
 
-def _event(name: str, place: Place, data: bytes) -> bytes:
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(place).encode(), name.encode(), data)
+def _event(name: str, cursor: Cursor, data: bytes) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(cursor).encode(), name.encode(), data)

@@ -1,4 +1,4 @@
-"""Triggers' tables: the fold's, the customers', hooks and their versions, message rows, and what events were seen."""
+"""Triggers' tables: the fold's, the customers', hooks and their versions, messages, and the event catalogue."""
 
 from sqlalchemy import (
     Boolean,
@@ -26,7 +26,7 @@ FOLD = fold_tables(metadata)
 CUSTOMERS = customer_tables(metadata)
 tickets = ticket_table(metadata)
 
-#: One row: what holds for all hooks. Locked first by whoever publishes, so that each rulebook holds all live hooks.
+#: One row: the limits of all hooks. Publishing locks it first, so that each rulebook has all live hooks.
 workspace = Table(
     "workspace",
     metadata,
@@ -35,7 +35,7 @@ workspace = Table(
     Column("quiet_hours", Text),  # as JSON
 )
 
-#: A hook as it stands. `live_version` stays when it is paused. `secret` signs its webhooks.
+#: A hook. `live_version` stays when it is paused. `secret` signs its webhooks.
 hooks = Table(
     "hooks",
     metadata,
@@ -44,14 +44,14 @@ hooks = Table(
     Column("status", Text, nullable=False),  # draft, live or paused
     Column("version", Integer, nullable=False),
     Column("live_version", Integer),
-    Column("in_force_at", DateTime(timezone=True)),  # since when the live version is, without a break
+    Column("in_force_at", DateTime(timezone=True)),  # since when the live version has been in force without a break
     Column("secret", Text),
     Column("paused_reason", Text),
     Column("paused_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-#: What signed a hook's webhooks before, and signs them too until its time is over.
+#: Earlier secrets of a hook. They sign its webhooks, too, until `valid_until`.
 old_secrets = Table(
     "old_secrets",
     metadata,
@@ -61,7 +61,7 @@ old_secrets = Table(
     PrimaryKeyConstraint("hook", "secret"),
 )
 
-#: One row a version, which never changes but for when it was first published. `content` is the hook as JSON.
+#: One row a version. Only its first publication changes it. `content` is the hook as JSON.
 hook_versions = Table(
     "hook_versions",
     metadata,
@@ -75,9 +75,9 @@ hook_versions = Table(
     PrimaryKeyConstraint("hook", "version"),
 )
 
-#: Every decision to send or to withhold, and what became of it. `endpoint` is `inbox` or scheme, host and port of a
-#: webhook; `next_at` is when a queued one is due, or until when the worker `lease` has it; `not_before` the end of the
-#: quiet hours that delayed it, `quiet_hours` those that it is held to (as JSON, with their zone). Outside the folded state.
+#: Every message, sent or withheld, and its outcome. `endpoint` is `inbox`, or scheme, host and port of a webhook. `next_at` is
+#: when a queued one is due, or when the `lease` of a worker ends. `not_before` is the end of the quiet hours that delayed it;
+#: `quiet_hours` are those that apply to it (as JSON, with their zone). Outside the folded state.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -120,10 +120,10 @@ Index(
     postgresql_where=text("state = 'sent' AND channel = 'inbox'"),
 )
 
-#: The ids of deliveries whose rows are gone: what was decided once is not decided anew.
-forgotten = Table("forgotten", metadata, Column("id", Uuid, primary_key=True))
+#: The ids of messages whose rows were deleted: they are not decided anew.
+message_tombstones = Table("message_tombstones", metadata, Column("id", Uuid, primary_key=True))
 
-#: The last record of each name a customer has: what `why` and `test` look at. `data` as it stands in the journal.
+#: A customer's last record of each name, for `why` and `test`. `data` is as in the journal.
 last_events = Table(
     "last_events",
     metadata,
@@ -141,9 +141,9 @@ last_events = Table(
     postgresql_with={"fillfactor": 80},
 )
 
-#: Which event names (path '') and properties were seen, and when last, to the day. A row a partition.
-vocabulary = Table(
-    "vocabulary",
+#: Event names (path '') and properties, and the day on which they were last seen. A row a partition.
+event_catalogue = Table(
+    "event_catalogue",
     metadata,
     Column("partition", SmallInteger, nullable=False),
     Column("name", Text, nullable=False),

@@ -1,6 +1,6 @@
-"""What a replay makes of triggers: who opted out, what counts for caps, last events, vocabulary; and what was decided.
+"""What a replay folds again and compares: opt-outs, caps, last events, the event catalogue, and the messages decided.
 
-Deliveries stand outside: what became of a message is not made again, and nothing is sent. Forgotten ones are left out.
+Outcomes of deliveries are not replayed, and nothing is sent. Messages with a tombstone are left out.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,20 +11,21 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from libs.common.contracts.ids import derived
-from libs.common.contracts.triggers import OptedIn, OptedOut
+from libs.common.contracts.records import decode
+from libs.common.contracts.triggers import MessageQueued, MessageSent, OptedIn, OptedOut
 from libs.common.db.pool import Tx
 from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
 from libs.common.settings import Settings
 from services.triggers.decider import TriggersHandler
-from services.triggers.domain.faults import refuse_faulty
 from services.triggers.domain.hook import Hook
 from services.triggers.domain.rules import Live, Rules
 from services.triggers.domain.rules import Rulebook as Book
 from services.triggers.domain.rules import rules as compiled
 from services.triggers.domain.state import Recipient
+from services.triggers.domain.validation import refuse_faulty
 
 _LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "data")
-#: No attempts: it was withheld when it was decided, and not by a worker later on.
+#: Without an attempt, it was withheld when it was decided, and not later by a worker.
 _DECIDED = "CASE WHEN state = 'withheld' AND attempts = 0 THEN {} END"
 _MESSAGE = ("customer", "id", "hook", "version", "channel", "endpoint", "title", "text", "event", "cause", "depth",
             "traceparent", "occurred_at", _DECIDED.format("reason"), _DECIDED.format("detail"))  # fmt: skip
@@ -32,12 +33,12 @@ COMPARED = (
     CUSTOMERS,
     IDENTIFIERS,
     Compared("last_events", _LAST, "customer"),  # not folded_at
-    Compared("vocabulary", ("partition", "name", "path", "seen_at")),
+    Compared("event_catalogue", ("partition", "name", "path", "seen_at")),
     Compared("deliveries", _MESSAGE, "customer"),
 )
-STATE = ("customers", "identifiers", "last_events", "vocabulary")
+STATE = ("customers", "identifiers", "last_events", "event_catalogue")
 OUTSIDE = ("deliveries",)
-ONLY_READ = ("forgotten",)
+ONLY_READ = ("message_tombstones",)
 
 _COUNTS = """
 SELECT customer, hook, now, "then" FROM (
@@ -61,7 +62,7 @@ SELECT customer, hook, now, "then" FROM (
 
 
 def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
-    """Triggers as a replay sees it."""
+    """Triggers for a replay."""
     handler = TriggersHandler(settings.partitions, settings.zone)
     return Replayable(
         "triggers",
@@ -72,14 +73,23 @@ def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
         outside=OUTSIDE,
         only_read=ONLY_READ,
         kept_in_what_if=frozenset({OptedOut.TYPE, OptedIn.TYPE}),
-        written=handler.decider.vocabulary.committed,
+        written=handler.decider.event_catalogue.committed,
+        same=same_decision,
     )
 
 
-async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, int], Awaitable[Rules]]:
-    """The rules of a what-if: this hook (JSON) wherever the one of its name was in force; a new one always.
+def same_decision(recorded: bytes, made: bytes) -> bool:
+    """Whether two facts are one decision. A fold that lags, by the clock, queues an inbox message (`decide._waits`); a replay
+    has no clock and sends it with the decision."""
+    was, now = decode(recorded), decode(made)
+    queued_then = was.type == MessageQueued.TYPE and now.type == MessageSent.TYPE
+    return queued_then and msgspec.structs.replace(was, id=now.id, type=now.type) == now
 
-    Raises ValueError for what is no hook, and Invalid for a faulty one.
+
+async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, int], Awaitable[Rules]]:
+    """The rules of a what-if: this hook (JSON) wherever the hook of its name was in force; a new hook always.
+
+    Raises ValueError if `content` is not a hook, and Invalid if the hook has faults.
     """
     hook = Hook.model_validate_json(content)
     refuse_faulty(hook, lambda address: True)  # nothing is sent
@@ -104,7 +114,7 @@ async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, in
 
 
 async def differences(tx: Tx, live: str, shadow: str) -> AsyncIterator[Change]:
-    """The customers who would get more messages of a hook, or fewer; messages by hook, those queued."""
+    """Customers who would get more or fewer messages of a hook, with the numbers of sent and queued messages by hook."""
     customer: UUID | None = None
     now: dict[str, Any] = {}
     then: dict[str, Any] = {}

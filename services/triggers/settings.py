@@ -1,4 +1,4 @@
-"""What triggers reads from the environment, beside what every service reads."""
+"""The settings of triggers, beside those of every service."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -23,13 +23,13 @@ class Settings(settings.Settings):
 
     webhook_allow: Annotated[Sequence[Network], NoDecode, BeforeValidator(_networks)] = Field(
         default=(),
-        description="networks, comma separated (10.0.0.0/8,::1/128), that webhooks may reach though they are not public",
+        description="networks that webhooks may reach although they are not public, comma separated (10.0.0.0/8,::1/128)",
     )
-    webhook_seconds: float = Field(default=15.0, gt=0, le=60, description="in which a webhook must be answered")
+    webhook_seconds: float = Field(default=15.0, gt=0, le=60, description="seconds in which a webhook must be answered")
     webhook_concurrency: int = Field(
-        default=4, ge=1, le=100, description="webhooks under way at once to one endpoint, from this process"
+        default=4, ge=1, le=100, description="concurrent webhooks of a process to one endpoint"
     )
     keep_message_days: float = Field(
-        default=90, ge=0, description="days that a message stays once it was sent, withheld or given up; 0: for ever"
+        default=90, ge=0, description="days that a message stays after it was sent, withheld or given up; 0: always"
     )
-    inbox_streams: int = Field(default=256, ge=1, description="how many may follow an inbox at a time, in this process")
+    inbox_streams: int = Field(default=256, ge=1, description="open inbox streams of a process")

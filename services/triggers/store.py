@@ -1,5 +1,5 @@
-"""What triggers writes beside the customers' states: message rows, last events, what was seen. In the caller's
-transaction, in a few statements for any number of causes."""
+"""What triggers writes beside the customers' states: messages, last events, and which messages were seen. Writes in the
+caller's transaction, in a few statements for any number of inputs."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -7,20 +7,19 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.input import Input
-from libs.common.contracts.triggers import MessageQueued, MessageWithheld
+from libs.common.contracts.triggers import MessageQueued, MessageSent, MessageWithheld
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.rules.rule_event import RuleEvent
 from services.triggers.domain.decide import message_id
-from services.triggers.domain.inputs import See
+from services.triggers.domain.event_catalogue import LONGEST
+from services.triggers.domain.inputs import MarkSeen
 from services.triggers.domain.state import Recipient
-from services.triggers.domain.vocabulary import LONGEST
 from services.triggers.models import deliveries
 
 _MESSAGE = ("customer", "id", "hook", "version", "channel", "endpoint", "state", "reason", "detail", "title", "text",
-            "event", "cause", "depth", "traceparent", "occurred_at", "settled_at", "not_before", "quiet_hours")  # fmt: skip
-_NOT_BEFORE = _MESSAGE.index("not_before")
+            "event", "cause", "depth", "traceparent", "occurred_at", "not_before", "quiet_hours")  # fmt: skip
 _LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "folded_at", "data")
 _MOVED = ", ".join(column.name for column in deliveries.c if column.name != "customer")
 
@@ -34,8 +33,8 @@ _REPLACE = """ON CONFLICT (customer, name) DO UPDATE SET record = excluded.recor
  source = excluded.source, depth = excluded.depth, occurred_at = excluded.occurred_at,
  received_at = excluded.received_at, folded_at = excluded.folded_at, data = excluded.data
  WHERE (last_events.received_at, last_events.record) <= (excluded.received_at, excluded.record)"""
-# The clock is read inside the transaction, behind the fence: whoever publishes waits for it, so that comparing it with
-# the time of publication tells under which version a record was folded.
+# The clock is read inside the transaction, after the fence. Publishing waits for that transaction, so comparing this time
+# with the time of publication gives the version under which a record was folded.
 _KEEP_LAST = f"""
 INSERT INTO triggers.last_events ({", ".join(_LAST)})
 SELECT customer, name, record, type, source, depth, occurred_at, received_at, clock_timestamp(), data
@@ -48,15 +47,22 @@ WITH moved AS (DELETE FROM triggers.last_events WHERE customer = $1 RETURNING *)
 INSERT INTO triggers.last_events ({", ".join(_LAST)})
 SELECT $2, {", ".join(_LAST[1:])} FROM moved {_REPLACE}
 """
+#: The time at which row `n`, the `place`th of a statement, comes into an inbox. The customer is locked, and the time is later
+#: than that of every message in the inbox, even if the clock of this process is behind another's.
+INBOX_TIME = """
+greatest({now}, (
+  SELECT max(s.settled_at) + interval '1 microsecond' FROM triggers.deliveries AS s
+  WHERE s.customer = n.customer AND s.state = 'sent' AND s.channel = 'inbox'
+)) + n.place * interval '1 microsecond'"""
+# A message decided in quiet hours is due when they end.
 _DECIDED = f"""
-INSERT INTO triggers.deliveries ({", ".join(_MESSAGE)})
-SELECT * FROM {bulk.unnest(deliveries, _MESSAGE)} AS n({", ".join(_MESSAGE)})
-WHERE NOT EXISTS (SELECT FROM triggers.forgotten AS f WHERE f.id = n.id) ON CONFLICT DO NOTHING
-"""
-# What was decided in quiet hours is due when they end. One that was there already is left alone.
-_DELAY = """
-UPDATE triggers.deliveries AS d SET next_at = d.not_before FROM unnest($1::uuid[], $2::uuid[]) AS n(customer, id)
-WHERE d.customer = n.customer AND d.id = n.id AND d.state = 'queued' AND d.attempts = 0 AND d.not_before > d.next_at
+INSERT INTO triggers.deliveries ({", ".join(_MESSAGE)}, settled_at, attempts, next_at)
+SELECT {", ".join(f"n.{name}" for name in _MESSAGE)},
+  CASE WHEN n.state = 'sent' THEN {INBOX_TIME.format(now="statement_timestamp()")} ELSE n.settled_at END,
+  (n.state = 'sent')::int, greatest(now(), n.not_before)
+FROM {bulk.unnest(deliveries, (*_MESSAGE, "settled_at"))}
+  WITH ORDINALITY AS n({", ".join(_MESSAGE)}, settled_at, place)
+WHERE NOT EXISTS (SELECT FROM triggers.message_tombstones AS t WHERE t.id = n.id) ON CONFLICT DO NOTHING
 """
 _SEE = """
 UPDATE triggers.deliveries AS d SET seen_at = n.seen_at
@@ -66,11 +72,11 @@ WHERE d.customer = n.customer AND d.id = n.id AND d.seen_at IS NULL
 
 
 async def project(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-    """Write what is queried, for all causes of a batch, in their order. Does not commit."""
+    """Write the rows that routes query, for all inputs of a batch in their order. Does not commit."""
     await _decisions(tx, applied)
     await _last_events(tx, applied)
     seen = [(each.customer, UUID(each.input.body.message), each.input.time)
-            for each in applied if isinstance(each.input.body, See)]  # fmt: skip
+            for each in applied if isinstance(each.input.body, MarkSeen)]  # fmt: skip
     if seen:
         await tx.execute(_SEE, *bulk.transposed(seen))
     for each in applied:
@@ -80,8 +86,8 @@ async def project(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
 
 
 async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-    """A row for each message queued or withheld. One that is there already stays, one that is forgotten stays so: nothing
-    is ever sent twice."""
+    """Insert a row for each message sent, queued or withheld. A row that exists stays as it is, and a message with a tombstone
+    gets none, so nothing is sent twice."""
     rows: list[tuple[object, ...]] = []
     for each in applied:
         event, input = each.input.body, each.input
@@ -89,27 +95,27 @@ async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
             continue
         for stamped in each.facts:
             fact = stamped.fact
-            if not isinstance(fact, MessageQueued | MessageWithheld):
+            if not isinstance(fact, MessageSent | MessageQueued | MessageWithheld):
                 continue
             made = each.decision.made[fact.hook]
             channel = "inbox" if made.endpoint == "inbox" else "webhook"
             rows.append((each.customer, UUID(message_id(input.id, fact.hook)), UUID(fact.hook), fact.version, channel,
                          made.endpoint, *_state(fact), made.detail,
                          made.title, made.text, event.name, input.id, input.depth + 1, input.traceparent, input.time,
-                         None if isinstance(fact, MessageQueued) else input.received, made.not_before,
-                         None if made.quiet is None else msgspec.json.encode(made.quiet).decode()))  # fmt: skip
+                         made.not_before, None if made.quiet is None else msgspec.json.encode(made.quiet).decode(),
+                         input.received if isinstance(fact, MessageWithheld) else None))  # fmt: skip
     if rows:
         await tx.execute(_DECIDED, *bulk.transposed(rows))
-    if delayed := [row[:2] for row in rows if row[_NOT_BEFORE] is not None]:
-        await tx.execute(_DELAY, *bulk.transposed(delayed))
 
 
-def _state(fact: MessageQueued | MessageWithheld) -> tuple[str, str | None]:
-    return ("queued", None) if isinstance(fact, MessageQueued) else ("withheld", fact.reason)
+def _state(fact: MessageSent | MessageQueued | MessageWithheld) -> tuple[str, str | None]:
+    if isinstance(fact, MessageWithheld):
+        return "withheld", fact.reason
+    return ("sent" if isinstance(fact, MessageSent) else "queued"), None
 
 
 async def _last_events(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
-    """The record of each name that was received last: the same however records are cut into batches, and after merges."""
+    """Store the last received record of each name. The result does not depend on how batches are cut, or on merges."""
     last: dict[tuple[UUID, str], Input] = {}
     for each in applied:
         event, input = each.input.body, each.input

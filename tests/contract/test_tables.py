@@ -11,7 +11,7 @@ from libs.common.contracts.registry import SERVICES, TOPICS, read_by, written_by
 #: Written by hand over REST, by the framework, or by no fold: their keys say nothing about partitions.
 OTHERS = {
     "rewards": {"programmes"},
-    "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets", "forgotten"},
+    "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets", "message_tombstones"},
     "metrics": {"fits", "tickets"},
 }
 #: `shared` is where partitions are meant to meet: what customers share is exact only if they wait for each other.

@@ -87,7 +87,7 @@ async def test_hosts_that_lead_inside_are_refused(triggers: Triggers, names: Nam
     await triggers.append(order(ANN, "1"))
     for each in hooks:
         answer = await triggers.expect(each, "failed")
-        assert "no public address" in answer["sentence"]
+        assert "not a public address" in answer["sentence"]
     assert set(names.asked.values()) == {1}  # it is never tried again
 
 
@@ -105,7 +105,7 @@ async def test_a_host_that_changes_its_mind_is_asked_once_an_attempt(
             assert public.came[-1][0]["host"] == f"{host}:{public.port}"
             await triggers.due_now()
         answer = await triggers.expect(made, "failed")
-        assert f"{host} leads to {INSIDE}" in answer["sentence"]
+        assert f"{host} resolves to {INSIDE}" in answer["sentence"]
         assert (len(public.came), names.asked[host]) == (2, 3)
 
 
@@ -147,7 +147,7 @@ async def test_addresses_that_are_not_public_cannot_even_be_saved(triggers: Trig
         host = f"[{address}]" if ":" in address else address
         answer = await triggers.client.post("/v1/hooks", json=hook(f"http://{host}/", address))
         assert answer.status_code == 422
-        assert "is no public address" in answer.json()["detail"]
+        assert "is not a public address" in answer.json()["detail"]
 
 
 async def test_other_ways_to_write_this_machine(settings: Settings, inside: Receiver) -> None:
@@ -164,4 +164,4 @@ async def test_other_ways_to_write_this_machine(settings: Settings, inside: Rece
 async def _refused(triggers: Triggers, hook: str) -> bool:
     """Refused, or found to lead nowhere: what a resolver makes of odd forms differs."""
     answer = await triggers.why(hook)
-    return "no public address" in answer["sentence"] or "no connection: gaierror" in answer["sentence"]
+    return "not a public address" in answer["sentence"] or "no connection: gaierror" in answer["sentence"]

@@ -14,7 +14,7 @@ Channel = Literal["inbox", "webhook"]
 
 
 class MessageQueued(Fact, frozen=True, kw_only=True):
-    """A hook's condition held and nothing withheld the message: it is handed to delivery."""
+    """A hook's condition held and nothing withheld the message. It waits for delivery: a webhook, or an inbox message in quiet hours."""
 
     TYPE: ClassVar[str] = "message.queued.v1"
     message: str
@@ -41,7 +41,7 @@ class MessageWithheld(Fact, frozen=True, kw_only=True):
 
 
 class MessageSent(Fact, frozen=True, kw_only=True):
-    """The message reached its inbox or webhook."""
+    """The message is in its inbox, or its webhook was answered. An inbox message that need not wait has this fact alone."""
 
     TYPE: ClassVar[str] = "message.sent.v1"
     message: str

@@ -64,6 +64,8 @@ class Replayable(Generic[S, R]):
     kept_in_what_if: frozenset[str] | None = None
     #: Call it with partitions whose batches are written.
     written: Callable[[Sequence[int]], None] = lambda partitions: None
+    #: Whether two facts, as they were recorded and as they are made now, are one decision though their bytes differ.
+    same: Callable[[bytes, bytes], bool] = lambda recorded, made: False
 
 
 #: The customers' own rows, alike in every service. `version` counts writes, which depends on how batches were cut.

@@ -1,4 +1,4 @@
-"""Hooks: drafts, versions, which are live; and the workspace's limit."""
+"""Routes of hooks, of their versions, and of the workspace's limits."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -12,18 +12,18 @@ from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.etag import CHANGED, IfMatch, set_etag
-from services.triggers import hooks, vocabulary
+from services.triggers import event_catalogue, hooks, queries
 from services.triggers.delivery.addresses import Addresses
-from services.triggers.domain.faults import refuse_faulty
+from services.triggers.domain.event_catalogue import warnings
 from services.triggers.domain.hook import Hook, QuietHours
-from services.triggers.domain.vocabulary import warnings
+from services.triggers.domain.validation import refuse_faulty
 
 Reader = Annotated[Principal, Depends(require("hooks:read"))]
 Writer = Annotated[Principal, Depends(require("hooks:write"))]
 
 
 class ShownHook(Hook):
-    """A hook in its newest version. `live_version` is the one in force, or the one that was when it was paused."""
+    """A hook in its newest version. `live_version` is in force, or was when the hook was paused."""
 
     model_config = ConfigDict(json_schema_extra={})
 
@@ -41,7 +41,7 @@ class ShownHook(Hook):
 
 
 class SavedHook(ShownHook):
-    """`warnings` name what the hook waits for and nobody has sent. `secret` signs its webhooks, and is shown this once."""
+    """`warnings` name events and properties that no app has sent. `secret` signs its webhooks, and is shown only this once."""
 
     warnings: list[str]
     secret: str | None
@@ -70,7 +70,7 @@ class Hooks(BaseModel):
 
 
 class SecretChange(BaseModel):
-    """For how long the old secret signs too."""
+    """How long the old secret stays valid."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"overlap": 86400}})
 
@@ -78,19 +78,19 @@ class SecretChange(BaseModel):
         default=86_400,
         ge=0,
         le=2_592_000,
-        description="seconds; 0 ends all old secrets at once, as for one that leaked",
+        description="seconds; 0 ends all old secrets immediately, for example when one leaked",
     )
 
 
 class Secret(BaseModel):
-    """`secret` (`whsec_…`) is shown this once."""
+    """`secret` (`whsec_…`) is shown only this once."""
 
     secret: str
 
 
 class Messages(BaseModel):
-    """What holds for all hooks: how many messages a customer gets at most in one of their days (null is any number), and
-    the quiet hours of those that name none (null or left out: there are none)."""
+    """The limits of all hooks: how many messages a customer gets at most in one of their days (null is any number), and the
+    quiet hours of hooks that name none (null or left out: there are none)."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -115,22 +115,22 @@ def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
     @router.get("/hooks", summary="The hooks, the oldest first")
     async def page(_: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: UUID | None = None) -> Hooks:
         async with part.read() as tx:
-            rows = await hooks.page(tx, limit + 1, cursor)
+            rows = await queries.hooks(tx, limit + 1, cursor)
         items = [shown(row) for row in rows[:limit]]
         return Hooks(items=items, next=items[-1].id if len(rows) > limit else None)
 
     @router.get("/hooks/{id}", summary="A hook with all its versions")
     async def read(id: UUID, _: Reader, response: Response) -> HookWithVersions:
-        """The `ETag` says which state it is in: give it as `If-Match` to edit or publish just that."""
+        """Send the `ETag` as `If-Match` to edit or publish this very state."""
         async with part.read() as tx:
-            row = await hooks.one(tx, id)
+            row = await queries.hook(tx, id)
             set_etag(response, hooks.tag(row))
             versions = [
                 Version(
                     **{name: each[name] for name in Version.model_fields if name != "hook"},
                     hook=Hook.model_validate_json(each["content"]),
                 )
-                for each in await hooks.versions(tx, id)
+                for each in await queries.versions(tx, id)
             ]
         return HookWithVersions(**shown(row).model_dump(), versions=versions)
 
@@ -147,19 +147,21 @@ def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
 
     @router.post(
         "/hooks/{id}/publish",
-        summary="Put the newest version in force, for what is folded from now on",
+        summary="Put the newest version in force, for records folded from now on",
         responses=CHANGED,
     )
     async def publish(id: UUID, who: Writer, response: Response, if_match: IfMatch = None) -> ShownHook:
-        """Every event falls under exactly one version."""
+        """Each event falls under exactly one version."""
         async with part.tx() as tx:
             await hooks.publish(tx, id, who.subject, if_match)
             return await _shown(tx, id, response)
 
-    @router.post("/hooks/{id}/secret", status_code=201, summary="A new secret for a hook's webhooks, shown this once")
+    @router.post(
+        "/hooks/{id}/secret", status_code=201, summary="A new secret for a hook's webhooks, shown only this once"
+    )
     async def rotate(id: UUID, _: Writer, change: SecretChange | None = None) -> Secret:
-        """Until the overlap is over, each webhook carries a signature by the new secret and one by the old: change the
-        receiver in that time."""
+        """Until the overlap ends, each webhook has a signature of the new and of the old secret: change the receiver in that
+        time."""
         async with part.tx() as tx:
             return Secret(secret=await hooks.rotate_secret(tx, id, (change or SecretChange()).overlap))
 
@@ -175,23 +177,23 @@ def routes(part: ConsumerService, addresses: Addresses) -> APIRouter:
             await hooks.resume(tx, id, who.subject)
             return await _shown(tx, id, response)
 
-    @router.get("/workspace/messages", summary="The limits on all messages to a customer")
+    @router.get("/workspace/messages", summary="The limits of all messages to a customer")
     async def limits(_: Reader) -> Messages:
         async with part.read() as tx:
-            return Messages(**(await hooks.workspace(tx))._asdict())
+            return Messages(**(await queries.workspace(tx))._asdict())
 
-    @router.put("/workspace/messages", summary="Set the limits on all messages to a customer")
+    @router.put("/workspace/messages", summary="Set the limits of all messages to a customer")
     async def set_limits(messages: Messages, who: Writer) -> Messages:
-        """For what happens from now on; what is queued already keeps the quiet hours that it was queued under."""
+        """For records folded from now on. Queued messages keep the quiet hours under which they were queued."""
         async with part.tx() as tx:
-            await hooks.set_workspace(tx, hooks.Workspace(messages.daily_cap, messages.quiet_hours), who.subject)
+            await hooks.set_workspace(tx, queries.Workspace(messages.daily_cap, messages.quiet_hours), who.subject)
         return messages
 
     return router
 
 
 async def _shown(tx: Tx, id: UUID, response: Response) -> ShownHook:
-    row = await hooks.one(tx, id)
+    row = await queries.hook(tx, id)
     set_etag(response, hooks.tag(row))
     return shown(row)
 
@@ -199,11 +201,11 @@ async def _shown(tx: Tx, id: UUID, response: Response) -> ShownHook:
 async def _saved(tx: Tx, id: UUID, secret: str | None, response: Response) -> SavedHook:
     saved = await _shown(tx, id, response)
     event = saved.trigger.event
-    said = warnings(saved, await vocabulary.names(tx), await vocabulary.properties(tx, event))
-    return SavedHook(**saved.model_dump(), warnings=said, secret=secret)
+    found = warnings(saved, await event_catalogue.names(tx), await event_catalogue.properties(tx, event))
+    return SavedHook(**saved.model_dump(), warnings=found, secret=secret)
 
 
-def shown(row: hooks.Row) -> ShownHook:
-    """A hook's row as it is answered."""
+def shown(row: queries.Row) -> ShownHook:
+    """A hook's row, as the routes answer it."""
     names = ShownHook.model_fields.keys() - Hook.model_fields.keys()
     return ShownHook(**Hook.model_validate_json(row["content"]).model_dump(), **{name: row[name] for name in names})

@@ -1,4 +1,4 @@
-"""An inbox as a stream of server-sent events, and the tickets that let browsers in."""
+"""Routes of an inbox as server-sent events, and of the tickets with which browsers open it."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ Reader = Annotated[Principal, Depends(require("customers:read", own="own:inbox")
 
 
 def routes(part: ConsumerService, handler: TriggersHandler, inboxes: Inboxes) -> APIRouter:
-    """Follow an inbox."""
+    """Routes to follow an inbox."""
     router = APIRouter(prefix="/v1/customers/{ref}/inbox/stream", tags=["customers"])
     tickets = Tickets(part, "triggers", "inbox", "customers:read", "own:inbox")
 
@@ -30,18 +30,18 @@ def routes(part: ConsumerService, handler: TriggersHandler, inboxes: Inboxes) ->
         last_event_id: Annotated[str | None, Header(max_length=100)] = None,
         last: Annotated[
             str | None,
-            Query(alias="last_event_id", max_length=100, description="the same as the header, which no page can set"),
+            Query(alias="last_event_id", max_length=100, description="the same as the header, which a page cannot set"),
         ] = None,
     ) -> StreamingResponse:
-        """`ready` at once; a `message` (as in the inbox) whenever one comes, in their order; `changed` when messages came
-        before the place of the stream, as those of another customer do by a merge: read the inbox again. A comment every
-        15 seconds. Each event has an id: given back as `Last-Event-ID`, the stream goes on behind it. Ends when the
-        service stops, or the token does: connect again, with another ticket. 429 when too many follow."""
+        """`ready` comes first, then a `message` (as in the inbox) for each new message, in order. `changed` means that messages
+        were inserted before the stream's cursor, for example by a merge: read the inbox again. A comment comes every 15
+        seconds. Each event has an id. Send it as `Last-Event-ID` to continue after it. The stream ends when the service stops
+        or the token expires: connect again, with another ticket. 429: too many streams are open."""
         async with part.read() as tx:
             await require_self(tx, handler.customers, who, ref)
             customer = (await queries.customer(tx, handler.customers, ref))[0]
             subscriber = await inboxes.begin(tx, customer, last_event_id or last)
-        return EventStream(inboxes.places, inboxes.follow(subscriber, who, request.app.state.lifecycle.draining))
+        return EventStream(inboxes.connections, inboxes.follow(subscriber, who, request.app.state.lifecycle.draining))
 
     @router.post(
         "/tickets",

@@ -1,4 +1,4 @@
-"""Messages over all customers."""
+"""The route of the sums over all customers."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from services.triggers.settings import Settings
 
 
 class Sums(BaseModel):
-    """Decisions by what became of them. `queued` are those that wait to be sent; `seen` are among the sent ones."""
+    """Messages by outcome. `queued` ones wait to be sent; `seen` ones are among the sent."""
 
     queued: int
     sent: int
@@ -24,19 +24,19 @@ class Sums(BaseModel):
 
 
 class Summary(Sums):
-    """The same over all hooks, and for each by its name."""
+    """The sums of all hooks, and of each hook by its name."""
 
     by_hook: dict[str, Sums]
 
 
 def routes(part: ConsumerService, settings: Settings) -> APIRouter:
-    """The summary."""
+    """The route."""
     router = APIRouter(prefix="/v1/triggers", tags=["summary"])
 
     @router.get("/summary", summary="Messages sent, seen, failed and withheld, with the reasons")
     async def summary(_: Annotated[Principal, Depends(require("hooks:read"))], until: Day | None = None) -> Summary:
-        """Of the messages that are kept (90 days, unless the installation says otherwise). `until` counts them by when the
-        events happened, up to the end of that day in the workspace's zone."""
+        """Counts the messages that are kept (90 days, unless the installation is set otherwise). `until` counts only those whose
+        events happened up to the end of that day in the workspace's zone."""
         async with part.read() as tx:
             return Summary(**await queries.summary(tx, until, settings.zone))
 

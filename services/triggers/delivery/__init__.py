@@ -1,1 +1,1 @@
-"""Getting messages to people: leased rows, the inbox, webhooks."""
+"""Delivery of queued messages: leased rows, the inbox, webhooks."""

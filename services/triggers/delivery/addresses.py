@@ -1,4 +1,4 @@
-"""Where webhooks may go: to public addresses, resolved once and connected to as they were checked."""
+"""Which addresses webhooks may reach: public ones. A host is resolved once, and delivery connects to the checked address."""
 
 import asyncio
 import socket
@@ -19,32 +19,32 @@ _NEVER = tuple(
         "fec0::/10",  # once private
     )
 )
-"""What some releases of `ipaddress` take for public."""
+"""Networks that some releases of `ipaddress` take for public."""
 Address = IPv4Address | IPv6Address
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, for a port. Raises OSError when there are none."""
 
 
 class Refused(Exception):
-    """The host leads to an address that nothing may be sent to. Trying again would not be safer."""
+    """The host resolves to an address that webhooks may not reach. Trying again would not be safer."""
 
 
 async def system(host: str, port: int) -> Sequence[str]:
-    """What the operating system says."""
+    """Resolve by the operating system."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(each[4][0]) for each in found]
 
 
 class Addresses:
-    """Resolves hosts by `lookup`; refuses all that is not public, but for the networks in `also` (development, an own
-    network)."""
+    """Resolves hosts by `lookup`. Refuses addresses that are not public, except the networks in `also` (development, private
+    networks)."""
 
     def __init__(self, also: Sequence[Network], lookup: Lookup = system) -> None:
         self._also = also
         self._lookup = lookup
 
     def allowed(self, address: Address) -> bool:
-        """Whether an address is public, however it is written; an IPv4 address inside an IPv6 one counts as itself."""
+        """Whether webhooks may reach an address, however it is written. An IPv4 address inside an IPv6 one counts as itself."""
         inner = embedded(address)
         if any(inner.version == network.version and inner in network for network in self._also):
             return True
@@ -58,7 +58,7 @@ class Addresses:
         addresses = list(dict.fromkeys(ip_address(each.partition("%")[0]) for each in found))
         for address in addresses:
             if not self.allowed(address):
-                raise Refused(f"{host} leads to {address}, which is no public address")
+                raise Refused(f"{host} resolves to {address}, which is not a public address")
         return [str(address) for address in sorted(addresses, key=lambda address: address.version)]
 
 

@@ -1,12 +1,11 @@
-"""What delivery says of itself to Prometheus."""
+"""The metrics of delivery."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from libs.common.db.pool import Tx
-from services.triggers.delivery.rows import Row
 
 CHANNELS = ("inbox", "webhook")
-#: More than so many waiting messages are not counted.
+#: Waiting messages are counted up to this number.
 MOST = 10_000
 _WAITING = """
 SELECT endpoint = 'inbox' AS inbox, count(*) AS messages,
@@ -16,7 +15,7 @@ FROM (SELECT endpoint, next_at FROM triggers.deliveries WHERE state = 'queued' L
 
 
 class DeliveryMeter:
-    """Attempts by how they ended, and what waits."""
+    """Counts attempts by how they ended, and measures what waits."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._ended = Counter(
@@ -38,12 +37,12 @@ class DeliveryMeter:
             for outcome in ("sent", "again", "failed", "withheld"):  # so that the first one is an increase
                 self._ended.labels(channel, outcome)
 
-    def ended(self, row: Row, outcome: str) -> None:
-        """An attempt has ended, and that is recorded."""
-        self._ended.labels(row["channel"], outcome).inc()
+    def ended(self, channel: str, outcome: str, messages: int = 1) -> None:
+        """Attempts have ended, and their outcome is committed."""
+        self._ended.labels(channel, outcome).inc(messages)
 
     async def measure(self, tx: Tx) -> int:
-        """Look at what waits; how many it is."""
+        """Measure the waiting messages. Returns their number."""
         found = {"inbox" if row["inbox"] else "webhook": row for row in await tx.fetch(_WAITING, MOST)}
         for channel in CHANNELS:
             row = found.get(channel)

@@ -1,4 +1,4 @@
-"""What becomes of leased messages: judged at the last moment by how things stand then, and recorded."""
+"""Outcomes of leased messages: checked once more just before they are sent, and recorded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -10,12 +10,12 @@ from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
 from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
-from services.triggers import hooks
+from services.triggers import hooks, queries
 from services.triggers.decider import TriggersHandler
-from services.triggers.delivery import lateness, rows, schedule
+from services.triggers.delivery import freshness, schedule, store
 from services.triggers.delivery.meter import DeliveryMeter
-from services.triggers.delivery.rows import Row, Verdict
-from services.triggers.delivery.webhook import Answer, Letter, body
+from services.triggers.delivery.store import Row, Verdict
+from services.triggers.delivery.webhook import Answer, WebhookRequest, body
 from services.triggers.domain.decide import HISTORY, OPTED_OUT, PAUSED
 from services.triggers.domain.hook import Hook
 from services.triggers.domain.state import Recipient
@@ -26,8 +26,8 @@ WITHHELD_PAUSED = Verdict("withheld", PAUSED, "the hook was paused before it cou
 
 
 class Outcomes:
-    """Of the messages that one process has leased, as their `owner`. All but `last_check`, `quiet_until` and `letter` write, in
-    transactions of their own; these need `know_versions` first."""
+    """The outcomes of the messages that one process has leased as `owner`. `last_check`, `quiet_until` and `webhook_request` need
+    `know_versions` first and write nothing. The other methods write, each in a transaction of its own."""
 
     def __init__(self, part: ConsumerService, handler: TriggersHandler) -> None:
         self.owner = uuid4()
@@ -38,38 +38,37 @@ class Outcomes:
         self._recording = asyncio.Semaphore(3)
 
     async def know_versions(self, leased: list[Row]) -> None:
-        """Versions never change, so each is read once."""
+        """Load the hook versions of messages. Versions never change, so each is read once."""
         unknown = {(row["hook"], row["version"]) for row in leased} - self._versions.keys()
         if unknown:
             async with self._part.read() as tx:
                 for hook, version in unknown:
-                    self._versions[hook, version] = await hooks.content(tx, hook, version)
+                    self._versions[hook, version] = await queries.hook_content(tx, hook, version)
 
     def last_check(self, row: Row, states: Iterable[Recipient]) -> Verdict | None:
-        """What withholds a message at the last moment. Freshness is asked by the clock before the first attempt only:
-        later ones follow the schedule."""
+        """Why a message is withheld just before it would be sent, or None: a pause, an opt-out, or freshness by the clock."""
         if row["status"] == "paused":
             return WITHHELD_PAUSED
         if any(state.off_since is not None for state in states):
             return Verdict("withheld", OPTED_OUT, "the customer opted out of messages before it could be sent")
-        late = lateness.too_late(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
+        late = freshness.too_late(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
         return None if late is None else Verdict("withheld", HISTORY, late)
 
     def quiet_until(self, row: Row) -> datetime | None:
-        """When the quiet hours end in which the customer now is; None outside of them."""
-        return lateness.quiet_until(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
+        """When the customer's present quiet hours end; None outside of quiet hours."""
+        return freshness.quiet_until(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
 
-    def letter(self, row: Row) -> Letter:
-        """What is sent to a webhook, with the secrets that sign it."""
+    def webhook_request(self, row: Row) -> WebhookRequest:
+        """The request to a webhook, with the secrets that sign it."""
         action = self._versions[row["hook"], row["version"]].action
-        written = body(str(row["id"]), str(row["hook"]), str(row["customer"]), row["title"], row["text"], row["event"],
+        content = body(str(row["id"]), str(row["hook"]), str(row["customer"]), row["title"], row["text"], row["event"],
                        row["occurred_at"])  # fmt: skip
-        return Letter(str(row["id"]), action.url or "", (row["secret"], *row["old_secrets"]), written)
+        return WebhookRequest(str(row["id"]), action.url or "", (row["secret"], *row["old_secrets"]), content)
 
     async def settle(
         self, leased: list[Row], judge: Callable[[Row, Iterable[Recipient]], Verdict]
     ) -> dict[UUID, Verdict]:
-        """Record what became of messages; those whose lease was lost are left out."""
+        """Record the outcomes of messages, except those whose lease was lost."""
         verdicts: dict[UUID, Verdict] = {}
 
         def judged(row: Row, states: Iterable[Recipient]) -> Verdict:
@@ -77,16 +76,16 @@ class Outcomes:
             return verdict
 
         async with self._part.tx() as tx:
-            await rows.settle(tx, self._part.fold, self._handler, self.owner, leased, judged)
+            await store.settle(tx, self._part.fold, self._handler, self.owner, leased, judged)
         for row in leased:
             if verdict := verdicts.get(row["id"]):
-                self.meter.ended(row, verdict.state)
+                self.meter.ended(row["channel"], verdict.state)
         return verdicts
 
     async def note(self, row: Row, answer: Answer) -> None:
         """Record one attempt: sent, failed, or to be tried again."""
         if answer.error is None:
-            await self.settle([row], lambda *_: rows.SENT)
+            await self.settle([row], lambda *_: store.SENT)
             return
         if answer.gone:
             async with self._part.tx() as tx:
@@ -98,16 +97,16 @@ class Outcomes:
             await self.settle([row], lambda *_: failed)
             return
         async with self._part.tx() as tx:
-            await rows.again(tx, self._handler, self.owner, row, pause, answer.error)
-        self.meter.ended(row, "again")
+            await store.again(tx, self._handler, self.owner, row, pause, answer.error)
+        self.meter.ended(row["channel"], "again")
 
     async def postpone(self, until: list[tuple[Row, datetime]]) -> None:
-        """Put messages off until their quiet hours end."""
+        """Postpone messages until their quiet hours end."""
         async with self._part.tx() as tx:
-            await rows.postpone(tx, self._handler, self.owner, until)
+            await store.postpone(tx, self._handler, self.owner, until)
 
     async def record(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Write until it succeeds: what was sent must not be sent again only because the database was away."""
+        """Write until it succeeds: an outage of the database must not lead to a second copy of a webhook."""
         backoff = Backoff()
         while True:
             try:

@@ -1,4 +1,4 @@
-"""One webhook: signed after Standard Webhooks, sent to the very address that was checked, its answer understood."""
+"""One webhook request: signed after Standard Webhooks, sent to the checked address, its answer interpreted."""
 
 import asyncio
 import ssl
@@ -19,8 +19,8 @@ USER_AGENT = "Rapport-Webhooks/0.1"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How it went. `error` is None when the receiver said yes; `final` when trying again is of no use; `gone` when it
-    wants nothing any more (410); `retry_after` in seconds, when it asked for that."""
+    """How an attempt ended. `error` is None on success. `final`: trying again is of no use. `gone`: the receiver wants no more
+    requests (410). `retry_after`: seconds, if the receiver asked for that."""
 
     error: str | None = None
     final: bool = False
@@ -29,9 +29,9 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What is sent: `id` stays the same for every attempt, so that a receiver can tell a second copy. Each of `secrets`
-    signs it, the newest first: while they are changed there are several."""
+class WebhookRequest:
+    """A request to a webhook. `id` is the same in every attempt, so that a receiver recognises a second copy. Each of `secrets`
+    signs it, the newest first; there are several while a secret is changed."""
 
     id: str
     url: str
@@ -40,7 +40,7 @@ class Letter:
 
 
 class Sender:
-    """Sends webhooks. No redirects, no proxies, no connection kept; `seconds` for everything."""
+    """Sends webhooks. No redirects, no proxies, no connection reuse; `seconds` is the limit of a whole attempt."""
 
     def __init__(self, addresses: Addresses, seconds: float) -> None:
         self._addresses = addresses
@@ -56,60 +56,60 @@ class Sender:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def send(self, letter: Letter, traceparent: str | None = None) -> Answer:
-        """One attempt. Never raises for what the receiver or the network does. `traceparent` is told to the receiver."""
+    async def send(self, webhook: WebhookRequest, traceparent: str | None = None) -> Answer:
+        """One attempt. Never raises for what the receiver or the network does. `traceparent` goes into a header."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._send(letter, traceparent)
+                return await self._send(webhook, traceparent)
         except Refused as refused:
             return Answer(f"{refused}", final=True)
         except TimeoutError:
             return Answer(f"no answer within {self._seconds:g} seconds")
         except httpx.InvalidURL as error:
-            return Answer(f"the address is none: {error}", final=True)
+            return Answer(f"the address is not valid: {error}", final=True)
         except (httpx.HTTPError, OSError, UnicodeError) as error:
             return Answer(f"no connection: {type(error).__name__}: {error}")
 
-    async def _send(self, letter: Letter, traceparent: str | None) -> Answer:
-        url = urlsplit(letter.url)
+    async def _send(self, webhook: WebhookRequest, traceparent: str | None) -> Answer:
+        url = urlsplit(webhook.url)
         host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
         addresses = await self._addresses.resolve(host, port)
         for place, address in enumerate(addresses):
             try:
-                return await self._post(letter, address, host, traceparent)
+                return await self._post(webhook, address, host, traceparent)
             except httpx.ConnectError:
                 if place == len(addresses) - 1:
                     raise
         raise OSError(f"{host} has no address")
 
-    async def _post(self, letter: Letter, address: str, host: str, traceparent: str | None) -> Answer:
+    async def _post(self, webhook: WebhookRequest, address: str, host: str, traceparent: str | None) -> Answer:
         now = datetime.now(UTC)
         request = self._client.build_request(
             "POST",
-            httpx.URL(letter.url).copy_with(host=address),
-            content=letter.body,
+            httpx.URL(webhook.url).copy_with(host=address),
+            content=webhook.body,
             headers={
-                "host": httpx.URL(letter.url).netloc.decode(),
+                "host": httpx.URL(webhook.url).netloc.decode(),
                 "content-type": "application/json",
                 "user-agent": USER_AGENT,
-                "webhook-id": letter.id,
+                "webhook-id": webhook.id,
                 "webhook-timestamp": str(int(now.timestamp())),
                 "webhook-signature": " ".join(
-                    Webhook(secret).sign(letter.id, now, letter.body.decode()) for secret in letter.secrets
+                    Webhook(secret).sign(webhook.id, now, webhook.body.decode()) for secret in webhook.secrets
                 ),
                 **({} if traceparent is None else {"traceparent": traceparent}),
             },
             extensions={"sni_hostname": host},
         )
         response = await self._client.send(request, stream=True)
-        try:  # the body is of no interest, and might have no end
+        try:  # the body does not matter, and might be endless
             return understood(response.status_code, response.headers.get("retry-after"), now)
         finally:
             await response.aclose()
 
 
 def understood(status: int, retry_after: str | None, now: datetime) -> Answer:
-    """What an answer means: 2xx is yes, 410 is never again, 3xx and all others are to be tried again."""
+    """Interpret an answer: 2xx is success, 410 means no more requests, all others are tried again."""
     if 200 <= status < 300:
         return Answer()
     if status == 410:

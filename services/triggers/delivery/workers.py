@@ -1,40 +1,49 @@
-"""The delivery workers of a process: leased rows go to inboxes in batches, to webhooks a few at a time an endpoint."""
+"""The delivery workers of a process. They deliver inbox messages that waited in batches, and webhooks a few at a time to each
+endpoint."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+import msgspec
+
+from libs.common.contracts.records import decode
+from libs.common.contracts.triggers import MessageQueued, MessageSent
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
+from libs.common.log.append import Outgoing
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
 from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
 from services.triggers.decider import TriggersHandler
-from services.triggers.delivery import rows, schedule
+from services.triggers.delivery import schedule, store
 from services.triggers.delivery.addresses import Addresses
 from services.triggers.delivery.outcomes import WITHHELD_PAUSED, Outcomes
-from services.triggers.delivery.rows import Row, Verdict
+from services.triggers.delivery.store import Row, Verdict
 from services.triggers.delivery.webhook import Sender
 from services.triggers.settings import Settings
 
 logger = log("delivery")
 
+#: The bytes by which a fact is recognised.
+_SENT, _QUEUED = (f'"type":"{fact.TYPE}"'.encode() for fact in (MessageSent, MessageQueued))
+
 BATCH = 500
-#: Seconds between looking for due messages when nothing wakes us.
+#: Seconds between two looks for due messages when nothing wakes the workers.
 IDLE = 0.5
-#: Seconds for which what is decided is gathered, to be delivered together: nobody notices, and one costs as much as ten.
+#: Seconds in which new messages gather before they are delivered together: one costs as much as ten.
 GATHER = 0.03
 INBOX_LEASE = timedelta(seconds=10)
 STOP_SECONDS = 5.0
 
 
 class Delivery:
-    """A component; start it after the fold's part."""
+    """A component; start it after the consumer service."""
 
     name = "delivery"
 
@@ -52,22 +61,22 @@ class Delivery:
         self._sending: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._wakers: list[asyncio.Event] = []
-        self._resting: list[asyncio.Event] = []  # of every loop: the end wakes them all
+        self._resting: list[asyncio.Event] = []  # of every loop: `stop` sets them all
         self._stopping = asyncio.Event()
+        handler.on_decided = self.decided
 
     async def start(self) -> None:
         self._sender = Sender(self._addresses, self._seconds)
         self._stopping.clear()
         for step in (self._deliver_to_inboxes, self._start_webhooks, self._withhold_paused):
             waker = asyncio.Event()
-            if step != self._withhold_paused:  # which only looks now and then
+            if step != self._withhold_paused:  # it only polls
                 self._wakers.append(waker)
             self._resting.append(waker)
             self._loops.append(asyncio.create_task(self._repeat(step, waker), name=f"delivery {step.__name__}"))
-        self._handler.on_decided = self.wake
 
     async def stop(self) -> None:
-        """Finish what is being sent, for a few seconds; what is not finished has its lease run out."""
+        """Finish what is being sent, for a few seconds. The leases of the rest expire."""
         self._stopping.set()
         for waker in self._resting:
             waker.set()
@@ -81,18 +90,27 @@ class Delivery:
         await self._sender.close()
 
     async def check(self) -> Check:
-        """It goes on whatever happens; says how many messages wait, and measures that for /metrics."""
+        """Always passes. Names the number of waiting messages, and measures them for /metrics."""
         async with self._part.read() as tx:
             waiting = await self._outcomes.meter.measure(tx)
         return Check(True, f"{waiting:,} message{'' if waiting == 1 else 's'} queued")
 
     def died(self) -> str:
-        """Which loop has ended that never should."""
+        """The name of a loop that has ended; none should."""
         dead = [task.get_name() for task in self._loops if task.done()]
         return "" if self._stopping.is_set() or not dead else f"{dead[0]} has ended"
 
+    def decided(self, facts: Sequence[Outgoing], began: int) -> None:
+        """A batch of the fold is committed: count and trace what it sent, and wake the loops for what it queued."""
+        if sent := [fact.value for fact in facts if _SENT in fact.value]:
+            self._outcomes.meter.ended("inbox", "sent", len(sent))
+            if tracing.active():
+                _trace_sent(sent, began)
+        if any(_QUEUED in fact.value for fact in facts):
+            self.wake()
+
     def wake(self) -> None:
-        """There may be something to deliver."""
+        """Let the loops look for due messages."""
         for waker in self._wakers:
             waker.set()
 
@@ -121,7 +139,7 @@ class Delivery:
     # -- inbox ----------------------------------------------------------------------------------------------------------
     async def _deliver_to_inboxes(self) -> int:
         async with self._part.tx() as tx:
-            leased = await rows.lease(tx, self._outcomes.owner, "inbox", BATCH, INBOX_LEASE)
+            leased = await store.lease(tx, self._outcomes.owner, "inbox", BATCH, INBOX_LEASE)
         if leased:
             await self._outcomes.know_versions(leased)
             quiet = {row["id"]: (row, end) for row in leased if (end := self._outcomes.quiet_until(row)) is not None}
@@ -130,31 +148,33 @@ class Delivery:
             due = [row for row in leased if row["id"] not in quiet]
             began = time.time_ns()
             settled = await self._outcomes.settle(
-                due, lambda row, states: self._outcomes.last_check(row, states) or rows.SENT
+                due, lambda row, states: self._outcomes.last_check(row, states) or store.SENT
             )
             for row in due if tracing.active() else ():
                 if verdict := settled.get(row["id"]):
-                    tracing.delivered(_place(row), {**_said(row), "rapport.outcome": verdict.state}, began, None)
+                    tracing.delivered(
+                        _place(row), {**_row_attributes(row), "rapport.outcome": verdict.state}, began, None
+                    )
         return len(leased)
 
     async def _withhold_paused(self) -> int:
         async with self._part.tx() as tx:
-            leased = await rows.lease_paused(tx, self._outcomes.owner, BATCH, INBOX_LEASE)
+            leased = await store.lease_paused(tx, self._outcomes.owner, BATCH, INBOX_LEASE)
         if leased:
             await self._outcomes.settle(leased, lambda row, states: WITHHELD_PAUSED)
         return len(leased)
 
     # -- webhooks -------------------------------------------------------------------------------------------------------
     async def _start_webhooks(self) -> int:
-        """Start as many deliveries to each endpoint as it has room for: a slow one fills only its own room."""
+        """Start deliveries to each endpoint up to its limit: a slow endpoint delays only its own messages."""
         started = 0
         async with self._part.read() as tx:
-            endpoints = await rows.endpoints(tx)
+            endpoints = await store.endpoints(tx)
         for endpoint in endpoints:
             if (room := self._each - self._running[endpoint]) <= 0:
                 continue
             async with self._part.tx() as tx:
-                leased = await rows.lease(tx, self._outcomes.owner, endpoint, room, self._lease)
+                leased = await store.lease(tx, self._outcomes.owner, endpoint, room, self._lease)
             await self._outcomes.know_versions(leased)
             for row in leased:
                 self._running[endpoint] += 1
@@ -167,7 +187,7 @@ class Delivery:
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a delivery failed unexpectedly, its lease runs out", task=task.get_name(), exc_info=error)
+            logger.error("a delivery failed unexpectedly, its lease will expire", task=task.get_name(), exc_info=error)
         self.wake()
 
     async def _send(self, row: Row) -> None:
@@ -176,7 +196,7 @@ class Delivery:
                 customer = await self._handler.customers.survivor(tx, row["customer"])
                 states = [await self._handler.customers.state(tx, each) for each in {row["customer"], customer}]
             verdict = self._outcomes.last_check(row, [state for state in states if state is not None])
-            if row["attempts"] > schedule.ATTEMPTS:  # each attempt ended with its process, or in an error of our own
+            if row["attempts"] > schedule.ATTEMPTS:  # each attempt ended with its process, or in an internal error
                 verdict = Verdict("failed", None, f"{schedule.ATTEMPTS} attempts ended without an outcome")
             if verdict is not None:
                 await self._outcomes.record(lambda: self._outcomes.settle([row], lambda *_: verdict))
@@ -185,23 +205,35 @@ class Delivery:
                 await self._outcomes.record(lambda: self._outcomes.postpone([(row, end)]))
                 return
             began, place = time.time_ns(), _place(row)
-            answer = await self._sender.send(self._outcomes.letter(row), place and place.traceparent)
+            answer = await self._sender.send(self._outcomes.webhook_request(row), place and place.traceparent)
             failpoint("delivery.sent")
-            tracing.delivered(place, _said(row), began, answer.error)
+            tracing.delivered(place, _row_attributes(row), began, answer.error)
             await self._outcomes.record(lambda: self._outcomes.note(row, answer))
         finally:
             self._running[row["endpoint"]] -= 1
 
 
+def _trace_sent(values: Sequence[bytes], began: int) -> None:
+    """One span for the messages that a record sent with its decision. It is the parent of what follows from them."""
+    for cause, fact in {fact.causationid or "": fact for fact in map(decode, values)}.items():
+        message = msgspec.json.decode(fact.data, type=MessageSent)
+        attributes = _attributes("inbox", message.message, message.hook, 1)
+        tracing.delivered(tracing.delivery(fact.traceparent, cause, cause, 1), attributes, began, None)
+
+
 def _place(row: Row) -> tracing.Place | None:
-    return tracing.delivery(row["traceparent"], str(rows.queued(row)), row["cause"], row["attempts"])
+    return tracing.delivery(row["traceparent"], str(store.queued(row)), row["cause"], row["attempts"])
 
 
-def _said(row: Row) -> dict[str, str | int]:
-    """What a trace tells of an attempt; never the address, which may hold a secret."""
+def _row_attributes(row: Row) -> dict[str, str | int]:
+    return _attributes(row["channel"], str(row["id"]), str(row["hook"]), row["attempts"])
+
+
+def _attributes(channel: str, message: str, hook: str, attempt: int) -> dict[str, str | int]:
+    """The span's attributes; never the address, which may contain a secret."""
     return {
-        "rapport.channel": "inbox" if row["endpoint"] == "inbox" else "webhook",
-        "rapport.message": str(row["id"]),
-        "rapport.hook": str(row["hook"]),
-        "rapport.attempt": row["attempts"],
+        "rapport.channel": channel,
+        "rapport.message": message,
+        "rapport.hook": hook,
+        "rapport.attempt": attempt,
     }

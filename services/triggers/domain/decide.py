@@ -1,4 +1,4 @@
-"""The rule book: which messages follow from what happened, and which are withheld. Pure: no clock, no I/O."""
+"""Which messages follow from a record, and which rules withhold them. Pure: no clock, no I/O."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from libs.common.contracts.triggers import (
 from libs.common.fold import decider as fold
 from libs.common.rules.rule_event import RuleEvent, Scope
 from services.triggers.domain.hook import in_words
-from services.triggers.domain.inputs import Resume, See, Settled, Stop
+from services.triggers.domain.inputs import MarkSeen, OptIn, OptOut, Settled
 from services.triggers.domain.quiet import Quiet
 from services.triggers.domain.rules import CompiledHook, Rules, Text
 from services.triggers.domain.state import Recipient, milliseconds, reached
@@ -45,7 +45,7 @@ class Withheld(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A message that counts for the caps: of which hook, on which local day, and how many of its times to keep."""
+    """What a message adds to the caps: its hook, the customer's local day, and how many of the hook's times to keep."""
 
     hook: str
     day: date
@@ -54,8 +54,8 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a hook made of a record, beside the fact: where it goes, its text, the quiet hours that it is held to, and their
-    end if it was decided in them; or why it is withheld."""
+    """The message that a hook makes of a record, beside its fact: its endpoint and text, the quiet hours that apply to it, and
+    their end if it was decided in them; or why it is withheld."""
 
     endpoint: str
     title: str | None = None
@@ -66,15 +66,15 @@ class Made:
 
 
 class Decision(fold.Decision, kw_only=True):
-    """The facts that follow, what they count for the caps, and by hook what its message is made of: the rows that are written
-    show just that."""
+    """The facts that follow, what they add to the caps, and the message of each hook, by the hook's id. The projection writes
+    its rows from this alone."""
 
     counts: list[Count] = field(default_factory=list)
     made: dict[str, Made] = field(default_factory=dict)
 
 
 def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
-    """What follows for one customer; the recipient stays as they are."""
+    """What follows from an input for one customer. Changes nothing."""
     decision = Decision()
     match input.body:
         case RuleEvent() as event:
@@ -83,32 +83,32 @@ def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
                 if hook.matches(scope).matched:
                     _message(decision, hook, recipient, scope, rules)
         case Settled() as settled:
-            decision.facts.append(_news(settled))
-        case See(message, hook_id):
+            decision.facts.append(_outcome(settled))
+        case MarkSeen(message, hook_id):
             decision.facts.append(MessageSeen(message=message, hook=hook_id))
-        case Stop(by) if recipient.off_since is None:
+        case OptOut(by) if recipient.off_since is None:
             decision.facts.append(OptedOut(by=by))
-        case Resume(by) if recipient.off_since is not None:
+        case OptIn(by) if recipient.off_since is not None:
             decision.facts.append(OptedIn(by=by))
     return decision
 
 
 def message_id(input: str, hook: str) -> str:
-    """The id of the message (or of its being withheld) that a hook makes of a record: the same on every replay."""
+    """The id of the message that a hook makes of a record, sent or withheld. It is the same on every replay."""
     return str(derived(input, hook, "message"))
 
 
 def withheld(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules, today: int = 0) -> Withheld | None:
-    """The rule that withholds a message whose condition holds, if one does, whatever its text. `today` more were just
-    decided."""
+    """The first rule that withholds a message whose condition holds, whatever its text; None if no rule does. `today` counts
+    the messages that the same record has led to so far."""
     return next(_reasons(hook, recipient, scope, rules, today), None)
 
 
 def unfit(text: Text) -> Withheld | None:
-    """Why a message cannot be sent for its text, if it cannot."""
+    """Why a message cannot be sent because of its text; None if it can."""
     if text.missing is not None:
         return Withheld(MISSING_VARIABLE, f"the text needs {text.missing}, which is absent and has no default")
-    return Withheld(TEMPLATE_ERROR, f"the text could not be made: {text.error}") if text.text is None else None
+    return Withheld(TEMPLATE_ERROR, f"the text could not be rendered: {text.error}") if text.text is None else None
 
 
 def _message(decision: Decision, hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules) -> None:
@@ -122,10 +122,25 @@ def _message(decision: Decision, hook: CompiledHook, recipient: Recipient, scope
         return
     quiet = rules.quiet(hook, scope)
     not_before = None if quiet is None else quiet.until(input.received)
-    decision.made[hook.id] = Made(endpoint, text.title, text.text, None, quiet, not_before)
+    made = Made(endpoint, text.title, text.text, None, quiet, not_before)
+    decision.made[hook.id] = made
     id, channel = message_id(input.id, hook.id), hook.hook.action.channel
-    decision.facts.append(MessageQueued(message=id, hook=hook.id, version=hook.version, channel=channel))
+    fact = MessageQueued if channel == "webhook" or _waits(hook, made, input, rules.at) else MessageSent
+    decision.facts.append(fact(message=id, hook=hook.id, version=hook.version, channel=channel))
     decision.counts.append(Count(hook.id, rules.day(scope), hook.kept))
+
+
+def _waits(hook: CompiledHook, made: Made, input: Input, at: datetime | None) -> bool:
+    """Whether an inbox message is queued for delivery, which judges it by the clock, instead of being sent with its decision.
+
+    It waits for the end of the quiet hours in which the record was received. It also waits when the fold lags so far that, by
+    the clock (`at`), the event has grown too old or quiet hours have begun. Caps count both ways alike, and a replay, which has
+    no clock, takes both for one decision (`replay.same_decision`).
+    """
+    if made.not_before is not None or at is None:
+        return made.not_before is not None
+    too_late = at - input.time > hook.freshness and not hook.hook.limits.history
+    return too_late or (made.quiet is not None and made.quiet.holds(at))
 
 
 def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules, today: int) -> Iterator[Withheld]:
@@ -136,13 +151,13 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
     if late > hook.freshness and not hook.hook.limits.history:
         freshness = hook.hook.limits.freshness
         yield Withheld(
-            HISTORY, f"the event reached us {in_words(late)} after it happened, and the hook takes {freshness} at most"
+            HISTORY, f"the event arrived {in_words(late)} after it happened, and the hook accepts {freshness} at most"
         )
     if hook.cap is not None:
         count, period = hook.cap
         if reached(recipient.sent.get(hook.id, ()), milliseconds(input.time), count, period):
-            said = hook.hook.limits.cap
-            length = said.period if said else period
+            cap = hook.hook.limits.cap
+            length = cap.period if cap else period
             yield Withheld(CAP, f"the hook's cap of {count} in {length} was reached")
     if rules.daily_cap is not None:
         day = rules.day(scope)
@@ -150,7 +165,7 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
             yield Withheld(WORKSPACE_CAP, f"the workspace's cap of {rules.daily_cap} a day was reached on {day}")
 
 
-def _news(settled: Settled) -> Fact:
+def _outcome(settled: Settled) -> Fact:
     message, hook, version, channel = settled.message, settled.hook, settled.version, settled.channel
     match settled.state:
         case "sent":

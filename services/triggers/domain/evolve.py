@@ -1,4 +1,4 @@
-"""How a recipient changes for what was decided. Total: it never fails."""
+"""How a decision changes a recipient. Total: it never fails."""
 
 from libs.common.contracts.input import Input
 from libs.common.contracts.triggers import OptedIn, OptedOut
@@ -7,7 +7,7 @@ from services.triggers.domain.state import Recipient, note
 
 
 def evolve(recipient: Recipient, input: Input, decision: Decision) -> None:
-    """Apply what `decide` said: messages count when they are queued, whatever becomes of them."""
+    """Apply a decision. Messages count for the caps when they are decided, whatever becomes of them."""
     for fact in decision.facts:
         match fact:
             case OptedOut():

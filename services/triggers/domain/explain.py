@@ -1,4 +1,4 @@
-"""Why a hook does what it does with a record: one function, asked by `why` and by `test`."""
+"""Explains what a hook does with a record, for `why` and `test`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ PROPERTY_ABSENT = "property_absent"
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A verdict: a word for machines, a sentence for people, and what it rests on."""
+    """A verdict: a word for machines, a sentence for people, and the details behind it."""
 
     verdict: str
     sentence: str
@@ -35,7 +35,7 @@ class Record:
 
 
 def explain(hook: CompiledHook, record: Record, recipient: Recipient) -> Explanation:
-    """What `hook` makes of a record for somebody who is as `recipient`: pure, nothing is sent or changed."""
+    """What `hook` does with a record for a customer in the state `recipient`. Pure: nothing is sent or changed."""
     input, scope = record.input, Scope(record.event, record.input)
     what = f"{record.event.name} of {input.time:%Y-%m-%d %H:%M:%S} UTC"
     details: dict[str, Any] = {
@@ -62,7 +62,7 @@ def explain(hook: CompiledHook, record: Record, recipient: Recipient) -> Explana
 
 
 def condition(hook: CompiledHook, scope: Scope) -> dict[str, Any]:
-    """The condition, whether it held, why, and each comparison in it with the values that it met."""
+    """The condition, whether it held and why, and each comparison with the values that it compared."""
     if hook.condition is None:
         return {"source": None, "matched": True, "explanation": "true: the hook has no condition", "operands": []}
     variables = scope.variables

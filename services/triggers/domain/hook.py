@@ -28,7 +28,7 @@ def duration(text: str) -> timedelta:
 
 
 def in_words(length: timedelta) -> str:
-    """How long that is, in whole units of the largest that fits: 325 days, 2 hours, 1 minute."""
+    """The length in whole units of the largest that fits: 325 days, 2 hours, 1 minute."""
     for unit in ("day", "hour", "minute", "second"):
         count = length // timedelta(**{f"{unit}s": 1})
         if count > 0:
@@ -46,7 +46,7 @@ def _web_address(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"this is no address: {error}") from error
+        raise ValueError(f"this is not an address: {error}") from error
     if parts.scheme not in ("https", "http") or not host or re.search(r"[\s\x00-\x1f\\]", url) or not url.isascii():
         raise ValueError("a webhook goes to an address such as https://shop.example/hooks (ASCII, no spaces)")
     if parts.username is not None or parts.password is not None:
@@ -64,7 +64,7 @@ class _Strict(BaseModel):
 
 
 class Trigger(_Strict):
-    """What must happen: an event or a fact under the name that marketers know, and a condition on it."""
+    """What starts the hook: an event or a fact, under the name that marketers know, and a condition on it."""
 
     event: str = Field(min_length=1, max_length=256, examples=["Order Completed"])
     when: str | None = Field(
@@ -91,7 +91,7 @@ class Action(_Strict):
 
     @property
     def endpoint(self) -> str:
-        """What shares a limit of concurrent deliveries: `inbox`, or scheme, host and port."""
+        """The unit that limits concurrent deliveries: `inbox`, or scheme, host and port."""
         if self.url is None:
             return "inbox"
         parts = urlsplit(self.url)
@@ -99,7 +99,7 @@ class Action(_Strict):
 
     @property
     def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-        """The IP address that the url names, if it names one instead of a host."""
+        """The IP address in the url, if it has one instead of a host name."""
         try:
             return ipaddress.ip_address(urlsplit(self.url or "").hostname or "")
         except ValueError:
@@ -113,41 +113,43 @@ class Cap(_Strict):
     period: Duration
 
 
-_WALL = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
+_LOCAL_TIME = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 
-def _on_the_wall(text: str) -> str:
-    if not re.fullmatch(_WALL, text):
+def _local_time(text: str) -> str:
+    if not re.fullmatch(_LOCAL_TIME, text):
         raise ValueError("a time of the day is hours and minutes, from 00:00 to 23:59")
     return text
 
 
-WallTime = Annotated[str, AfterValidator(_on_the_wall), Field(examples=["22:00"], json_schema_extra={"pattern": _WALL})]
+LocalTime = Annotated[
+    str, AfterValidator(_local_time), Field(examples=["22:00"], json_schema_extra={"pattern": _LOCAL_TIME})
+]
 
 
 class QuietHours(_Strict):
-    """From when to when nothing is sent, on the clock of the customer's wall; over midnight when `to` is before `from`."""
+    """When nothing is sent, in the customer's local time; over midnight when `to` is before `from`."""
 
     model_config = ConfigDict(populate_by_name=True, json_schema_extra={"example": {"from": "22:00", "to": "08:00"}})
 
-    start: WallTime = Field(alias="from")
-    end: WallTime = Field(alias="to")
+    start: LocalTime = Field(alias="from")
+    end: LocalTime = Field(alias="to")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
         if self.start == self.end:
-            raise ValueError("quiet hours that end when they begin are none: leave them out, or pause the hook")
+            raise ValueError("quiet hours must not end when they begin: leave them out, or pause the hook")
         return self
 
     def of(self, zone: str) -> Quiet:
-        """The same in the zone of a customer."""
+        """These hours in the zone of a customer."""
         return Quiet(time.fromisoformat(self.start), time.fromisoformat(self.end), zone)
 
 
 class Limits(_Strict):
-    """When a match sends nothing: the cap is reached, or the event reached us later than `freshness` after it happened
-    (unless `history` is accepted). What is decided in `quiet_hours` is sent when they end; `none` lets the hook send at any
-    time, whatever the workspace's are."""
+    """When a match sends nothing: the cap is reached, or the event arrived later than `freshness` after it happened (unless the
+    hook accepts `history`). A message decided in `quiet_hours` is sent when they end. With `none` the hook sends at any time,
+    whatever the workspace's quiet hours are."""
 
     cap: Cap | None = None
     freshness: Duration = "1h"

@@ -1,4 +1,4 @@
-"""What triggers decides on beside rule events: its commands, and the outcomes of deliveries."""
+"""The inputs of triggers beside rule events: its commands, and the outcomes of deliveries."""
 
 from typing import Literal
 
@@ -7,19 +7,19 @@ import msgspec
 from libs.common.contracts.triggers import Channel
 
 
-class Stop(msgspec.Struct, frozen=True):
-    """The customer wants no messages any more."""
+class OptOut(msgspec.Struct, frozen=True):
+    """The customer opts out of messages."""
 
     by: str
 
 
-class Resume(msgspec.Struct, frozen=True):
-    """The customer wants messages again."""
+class OptIn(msgspec.Struct, frozen=True):
+    """The customer opts in again."""
 
     by: str
 
 
-class See(msgspec.Struct, frozen=True):
+class MarkSeen(msgspec.Struct, frozen=True):
     """The customer opened a message in their inbox."""
 
     message: str
@@ -27,7 +27,7 @@ class See(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What became of a queued message. `reason` says why it was withheld or failed."""
+    """The outcome of a queued message. `reason` says why it was withheld or failed."""
 
     message: str
     hook: str

@@ -1,4 +1,4 @@
-"""Quiet hours: the part of a customer's day in which nothing is sent to them, by the clock on their wall."""
+"""Quiet hours: the part of a customer's local day in which nothing is sent to them."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -6,30 +6,30 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-#: No place sets its clock twice within so long.
+#: No zone changes its clock twice within this time.
 _STEP = timedelta(hours=1)
-#: What is looked through for the end: more than a day, as a zone may leave a whole one out.
+#: How far ahead to look for the end: more than a day, as a zone may skip a whole one.
 _AHEAD = timedelta(hours=50)
 
 
 class Quiet(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
-    """From `start` (with it) to `end` (without it), on the wall in `zone`; over midnight when it ends before it starts."""
+    """From `start` (inclusive) to `end` (exclusive), in the local time of `zone`; over midnight when it ends before it starts."""
 
     start: time
     end: time
     zone: str
 
     def holds(self, at: datetime) -> bool:
-        """Whether it is quiet at a time."""
-        wall = at.astimezone(ZoneInfo(self.zone)).time()
+        """Whether `at` lies in the quiet hours."""
+        local = at.astimezone(ZoneInfo(self.zone)).time()
         if self.start <= self.end:
-            return self.start <= wall < self.end
-        return wall >= self.start or wall < self.end
+            return self.start <= local < self.end
+        return local >= self.start or local < self.end
 
     def until(self, at: datetime) -> datetime | None:
-        """The first time from `at` on at which it is not quiet, in UTC; None when it is not quiet at all.
+        """The first time after `at` that is not quiet, in UTC; None when `at` itself is not quiet.
 
-        A clock that is put on or back is minded: quiet hours end when the wall leaves them, however it does.
+        Changes of the clock count: quiet hours end when the local time leaves them, also by such a change.
         """
         if not self.holds(at):
             return None
@@ -37,7 +37,7 @@ class Quiet(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
         return next(ends, None)
 
     def _ends(self, at: datetime) -> Iterator[datetime]:
-        """Every time at which it may end: the wall says `end` (once, twice or never a day), or the clock is set."""
+        """All times at which they may end: the local time is `end` (once, twice or never a day), or the clock changes."""
         zone = ZoneInfo(self.zone)
         first = at.astimezone(zone).date().toordinal()
         for day in range(first, first + 4):
@@ -48,15 +48,15 @@ class Quiet(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
         while before < stop:
             after = before + _STEP
             if before.astimezone(zone).utcoffset() != after.astimezone(zone).utcoffset():
-                yield _set_at(before, after, zone)
+                yield _clock_change(before, after, zone)
             before = after
 
     def __str__(self) -> str:
         return f"{self.start:%H:%M} to {self.end:%H:%M}, {self.zone}"
 
 
-def _set_at(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """The second at which the clock is set, which lies between the two."""
+def _clock_change(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """The second between the two at which the clock changes."""
     offset = before.astimezone(zone).utcoffset()
     while after - before > timedelta(seconds=1):
         middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))

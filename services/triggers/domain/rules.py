@@ -1,7 +1,7 @@
-"""Hooks as the fold uses them: compiled once for each rulebook, found by the name of what happened."""
+"""Hooks as the fold uses them: compiled once for each rulebook, found by the name of their event."""
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -18,7 +18,7 @@ ALWAYS = Outcome(True)
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A rendered message; or, in `missing` or `error`, why it could not be."""
+    """A rendered message; or, in `missing` or `error`, why it could not be rendered."""
 
     title: str | None = None
     text: str | None = None
@@ -41,15 +41,15 @@ class CompiledHook:
 
     @property
     def kept(self) -> int:
-        """How many times of messages its cap needs."""
+        """How many message times its cap needs."""
         return TIMES if self.cap is None else 4 * self.cap[0]
 
     def matches(self, scope: Scope) -> Outcome:
-        """Whether the condition holds; one that cannot be evaluated does not, and says why."""
+        """Whether the condition holds. One that cannot be evaluated does not hold; the outcome says why."""
         return ALWAYS if self.condition is None else self.condition.evaluate(scope.activation)
 
     def render(self, scope: Scope) -> Text:
-        """The message for what happened."""
+        """Render the message for a record."""
         event, customer = scope.variables
         variables = {"event": event, "customer": customer}
         title = None if self.title is None else self.title.render(variables)
@@ -77,22 +77,23 @@ class Rulebook(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is in force. Empty before the first hook is published."""
+    """The rules in force; empty before the first hook is published. `at` is the time at which a batch is decided. In a replay it
+    is None: only what is recorded counts."""
 
     zone: ZoneInfo
     daily_cap: int | None = None
     by_event: dict[str, list[CompiledHook]] = field(default_factory=dict)
     by_id: dict[str, CompiledHook] = field(default_factory=dict)
     quiet_hours: QuietHours | None = None
+    at: datetime | None = None
 
     def quiet(self, hook: CompiledHook, scope: Scope) -> Quiet | None:
-        """The quiet hours that a message of a hook is held to: the hook's own, else the workspace's, in the customer's
-        zone."""
+        """The quiet hours that apply to a message of a hook: the hook's own, else the workspace's, in the customer's zone."""
         hours = hook.hook.limits.quiet_hours or self.quiet_hours
         return None if hours is None or hours == "none" else hours.of(self.zone_of(scope).key)
 
     def day(self, scope: Scope) -> date:
-        """The customer's local day on which it happened."""
+        """The customer's local day of the event."""
         return scope.input.time.astimezone(self.zone_of(scope)).date()
 
     def zone_of(self, scope: Scope) -> ZoneInfo:
@@ -102,13 +103,13 @@ class Rules:
             if isinstance(name, str) and name:
                 try:
                     return ZoneInfo(name)
-                except (ValueError, OSError, KeyError):  # none of the known zones, or a path that is none
+                except (ValueError, OSError, KeyError):  # unknown, or not the name of a zone at all
                     continue
         return self.zone
 
 
 def compiled(id: str, version: int, hook: Hook) -> CompiledHook:
-    """A hook, compiled. Raises ConditionError or TemplateError for what `refuse_faulty` would have refused."""
+    """Compile a hook. Raises ConditionError or TemplateError for a hook that `refuse_faulty` refuses."""
     cap = hook.limits.cap
     return CompiledHook(
         id,
@@ -123,7 +124,7 @@ def compiled(id: str, version: int, hook: Hook) -> CompiledHook:
 
 
 def rules(book: Rulebook, zone: ZoneInfo) -> Rules:
-    """A rulebook, compiled."""
+    """Compile a rulebook."""
     hours = None if book.quiet_hours is None else QuietHours.model_validate(book.quiet_hours)
     made = Rules(zone, book.daily_cap, quiet_hours=hours)
     for live in book.hooks:

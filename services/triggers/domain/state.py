@@ -1,4 +1,4 @@
-"""What triggers remembers of a customer to decide by: opted out or not, and when messages were sent to them."""
+"""A customer's state in triggers: since when they have opted out, and when messages were sent to them."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
@@ -12,10 +12,10 @@ TIMES = 50
 
 
 class Recipient(msgspec.Struct, omit_defaults=True):
-    """A customer as somebody who gets messages.
+    """A customer as a recipient of messages.
 
-    `off_since` is when they opted out. `sent` holds for each hook when the events happened whose messages were queued, in
-    milliseconds since 1970, sorted. `days` counts all hooks' messages by the customer's local day.
+    `off_since` is when they opted out. `sent` holds, by hook, the times of the events that its messages follow from, in
+    milliseconds since 1970, sorted. `days` counts the messages of all hooks by the customer's local day.
     """
 
     off_since: datetime | None = None
@@ -31,7 +31,7 @@ def milliseconds(time: datetime) -> int:
 def reached(sent: Iterable[int], time: int, count: int, period: timedelta) -> bool:
     """Whether one more message at `time` would make more than `count` within some span shorter than `period`.
 
-    Looks to both sides, as events may come late: whatever order they come in, no span ever holds more.
+    It looks before and after `time`, as events may come late: no span ever holds more, whatever the order of events.
     """
     length = int(period.total_seconds() * 1000)
     times = sorted([*sent, time])
@@ -49,7 +49,7 @@ def note(recipient: Recipient, hook: str, time: datetime, day: date, kept: int) 
 
 
 def absorb(survivor: Recipient, other: Recipient) -> None:
-    """Two customers were one: their messages add up, and whoever opted out stays so. Total."""
+    """Merge two customers: their messages add up, and an opt-out of either stays. Total: it never fails."""
     for hook, times in other.sent.items():
         survivor.sent[hook] = sorted([*survivor.sent.get(hook, ()), *times])
     for day, count in other.days.items():

@@ -41,8 +41,8 @@ BADGE = {
     "limits": {"history": True},
 }
 NEWS = {
-    "name": "Queued",
-    "trigger": {"event": "Message Queued", "when": "event.properties.hook != ''"},
+    "name": "News",
+    "trigger": {"event": "Message Sent", "when": "event.properties.hook != ''"},
     "action": {"channel": "inbox", "text": "Look"},
     "limits": {"cap": {"count": 1, "period": "30d"}, "history": True},
 }

@@ -20,7 +20,7 @@ REFUSED: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         {"action": {"channel": "webhook", "text": "Hi", "url": "http://10.0.0.1/"}},
-        "10.0.0.1 is no public address",
+        "10.0.0.1 is not a public address",
         {"at": "action.url"},
     ),
     ({"limits": {"freshness": "soon"}}, "a duration is a number and s, m, h, d or w", {}),
@@ -103,7 +103,7 @@ async def test_warnings_say_what_was_not_seen(triggers: Triggers) -> None:
     viewed = {**HOOK, "name": "b", "trigger": {"event": "Product Viewed", "when": "event.properties.shop.city == 'Graz'"},
               "action": {"channel": "inbox", "text": "{{ event.properties.sku }}"}}  # fmt: skip
     assert (await triggers.post("hooks", viewed, 201))["warnings"] == []
-    await triggers.database.pool.execute("UPDATE triggers.vocabulary SET seen_at = seen_at - interval '40 days'")
+    await triggers.database.pool.execute("UPDATE triggers.event_catalogue SET seen_at = seen_at - interval '40 days'")
     (warning,) = (await triggers.put(f"hooks/{fine['id']}", {**misspelt, "name": "c"}))["warnings"]
     assert "No event named 'Order Completed'" in warning
 

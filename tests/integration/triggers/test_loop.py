@@ -20,22 +20,26 @@ async def test_an_order_becomes_a_message_that_is_seen(triggers: Triggers) -> No
     assert first["seen_at"]
     assert await triggers.post(path) == first
     assert await triggers.verdict(hook, "user:ann") == "seen"
-    assert await triggers.types() == ["message.queued.v1", "message.sent.v1", "message.seen.v1"]
+    assert await triggers.types() == ["message.sent.v1", "message.seen.v1"]
     assert await triggers.get("triggers/summary") == {
         "queued": 0, "sent": 1, "seen": 1, "failed": 0, "withheld": {},
         "by_hook": {"Thank you": {"queued": 0, "sent": 1, "seen": 1, "failed": 0, "withheld": {}}},
     }  # fmt: skip
 
 
-async def test_facts_follow_their_cause_with_stamps_in_order(triggers: Triggers) -> None:
+async def test_a_message_that_nothing_defers_is_one_fact(triggers: Triggers) -> None:
     await triggers.hook()
-    await triggers.journal(order(ANN, "1"))
-    queued, sent = await triggers.facts()
-    assert queued["causationid"] == "r-1"
-    assert sent["causationid"] == queued["id"]
-    assert (queued["depth"], sent["depth"]) == (1, 2)
-    assert [fact["stamp"].rsplit("/", 1)[1] for fact in (queued, sent)] == ["1", "2"]
-    assert queued["data"]["message"] == sent["data"]["message"]
+    await triggers.journal(order(ANN, "1"), order(ANN, "2"))
+    facts = await triggers.facts()
+    assert [fact["type"] for fact in facts] == ["message.sent.v1"] * 2
+    assert [fact["causationid"] for fact in facts] == ["r-1", "r-2"]
+    assert [fact["depth"] for fact in facts] == [1, 1]
+    assert [fact["stamp"].rsplit("/", 1)[1] for fact in facts] == ["1", "2"]
+    inbox = (await triggers.get(f"customers/{ANN}/inbox"))["items"]
+    assert [fact["data"]["message"] for fact in facts] == [item["id"] for item in reversed(inbox)]
+    measured = (await triggers.client.get("/metrics")).text
+    assert 'rapport_deliveries_total{channel="inbox",outcome="sent"} 2.0' in measured
+    assert (await triggers.client.get(f"/v1/customers/{ANN}/messages")).json()["counts"]["sent"] == 2
 
 
 async def test_the_demos_hooks_are_taken_as_they_stand(triggers: Triggers) -> None:

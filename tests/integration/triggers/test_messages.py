@@ -41,8 +41,8 @@ async def test_what_cannot_be_answered(triggers: Triggers) -> None:
         (f"customers/{BEN}/inbox", 404, "no customer"),
         ("customers/user:nobody/messages", 404, "no customer"),
         ("customers/bob/inbox", 422, "is no customer"),
-        (f"customers/{ANN}/inbox?cursor=abc", 422, "The cursor is none of ours"),
-        (f"customers/{ANN}/inbox?cursor=!!!", 422, "The cursor is none of ours"),
+        (f"customers/{ANN}/inbox?cursor=abc", 422, "The cursor is not valid"),
+        (f"customers/{ANN}/inbox?cursor=!!!", 422, "The cursor is not valid"),
         (f"customers/{ANN}/inbox?limit=0", 422, "query.limit"),
     ):
         response = await triggers.client.get(f"/v1/{path}")
@@ -178,9 +178,9 @@ async def test_thousands_of_messages(triggers: Triggers) -> None:
     summary = await triggers.get("triggers/summary")
     assert (summary["sent"], summary["queued"], summary["withheld"]) == (2000, 0, {})
     facts = await triggers.facts()
-    assert len(facts) == len({fact["id"] for fact in facts}) == 4000
+    assert len(facts) == len({fact["id"] for fact in facts}) == 2000
     by_customer: dict[str, list[str]] = {}
     for fact in facts:
         by_customer.setdefault(fact["subject"], []).append(fact["stamp"])
     for stamps in by_customer.values():
-        assert [int(stamp.rsplit("/", 1)[1]) for stamp in stamps] == list(range(1, 9))
+        assert [int(stamp.rsplit("/", 1)[1]) for stamp in stamps] == list(range(1, 5))

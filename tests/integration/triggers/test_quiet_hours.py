@@ -57,6 +57,20 @@ async def test_a_message_waits_for_the_end_and_is_then_sent(triggers: Triggers) 
     assert (await triggers.types()).count("message.sent.v1") == 2
 
 
+async def test_what_became_of_a_message_that_waited_follows_from_the_fact_that_queued_it(triggers: Triggers) -> None:
+    await triggers.hook(limits={"quiet_hours": now_quiet()})
+    await triggers.journal(order(ANN, "1"))
+    await over(triggers)
+    await triggers.settled()
+    queued, sent = await triggers.facts()
+    assert (queued["type"], sent["type"]) == ("message.queued.v1", "message.sent.v1")
+    assert queued["causationid"] == "r-1"
+    assert sent["causationid"] == queued["id"]
+    assert (queued["depth"], sent["depth"]) == (1, 2)
+    assert [fact["stamp"].rsplit("/", 1)[1] for fact in (queued, sent)] == ["1", "2"]
+    assert queued["data"] == sent["data"]
+
+
 async def test_it_waits_longer_than_the_hook_takes_events_for_new(triggers: Triggers) -> None:
     hook = await triggers.hook(limits={"quiet_hours": now_quiet(), "freshness": "1h"})
     await triggers.journal(order(ANN, "1"))

@@ -108,4 +108,4 @@ async def test_what_no_secret_is_made_for(triggers: Triggers, overlap: Any) -> N
     assert (await triggers.client.post(f"/v1/hooks/{hook}/secret", json={"overlap": overlap})).status_code == 422
     for _ in range(3):
         await triggers.post(f"hooks/{hook}/secret", status=201)
-    assert "valid still" in (await triggers.post(f"hooks/{hook}/secret", status=409))["detail"]
+    assert "still valid" in (await triggers.post(f"hooks/{hook}/secret", status=409))["detail"]

@@ -184,8 +184,8 @@ async def test_nothing_goes_to_addresses_of_our_own(triggers_settings: Settings)
             await triggers.append(order(ANN, "1"))
             for hook in hooks:
                 answer = await triggers.expect(hook, "failed")
-                assert "leads to" in answer["sentence"]
-                assert "no public address" in answer["sentence"]
+                assert "resolves to" in answer["sentence"]
+                assert "not a public address" in answer["sentence"]
     assert not receiver.came
 
 

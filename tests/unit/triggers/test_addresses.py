@@ -41,5 +41,5 @@ def test_own_networks_may_be_allowed() -> None:
 async def test_hosts_are_refused_by_where_they_lead(host: str) -> None:
     with pytest.raises((Refused, OSError)):
         await PUBLIC.resolve(host, 80)
-    with pytest.raises(Refused, match="which is no public address"):
+    with pytest.raises(Refused, match="which is not a public address"):
         await PUBLIC.resolve("localhost", 80)

@@ -1,5 +1,6 @@
 """Which messages follow, and which are withheld."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 
 from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact
-from libs.common.contracts.triggers import MessageQueued, MessageWithheld, OptedIn, OptedOut
+from libs.common.contracts.triggers import MessageQueued, MessageSent, MessageWithheld, OptedIn, OptedOut
 from services.triggers.domain.decide import decide
 from services.triggers.domain.evolve import evolve
-from services.triggers.domain.inputs import Resume, Stop
+from services.triggers.domain.inputs import OptIn, OptOut
 from services.triggers.domain.rules import Rules
 from services.triggers.domain.state import Recipient
 from tests.unit.triggers.examples import NOON, hook, ordered, rules
@@ -25,37 +26,72 @@ def step(recipient: Recipient, input: Input, rules: Rules) -> list[Fact]:
 
 
 def outcome(recipient: Recipient, input: Input, rules: Rules) -> list[str]:
-    """`queued`, or why withheld, of each hook that matched."""
+    """`sent` or `queued`, or why withheld, of each hook that matched."""
     said = []
     for fact in step(recipient, input, rules):
-        assert isinstance(fact, MessageQueued | MessageWithheld)
-        said.append("queued" if isinstance(fact, MessageQueued) else fact.reason)
+        assert isinstance(fact, MessageSent | MessageQueued | MessageWithheld)
+        said.append(
+            fact.reason if isinstance(fact, MessageWithheld) else "sent" if isinstance(fact, MessageSent) else "queued"
+        )
     return said
 
 
-def command(body: Stop | Resume) -> Input:
+def command(body: OptOut | OptIn) -> Input:
     return Input("c", type(body).__name__, "/triggers", NOON, NOON, 0, False, None, body)
 
 
-def test_a_match_queues_one_message_with_an_id_that_follows_from_the_record() -> None:
+def test_a_match_sends_one_message_with_an_id_that_follows_from_the_record() -> None:
     live = rules(hook())
     (first,), (again,) = (decide(Recipient(), ordered(), live).facts for _ in range(2))
-    assert isinstance(first, MessageQueued)
+    assert isinstance(first, MessageSent)
     assert first == again
     (other,) = decide(Recipient(), ordered(id="r2"), live).facts
-    assert isinstance(other, MessageQueued)
+    assert isinstance(other, MessageSent)
     assert other.message != first.message
+
+
+WEBHOOK = {"channel": "webhook", "url": "https://shop.example/hooks", "text": "Thank you"}
+NIGHT = {"from": "22:00", "to": "08:00"}
+
+
+def test_only_what_must_wait_is_queued() -> None:
+    night = NOON + timedelta(hours=11)
+    live = rules(hook("inbox"), hook("out", action=WEBHOOK), hook("quiet", limits={"quiet_hours": NIGHT}))
+    assert outcome(Recipient(), ordered(), live) == ["sent", "queued", "sent"]
+    assert outcome(Recipient(), ordered(night), live) == ["sent", "queued", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("lag", "expected"),
+    [
+        (timedelta(hours=1), ["sent", "sent", "sent", "sent"]),
+        (timedelta(hours=1, microseconds=1), ["queued", "sent", "sent", "sent"]),
+        (timedelta(hours=10), ["queued", "sent", "sent", "queued"]),  # the night has come
+        (timedelta(hours=20, microseconds=1), ["queued", "sent", "sent", "sent"]),  # and is over
+        (timedelta(days=1, microseconds=1), ["queued", "queued", "sent", "sent"]),
+        (timedelta(hours=-1), ["sent", "sent", "sent", "sent"]),
+    ],
+)
+def test_delivery_judges_by_the_clock_what_a_fold_that_lags_decides(lag: timedelta, expected: list[str]) -> None:
+    live = rules(
+        hook("hour"), hook("day", limits={"freshness": "1d"}), hook("all", limits={"history": True}),
+        hook("quiet", limits={"history": True, "quiet_hours": NIGHT}),
+    )  # fmt: skip
+    recipient, late = Recipient(), Recipient()
+    assert outcome(recipient, ordered(), live) == ["sent"] * 4
+    assert outcome(late, ordered(), replace(live, at=NOON + lag)) == expected
+    assert recipient == late
 
 
 @pytest.mark.parametrize(
     ("when", "properties", "expected"),
     [
-        ("event.properties.revenue > 50", {"revenue": 51}, ["queued"]),
+        ("event.properties.revenue > 50", {"revenue": 51}, ["sent"]),
         ("event.properties.revenue > 50", {"revenue": 50.0}, []),
         ("event.properties.revenue > 50", {}, []),
         ("event.properties.revenue > 50", {"revenue": "n/a"}, []),
-        ("customer.traits.plan == 'gold'", {}, ["queued"]),
-        ("event.name == 'Order Completed' && event.type == 'track'", {}, ["queued"]),
+        ("customer.traits.plan == 'gold'", {}, ["sent"]),
+        ("event.name == 'Order Completed' && event.type == 'track'", {}, ["sent"]),
     ],
 )
 def test_a_condition_decides_and_one_that_fails_is_no_match(
@@ -67,34 +103,34 @@ def test_a_condition_decides_and_one_that_fails_is_no_match(
 
 def test_who_opted_out_gets_nothing_until_they_opt_in() -> None:
     recipient, live = Recipient(), rules(hook())
-    assert step(recipient, command(Stop("ann")), live) == [OptedOut(by="ann")]
-    assert step(recipient, command(Stop("ann")), live) == []
+    assert step(recipient, command(OptOut("ann")), live) == [OptedOut(by="ann")]
+    assert step(recipient, command(OptOut("ann")), live) == []
     assert outcome(recipient, ordered(), live) == ["opted_out"]
-    assert step(recipient, command(Resume("ann")), live) == [OptedIn(by="ann")]
-    assert step(recipient, command(Resume("ann")), live) == []
-    assert outcome(recipient, ordered(), live) == ["queued"]
+    assert step(recipient, command(OptIn("ann")), live) == [OptedIn(by="ann")]
+    assert step(recipient, command(OptIn("ann")), live) == []
+    assert outcome(recipient, ordered(), live) == ["sent"]
 
 
 def test_history_sends_only_where_the_hook_says_so() -> None:
     live = rules(hook("fresh"), hook("day", limits={"freshness": "1d"}), hook("all", limits={"history": True}))
-    assert outcome(Recipient(), ordered(late=timedelta(hours=1)), live) == ["queued"] * 3
-    assert outcome(Recipient(), ordered(late=timedelta(hours=2)), live) == ["history", "queued", "queued"]
-    assert outcome(Recipient(), ordered(late=timedelta(days=400)), live) == ["history", "history", "queued"]
-    assert outcome(Recipient(), ordered(late=timedelta(hours=-2)), live) == ["queued"] * 3
+    assert outcome(Recipient(), ordered(late=timedelta(hours=1)), live) == ["sent"] * 3
+    assert outcome(Recipient(), ordered(late=timedelta(hours=2)), live) == ["history", "sent", "sent"]
+    assert outcome(Recipient(), ordered(late=timedelta(days=400)), live) == ["history", "history", "sent"]
+    assert outcome(Recipient(), ordered(late=timedelta(hours=-2)), live) == ["sent"] * 3
 
 
 def test_a_cap_holds_in_a_rolling_period_by_when_the_events_happened() -> None:
     recipient, live = Recipient(), rules(hook(limits={"cap": {"count": 2, "period": "30d"}, "history": True}))
     days = [0, 10, 29, 30, 41, 45]
     said = [outcome(recipient, ordered(NOON + day * DAY, id=str(day)), live) for day in days]
-    assert said == [["queued"], ["queued"], ["cap"], ["queued"], ["queued"], ["cap"]]
+    assert said == [["sent"], ["sent"], ["cap"], ["sent"], ["sent"], ["cap"]]
 
 
 def test_the_workspaces_cap_counts_all_hooks_in_the_customers_day() -> None:
     live = rules(hook("a"), hook("b"), hook("c"), daily_cap=2)
     recipient = Recipient()
-    assert outcome(recipient, ordered(), live) == ["queued", "queued", "workspace_cap"]
-    assert outcome(recipient, ordered(NOON + DAY / 2), live) == ["queued", "queued", "workspace_cap"]
+    assert outcome(recipient, ordered(), live) == ["sent", "sent", "workspace_cap"]
+    assert outcome(recipient, ordered(NOON + DAY / 2), live) == ["sent", "sent", "workspace_cap"]
     assert outcome(recipient, ordered(NOON + DAY / 3), live) == ["workspace_cap"] * 3
     assert outcome(Recipient(), ordered(), rules(hook(), daily_cap=0)) == ["workspace_cap"]
 
@@ -132,7 +168,7 @@ def test_a_missing_variable_withholds_and_counts_for_no_cap(
     recipient, input = Recipient(), ordered(traits=traits)
     live = rules(hook(action={"channel": "inbox", "text": text}, limits={"cap": {"count": 1, "period": "1d"}}))
     made = decide(recipient, input, live).made["h1"]
-    assert outcome(recipient, input, live) == ["missing_variable" if expected is None else "queued"]
+    assert outcome(recipient, input, live) == ["missing_variable" if expected is None else "sent"]
     assert made.text == expected
     if expected is None:
         assert "customer.traits.first_name" in str(made.detail)

@@ -36,7 +36,7 @@ def test_an_absent_property_is_named() -> None:
 def test_a_rule_that_withholds_is_named() -> None:
     late = explained(hook(), late=timedelta(days=2))
     assert (late.verdict, late.details["reason"]) == ("withheld", "history")
-    assert "takes 1h at most" in late.sentence
+    assert "accepts 1h at most" in late.sentence
     off = explained(hook(), Recipient(off_since=NOON))
     assert off.details["reason"] == "opted_out"
 

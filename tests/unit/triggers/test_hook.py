@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from libs.common.errors import Invalid
 from services.triggers.delivery.addresses import Addresses
-from services.triggers.domain.faults import refuse_faulty
+from services.triggers.domain.event_catalogue import paths, warnings
 from services.triggers.domain.hook import Hook, duration, in_words
-from services.triggers.domain.vocabulary import paths, warnings
+from services.triggers.domain.validation import refuse_faulty
 
 INBOX = {"channel": "inbox", "text": "Hello"}
 
@@ -49,7 +49,7 @@ def test_no_durations(text: str) -> None:
             {"action": {"channel": "webhook", "text": "x", "url": "https://a:b@shop.example"}},
             "leave user and password out",
         ),
-        ({"action": {"channel": "webhook", "text": "x", "url": "https://shop.example:99999/"}}, "no address"),
+        ({"action": {"channel": "webhook", "text": "x", "url": "https://shop.example:99999/"}}, "not an address"),
         ({"action": {"channel": "webhook", "text": "x", "url": "https://shop.example/a b"}}, "an address such as"),
         ({"action": {"channel": "pigeon", "text": "x"}}, "inbox"),
         ({"limits": {"cap": {"count": 0, "period": "1d"}}}, "greater than or equal to 1"),
@@ -95,7 +95,7 @@ def test_faults_name_their_part_and_place(changes: dict[str, Any], at: str, line
 
 def test_a_webhook_to_an_own_address_is_refused_unless_it_is_allowed() -> None:
     local = a_hook(action={"channel": "webhook", "text": "x", "url": "http://127.0.0.1:8080/"})
-    with pytest.raises(Invalid, match=r"127\.0\.0\.1 is no public address"):
+    with pytest.raises(Invalid, match=r"127\.0\.0\.1 is not a public address"):
         refuse_faulty(local, Addresses(()).allowed)
     refuse_faulty(local, Addresses((ip_network("127.0.0.0/8"),)).allowed)
 

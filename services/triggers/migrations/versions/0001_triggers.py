@@ -1,4 +1,4 @@
-"""The fold, customers, hooks, message rows, and what events were seen."""
+"""The fold, customers, hooks, messages, and the event catalogue."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -137,7 +137,7 @@ def messages() -> None:
         schema="triggers",
         postgresql_where=sa.text("state <> 'queued'"),
     )
-    op.create_table("forgotten", sa.Column("id", sa.Uuid, primary_key=True), schema="triggers")
+    op.create_table("message_tombstones", sa.Column("id", sa.Uuid, primary_key=True), schema="triggers")
     op.create_table(
         "last_events",
         sa.Column("customer", sa.Uuid, nullable=False),
@@ -155,7 +155,7 @@ def messages() -> None:
         postgresql_with={"fillfactor": 80},
     )
     op.create_table(
-        "vocabulary",
+        "event_catalogue",
         sa.Column("partition", sa.SmallInteger, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("path", sa.Text, nullable=False),

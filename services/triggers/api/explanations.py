@@ -1,4 +1,4 @@
-"""Why a hook did or did not send, and what a draft would do."""
+"""Routes that explain why a hook sent or did not send, and what a draft would do."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -16,12 +16,12 @@ from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.rules.rule_event import RuleEvent
-from services.triggers import hooks, queries
+from services.triggers import queries
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.explain import Explanation, Record, explain
 from services.triggers.domain.rules import CompiledHook, Rules, compiled
 from services.triggers.domain.state import Recipient
-from services.triggers.why import NO_EVENT, happened, in_force, why
+from services.triggers.explanations import NO_EVENT, happened, in_force, why
 
 Reader = Annotated[Principal, Depends(require("hooks:read"))]
 Version = Annotated[int | None, Field(ge=1, le=2**31 - 1)]
@@ -38,7 +38,7 @@ class Answer(BaseModel):
 
 
 class Sample(BaseModel):
-    """An event as it might happen. `time` is when (now, unless it is given)."""
+    """A sample event. `time` is when it happens; now, unless it is given."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,7 +49,7 @@ class Sample(BaseModel):
 
 
 class Trial(BaseModel):
-    """On what to try a hook: a customer's last event of that name, or a sample; or a sample as this customer's.
+    """What to test a hook on: a customer's last event of its name, or a sample event, or a sample event of this customer.
 
     `traits` are those of a sample customer. `version` is the newest, unless it is given.
     """
@@ -66,7 +66,7 @@ class Trial(BaseModel):
 
 
 class Tried(Answer):
-    """What the hook would do. `condition` has each comparison with the values it met; `text` is what would be sent."""
+    """What the hook would do. `condition` has each comparison with its values; `text` is what would be sent."""
 
     version: int
     condition: dict[str, Any] | None
@@ -75,29 +75,29 @@ class Tried(Answer):
 
 
 def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
-    """Ask why, and try."""
+    """Routes to explain and to test a hook."""
     router = APIRouter(prefix="/v1/hooks/{id}", tags=["hooks"])
 
-    @router.get("/why", summary="Why did, or didn't, a customer get this hook's message?")
+    @router.get("/why", summary="Why a customer got this hook's message, or why not")
     async def ask(
         id: UUID,
         customer: Annotated[str, Query(min_length=1, max_length=600, examples=["user:ann"])],
         _: Reader,
         version: Annotated[Version, Query()] = None,
     ) -> Answer:
-        """Always answers, in one sentence, about the customer's last event of the hook's name."""
+        """Always answers in one sentence, about the customer's last event of the hook's name."""
         explanation = await why(part, handler, id, customer, version)
         return Answer(customer=customer, hook=id, **_parts(explanation))
 
-    @router.post("/test", summary="Try a hook on a sample or on a customer's last event; nothing is sent or changed")
+    @router.post("/test", summary="Test a hook on a sample or on a customer's last event; nothing is sent or changed")
     async def test(id: UUID, trial: Trial, _: Reader) -> Tried:
         if trial.customer is None and trial.event is None:
-            raise Invalid("Give a customer, whose last event is taken, or an event as a sample; or both.")
+            raise Invalid("Give a customer, whose last event is used, or a sample event, or both.")
         if trial.customer is not None and trial.traits is not None:
             raise Invalid("The traits are the customer's own: leave them out, or leave out the customer.")
         async with part.read() as tx:
-            version = trial.version or (await hooks.one(tx, id))["version"]
-            hook = compiled(str(id), version, await hooks.content(tx, id, version))
+            version = trial.version or (await queries.hook(tx, id))["version"]
+            hook = compiled(str(id), version, await queries.hook_content(tx, id, version))
             explanation = await _tried(tx, part, handler, hook, trial)
         details = dict(explanation.details)
         return Tried(
@@ -118,7 +118,7 @@ async def _tried(
 ) -> Explanation:
     event = hook.hook.trigger.event
     if trial.customer is None:
-        everywhere = await hooks.workspace(tx)
+        everywhere = await queries.workspace(tx)
         rules = Rules(handler.decider.zone, everywhere.daily_cap, quiet_hours=everywhere.quiet_hours)
         return explain(
             hook,
@@ -132,16 +132,15 @@ async def _tried(
         snapshot = {"id": str(customer)} if last is None else msgspec.json.decode(last["data"])["customer"]
         return explain(hook, _sample(event, trial.event, snapshot, rules), state)
     if last is None:
-        said = f"No {event} of this customer was ever seen: give an event as a sample to try the hook on."
-        return Explanation(NO_EVENT, said)
+        return Explanation(NO_EVENT, f"This customer has had no {event} yet: give a sample event to test the hook on.")
     return explain(hook, happened(last, rules), state)
 
 
 def _sample(name: str, sample: Sample, snapshot: dict[str, Any], rules: Rules) -> Record:
     """The sample as if it had just been received."""
     now = datetime.now(UTC)
-    said = {"properties": sample.properties, "traits": sample.traits, "context": sample.context}
-    body = RuleEvent(name, "track", msgspec.Raw(msgspec.json.encode({**said, "customer": snapshot})))
+    data = {"properties": sample.properties, "traits": sample.traits, "context": sample.context, "customer": snapshot}
+    body = RuleEvent(name, "track", msgspec.Raw(msgspec.json.encode(data)))
     input = Input("sample", "track.v1", "/apps/sample", sample.time or now, now, 0, False, None, body)
     return Record(body, input, rules)
 

@@ -1,4 +1,4 @@
-"""Why a customer did or did not get a hook's message: everything that is known, gathered, and one sentence of it."""
+"""Explanations: why a customer did or did not get a hook's message, in one sentence with its details."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ from libs.common.fold.service import ConsumerService
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Lag, TopicPartition
 from libs.common.rules import rule_event
-from services.triggers import hooks, queries
+from services.triggers import queries
 from services.triggers.decider import TriggersDecider, TriggersHandler
 from services.triggers.domain.decide import OPTED_OUT, message_id
 from services.triggers.domain.explain import CONDITION_FALSE, PROPERTY_ABSENT, Explanation, Record, explain
@@ -28,24 +28,24 @@ from services.triggers.domain.quiet import Quiet
 from services.triggers.domain.rules import Rules, compiled
 
 PATIENCE = 1.0
-"""Seconds that a question waits for the fold to read what had been written when it was asked."""
+"""Seconds that a question waits for the fold to read the records written before it."""
 
 UNKNOWN_CUSTOMER = "unknown_customer"
 NO_EVENT = "no_event"
 ANOTHER_VERSION = "another_version"
-#: Answers that a record not yet read could change.
+#: Verdicts that an unread record could change.
 _OPEN = (UNKNOWN_CUSTOMER, NO_EVENT, ANOTHER_VERSION, CONDITION_FALSE, PROPERTY_ABSENT)
 
 
 async def why(part: ConsumerService, handler: TriggersHandler, id: UUID, ref: str, version: int | None) -> Explanation:
-    """One sentence about a hook and a customer. Raises NotFound for an unknown hook or version only."""
+    """Explain a hook's behaviour towards a customer. Raises NotFound, only for an unknown hook or version."""
     async with part.read() as tx:
-        await hooks.one(tx, id)
+        await queries.hook(tx, id)
         if version is not None:
-            await hooks.content(tx, id, version)
+            await queries.hook_content(tx, id, version)
     lag = await _caught_up(part, handler, ref)
     async with part.read() as tx:
-        answer = await _answer(tx, part, handler, await hooks.one(tx, id), ref, version)
+        answer = await _answer(tx, part, handler, await queries.hook(tx, id), ref, version)
     if lag is None or answer.verdict not in _OPEN:
         return answer
     behind = f"triggers is still {lag.seconds:.0f} seconds ({lag.records:,} records) behind"
@@ -54,57 +54,61 @@ async def why(part: ConsumerService, handler: TriggersHandler, id: UUID, ref: st
 
 
 async def _answer(
-    tx: Tx, part: ConsumerService, handler: TriggersHandler, row: hooks.Row, ref: str, version: int | None
+    tx: Tx, part: ConsumerService, handler: TriggersHandler, row: queries.Row, ref: str, version: int | None
 ) -> Explanation:
     name, live = row["name"], row["live_version"]
     try:
         customer, state = await queries.customer(tx, handler.customers, ref)
     except (NotFound, Invalid) as unknown:
-        said = unknown.detail.removesuffix(".")
-        return Explanation(UNKNOWN_CUSTOMER, f"{said[0].upper()}{said[1:]}.")
+        detail = unknown.detail.removesuffix(".")
+        return Explanation(UNKNOWN_CUSTOMER, f"{detail[0].upper()}{detail[1:]}.")
     if live is None:
         return Explanation("never_published", f"The hook {name!r} is a draft that was never published.")
     if version is not None and version != live:
-        said = f"Version {version} of {name!r} is not the one in force: that is version {live}, since {_at(row['published_at'])}."
-        return Explanation(ANOTHER_VERSION, said, {"version": version, "live_version": live})
-    hook = await hooks.content(tx, row["id"], live)
+        sentence = (
+            f"Version {version} of {name!r} is not in force: version {live} is, since {_at(row['published_at'])}."
+        )
+        return Explanation(ANOTHER_VERSION, sentence, {"version": version, "live_version": live})
+    hook = await queries.hook_content(tx, row["id"], live)
     event = hook.trigger.event
     last = await queries.last_event(tx, customer, event)
     if last is not None and (decided := await queries.decision(tx, customer, row["id"], last["record"])) is not None:
         return _decided(decided, live)
-    if last is not None and await queries.is_forgotten(tx, UUID(message_id(last["record"], str(row["id"])))):
-        said = f"What became of the message for the {event} of {_at(last['occurred_at'])} is not known any more: it ended longer ago"
+    if last is not None and await queries.has_tombstone(tx, UUID(message_id(last["record"], str(row["id"])))):
+        sentence = f"The message for the {event} of {_at(last['occurred_at'])} was deleted: it ended longer ago"
         details = {"event": event, "last_seen": last["occurred_at"]}
-        return Explanation("forgotten", f"{said} than messages are kept.", details)
+        return Explanation("expired", f"{sentence} than messages are kept.", details)
     earlier = _earlier(await queries.last_sent(tx, customer, row["id"]))
     if row["status"] == "paused":
-        said = f"The hook {name!r} is paused since {_at(row['paused_at'])} ({row['paused_reason']}){earlier}."
-        return Explanation("paused", said, {"paused_at": row["paused_at"], "reason": row["paused_reason"]})
+        sentence = f"The hook {name!r} has been paused since {_at(row['paused_at'])} ({row['paused_reason']}){earlier}."
+        return Explanation("paused", sentence, {"paused_at": row["paused_at"], "reason": row["paused_reason"]})
     if last is None or last["folded_at"] < row["first_at"]:
         seen = "never" if last is None else _at(last["occurred_at"])
-        said = f"The customer has done no {event} since the hook was published at {_at(row['first_at'])} (last seen: {seen})"
+        sentence = f"The customer has had no {event} since the hook was published at {_at(row['first_at'])} (last seen: {seen})"
         details = {"event": event, "last_seen": last and last["occurred_at"], "published_at": row["first_at"]}
-        return Explanation(NO_EVENT, f"{said}{earlier}.", details)
+        return Explanation(NO_EVENT, f"{sentence}{earlier}.", details)
     if last["folded_at"] < row["in_force_at"]:
-        said = f"The last {event} ({_at(last['occurred_at'])}) came before version {live} was put in force at"
+        sentence = f"The last {event} ({_at(last['occurred_at'])}) came before version {live} was put in force at"
         details = {"last_seen": last["occurred_at"], "in_force_at": row["in_force_at"], "live_version": live}
-        return Explanation(ANOTHER_VERSION, f"{said} {_at(row['in_force_at'])}, and none came since{earlier}.", details)
+        return Explanation(
+            ANOTHER_VERSION, f"{sentence} {_at(row['in_force_at'])}, and none came since{earlier}.", details
+        )
     record = happened(last, await in_force(tx, part, handler.decider, customer))
     answer = explain(compiled(str(row["id"]), live, hook), record, state)
     if record.input.depth >= DEEPEST and answer.verdict not in _OPEN:
-        said = f"The last {event} lies {record.input.depth} facts below an event, and rules that start each other end there."
-        return Explanation("too_deep", said, answer.details)
+        sentence = f"The last {event} is {record.input.depth} facts below an event, where chains of rules end."
+        return Explanation("too_deep", sentence, answer.details)
     return replace(answer, sentence=f"{answer.sentence.removesuffix('.')}{earlier}.")
 
 
 async def in_force(tx: Tx, part: ConsumerService, decider: TriggersDecider, customer: UUID) -> Rules:
-    """The rules in force at the customer's place in the journal."""
+    """The rules in force at the position of the customer's partition."""
     where = TopicPartition(JOURNAL, partition_of(str(customer), part.fold.partitions))
     return await decider.rules(tx, (await part.fold.positions.load(tx, where)).rulebook)
 
 
 def happened(last: Mapping[str, Any], rules: Rules) -> Record:
-    """A customer's last event as the fold saw it."""
+    """A customer's last event, as the fold saw it."""
     envelope = Envelope(
         id=last["record"],
         source=last["source"],
@@ -116,14 +120,14 @@ def happened(last: Mapping[str, Any], rules: Rules) -> Record:
     )
     body = rule_event.read(envelope)
     if body is None:
-        raise LookupError(f"{last['record']} was kept, and cannot be read any more")
+        raise LookupError(f"the stored record {last['record']} cannot be read")
     input = Input(envelope.id, envelope.type, envelope.source, envelope.time, envelope.recordedtime, envelope.depth,
                   envelope.source == TriggersDecider.source, None, body)  # fmt: skip
     return Record(body, input, rules)
 
 
 def _decided(row: queries.Row, live: int) -> Explanation:
-    """What became of the message for the last event."""
+    """Explain the outcome of the message for the last event."""
     where = "the inbox" if row["channel"] == "inbox" else "the webhook"
     under = "" if row["version"] == live else f" (by version {row['version']}; now version {live} is in force)"
     what = f"the {row['event']} of {_at(row['occurred_at'])}{under}"
@@ -149,14 +153,12 @@ def _decided(row: queries.Row, live: int) -> Explanation:
             return Explanation("failed", f"The message for {what} could not be delivered: {row['detail']}.", details)
         case "queued":
             if row["lease"] is not None:
-                return Explanation(
-                    "queued", f"The message for {what} is on its way to {where} at this moment.", details
-                )
+                return Explanation("queued", f"The message for {what} is being sent to {where}.", details)
             if row["not_before"] is not None and row["next_at"] == row["not_before"]:
                 hours = msgspec.json.decode(row["quiet_hours"], type=Quiet)
                 details |= {"quiet_hours": str(hours), "not_before": row["not_before"]}
-                said = f"until {_at(row['not_before'])}, when the quiet hours end ({hours})"
-                return Explanation("queued", f"The message for {what} waits {said}.", details)
+                sentence = f"until {_at(row['not_before'])}, when the quiet hours end ({hours})"
+                return Explanation("queued", f"The message for {what} waits {sentence}.", details)
             tried = f", and will be tried again at {_at(row['next_at'])}: {row['detail']}" if row["detail"] else ""
             return Explanation("queued", f"The message for {what} is queued for {where}{tried}.", details)
     sent = f"The message for {what} was sent to {where} at {_at(row['settled_at'])}"
@@ -178,7 +180,7 @@ def _at(time: datetime) -> str:
 
 
 async def _caught_up(part: ConsumerService, handler: TriggersHandler, ref: str) -> Lag | None:
-    """Wait until the fold has read what had been written; the lag that remains when it does not get there."""
+    """Wait until the fold has read the records written so far. Returns the lag that remains if it does not get there."""
     try:
         async with part.read() as tx:
             customer, _ = await queries.customer(tx, handler.customers, ref)

@@ -43,12 +43,12 @@ async def test_what_ended_long_ago_goes_and_is_never_sent_again(triggers_setting
             return await causes(triggers) == kept
 
         await eventually(gone)
-        assert await triggers.database.pool.fetchval("SELECT count(*) FROM triggers.forgotten") == 2 + 2 * 1234
+        assert await triggers.database.pool.fetchval("SELECT count(*) FROM triggers.message_tombstones") == 2 + 2 * 1234
         assert len((await triggers.get(f"customers/{ANN}/inbox"))["items"]) == 2
         await triggers.append(old)
         await triggers.journal(order(BEN, "next"))
         assert await causes(triggers) == ["r-next sent", "r-next withheld", *kept]
-        assert await triggers.verdict(hook) == "forgotten"
+        assert await triggers.verdict(hook) == "expired"
         replayed = await compared(replayable(triggers_settings), triggers_settings, triggers_settings)
         differing = {table.table: table.differing for table in replayed.tables}
         assert differing["deliveries"] == 0, replayed.first

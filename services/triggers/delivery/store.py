@@ -1,4 +1,4 @@
-"""Message rows that workers lease, and what became of them, recorded with its fact in one transaction."""
+"""Message rows: workers lease them, and record each outcome with its fact in one transaction."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,12 +21,13 @@ from services.triggers.decider import TriggersHandler
 from services.triggers.domain.inputs import Settled
 from services.triggers.domain.state import Recipient
 from services.triggers.models import deliveries
+from services.triggers.store import INBOX_TIME
 
 Row = Mapping[str, Any]
 
 
 class Verdict(NamedTuple):
-    """What became of a message: a reason (for machines) if it was withheld, and a detail for people."""
+    """The outcome of a message: a reason (for machines) if it was withheld, and a detail for people."""
 
     state: Literal["sent", "failed", "withheld"]
     reason: str | None = None
@@ -35,7 +36,7 @@ class Verdict(NamedTuple):
 
 SENT = Verdict("sent")
 
-# The endpoints with queued messages, each found by one step along the index however many messages it has.
+# The endpoints with queued messages. Each takes one step along the index, however many messages it has.
 _ENDPOINTS = """
 WITH RECURSIVE each(endpoint) AS (
   (SELECT endpoint FROM triggers.deliveries WHERE state = 'queued' ORDER BY endpoint LIMIT 1)
@@ -65,14 +66,11 @@ SELECT * FROM triggers.deliveries
 WHERE customer = ANY($1::uuid[]) AND id = ANY($2::uuid[]) AND state = 'queued' AND lease = $3
 ORDER BY customer, id FOR UPDATE
 """
-# In an inbox messages come in the order of their time, whichever process' clock is behind: the customer is locked.
 _SETTLE = f"""
 UPDATE triggers.deliveries AS d SET state = n.state, reason = n.reason, detail = n.detail, lease = NULL,
-  settled_at = greatest($6, (
-    SELECT max(s.settled_at) + interval '1 microsecond' FROM triggers.deliveries AS s
-    WHERE s.customer = n.customer AND s.state = 'sent' AND s.channel = 'inbox' AND d.channel = 'inbox' AND n.state = 'sent'
-  ))
-FROM {bulk.unnest(deliveries, ("customer", "id", "state", "reason", "detail"))} AS n(customer, id, state, reason, detail)
+  settled_at = CASE WHEN n.state = 'sent' AND d.channel = 'inbox' THEN {INBOX_TIME.format(now="$6")} ELSE $6 END
+FROM {bulk.unnest(deliveries, ("customer", "id", "state", "reason", "detail"))}
+  WITH ORDINALITY AS n(customer, id, state, reason, detail, place)
 WHERE d.customer = n.customer AND d.id = n.id
 """
 _AGAIN = """
@@ -88,30 +86,30 @@ WHERE d.customer = ANY($3::uuid[]) AND d.id = n.id AND d.lease = $4 AND d.state 
 
 
 async def endpoints(tx: Tx) -> list[str]:
-    """Where queued webhooks go to."""
+    """The endpoints of queued webhooks."""
     return [row["endpoint"] for row in await tx.fetch(_ENDPOINTS)]
 
 
 async def lease(tx: Tx, owner: UUID, endpoint: str, limit: int, length: timedelta) -> list[Row]:
-    """Take up to `limit` messages that are due, those that wait longest first; they are due again after `length`."""
+    """Lease up to `limit` due messages for `length`, the longest waiting first."""
     rows: list[Row] = await tx.fetch(_DUE, owner, length, limit, endpoint)
     return rows
 
 
 async def lease_paused(tx: Tx, owner: UUID, limit: int, length: timedelta) -> list[Row]:
-    """Take queued messages of paused hooks that nobody is sending at this moment."""
+    """Lease queued messages of paused hooks that no worker is sending."""
     rows: list[Row] = await tx.fetch(_PAUSED, owner, length, limit)
     return rows
 
 
 async def again(tx: Tx, handler: TriggersHandler, owner: UUID, row: Row, pause: timedelta, error: str) -> None:
-    """Give a message back, to be tried again after `pause`."""
+    """Give a message back, due again after `pause`."""
     customers = [row["customer"], await handler.customers.survivor(tx, row["customer"])]
     await tx.execute(_AGAIN, customers, row["id"], owner, pause, error)
 
 
 async def postpone(tx: Tx, handler: TriggersHandler, owner: UUID, until: Sequence[tuple[Row, datetime]]) -> None:
-    """Give messages back for the end of the quiet hours they met; that is no attempt."""
+    """Give messages back until their quiet hours end. This does not count as an attempt."""
     customers = {row["customer"] for row, _ in until}
     customers |= {await handler.customers.survivor(tx, customer) for customer in customers}
     ids, ends = [row["id"] for row, _ in until], [end for _, end in until]
@@ -126,10 +124,10 @@ async def settle(
     leased: Sequence[Row],
     judge: Callable[[Row, Iterable[Recipient]], Verdict],
 ) -> int:
-    """Record what became of leased messages: the rows and the facts, in the transaction given; how many it were.
+    """Record the outcomes of leased messages, rows and facts, in the transaction given. Returns their number.
 
-    `judge` is given each row and the locked states of its customer (two while a merge is under way). Rows whose lease
-    was lost are left alone. Customers are locked before their rows, as the fold does.
+    `judge` gets each row and the locked states of its customer (two during a merge). Rows whose lease was lost stay as they
+    are. Customers are locked before their rows, as in the fold.
     """
     accounts = await handler.customers.load(tx, {row["customer"] for row in leased})
     while further := {row.merged_into for row in accounts.values() if row.merged_into} - accounts.keys():
@@ -139,8 +137,8 @@ async def settle(
         return 0
     status = {row["id"]: row for row in leased}
     now = datetime.now(UTC)
-    places = await _places(tx, fold, {_survivor(accounts, row["customer"]).id for row in rows})
-    rules = await handler.decider.rules(tx, next(iter(places.values())).rulebook)
+    stampings = await _stampings(tx, fold, {_survivor(accounts, row["customer"]).id for row in rows})
+    rules = await handler.decider.rules(tx, next(iter(stampings.values())).rulebook)
     settled: list[tuple[object, ...]] = []
     applied: list[Applied[Recipient]] = []
     for row in sorted(rows, key=lambda row: (row["occurred_at"], row["id"])):
@@ -149,28 +147,28 @@ async def settle(
             status[row["id"]], {id(each): each.state for each in (accounts[row["customer"]], account)}.values()
         )
         settled.append((row["customer"], row["id"], *verdict))
-        place = places[account.id]
-        applied.append(handler.decided(account, _input(row, verdict, now), rules, f"{place.at}/{place.rulebook}"))
+        stamping = stampings[account.id]
+        applied.append(handler.decided(account, _input(row, verdict, now), rules, f"{stamping.at}/{stamping.rulebook}"))
     await handler.customers.save(tx, accounts.values())
     await tx.execute(_SETTLE, *bulk.transposed(settled), now)
     await append(tx, fold.writes, [record for each in applied for record in handler.outgoing(each)], fold.partitions)
     return len(rows)
 
 
-class _Place(NamedTuple):
+class _Stamping(NamedTuple):
     at: str
     rulebook: int
 
 
-async def _places(tx: Tx, fold: Fold, customers: Iterable[UUID]) -> dict[UUID, _Place]:
-    """Where in the journal the locked customers stand: what their facts are stamped with."""
+async def _stampings(tx: Tx, fold: Fold, customers: Iterable[UUID]) -> dict[UUID, _Stamping]:
+    """The stamps of facts on locked customers: where their partitions stand in the journal."""
     partitions = {customer: partition_of(str(customer), fold.partitions) for customer in customers}
     stored = {
         partition: await fold.positions.load(tx, TopicPartition(JOURNAL, partition))
         for partition in set(partitions.values())
     }
     return {
-        customer: _Place(f"{partition}/{stored[partition].position.next}", stored[partition].rulebook)
+        customer: _Stamping(f"{partition}/{stored[partition].position.next}", stored[partition].rulebook)
         for customer, partition in partitions.items()
     }
 
@@ -188,7 +186,7 @@ def queued(row: Row) -> UUID:
 
 
 def _input(row: Row, verdict: Verdict, now: datetime) -> Input:
-    """Follows from the fact that queued the message: its id and depth are kept, so that chains of hooks end."""
+    """An outcome as an input. It follows from the fact that queued the message and has its depth, so that chains of hooks end."""
     body = Settled(
         str(row["id"]),
         str(row["hook"]),

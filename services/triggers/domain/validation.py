@@ -1,4 +1,4 @@
-"""What is checked before a hook is kept: its condition and texts compile, its webhook may go where it says."""
+"""Validation of a hook before it is saved: its condition and texts compile, and its webhook's address is allowed."""
 
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
@@ -14,7 +14,7 @@ ROOTS = ("event", "customer")
 
 
 class Fault(NamedTuple):
-    """What is wrong with a hook: in which part of it, and where in that part."""
+    """A fault of a hook: in which part (`at`), and where in that part."""
 
     at: str
     message: str
@@ -28,10 +28,10 @@ class Fault(NamedTuple):
 
 
 def refuse_faulty(hook: Hook, allowed: Callable[[IPv4Address | IPv6Address], bool]) -> None:
-    """Raises Invalid that names every fault, each with the hook's part (`at`), line and column."""
+    """Raises Invalid, which names every fault with its part (`at`), line and column."""
     if faults := list(_faults(hook, allowed)):
         raise Invalid(
-            f"The hook cannot be kept: {'; '.join(fault.sentence() for fault in faults)}.",
+            f"The hook cannot be saved: {'; '.join(fault.sentence() for fault in faults)}.",
             errors=[{name: value for name, value in fault._asdict().items() if value is not None} for fault in faults],
         )
 
@@ -46,10 +46,10 @@ def _faults(hook: Hook, allowed: Callable[[IPv4Address | IPv6Address], bool]) ->
         if source is not None:
             yield from _template(at, source)
     if (address := hook.action.address) is not None and not allowed(address):
-        said = (
-            f"{address} is no public address, so nothing is sent there unless RAPPORT_TRIGGERS_WEBHOOK_ALLOW names it"
+        yield Fault(
+            "action.url",
+            f"{address} is not a public address: webhooks go there only if RAPPORT_TRIGGERS_WEBHOOK_ALLOW contains it",
         )
-        yield Fault("action.url", said)
 
 
 def _template(at: str, source: str) -> Iterator[Fault]:

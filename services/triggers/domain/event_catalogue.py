@@ -1,4 +1,4 @@
-"""Which names and properties events have had, and what a hook uses that none had."""
+"""The event catalogue: names and properties that events have had, and warnings about hooks that use others."""
 
 from collections.abc import Iterator, Mapping, Set
 from datetime import timedelta
@@ -13,19 +13,19 @@ from services.triggers.domain.hook import Hook
 
 SEEN_WITHIN = timedelta(days=30)
 DEEPEST = 3
-#: Longer names and paths are not remembered.
+#: Longer names and paths are left out.
 LONGEST = 256
-#: Paths remembered for each event name (in a partition, by a process); others are not looked at.
+#: Paths kept for each event name (in a partition, by a process); others are left out.
 MOST_PATHS = 300
 
-#: What any message of any hook leads to.
+#: The facts that any message of any hook leads to.
 ITS_OWN = frozenset(display_name(fact.TYPE) for fact in (MessageQueued, MessageSent, MessageWithheld, MessageFailed))
 
 _PROPERTIES = "event.properties."
 
 
 def paths(properties: Mapping[str, object], before: str = "", depth: int = 1) -> Iterator[str]:
-    """The dotted paths of an event's properties, objects inside them too."""
+    """The dotted paths of an event's properties, including those of nested objects."""
     for name, value in properties.items():
         path = f"{before}{name}"
         if len(path) > LONGEST:
@@ -44,14 +44,16 @@ def used(hook: Hook) -> set[str]:
 
 
 def warnings(hook: Hook, names: Set[str], properties: Set[str]) -> list[str]:
-    """Sentences about what the hook waits for and nobody has sent lately.
+    """Warnings about events and properties that the hook uses and no app has sent lately.
 
-    `names` are the events of the last 30 days, `properties` the paths of the hook's own.
+    `names` are the events of the last 30 days, `properties` the paths that the hook's event has had in them.
     """
     event = hook.trigger.event
     own = []
     if event in ITS_OWN and "hook" not in used(hook):
-        own = [f"The hook's own messages lead to {event} too, and would start it again: ask for event.properties.hook."]
+        own = [
+            f"The hook's own messages lead to {event}, too, and would start it again: add a condition on event.properties.hook."
+        ]
     if event in FACT_NAMES:
         properties = set(FACT_NAMES[event])
     elif event not in names:
