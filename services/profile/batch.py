@@ -1,17 +1,19 @@
 """One batch of events on loaded customers: plain Python, between the statements that load and save."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, tzinfo
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from libs.common.contracts.records import Binding, spliced
+from libs.common.fold.sections import Every, One, Sections, Wanted
 from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing
 from services.profile.domain import decide, events, evolve
 from services.profile.domain.events import Brought, Heard
 from services.profile.domain.identity import Match, People, match
+from services.profile.domain.state import ORDER
 
 
 class Hearing(NamedTuple):
@@ -20,6 +22,21 @@ class Hearing(NamedTuple):
     partition: int
     place: str
     event: Heard
+
+
+Lacking: TypeAlias = tuple[Sections, Wanted]
+
+
+def _lacking(sections: Sections, wanted: Iterable[Wanted]) -> Iterator[list[Lacking]]:
+    if lacking := [(sections, each) for each in wanted if not sections.has(each)]:
+        yield lacking
+
+
+def _orders_of_both(people: People, matched: Match) -> Iterator[list[Lacking]]:
+    """All orders of the customer who leaves, and those of the one who stays that have the same ids."""
+    survivor, other = (people.by_id[id].state.sections for id in (matched.customer, matched.absorbs) if id is not None)
+    yield from _lacking(other, [Every(ORDER)])
+    yield from _lacking(survivor, [One(ORDER, id) for id in other.every(ORDER)])
 
 
 class Batch:
@@ -64,15 +81,29 @@ class Batch:
     def events(self) -> list[Heard]:
         return [hearing.event for hearing in self.heard]
 
-    def apply(self, people: People, users: Iterable[str]) -> None:
-        """All events. `users` are the references among the aliases' previous ids that are other customers' userIds."""
+    def named(self, people: People) -> Iterator[Lacking]:
+        """The sections that the events are likely to be about, as things stand before the first of them."""
+        for _, _, event in self.heard:
+            for user, device in decide.pairs(event):
+                if event.order or (user and device):
+                    matched = match(people, user, device, event.id)
+                    if matched.absorbs is not None:
+                        yield people.by_id[matched.absorbs].state.sections, Every(ORDER)
+                    if event.order and not matched.creates:
+                        yield people.by_id[matched.customer].state.sections, One(ORDER, event.order)
+
+    def apply(self, people: People, users: Iterable[str]) -> Iterator[list[Lacking]]:
+        """All events. `users` are the references among the aliases' previous ids that are other customers' userIds.
+
+        Yields sections that have to be loaded before it goes on.
+        """
         identified = set(users)
         for hearing in self.heard:
             event = hearing.event
             self._count(hearing.partition, event.at, "refused:users", event.renamed in identified)
-            self._apply(people, hearing)
+            yield from self._apply(people, hearing)
 
-    def _apply(self, people: People, hearing: Hearing) -> None:
+    def _apply(self, people: People, hearing: Hearing) -> Iterator[list[Lacking]]:
         partition, place, event = hearing
         bound: list[Binding] = []
         for user, device in decide.pairs(event):
@@ -81,8 +112,11 @@ class Batch:
             if matched.absorbs is None:
                 bound += evolve.settle(people, matched)
             else:
+                yield from _orders_of_both(people, matched)
                 self._merge(people, event, matched, place)
         person = people.by_id[matched.customer]
+        if event.order:
+            yield from _lacking(person.state.sections, [One(ORDER, event.order)])
         evolve.hear(person, event)
         self._journal(person.id, event.value, person.snapshot(bound), event)
         self._count(partition, event.at, "events")

@@ -75,7 +75,10 @@ class Profile:
             batch.keep(unseen)
             people = await store.gather(pipeline, batch.events, {said.subject for said in facts}, holders)
             outgoing = [said.journalled(people) for said in facts]
-            batch.apply(people, await store.known(pipeline, {event.renamed for event in batch.events if event.renamed}))
+            users = await store.known(pipeline, {event.renamed for event in batch.events if event.renamed})
+            await store.load_sections(pipeline, batch.named(people))
+            for lacking in batch.apply(people, users):
+                await store.load_sections(pipeline, lacking)
             await store.save(pipeline, people)
             await store.count(pipeline, batch.counts)
         return Outcome(outgoing + batch.outgoing, [lambda: self._committed(batch, spanned)])

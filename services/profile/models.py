@@ -15,11 +15,12 @@ from sqlalchemy import (
     Uuid,
 )
 
-from libs.common.fold.tables import fold_tables
+from libs.common.fold.tables import fold_tables, section_table
 
 metadata = MetaData(schema="profile")
 
 FOLD = fold_tables(metadata)
+SECTIONS = section_table(metadata)
 
 #: A customer's state as one JSON value, and beside it what is listed. `version` counts the writes.
 customers = Table(

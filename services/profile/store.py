@@ -10,10 +10,12 @@ from uuid import UUID
 
 from libs.common.db import bulk
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
+from libs.common.fold.section_store import SectionStore
+from libs.common.fold.sections import Sections, Wanted
 from services.profile import models
 from services.profile.domain.events import Brought, Heard
 from services.profile.domain.identity import People, Person, newcomer
-from services.profile.domain.state import decode, encode, moment
+from services.profile.domain.state import SECTIONS, decode, encode, moment
 
 
 class Contended(OSError):
@@ -73,6 +75,7 @@ _SAVE = bulk.insert(
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
     " WHERE customers.version = excluded.version - 1",
 )
+_sections = SectionStore("profile", SECTIONS)
 _COUNT = bulk.add(models.counters, ("count",))
 
 
@@ -163,7 +166,12 @@ async def _lock(tx: AnyTx, people: People, ids: Collection[UUID], *, out_of_orde
     if len(rows) != len(ids):
         raise Contended("a customer is being changed elsewhere")
     for id, state, version, merged_into in rows:
-        people.by_id[id] = Person(id, decode(state), version, merged_into)
+        people.by_id[id] = Person.loaded(id, decode(state), version, merged_into)
+
+
+async def load_sections(tx: AnyTx, wanted: Iterable[tuple[Sections, Wanted]]) -> None:
+    """Load sections of locked customers, as far as they are not there yet."""
+    await _sections.load(tx, wanted)
 
 
 async def known(tx: AnyTx, refs: Collection[str]) -> set[str]:
@@ -206,6 +214,7 @@ async def save(tx: AnyTx, people: People) -> None:
         if touched:
             columns = bulk.transposed([_row(person) for person in touched])
             await pipeline.write(_SAVE, *columns, rows=len(touched), otherwise=Contended)
+            await _sections.save(pipeline, [each.state.sections for each in touched if each.state.sections.changed])
         if bound:
             await pipeline.execute(_BIND, *bulk.transposed(bound))
         if unbound:

@@ -51,7 +51,7 @@ class Customers(Generic[S]):
         self._decoder = msgspec.json.Decoder(state)
         self._encoder = msgspec.json.Encoder(decimal_format="string")
         self._known: set[UUID] = set()
-        self._sections = None if kinds is None else SectionStore(service, kinds)
+        self._sections = None if kinds is None else SectionStore(service, kinds.types)
         columns = "id, state, version, facts, merged_into"
         self._there = f"SELECT {columns} FROM (SELECT {columns} FROM {self._table} WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE) there"
         self._make = (

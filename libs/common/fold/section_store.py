@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
-from libs.common.fold.sections import Every, One, Open, Ref, SectionKinds, SectionRow, Sections, Wanted
+from libs.common.fold.sections import Every, One, Open, Ref, SectionRow, Sections, Wanted
 
 #: Open sections that are loaded at once.
 PAGE = 100
@@ -17,10 +17,11 @@ _START = (-(2**63), "")
 class SectionStore:
     """The table `sections` of one service. `customer`s are locked by whoever calls."""
 
-    def __init__(self, service: str, kinds: SectionKinds) -> None:
+    def __init__(self, service: str, types: Mapping[str, Any]) -> None:
+        """`types`: what the sections hold, by their kind."""
         table = f'"{service}".sections'
         self.decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
-            kind: msgspec.json.Decoder(type) for kind, type in kinds.types.items()
+            kind: msgspec.json.Decoder(type) for kind, type in types.items()
         }
         self._encode = msgspec.json.Encoder(decimal_format="string").encode
         self._one = (

@@ -37,6 +37,11 @@ class Heard(NamedTuple):
     value: bytes
 
     @property
+    def order(self) -> str | None:
+        """The id of the order that it is about; None where it is about none."""
+        return None if self.purchase is None else self.purchase.order_id
+
+    @property
     def refs(self) -> tuple[str, ...]:
         """All that the event is about, the user first."""
         return self.devices if self.user is None else (self.user, *self.devices)

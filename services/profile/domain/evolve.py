@@ -16,13 +16,13 @@ from libs.common.contracts.records import Binding
 from services.profile.domain.events import Heard
 from services.profile.domain.identity import Match, People, Person
 from services.profile.domain.snapshot import size
-from services.profile.domain.state import TRAITS, Customer, Order, Trait, micros
+from services.profile.domain.state import ORDER, TRAITS, Customer, Order, Paid, Trait, micros
 
 
 def settle(people: People, match: Match) -> list[Binding]:
     """Make `match` true: make the customer, bind or merge. Returns the identifiers that lead somewhere else now."""
     if match.creates:
-        people.by_id[match.customer] = Person(match.customer, Customer())
+        people.by_id[match.customer] = Person.new(match.customer)
     person = people.by_id[match.customer]
     if match.absorbs is not None:
         return _merge(people, person, people.by_id[match.absorbs])
@@ -45,9 +45,9 @@ def hear(person: Person, event: Heard) -> None:
 def absorb(survivor: Customer, other: Customer) -> None:
     """Take over what is known of a customer who is the same person; identifiers apart."""
     _keep_latest(survivor, other.traits)
-    for id, order in other.orders.items():
-        survivor.orders[id] = _united(survivor.orders[id], order) if id in survivor.orders else order
-    _recount(survivor)
+    for id, theirs in other.sections.every(ORDER).items():
+        ours = survivor.sections.get(ORDER, id)
+        _replace(survivor, id, ours, theirs if ours is None else _united(ours, theirs))
     survivor.first = min((at for at in (survivor.first, other.first) if at is not None), default=None)
     survivor.last = max((at for at in (survivor.last, other.last) if at is not None), default=None)
 
@@ -58,7 +58,10 @@ def _merge(people: People, survivor: Person, other: Person) -> list[Binding]:
     survivor.state.merged += [*other.state.merged, str(other.id)]
     survivor.shown = other.shown = None
     survivor.touched = other.touched = True
+    sections = other.state.sections
+    sections.empty()
     other.state = Customer(facts=other.state.facts)
+    other.state.hold(sections)
     other.merged_into = survivor.id
     return bound
 
@@ -99,13 +102,8 @@ def _purchase(state: Customer, at: int, purchase: OrderEvent) -> None:
             said = Order(cancelled=True)
     if id is None:
         return  # a refund of no order that could be found
-    known = state.orders.get(id)
-    if known is None:
-        state.orders[id] = said
-        _count(state, said)
-        return
-    state.orders[id] = _united(known, said)
-    _recount(state)
+    known = state.sections.get(ORDER, id)
+    _replace(state, id, known, said if known is None else _united(known, said))
 
 
 def _united(one: Order, other: Order) -> Order:
@@ -124,15 +122,16 @@ def _seniority(order: Order) -> tuple[bool, int, str, bool, int]:
     return (order.at is None, order.at or 0, order.currency, order.minor is None, order.minor or 0)
 
 
-def _recount(state: Customer) -> None:
-    state.completed, state.revenue = 0, {}
-    for order in state.orders.values():
-        _count(state, order)
-
-
-def _count(state: Customer, order: Order) -> None:
-    if not order.counts:
-        return
-    state.completed += 1
-    if order.minor is not None:
-        state.revenue[order.currency] = state.revenue.get(order.currency, 0) + order.net
+def _replace(state: Customer, id: str, before: Order | None, after: Order) -> None:
+    """Keep an order as it is now, and count it so instead of as it was."""
+    state.sections.set(ORDER, id, after)
+    for order, by in ((before, -1), (after, +1)):
+        if order is None or not order.counts:
+            continue
+        state.completed += by
+        if order.minor is not None:
+            paid = state.paid.get(order.currency) or Paid()
+            state.paid[order.currency] = Paid(paid.orders + by, paid.minor + by * order.net)
+    for order in (before, after):
+        if order is not None and order.currency in state.paid and not state.paid[order.currency].orders:
+            del state.paid[order.currency]

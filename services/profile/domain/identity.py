@@ -15,8 +15,9 @@ from uuid import UUID
 
 from libs.common.contracts.ids import derived
 from libs.common.contracts.records import Binding
+from libs.common.fold.sections import Sections
 from services.profile.domain.snapshot import Shown, shown, snapshot
-from services.profile.domain.state import IDENTIFIERS, MERGES, Customer
+from services.profile.domain.state import DECODERS, IDENTIFIERS, MERGES, Customer
 
 
 @dataclass(slots=True)
@@ -29,6 +30,17 @@ class Person:
     merged_into: UUID | None = None
     touched: bool = False
     shown: Shown | None = None
+
+    @classmethod
+    def new(cls, id: UUID) -> "Person":
+        """A customer who is not stored yet."""
+        return cls.loaded(id, Customer(), 0, None)
+
+    @classmethod
+    def loaded(cls, id: UUID, state: Customer, version: int, merged_into: UUID | None) -> "Person":
+        """A customer as stored, whose orders are not loaded yet."""
+        state.hold(Sections(id, DECODERS, whole=version == 0))
+        return cls(id, state, version, merged_into)
 
     def snapshot(self, bound: Sequence[Binding] = ()) -> bytes:
         """The customer as they are now. The cut of the traits is kept until `shown` is reset."""

@@ -9,12 +9,16 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from libs.common.contracts.orders import Back, in_currency
+from libs.common.fold.sections import Sectioned
 
 #: A customer's traits may be this many bytes as JSON; beyond it the largest are refused.
 TRAITS = 64 * 1024
 #: A profile may be merged with so many others, and be led to by so many identifiers (Segment's limits).
 MERGES = 100
 IDENTIFIERS = 1_000
+
+#: The kind of section.
+ORDER = "order"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -46,7 +50,7 @@ class Trait(msgspec.Struct, array_like=True, frozen=True):
         return len(self.value) == 4 and bytes(self.value) == b"null"
 
 
-class Order(msgspec.Struct, array_like=True):
+class Order(msgspec.Struct, frozen=True, array_like=True):
     """An order, its refunds, or both. `at` is None while a refund waits for its order; `minor` when no amount was said.
 
     `refunds` by their ids; `cancelled` says that the order does not count any more.
@@ -74,25 +78,39 @@ class Order(msgspec.Struct, array_like=True):
         return max(left, 0)
 
 
-class Customer(msgspec.Struct, omit_defaults=True):
-    """The state of a customer. `orders` and `revenue` of the snapshot are kept beside the orders they are the sums of.
+class Paid(msgspec.Struct, frozen=True, array_like=True):
+    """What orders of one currency sum up to: how many name an amount, and their net amounts in minor units."""
+
+    orders: int = 0
+    minor: int = 0
+
+
+class Customer(Sectioned, omit_defaults=True):
+    """The state of a customer. Their orders lie in sections (`ORDER`, by their ids); `completed` and `paid` are the sums of them.
 
     `identifiers` are references (`user:ann`, `anon:a1`) with the version of each binding; `merged` the ids of all
     customers who went into this one, at any depth; `facts` how many facts profile has decided on them.
     """
 
-    identifiers: dict[str, int] = {}
+    identifiers: dict[str, int] = msgspec.field(default_factory=dict)
     user: str | None = None
-    traits: dict[str, Trait] = {}
-    orders: dict[str, Order] = {}
+    traits: dict[str, Trait] = msgspec.field(default_factory=dict)
     completed: int = 0
-    revenue: dict[str, int] = {}
+    paid: dict[str, Paid] = msgspec.field(default_factory=dict)
     first: int | None = None
     last: int | None = None
-    merged: list[str] = []
+    merged: list[str] = msgspec.field(default_factory=list)
     facts: int = 0
 
+    @property
+    def revenue(self) -> dict[str, int]:
+        """Net revenue in minor units by currency."""
+        return {currency: paid.minor for currency, paid in self.paid.items()}
 
+
+#: What sections hold, by their kind.
+SECTIONS = {ORDER: Order}
+DECODERS = {kind: msgspec.json.Decoder(type) for kind, type in SECTIONS.items()}
 _decoder = msgspec.json.Decoder(Customer)
 _encoder = msgspec.json.Encoder()
 

@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from libs.common.contracts.ids import derived
 from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.records import encode
+from libs.common.fold.sections import Every, One, Ref, SectionRow, Sections, Wanted
 from libs.common.fold.work import Work
 from libs.common.log.reader import Record, TopicPartition
 from services.profile.batch import Batch
@@ -33,6 +36,7 @@ class World:
 
     def __init__(self) -> None:
         self.next = 0
+        self.stored: dict[UUID, dict[Ref, SectionRow]] = {}
         self.people = People()
         self.seen: set[object] = set()
         self.journal: list[tuple[str, dict[str, Any]]] = []
@@ -47,12 +51,27 @@ class World:
         unseen = set(batch.received) - self.seen
         self.seen |= unseen
         batch.keep(set(unseen))
-        batch.apply(self.people, ())
+        for lacking in chain([[*batch.named(self.people)]], batch.apply(self.people, ())):
+            for sections, wanted in lacking:
+                self.load(sections, wanted)
         self.journal += [(record.key, msgspec.json.decode(record.value)) for record in batch.outgoing]
         for (_, _, counter, _), count in batch.counts.items():
             self.counts[counter] += count
-        for person in self.people.by_id.values():
-            person.state, person.shown = state.decode(state.encode(person.state)), None
+        for id, person in self.people.by_id.items():
+            changes = person.state.sections.changes(msgspec.json.encode)
+            stored = {} if changes.emptied else self.stored.get(id, {})
+            kept = {ref: row for ref, row in stored.items() if ref not in changes.gone}
+            self.stored[id] = kept | {(row.kind, row.key): row for row in changes.rows}
+            self.people.by_id[id] = Person.loaded(id, state.decode(state.encode(person.state)), 1, person.merged_into)
+
+    def load(self, sections: Sections, wanted: Wanted) -> None:
+        """What was stored of it."""
+        rows = [
+            row
+            for row in self.stored[sections.customer].values()
+            if wanted in (Every(row.kind), One(row.kind, row.key))
+        ]
+        sections.loaded(wanted, rows, 100)
 
     def tell_all(self, values: Iterable[bytes]) -> "World":
         for value in values:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from libs.common.fold.migration import create_fold_tables, create_identifiers, store_uncompressed
+from libs.common.fold.migration import create_fold_tables, create_identifiers, create_sections, store_uncompressed
 
 revision = "0001"
 down_revision = None
@@ -26,6 +26,7 @@ def upgrade() -> None:
     )
     store_uncompressed("profile")
     create_identifiers("profile")
+    create_sections("profile")
     op.create_index(
         "identifiers_by_value",
         "identifiers",
