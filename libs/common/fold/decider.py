@@ -93,7 +93,7 @@ class Decider(Protocol[S, R]):
 
     def stateless(self, body: object, rules: R) -> bool:
         """Whether, under these rules, nothing is decided on what was read, and it changes no state, whatever the state is:
-        the customer is then neither loaded nor locked, and it only reaches projections."""
+        the customer is then neither loaded nor locked, it draws on nothing shared, and only reaches projections."""
         ...
 
     def decide(self, state: S, input: Input, rules: R) -> Decision:

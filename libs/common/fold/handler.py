@@ -177,7 +177,9 @@ class DeciderHandler(Generic[S, R]):
                 row.merged_into, row.touched = parsed(body.into), True
             elif body is not None:
                 row = rows.get(said.customer) or Row(said.customer, self.decider.state())  # of a stateless one
-                input = self.shared.viewed(self._input(said.envelope, body), rules, shared)
+                input = self._input(said.envelope, body)
+                if not said.stateless:
+                    input = self.shared.viewed(input, rules, shared)
                 applied = self.decided(row, input, rules, lane.work.place(index))
                 shared.take(applied.decision.takes)
             lane.next = index + 1

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
-from typing import Annotated, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
+from fastapi import APIRouter
 from pydantic import Field
 
 from libs.common.contracts.input import Resource
 from libs.common.contracts.records import Fact
 from libs.common.contracts.rewards import PointsWithheld
+from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.service import ConsumerService
 from libs.common.rules.rule_event import RuleEvent
 from services.rewards.course import Course
+from services.rewards.earning.api import routes
 from services.rewards.earning.budget import CompiledBudget
 from services.rewards.earning.rules import CompiledRule, EarningRule, faults_of, points
-from services.rewards.feature import Feature
+from services.rewards.feature import Feature, Live
 from services.rewards.inputs import OrderCompleted, OrderRefunded
 from services.rewards.rules import Fault, by_name, condition, repeated_ids
 
@@ -59,6 +63,9 @@ class Earning(Feature):
         for each in rules.get(event.name, ()):
             if each.matches(course.scope):
                 _give(course, each, points(each.rule.earn, event), order)
+
+    def api(self, part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live) -> Sequence[APIRouter]:
+        return [routes(part, live, part.settings.zone)]
 
 
 def _compiled(rule: EarningRule, zone: tzinfo) -> CompiledRule:

@@ -67,3 +67,18 @@ async def test_a_replay_is_equal_after_merges_refunds_and_another_version(
     found = await compared(replayable(rewards_settings), rewards_settings, rewards_settings)
     assert found.equal, found
     await rewards.check()
+
+
+async def test_it_can_be_read_what_is_left(rewards: Rewards) -> None:
+    assert (await rewards.get("budgets"))["items"] == []
+    await rewards.publish(club(81))
+    await rewards.journal(*(order(who, f"one-{who}", 10) for who in PEOPLE[:4]))
+    assert (await rewards.get("budgets"))["items"] == [
+        {"rule": "each", "period": "", "points": 81, "given": 28, "left": 53}
+    ]
+    await rewards.publish(club(20))
+    assert (await rewards.get("budgets"))["items"][0]["left"] == 0
+    await rewards.publish(club(81, per="year"))
+    (left,) = (await rewards.get("budgets"))["items"]
+    assert (left["given"], left["left"]) == (0, 81)  # each year has one of its own
+    assert left["period"].isdecimal()
