@@ -22,7 +22,7 @@ async def history(bench: Bench) -> AsyncIterator[Figure]:
         async with bench.whole() as installation:
             await _have(installation, b"long", long)
             await _have(installation, b"short", short)
-            count = bench.size(300, 20)
+            count = bench.size(1_000, 20)
             rates = []
             for who, first in ((b"long", long), (b"short", short)):
                 await _orders(installation, who, first, count // 10)
