@@ -28,11 +28,9 @@ def rewind(service: str, to: int, partition: int | None) -> int:
 
     async def work() -> list[str]:
         lines = []
-        for where, before, now in await rewind.rewind(service_settings(service), service, to, partition):
+        for tp, before, now in await rewind.rewind(service_settings(service), service, to, partition):
             older = f" (PostgreSQL no longer has {to})" if to < now < before else ""
-            lines.append(
-                f"{where}: " + (f"stays at {before}" if now == before else f"from {before} back to {now}{older}")
-            )
+            lines.append(f"{tp}: " + (f"stays at {before}" if now == before else f"from {before} back to {now}{older}"))
         return lines
 
     return _run("rewind", work())
@@ -67,16 +65,16 @@ def epoch(service: str, partition: int | None) -> int:
     async def work() -> list[str]:
         settings = service_settings(service)
         topic = written_by(service)
-        lanes = range(settings.partitions) if partition is None else [partition]
+        partitions = range(settings.partitions) if partition is None else [partition]
         connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=5, command_timeout=30)
         try:
             async with connection.transaction():
                 begun = {
-                    TopicPartition(topic, lane): await epochs.begin(connection, TopicPartition(topic, lane))
-                    for lane in lanes
+                    TopicPartition(topic, partition): await epochs.begin(connection, TopicPartition(topic, partition))
+                    for partition in partitions
                 }
         finally:
             await connection.close()
-        return [f"{where}: epoch {number} has begun" for where, number in begun.items()]
+        return [f"{tp}: epoch {number} has begun" for tp, number in begun.items()]
 
     return _run("epoch", work())

@@ -16,7 +16,7 @@ def main() -> int:
 
 async def _main() -> int:
     heads = await move({service: await settings_of(service) for service in SERVICES})
-    for where, next in sorted(heads.items()):
-        print(f"{where}: closed at {next:,}")
+    for tp, next in sorted(heads.items()):
+        print(f"{tp}: closed at {next:,}")
     print("Now start all services again with RAPPORT_LOG=kafka; until then ingest answers 503.")
     return 0

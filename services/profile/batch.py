@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from libs.common.contracts.records import Binding, spliced
+from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Sections, Wanted
-from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing
 from services.profile.domain import decide, events, evolve
 from services.profile.domain.events import Brought, Heard
@@ -39,24 +39,24 @@ def _orders_of_both(people: People, matched: Match) -> Iterator[list[Lacking]]:
     yield from _lacking(survivor, [One(ORDER, id) for id in other.every(ORDER)])
 
 
-class Batch:
+class EventBatch:
     """The events of a few partitions in their order, and what they have led to so far.
 
     `counts` (by partition, day, counter and source) are what the batch adds to the counters; days are those of `zone`, by
     when things happened. Reading raises on a record that is bad.
     """
 
-    def __init__(self, works: Sequence[Work], zone: tzinfo) -> None:
+    def __init__(self, batches: Sequence[Batch], zone: tzinfo) -> None:
         self._zone = zone
         self.outgoing: list[Outgoing] = []
         self.counts: Counter[tuple[int, date, str, str]] = Counter()
         self.heard: list[Hearing] = []
-        for work in works:
-            for index, record in enumerate(work.records):
+        for batch in batches:
+            for index, record in enumerate(batch.records):
                 if (event := events.read(record.value)) is None:
-                    self._count(work.where.partition, record.appended_at, "skipped")
+                    self._count(batch.tp.partition, record.appended_at, "skipped")
                 else:
-                    self.heard.append(Hearing(work.where.partition, work.place(index), event))
+                    self.heard.append(Hearing(batch.tp.partition, batch.place(index), event))
 
     @property
     def received(self) -> dict[Brought, datetime]:

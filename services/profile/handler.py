@@ -15,11 +15,11 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.records import spliced
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
-from libs.common.fold.work import Outcome, Work
+from libs.common.fold.batch import Batch, Outcome
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
 from services.profile import dedup_partitions, store
-from services.profile.batch import Batch
+from services.profile.batch import EventBatch
 from services.profile.domain.events import Brought, Heard, require_splice
 from services.profile.domain.identity import People
 
@@ -58,30 +58,30 @@ class Profile:
             "rapport_duplicates", "Events dropped because they had come before.", ["source"], registry=registry
         )
 
-    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
+    async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
         """Batches of events and of facts, in the transaction given: drop duplicates, find or make the customers, journal,
         save. Does not commit.
 
         Facts are journalled before the events beside them: a customer whom these merge into another one has not left yet.
         """
-        facts = [ParsedFact.read(record) for work in works if work.where.topic != EVENTS for record in work.records]
-        batch = Batch([work for work in works if work.where.topic == EVENTS], self._zone)
-        received = batch.received
+        facts = [ParsedFact.read(record) for batch in batches if batch.tp.topic != EVENTS for record in batch.records]
+        events = EventBatch([batch for batch in batches if batch.tp.topic == EVENTS], self._zone)
+        received = events.received
         spanned = {store.week_of(time) for time in received.values()}
         async with pipelined(tx) as pipeline:
             if not spanned <= self._weeks:
                 await dedup_partitions.ensure(pipeline, spanned)
-            unseen, holders = await self._look(pipeline, received, batch.events)
-            batch.keep(unseen)
-            people = await store.gather(pipeline, batch.events, {said.subject for said in facts}, holders)
+            unseen, holders = await self._look(pipeline, received, events.events)
+            events.keep(unseen)
+            people = await store.gather(pipeline, events.events, {said.subject for said in facts}, holders)
             outgoing = [said.journalled(people) for said in facts]
-            users = await store.known(pipeline, {event.renamed for event in batch.events if event.renamed})
-            await store.load_sections(pipeline, batch.named(people))
-            for lacking in batch.apply(people, users):
+            users = await store.known(pipeline, {event.renamed for event in events.events if event.renamed})
+            await store.load_sections(pipeline, events.named(people))
+            for lacking in events.apply(people, users):
                 await store.load_sections(pipeline, lacking)
             await store.save(pipeline, people)
-            await store.count(pipeline, batch.counts)
-        return Outcome(outgoing + batch.outgoing, [lambda: self._committed(batch, spanned)])
+            await store.count(pipeline, events.counts)
+        return Outcome(outgoing + events.outgoing, [lambda: self._committed(events, spanned)])
 
     async def skip(self, tx: Tx, record: Record) -> None:
         """Nothing: what profile could not take concerns nobody yet."""
@@ -95,9 +95,9 @@ class Profile:
             self._weeks.clear()
             raise store.Contended("another process has dropped a week's table that was known here") from error
 
-    def _committed(self, batch: Batch, spanned: set[date]) -> None:
+    def _committed(self, events: EventBatch, spanned: set[date]) -> None:
         self._weeks |= spanned
         if self._duplicates is not None:
-            for (_, _, counter, source), count in batch.counts.items():
+            for (_, _, counter, source), count in events.counts.items():
                 if counter == "duplicates":
                     self._duplicates.labels(source).inc(count)

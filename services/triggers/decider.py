@@ -14,9 +14,9 @@ from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold import rulebooks
+from libs.common.fold.batch import Batch, Outcome
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
-from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
@@ -98,11 +98,11 @@ class TriggersHandler(DeciderHandler[Recipient, Rules]):
         rules = await super().rules(tx, rulebook)
         return rules if self._clock is None else replace(rules, at=self._clock())
 
-    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
-        event_catalogue, partitions = self.decider.event_catalogue, [work.where.partition for work in works]
+    async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
+        event_catalogue, partitions = self.decider.event_catalogue, [batch.tp.partition for batch in batches]
         event_catalogue.begin(partitions)
         began = time.time_ns()
-        outcome = await super().apply(tx, works)
+        outcome = await super().apply(tx, batches)
         outcome.committed.append(lambda: event_catalogue.committed(partitions))
         if outcome.outgoing:
             outcome.committed.append(lambda: self.on_decided(outcome.outgoing, began))

@@ -184,14 +184,14 @@ async def _caught_up(part: ConsumerService, handler: TriggersHandler, ref: str) 
     try:
         async with part.read() as tx:
             customer, _ = await queries.customer(tx, handler.customers, ref)
-        wheres = [TopicPartition(JOURNAL, partition_of(str(customer), part.fold.partitions))]
+        tps = [TopicPartition(JOURNAL, partition_of(str(customer), part.fold.partitions))]
     except (NotFound, Invalid):
-        wheres = part.fold.wheres
+        tps = part.fold.tps
     deadline = time.monotonic() + PATIENCE
     heads: dict[TopicPartition, int] = {}
     while True:
         async with part.read() as tx:
-            positions = {where: (await part.fold.positions.load(tx, where)).position for where in wheres}
+            positions = {where: (await part.fold.positions.load(tx, where)).position for where in tps}
         lags = await part.fold.reader.lag(positions)
         heads = heads or {where: positions[where].next + lag.records for where, lag in lags.items()}
         if all(positions[where].next >= head for where, head in heads.items()):

@@ -22,8 +22,8 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.registry import written_by
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
+from libs.common.fold.batch import Batch, Outcome
 from libs.common.fold.service import ConsumerService
-from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.log.reader import Record
@@ -70,8 +70,8 @@ class Null:
         self._of_event = flow.records[JOURNAL] - flow.facts, flow.records[EVENTS]
         self._of_journal = flow.records[self._writes], flow.records[JOURNAL]
 
-    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
-        return Outcome([made for work in works for record in work.records for made in self._made(record)])
+    async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
+        return Outcome([made for batch in batches for record in batch.records for made in self._made(record)])
 
     async def skip(self, tx: Tx, record: Record) -> None:
         """Nothing is kept, so nothing can be missed."""

@@ -43,13 +43,13 @@ class Breaker:
         if self._applied is not None:
             self._applied.extend(_source(record.value) for record in records)
 
-    async def check(self, where: TopicPartition, record: Record) -> None:
+    async def check(self, tp: TopicPartition, record: Record) -> None:
         """Raises Open when `record`, which is poison, must not be passed over."""
         if self._applied is None:
             self._applied = deque(maxlen=REMEMBERED)
         async with self._database.connection() as tx:
-            heads = await self._bad(tx, where, record.offset)
-            if len(heads) < BAD or await self._is_allowed(tx, where, record.offset):
+            heads = await self._bad(tx, tp, record.offset)
+            if len(heads) < BAD or await self._is_allowed(tx, tp, record.offset):
                 return
         source = _source(record.value)
         others_bad = sum(_source(head) != source for head in heads)
@@ -57,34 +57,34 @@ class Breaker:
         if others_bad < BAD and others_good >= OTHERS:
             return
         raise BreakerOpen(
-            f"{len(heads)} of the last {WINDOW:,} records of {where} could not be applied, so no more are passed over:"
+            f"{len(heads)} of the last {WINDOW:,} records of {tp} could not be applied, so no more are passed over:"
             " mend the code (the partition goes on by itself), or POST …/dead-letters/skip"
         )
 
     async def allow(self, tx: Tx, through: Mapping[TopicPartition, int]) -> None:
         """Let each partition pass over what is bad before an offset. Does not commit."""
-        for where, offset in sorted(through.items()):
+        for tp, offset in sorted(through.items()):
             await tx.execute(
                 f"UPDATE {self._positions} SET skip_before = greatest(skip_before, $3)"
                 " WHERE reader = 'fold' AND topic = $1 AND partition = $2",
-                *where,
+                *tp,
                 offset,
             )
 
-    async def _bad(self, tx: Tx, where: TopicPartition, offset: int) -> list[bytes]:
+    async def _bad(self, tx: Tx, tp: TopicPartition, offset: int) -> list[bytes]:
         """The beginnings of the dead letters among the last records."""
         rows = await tx.fetch(
             f"SELECT substring(value FROM 1 FOR {_HEAD}) FROM {self._letters}"
             ' WHERE topic = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4',
-            *where,
+            *tp,
             offset - WINDOW,
             offset,
         )
         return [row[0] for row in rows]
 
-    async def _is_allowed(self, tx: Tx, where: TopicPartition, offset: int) -> bool:
+    async def _is_allowed(self, tx: Tx, tp: TopicPartition, offset: int) -> bool:
         through: int = await tx.fetchval(
-            f"SELECT skip_before FROM {self._positions} WHERE reader = 'fold' AND topic = $1 AND partition = $2", *where
+            f"SELECT skip_before FROM {self._positions} WHERE reader = 'fold' AND topic = $1 AND partition = $2", *tp
         )
         return offset < through
 

@@ -131,12 +131,13 @@ class Commands(Generic[S, R]):
         shared = await handler.shared.lock(tx, await self._resources(tx, bodies.values(), at))
         rows = await handler.customers.load(tx, bodies)
         there = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
-        lanes = [partition_of(str(row.id), self._fold.partitions) for row in there]
+        partitions = [partition_of(str(row.id), self._fold.partitions) for row in there]
         stored = {
-            lane: await self._fold.positions.load(tx, TopicPartition(JOURNAL, lane)) for lane in sorted(set(lanes))
+            partition: await self._fold.positions.load(tx, TopicPartition(JOURNAL, partition))
+            for partition in sorted(set(partitions))
         }
         rules = {each.rulebook: await handler.rules(tx, each.rulebook) for each in stored.values()}
-        under = [rules[stored[lane].rulebook] for lane in lanes]
+        under = [rules[stored[partition].rulebook] for partition in partitions]
         drawn = (
             each
             for row, held in zip(there, under, strict=True)
@@ -149,11 +150,11 @@ class Commands(Generic[S, R]):
         ]
         await handler.customers.load_sections(tx, named)
         applied: list[Applied[S]] = []
-        for row, lane in zip(there, lanes, strict=True):
-            body, position, rulebook = bodies[row.id], stored[lane].position.next, stored[lane].rulebook
+        for row, partition in zip(there, partitions, strict=True):
+            body, position, rulebook = bodies[row.id], stored[partition].position.next, stored[partition].rulebook
             id = str(derived(service, "command", key, str(row.id)))
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
-            place = f"{lane}/{position}/{rulebook}"
+            place = f"{partition}/{position}/{rulebook}"
             applied.append(await handler.share_on(tx, row, input, rules[rulebook], place, shared))
         await handler.customers.save(tx, there)
         await handler.shared.save(tx, shared)

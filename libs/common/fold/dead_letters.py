@@ -15,8 +15,8 @@ from libs.common.contracts.ids import derived
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
+from libs.common.fold.batch import Batch, Blocked
 from libs.common.fold.customers import survivor
-from libs.common.fold.work import Blocked, Work
 from libs.common.log.append import append
 from libs.common.log.failures import is_poison
 from libs.common.log.partition import partition_of
@@ -96,15 +96,15 @@ class DeadLetters:
         async with fold.database.transaction() as tx:
             row = await self._claim(tx, id)
             value = _mended(row["value"], mended) if mended is not None else row["value"]
-            where, key = await self._destination(tx, row)
-            stored = await fold.positions.load(tx, where, lock=True)  # it happens here, and between two batches
+            tp, key = await self._destination(tx, row)
+            stored = await fold.positions.load(tx, tp, lock=True)  # it happens here, and between two batches
             if key != (await self._destination(tx, row))[1]:
                 raise Unavailable("the customer of this record is being merged just now: try again")
-            record = Record(*where, row["offset"], key, value, row["died_at"], row["offset"])
-            work = Work(where, [record], stored.rulebook, stored.position.next)
+            record = Record(*tp, row["offset"], key, value, row["died_at"], row["offset"])
+            batch = Batch(tp, [record], stored.rulebook, stored.position.next)
             try:
                 async with tx.transaction():
-                    outcome = await fold.handler.apply(tx, [work])
+                    outcome = await fold.handler.apply(tx, [batch])
                     if outcome.taken:
                         raise Blocked("it waits for another customer's records")
                     written = await append(tx, fold.writes, outcome.outgoing, fold.partitions)
@@ -114,7 +114,7 @@ class DeadLetters:
                 raise Conflict(
                     f"the record fails again, with {type(error).__name__}: {error}. Mend its data, or discard it with a reason."
                 ) from error
-            stamp = await self._stamp(tx, work, len(outcome.outgoing))
+            stamp = await self._stamp(tx, batch, len(outcome.outgoing))
             await self._settle(tx, id, "replayed", "mended" if mended is not None else None, by)
             await tx.execute(
                 f"UPDATE {self._table} SET stamp = $2, replayed_key = $3, mended = $4 WHERE id = $1",
@@ -134,7 +134,7 @@ class DeadLetters:
         lags = await fold.lag()
         async with fold.database.transaction() as tx:
             positions = await fold.positions.all(tx)
-            through = {where: positions[where].next + lag.records for where, lag in lags.items()}
+            through = {tp: positions[tp].next + lag.records for tp, lag in lags.items()}
             await fold.breaker.allow(tx, through)
         logger.warning("bad records are passed over again, up to the present ends", by=by, reason=reason)
         return through
@@ -169,11 +169,11 @@ class DeadLetters:
             raise Conflict(f"dead letter {id} was {row['outcome']} already, by {row['settled_by']}")
         return row
 
-    async def _stamp(self, tx: Tx, work: Work, made: int) -> str:
+    async def _stamp(self, tx: Tx, batch: Batch, made: int) -> str:
         """Where it happened, once it has; for a customer's record also after how many of their facts, so that it can be put
         back there. `made` are those that it led to. (Their row is locked only now: shared resources come first.)"""
-        key, place = work.records[0].key, work.place(0)
-        if work.where.topic != JOURNAL or not UUID_KEY.fullmatch(key):
+        key, place = batch.records[0].key, batch.place(0)
+        if batch.tp.topic != JOURNAL or not UUID_KEY.fullmatch(key):
             return place
         customers = f'"{self._fold.service}".customers'
         await tx.execute(f"INSERT INTO {customers} (id) VALUES ($1) ON CONFLICT DO NOTHING", UUID(key))

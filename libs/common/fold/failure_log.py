@@ -21,7 +21,7 @@ logger = structlog.get_logger()
 class Stopped(NamedTuple):
     """A partition that stands at a record which can neither be applied nor passed over (a broken merge)."""
 
-    where: TopicPartition
+    tp: TopicPartition
     said: Mapping[str, Any]
     error: str
     since: float
@@ -31,7 +31,7 @@ class Stopped(NamedTuple):
         record = f"record {self.said.get('record_id', '?')} ({self.said.get('type', 'of no known type')})"
         minutes = (time.monotonic() - self.since) / 60
         return (
-            f"partition {self.where} has stood at offset {self.said.get('offset', '?')} for {minutes:.0f} min: {record} fails"
+            f"partition {self.tp} has stood at offset {self.said.get('offset', '?')} for {minutes:.0f} min: {record} fails"
             f" with {self.error[:200]}, and must not be passed over; see docs/operations.md#a-partition-has-stopped"
         )
 
@@ -45,36 +45,43 @@ class FailureLog:
         self._suspect: dict[TopicPartition, Record] = {}
         self._throttle = LogThrottle()
 
-    def failed_alone(self, where: TopicPartition, record: Record) -> None:
+    def failed_alone(self, tp: TopicPartition, record: Record) -> None:
         """`record` failed in a transaction of its own."""
-        self._suspect[where] = record
+        self._suspect[tp] = record
 
-    def moved(self, where: TopicPartition) -> None:
+    def moved(self, tp: TopicPartition) -> None:
         """The partition has advanced."""
         if self._suspect or self.stopped:
-            self._suspect.pop(where, None)
-            if self.stopped.pop(where, None):
-                logger.info("a stopped partition moves again", where=str(where))
+            self._suspect.pop(tp, None)
+            if self.stopped.pop(tp, None):
+                logger.info("a stopped partition moves again", topic_partition=str(tp))
 
-    def paused(self, where: TopicPartition, error: Exception, pause: float) -> None:
+    def paused(self, tp: TopicPartition, error: Exception, pause: float) -> None:
         """The partition is tried again after `pause` seconds."""
-        record = self._suspect.pop(where, None)
+        record = self._suspect.pop(tp, None)
         if is_poison(error):
             self.pauses["record"] += 1
             said = about(record) if record else {}
-            before = self.stopped.get(where)
+            before = self.stopped.get(tp)
             since = before.since if before else time.monotonic()
-            self.stopped[where] = Stopped(where, said, f"{type(error).__name__}: {error}", since)
-            if (times := self._throttle.due((where, record and record.offset))) is not None:
+            self.stopped[tp] = Stopped(tp, said, f"{type(error).__name__}: {error}", since)
+            if (times := self._throttle.due((tp, record and record.offset))) is not None:
                 logger.error(
-                    "fold stopped at a record", where=str(where), **said, error=repr(error), times=times, exc_info=error
+                    "fold stopped at a record",
+                    topic_partition=str(tp),
+                    **said,
+                    error=repr(error),
+                    times=times,
+                    exc_info=error,
                 )
             return
         cause = outage.cause(error)
         self.pauses[cause] += 1
         if (times := self._throttle.due(cause)) is not None:
             reason, pause = outage.WORDS[cause], round(pause, 2)
-            logger.warning("fold paused", where=str(where), reason=reason, error=repr(error), pause=pause, times=times)
+            logger.warning(
+                "fold paused", topic_partition=str(tp), reason=reason, error=repr(error), pause=pause, times=times
+            )
 
     def lost(self, error: Exception) -> None:
         """The session that holds the partitions is gone: they are given up, and taken again when it is back."""
@@ -82,9 +89,9 @@ class FailureLog:
             reason = outage.WORDS[outage.cause(error)]
             logger.warning("partitions lost", reason=reason, error=repr(error), times=times)
 
-    def dead_lettered(self, where: TopicPartition, record: Record, error: Exception) -> None:
+    def dead_lettered(self, tp: TopicPartition, record: Record, error: Exception) -> None:
         """The record became a dead letter. Never kept back: each is a record that somebody has to look at."""
-        logger.error("record dead-lettered", where=str(where), **about(record), error=repr(error)[:500])
+        logger.error("record dead-lettered", topic_partition=str(tp), **about(record), error=repr(error)[:500])
 
 
 def about(record: Record) -> dict[str, Any]:

@@ -54,10 +54,8 @@ class Gauges:
             if not forwarding.ok:
                 return Check(False, forwarding.detail, tuple(readers), concerns)
         if gaps := fold.reader.gaps:
-            where, gap = next(iter(gaps.items()))
-            detail = (
-                f"records {gap.expected} to {gap.found - 1} of {where} are missing from the log: rewind its forwarder"
-            )
+            tp, gap = next(iter(gaps.items()))
+            detail = f"records {gap.expected} to {gap.found - 1} of {tp} are missing from the log: rewind its forwarder"
             return Check(False, detail, tuple(readers), concerns)
         return Check(True, _letters(waiting), tuple(readers), concerns)
 
@@ -65,28 +63,28 @@ class Gauges:
         return tuple(stopped.sentence() for stopped in self._fold.failure_log.stopped.values())
 
     def _behind(self, reader: str, lags: Mapping[TopicPartition, Lag]) -> list[ReaderLag]:
-        for where, lag in lags.items():
-            self._meter.lag(reader, where.topic, where.partition, lag.records, lag.seconds)
+        for tp, lag in lags.items():
+            self._meter.lag(reader, tp.topic, tp.partition, lag.records, lag.seconds)
         behind = []
-        for topic in sorted({where.topic for where in lags}):
-            of_topic = [lag for where, lag in lags.items() if where.topic == topic]
+        for topic in sorted({tp.topic for tp in lags}):
+            of_topic = [lag for tp, lag in lags.items() if tp.topic == topic]
             records, seconds = sum(lag.records for lag in of_topic), max(lag.seconds for lag in of_topic)
             behind.append(ReaderLag(reader, topic, records, seconds))
         return behind
 
     def _show_gaps(self, reader: str, gaps: Mapping[TopicPartition, Gap]) -> None:
-        for where in self._fold.wheres:
-            gap = gaps.get(where)
+        for tp in self._fold.tps:
+            gap = gaps.get(tp)
             missing = gap.found - gap.expected if gap else 0
-            self._meter.missing.labels(reader, where.topic, str(where.partition)).set(missing)
+            self._meter.missing.labels(reader, tp.topic, str(tp.partition)).set(missing)
 
     def _show_stopped(self) -> None:
         owned = self._fold.ownership.owned
         for topic in self._topics:
-            self._meter.owned.labels("fold", topic).set(sum(where.topic == topic for where in owned))
-        for where in self._fold.wheres:
-            stopped = where in self._fold.failure_log.stopped
-            self._meter.stopped.labels("fold", where.topic, str(where.partition)).set(stopped)
+            self._meter.owned.labels("fold", topic).set(sum(tp.topic == topic for tp in owned))
+        for tp in self._fold.tps:
+            stopped = tp in self._fold.failure_log.stopped
+            self._meter.stopped.labels("fold", tp.topic, str(tp.partition)).set(stopped)
 
     def _count(self) -> None:
         fold, meter = self._fold, self._meter

@@ -16,11 +16,11 @@ from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
+from libs.common.fold.batch import Batch, Outcome
 from libs.common.fold.customers import Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Decider, Merged, Stamped
 from libs.common.fold.sections import Every, NotLoaded, Wanted
 from libs.common.fold.shared import Shared, SharedTable
-from libs.common.fold.work import Outcome, Work
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
 
@@ -46,7 +46,7 @@ class ParsedRecord(NamedTuple):
 class Progress:
     """A batch of one partition as read, and how far it has been applied."""
 
-    work: Work
+    batch: Batch
     read: list[ParsedRecord]
     next: int = 0
 
@@ -74,41 +74,47 @@ class DeciderHandler(Generic[S, R]):
         self.shared: SharedTable[R] = SharedTable(service, decider.shared)
         self.suppressed = 0
 
-    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
+    async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
         """Batches of different partitions in the transaction given, each up to a merge whose other customer has not left."""
         async with pipelined(tx) as pipeline:
             over = cast("Tx", pipeline)  # it has of a transaction what rules and projections use
-            rules = await self.rules(over, works[0].rulebook)
-            lanes = [Progress(work, [self._read(record, rules) for record in work.records]) for work in works]
-            shared = await self.shared.lock(pipeline, self._resources(lanes, rules))
-            rows = await self.customers.load(pipeline, {id for lane in lanes for id in lane.customers()})
+            rules = await self.rules(over, batches[0].rulebook)
+            partitions = [Progress(batch, [self._read(record, rules) for record in batch.records]) for batch in batches]
+            shared = await self.shared.lock(pipeline, self._resources(partitions, rules))
+            rows = await self.customers.load(pipeline, {id for partition in partitions for id in partition.customers()})
             if self.decider.sections is not None:
-                await self.customers.load_sections(pipeline, self._named(lanes, rows, rules))
-            applied = await self._decided(pipeline, lanes, rows, rules, shared)
+                await self.customers.load_sections(pipeline, self._named(partitions, rows, rules))
+            applied = await self._decided(pipeline, partitions, rows, rules, shared)
             await self.customers.save(pipeline, rows.values())
             await self.shared.save(pipeline, shared)
-            await self.customers.bind(over, [bound for lane in lanes for bound in lane.bindings()])
+            await self.customers.bind(over, [bound for partition in partitions for bound in partition.bindings()])
             await self.decider.project(over, applied)
         return Outcome(
             outgoing=[record for done in applied for record in self.outgoing(done)],
             committed=[lambda: self.customers.known(rows), lambda: self.shared.known(shared)],
-            taken={lane.work.where: lane.next for lane in lanes if lane.next < len(lane.read)},
+            taken={
+                partition.batch.tp: partition.next for partition in partitions if partition.next < len(partition.read)
+            },
         )
 
-    def _resources(self, lanes: Sequence["Progress"], rules: R) -> Iterator[Resource]:
+    def _resources(self, partitions: Sequence["Progress"], rules: R) -> Iterator[Resource]:
         """The shared resources that the records of a batch may draw on."""
-        for said in () if self.decider.shared is None else (each for lane in lanes for each in lane.read):
+        for said in (
+            () if self.decider.shared is None else (each for partition in partitions for each in partition.read)
+        ):
             body = Merged(parsed(said.body.other)) if isinstance(said.body, CustomerMerged) else said.body
             if body is not None and not said.stateless and not isinstance(body, CustomerLeft):
                 yield from self.shared.named(body, said.envelope.time, rules)
 
     def _named(
-        self, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
+        self, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
     ) -> Iterator[tuple[Row[S], Wanted]]:
         """The sections that the records of a batch name; of customers who are merged in it, all."""
-        leaving = {each.customer for lane in lanes for each in lane.read if isinstance(each.body, CustomerLeft)}
-        for lane in lanes:
-            for said in lane.read:
+        leaving = {
+            each.customer for partition in partitions for each in partition.read if isinstance(each.body, CustomerLeft)
+        }
+        for partition in partitions:
+            for said in partition.read:
                 if isinstance(said.body, CustomerMerged):
                     other = rows[parsed(said.body.other)]
                     if other.merged_into is not None or other.id in leaving:  # else it waits
@@ -122,13 +128,13 @@ class DeciderHandler(Generic[S, R]):
             yield from ((row, each) for each in self.decider.sections.named(body, rules))
 
     async def _decided(
-        self, pipeline: Pipeline, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
+        self, pipeline: Pipeline, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
     ) -> list[Applied[S]]:
         """All records, in order; where `decide` looks for a section that is not there, it is loaded, and asked again."""
         applied: list[Applied[S]] = []
         while True:
             try:
-                for each in self._through(lanes, rows, rules, shared):
+                for each in self._through(partitions, rows, rules, shared):
                     applied.append(each)
                 return applied
             except NotLoaded as missing:
@@ -150,22 +156,22 @@ class DeciderHandler(Generic[S, R]):
         return applied
 
     def _through(
-        self, lanes: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
+        self, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
     ) -> Iterator[Applied[S]]:
         """Each partition as far as it goes; one that met a merge goes on once another has brought the `left` that it
         waits for."""
         moved = True
         while moved:
             moved = False
-            for lane in lanes:
-                before = lane.next
-                yield from self._along(lane, rows, rules, shared)
-                moved |= lane.next > before
-            lanes = [lane for lane in lanes if lane.next < len(lane.read)]
+            for partition in partitions:
+                before = partition.next
+                yield from self._along(partition, rows, rules, shared)
+                moved |= partition.next > before
+            partitions = [partition for partition in partitions if partition.next < len(partition.read)]
 
-    def _along(self, lane: "Progress", rows: dict[UUID, Row[S]], rules: R, shared: Shared) -> Iterator[Applied[S]]:
-        for index in range(lane.next, len(lane.read)):
-            said = lane.read[index]
+    def _along(self, partition: "Progress", rows: dict[UUID, Row[S]], rules: R, shared: Shared) -> Iterator[Applied[S]]:
+        for index in range(partition.next, len(partition.read)):
+            said = partition.read[index]
             body = said.body
             if isinstance(body, CustomerMerged):
                 if (other := rows[parsed(body.other)]).merged_into is None:
@@ -180,9 +186,9 @@ class DeciderHandler(Generic[S, R]):
                 input = self._input(said.envelope, body)
                 if not said.stateless:
                     input = self.shared.viewed(input, rules, shared)
-                applied = self.decided(row, input, rules, lane.work.place(index))
+                applied = self.decided(row, input, rules, partition.batch.place(index))
                 shared.take(applied.decision.takes)
-            lane.next = index + 1
+            partition.next = index + 1
             if applied is not None:
                 yield applied
 

@@ -13,12 +13,12 @@ import structlog
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pool import Database
 from libs.common.fold import rulebooks
+from libs.common.fold.batch import Blocked, Handler
 from libs.common.fold.breaker import Breaker, BreakerOpen
 from libs.common.fold.dead_letters import never_dead_lettered
 from libs.common.fold.failure_log import FailureLog
-from libs.common.fold.transactions import Batch, RetryIndividually, Transactions
+from libs.common.fold.transactions import Fetch, RetryIndividually, Transactions
 from libs.common.fold.watchdog import Watchdog
-from libs.common.fold.work import Blocked, Handler
 from libs.common.log.assignment import Assignment
 from libs.common.log.failures import is_poison
 from libs.common.log.notifier import Notifier
@@ -55,10 +55,10 @@ class Fold:
         self.handler = handler
         self.writes = writes
         self.partitions = database.settings.partitions
-        self.wheres = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
+        self.tps = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
         self.positions = Positions(service, "fold")
         self.notifier = Notifier(database)
-        self.ownership = Ownership(database, f"{service}/fold", self.wheres)
+        self.ownership = Ownership(database, f"{service}/fold", self.tps)
         self.transactions = Transactions(service, database, self.positions, handler, writes, self.notifier, rest)
         self.dead_lettered = 0
         self.failure_log = FailureLog()
@@ -67,13 +67,13 @@ class Fold:
         self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
         self._sizes: dict[TopicPartition, int] = {}
         self._suspect: set[TopicPartition] = set()  # failed, and have not succeeded since: not to be another's burden
-        self.assignment = Assignment("fold", self.ownership, self.wheres, self._run, self.failure_log.lost)
+        self.assignment = Assignment("fold", self.ownership, self.tps, self._run, self.failure_log.lost)
         self.watchdog = Watchdog(self)
 
     # -- life ---------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         async with self.database.transaction() as tx:
-            await self.positions.ensure(tx, self.wheres, await rulebooks.newest(tx, self.service))
+            await self.positions.ensure(tx, self.tps, await rulebooks.newest(tx, self.service))
         self.assignment.start()
         self.watchdog.start()
 
@@ -90,7 +90,7 @@ class Fold:
         """How far the stored positions of all partitions are behind, whoever owns them."""
         async with self.database.connection() as connection:
             positions = await self.positions.all(connection)
-        return await self.reader.lag({where: positions[where] for where in self.wheres if where in positions})
+        return await self.reader.lag({tp: positions[tp] for tp in self.tps if tp in positions})
 
     @property
     def folded(self) -> int:
@@ -103,46 +103,46 @@ class Fold:
         return not self.assignment.dead()
 
     # -- one partition ------------------------------------------------------------------------------------------------
-    async def _run(self, where: TopicPartition) -> None:
+    async def _run(self, tp: TopicPartition) -> None:
         backoff = Backoff()
-        while not self.assignment.is_left(where):
+        while not self.assignment.is_left(tp):
             try:
-                position, crashes = await self._read_position(where)
-                while not self.assignment.is_left(where):
-                    size = self._sizes.get(where, BATCH)
-                    records = await self.reader.fetch(where, position, size, wait=1.0)
+                position, crashes = await self._read_position(tp)
+                while not self.assignment.is_left(tp):
+                    size = self._sizes.get(tp, BATCH)
+                    records = await self.reader.fetch(tp, position, size, wait=1.0)
                     if not records:
-                        if where in self.reader.gaps:  # an operator's to mend: a restart would not
-                            self.watchdog.excused(where)
+                        if tp in self.reader.gaps:  # an operator's to mend: a restart would not
+                            self.watchdog.excused(tp)
                         continue
                     # what does not come to its end, by being too much for one transaction, is tried again in halves
-                    self._sizes[where] = max(1, len(records) // 2)
-                    position = await self._fold(Batch(where, position, records), crashes)
-                    self._sizes[where] = min(2 * size, BATCH)
-                    self._suspect.discard(where)
+                    self._sizes[tp] = max(1, len(records) // 2)
+                    position = await self._fold(Fetch(tp, position, records), crashes)
+                    self._sizes[tp] = min(2 * size, BATCH)
+                    self._suspect.discard(tp)
                     backoff.reset()
             except Exception as error:
                 # Unavailability, or poison that must not be passed over: the position is read again after a pause.
-                self._suspect.add(where)
-                self.watchdog.excused(where)
+                self._suspect.add(tp)
+                self.watchdog.excused(tp)
                 pause = backoff.pause()
-                self.failure_log.paused(where, error, pause)
+                self.failure_log.paused(tp, error, pause)
                 await asyncio.sleep(pause)
 
-    async def _read_position(self, where: TopicPartition) -> tuple[Position, int]:
+    async def _read_position(self, tp: TopicPartition) -> tuple[Position, int]:
         async with self.database.connection() as connection:
-            stored = await self.positions.load(connection, where)
+            stored = await self.positions.load(connection, tp)
         return stored.position, stored.crashes
 
-    async def _fold(self, batch: Batch, crashes: int) -> Position:
-        where = batch.where
-        with self.assignment.batch(where):
-            if where in self._tried:
-                return await self._step(batch)
-            self._tried.add(where)
-            return await self._first(batch, crashes)
+    async def _fold(self, fetch: Fetch, crashes: int) -> Position:
+        tp = fetch.tp
+        with self.assignment.batch(tp):
+            if tp in self._tried:
+                return await self._step(fetch)
+            self._tried.add(tp)
+            return await self._first(fetch, crashes)
 
-    async def _first(self, batch: Batch, crashes: int) -> Position:
+    async def _first(self, fetch: Fetch, crashes: int) -> Position:
         """The first batch of a partition in this process. The try is counted before it is made, and `advance` sets the
         count back: so a record on which the process dies again and again is found, and in the end dead-lettered unread.
 
@@ -150,105 +150,101 @@ class Fold:
         record does to the process is not to be counted against this one's.
         """
         if not crashes:
-            async with self._counted(batch.where):
-                return await self._step(batch)
-        first = batch.records[0]
+            async with self._counted(fetch.tp):
+                return await self._step(fetch)
+        first = fetch.records[0]
         try:
             async with self._suspects:
                 if crashes >= DEATHS and not never_dead_lettered(first):
                     error = RuntimeError(f"the process died {crashes} times on it")
-                    position = await self._dead_letter(batch.where, batch.position, first, error)
+                    position = await self._dead_letter(fetch.tp, fetch.position, first, error)
                 else:
-                    async with self._counted(batch.where):
-                        position = await self._alone(batch.where, batch.position, first)
+                    async with self._counted(fetch.tp):
+                        position = await self._alone(fetch.tp, fetch.position, first)
         except Blocked:
-            return await self._wait_until_unblocked(batch.where, batch.position, first)
-        return await self._one_by_one(Batch(batch.where, position, batch.records[1:]))
+            return await self._wait_until_unblocked(fetch.tp, fetch.position, first)
+        return await self._one_by_one(Fetch(fetch.tp, position, fetch.records[1:]))
 
     @contextlib.asynccontextmanager
-    async def _counted(self, where: TopicPartition) -> AsyncIterator[None]:
+    async def _counted(self, tp: TopicPartition) -> AsyncIterator[None]:
         """Count a death beforehand; an error is none, nor is being told to stop."""
         async with self.database.transaction() as tx:
-            await self.positions.count_crash(tx, where)
+            await self.positions.count_crash(tx, tp)
         try:
             yield
         except BaseException:
             with contextlib.suppress(*UNAVAILABLE):
                 async with self.database.transaction() as tx:
-                    await self.positions.count_crash(tx, where, -1)
+                    await self.positions.count_crash(tx, tp, -1)
             raise
 
-    async def _step(self, batch: Batch) -> Position:
-        """Fold a batch, with other partitions' unless it is doubtful; where it is poisoned, one by one, and the bad ones
+    async def _step(self, fetch: Fetch) -> Position:
+        """Fold a batch, with other partitions' unless it is a suspect; where it is poisoned, one by one, and the bad ones
         into the dead letters."""
         try:
-            if batch.where not in self._suspect:
+            if fetch.tp not in self._suspect:
                 with contextlib.suppress(RetryIndividually):
-                    return self._applied(batch, await self.transactions.together(batch))
-            return self._applied(batch, await self.transactions.alone(batch))
+                    return self._applied(fetch, await self.transactions.together(fetch))
+            return self._applied(fetch, await self.transactions.alone(fetch))
         except Blocked as blocked:
-            logger.debug("waiting for another partition", where=str(batch.where), reason=str(blocked))
-            return await self._wait_until_unblocked(batch.where, batch.position, batch.records[0])
+            logger.debug("waiting for another partition", topic_partition=str(fetch.tp), reason=str(blocked))
+            return await self._wait_until_unblocked(fetch.tp, fetch.position, fetch.records[0])
         except Exception as error:
             if not is_poison(error):
                 raise
-        return await self._one_by_one(batch)
+        return await self._one_by_one(fetch)
 
-    async def _one_by_one(self, batch: Batch) -> Position:
-        position = batch.position
-        for record in batch.records:
+    async def _one_by_one(self, fetch: Fetch) -> Position:
+        position = fetch.position
+        for record in fetch.records:
             try:
-                position = await self._alone(batch.where, position, record)
+                position = await self._alone(fetch.tp, position, record)
             except Blocked:
-                position = await self._wait_until_unblocked(batch.where, position, record)
-            if self.assignment.is_left(batch.where):
+                position = await self._wait_until_unblocked(fetch.tp, position, record)
+            if self.assignment.is_left(fetch.tp):
                 break
         return position
 
-    async def _alone(
-        self, where: TopicPartition, position: Position, record: Record, *, again: bool = True
-    ) -> Position:
+    async def _alone(self, tp: TopicPartition, position: Position, record: Record, *, again: bool = True) -> Position:
         """One record in a transaction of its own. Where it is poison twice it goes into the dead letters."""
         try:
-            batch = Batch(where, position, [record])
-            return self._applied(batch, await self.transactions.alone(batch))
+            fetch = Fetch(tp, position, [record])
+            return self._applied(fetch, await self.transactions.alone(fetch))
         except Blocked:
             raise
         except Exception as error:
-            self.failure_log.failed_alone(where, record)
+            self.failure_log.failed_alone(tp, record)
             if not is_poison(error) or never_dead_lettered(record):
                 raise
             poison = error
         if again:
-            return await self._alone(where, position, record, again=False)
+            return await self._alone(tp, position, record, again=False)
         try:
-            await self.breaker.check(where, record)
+            await self.breaker.check(tp, record)
         except BreakerOpen as open:
             raise open from poison
-        return await self._dead_letter(where, position, record, poison)
+        return await self._dead_letter(tp, position, record, poison)
 
-    async def _wait_until_unblocked(self, where: TopicPartition, position: Position, record: Record) -> Position:
+    async def _wait_until_unblocked(self, tp: TopicPartition, position: Position, record: Record) -> Position:
         """Try a record again whenever another partition has moved, until it need not wait. That is not being stuck."""
-        while not self.assignment.is_left(where):
-            self.watchdog.excused(where)
+        while not self.assignment.is_left(tp):
+            self.watchdog.excused(tp)
             await self.transactions.committed(within=LONGEST_WAIT)
             with contextlib.suppress(Blocked):
-                return self._advanced(where, await self.transactions.alone(Batch(where, position, [record])))
+                return self._advanced(tp, await self.transactions.alone(Fetch(tp, position, [record])))
         return position
 
-    async def _dead_letter(
-        self, where: TopicPartition, position: Position, record: Record, error: Exception
-    ) -> Position:
-        moved = await self.transactions.skip(where, position, record, error)
+    async def _dead_letter(self, tp: TopicPartition, position: Position, record: Record, error: Exception) -> Position:
+        moved = await self.transactions.skip(tp, position, record, error)
         self.dead_lettered += 1
-        self.failure_log.dead_lettered(where, record, error)
-        return self._advanced(where, moved)
+        self.failure_log.dead_lettered(tp, record, error)
+        return self._advanced(tp, moved)
 
-    def _applied(self, batch: Batch, position: Position) -> Position:
-        self.breaker.applied(batch.records[: position.next - batch.position.next])
-        return self._advanced(batch.where, position)
+    def _applied(self, fetch: Fetch, position: Position) -> Position:
+        self.breaker.applied(fetch.records[: position.next - fetch.position.next])
+        return self._advanced(fetch.tp, position)
 
-    def _advanced(self, where: TopicPartition, position: Position) -> Position:
-        self.watchdog.advanced(where)
-        self.failure_log.moved(where)
+    def _advanced(self, tp: TopicPartition, position: Position) -> Position:
+        self.watchdog.advanced(tp)
+        self.failure_log.moved(tp)
         return position

@@ -8,10 +8,10 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.registry import notified_at_once, read_by, written_by
 from libs.common.db.pool import BY_INDEX, Database, Tx
 from libs.common.errors import Unavailable
+from libs.common.fold.batch import Handler
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.gauges import Gauges
 from libs.common.fold.loop import Fold
-from libs.common.fold.work import Handler
 from libs.common.log import move_to_kafka
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import Reader

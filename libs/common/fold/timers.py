@@ -38,8 +38,8 @@ _DUE = """
 SELECT customer, kind, due FROM "{service}".timers WHERE partition = $1 AND due <= $2 ORDER BY due, kind, customer LIMIT $3
 """
 _ANY = """
-SELECT EXISTS (SELECT FROM generate_series(0, $1 - 1) AS lane
-  WHERE EXISTS (SELECT FROM "{service}".timers WHERE partition = lane AND due <= $2))
+SELECT EXISTS (SELECT FROM generate_series(0, $1 - 1) AS p(number)
+  WHERE EXISTS (SELECT FROM "{service}".timers WHERE partition = p.number AND due <= $2))
 """
 _DONE = 'DELETE FROM "{service}".timers WHERE customer = ANY($1::uuid[]) AND kind = $2 AND due = $3'
 
@@ -62,9 +62,9 @@ async def _set(
 ) -> None:
     if due:
         customers = sorted(due)
-        lanes = [partition_of(str(customer), partitions) for customer in customers]
+        homes = [partition_of(str(customer), partitions) for customer in customers]
         await tx.execute(
-            _SET.format(service=service, which=which), kind, customers, lanes, [due[each] for each in customers]
+            _SET.format(service=service, which=which), kind, customers, homes, [due[each] for each in customers]
         )
 
 

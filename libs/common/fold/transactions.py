@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from libs.common.db.pipeline import Pipeline
 from libs.common.db.pool import Database, Tx, begun
+from libs.common.fold.batch import Batch, Blocked, Handler, Outcome
 from libs.common.fold.dead_letters import dead_letter
-from libs.common.fold.work import Blocked, Handler, Outcome, Work
 from libs.common.log.append import append
 from libs.common.log.notifier import Notifier
 from libs.common.log.positions import Fence, FenceLost, Positions
@@ -50,10 +50,10 @@ class RetryIndividually(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Fetch:
     """What one partition has ready: the records that follow `position`."""
 
-    where: TopicPartition
+    tp: TopicPartition
     position: Position
     records: list[Record]
 
@@ -64,7 +64,7 @@ class Batch:
 
 @dataclass(eq=False, slots=True)
 class _Ready:
-    batch: Batch
+    fetch: Fetch
     done: "asyncio.Future[Position]"
 
 
@@ -80,11 +80,11 @@ class _Queue:
     def next_group(self) -> list[_Ready]:
         group: list[_Ready] = []
         size = 0
-        while self.ready and (not group or size + len(self.ready[0].batch.records) <= LARGEST):
+        while self.ready and (not group or size + len(self.ready[0].fetch.records) <= LARGEST):
             ready = self.ready.popleft()
             if not ready.done.done():  # who waited for it has not left
                 group.append(ready)
-                size += len(ready.batch.records)
+                size += len(ready.fetch.records)
         return group
 
 
@@ -123,28 +123,28 @@ class Transactions:
                 with contextlib.suppress(asyncio.CancelledError):
                     await queue.worker
 
-    async def together(self, batch: Batch) -> Position:
+    async def together(self, fetch: Fetch) -> Position:
         """Apply a batch with whatever other partitions have ready; the position behind it.
 
         Raises Apart when the transaction failed and others were in it, else as `alone`.
         """
-        ready = _Ready(batch, asyncio.get_running_loop().create_future())
-        queue = self._small if len(batch.records) < MUCH else self._large
+        ready = _Ready(fetch, asyncio.get_running_loop().create_future())
+        queue = self._small if len(fetch.records) < MUCH else self._large
         queue.ready.append(ready)
         if queue.worker is None or queue.worker.done():
             queue.worker = asyncio.create_task(self._work(queue), name="fold transactions")
         return await ready.done
 
-    async def alone(self, batch: Batch) -> Position:
-        """Apply a batch; the position behind it. Raises Waits when its first record must wait for another partition,
+    async def alone(self, fetch: Fetch) -> Position:
+        """Apply a batch; the position behind it. Raises Blocked when its first record must wait for another partition,
         FenceLost when the position is not there any more, and whatever the service or PostgreSQL raise."""
-        return (await self._transact([batch]))[0]
+        return (await self._transact([fetch]))[0]
 
-    async def skip(self, where: TopicPartition, position: Position, record: Record, error: Exception) -> Position:
+    async def skip(self, tp: TopicPartition, position: Position, record: Record, error: Exception) -> Position:
         """Put a record into the dead letters, in the transaction that passes over it."""
         moved, began = after(position, [record]), time.time_ns()
         async with self._database.transaction() as tx:
-            await self._positions.advance(tx, {where: (position, moved)})
+            await self._positions.advance(tx, {tp: (position, moved)})
             await self._handler.skip(tx, record)
             await dead_letter(tx, self._service, record, error)
         tracing.dead_lettered(self._service, record, error, began)
@@ -160,12 +160,12 @@ class Transactions:
         """One transaction after the other while something is ready. After a small one it rests, if that is wanted."""
         while group := queue.next_group():
             await self._share(group)
-            if self._rest and sum(len(ready.batch.records) for ready in group) < LARGEST / 2:
+            if self._rest and sum(len(ready.fetch.records) for ready in group) < LARGEST / 2:
                 await asyncio.sleep(self._rest)
 
     async def _share(self, group: list[_Ready]) -> None:
         try:
-            results = await self._transact([ready.batch for ready in group])
+            results = await self._transact([ready.fetch for ready in group])
         except Exception as error:
             for ready in group:
                 if not ready.done.done():
@@ -178,52 +178,50 @@ class Transactions:
         for ready, moved in zip(group, results, strict=True):
             if ready.done.done():
                 continue
-            if moved == ready.batch.position:
-                ready.done.set_exception(Blocked(f"{ready.batch.where} waits for another partition"))
+            if moved == ready.fetch.position:
+                ready.done.set_exception(Blocked(f"{ready.fetch.tp} waits for another partition"))
             else:
                 ready.done.set_result(moved)
 
-    async def _transact(self, batches: Sequence[Batch]) -> list[Position]:
-        for batch in batches:
-            first = batch.records[0]
-            if first.offset != batch.position.next and (first.epoch or 0) <= batch.position.epoch:
-                raise FenceLost(f"{batch.where} stands at {batch.position.next}, not at {batch.records[0].offset}")
+    async def _transact(self, fetches: Sequence[Fetch]) -> list[Position]:
+        for fetch in fetches:
+            first = fetch.records[0]
+            if first.offset != fetch.position.next and (first.epoch or 0) <= fetch.position.epoch:
+                raise FenceLost(f"{fetch.tp} stands at {fetch.position.next}, not at {fetch.records[0].offset}")
         began = time.time_ns()
         async with self._database.connection() as connection:
             try:
-                outcome, reached = await self._apply(connection, batches, self._rulebook)
+                outcome, reached = await self._apply(connection, fetches, self._rulebook)
             except _Published as published:
                 self._rulebook = published.rulebook
-                outcome, reached = await self._apply(connection, batches, published.rulebook)
+                outcome, reached = await self._apply(connection, fetches, published.rulebook)
             failpoint("fold.committed")
         for done in outcome.committed:
             done()
-        for batch in batches:
-            records = batch.records[: reached[batch.where].next - batch.records[0].offset]
+        for fetch in fetches:
+            records = fetch.records[: reached[fetch.tp].next - fetch.records[0].offset]
             tracing.folded(self._service, records, began)
             self.folded += len(records)
         commit, self._commit = self._commit, asyncio.Event()
         commit.set()
-        return [reached[batch.where] for batch in batches]
+        return [reached[fetch.tp] for fetch in fetches]
 
     async def _apply(
-        self, connection: Tx, batches: Sequence[Batch], rulebook: int
+        self, connection: Tx, fetches: Sequence[Fetch], rulebook: int
     ) -> tuple[Outcome, dict[TopicPartition, Position]]:
         """One transaction: what it led to, and the positions reached.
 
         The fence goes with the first statement of the service, which so works under the rulebook that was in force last. What it
         made is compared with the rulebook that the fence found, and rolled back by _Published if that is another one by now.
         """
-        ends = {batch.where: batch.behind(len(batch.records)) for batch in batches}
+        ends = {fetch.tp: fetch.behind(len(fetch.records)) for fetch in fetches}
         reached = dict(ends)
         async with begun(connection):
             pipeline = Pipeline(connection)
-            fence = self._positions.fence(
-                pipeline, {batch.where: (batch.position, ends[batch.where]) for batch in batches}
-            )
-            works = [Work(batch.where, batch.records, rulebook, batch.records[0].offset) for batch in batches]
+            fence = self._positions.fence(pipeline, {fetch.tp: (fetch.position, ends[fetch.tp]) for fetch in fetches})
+            batches = [Batch(fetch.tp, fetch.records, rulebook, fetch.records[0].offset) for fetch in fetches]
             try:
-                outcome = await self._handler.apply(pipeline, works)
+                outcome = await self._handler.apply(pipeline, batches)
                 if not fence.passed:
                     await pipeline.flush()
             except Exception:
@@ -233,15 +231,13 @@ class Transactions:
             _require(rulebook, fence)
             failpoint("fold.decided")
             if outcome.taken:
-                if len(batches) == 1 and not outcome.taken[batches[0].where]:
-                    raise Blocked(f"{batches[0].where} waits for another partition")
+                if len(fetches) == 1 and not outcome.taken[fetches[0].tp]:
+                    raise Blocked(f"{fetches[0].tp} waits for another partition")
                 reached |= {
-                    batch.where: batch.behind(outcome.taken[batch.where])
-                    for batch in batches
-                    if batch.where in outcome.taken
+                    fetch.tp: fetch.behind(outcome.taken[fetch.tp]) for fetch in fetches if fetch.tp in outcome.taken
                 }
                 await pipeline.flush()
-                back = {where: (ends[where], reached[where]) for where in outcome.taken}
+                back = {tp: (ends[tp], reached[tp]) for tp in outcome.taken}
                 await self._positions.advance(pipeline, back)
             written = await append(pipeline, self._writes, outcome.outgoing, self._database.settings.partitions)
             await pipeline.flush()

@@ -45,8 +45,8 @@ class Watchdog:
         self._moved: dict[TopicPartition, float] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def advanced(self, where: TopicPartition) -> None:
-        self._moved[where] = time.monotonic()
+    def advanced(self, tp: TopicPartition) -> None:
+        self._moved[tp] = time.monotonic()
 
     excused = advanced
 
@@ -61,11 +61,11 @@ class Watchdog:
     def stuck(self, lags: Mapping[TopicPartition, Lag], now: float) -> list[TopicPartition]:
         """The owned partitions that lag and have not moved for too long."""
         stuck = []
-        for where, lag in lags.items():
-            if lag.records == 0 or where not in self._watched.ownership.owned:
-                self._moved[where] = now
-            elif now - self._moved.setdefault(where, now) > self._longest:
-                stuck.append(where)
+        for tp, lag in lags.items():
+            if lag.records == 0 or tp not in self._watched.ownership.owned:
+                self._moved[tp] = now
+            elif now - self._moved.setdefault(tp, now) > self._longest:
+                stuck.append(tp)
         return stuck
 
     async def _watch(self) -> None:
@@ -80,7 +80,7 @@ class Watchdog:
                 self._moved.clear()
                 continue
             if stuck := self.stuck(lags, time.monotonic()):
-                logger.critical("no progress: ending the process", partitions=[str(where) for where in stuck])
+                logger.critical("no progress: ending the process", partitions=[str(tp) for tp in stuck])
                 faulthandler.dump_traceback(file=sys.stderr)
                 for task in asyncio.all_tasks():
                     task.print_stack(file=sys.stderr)

@@ -89,12 +89,12 @@ class WatermarkWriter(PeriodicTask):
         that was: there the watermark stands still until the partition has been read to its end. What stands in the database is
         published even so: after a restore from a backup the last published one may be later.
         """
-        for where, lag in (await self._part.fold.lag()).items():
+        for tp, lag in (await self._part.fold.lag()).items():
             if lag.records == 0:
-                self._received_until[where] = now - MARGIN
+                self._received_until[tp] = now - MARGIN
             elif self._part.settings.log == "postgres":
-                self._received_until[where] = now - MARGIN - timedelta(seconds=lag.seconds)
-        known = self._received_until.keys() >= set(self._part.fold.wheres)
+                self._received_until[tp] = now - MARGIN - timedelta(seconds=lag.seconds)
+        known = self._received_until.keys() >= set(self._part.fold.tps)
         until = min(self._received_until.values()) if known else None
         async with self._part.read() as connection:
             if until:

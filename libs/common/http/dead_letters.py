@@ -146,9 +146,7 @@ def dead_letter_routes(part: ConsumerService) -> APIRouter:
         """After the breaker stopped partitions because too many records failed: what fails among the records that have come
         so far goes into the dead letters after all. What comes later is judged anew."""
         through = await part.dead_letters.skip(operator.subject, given.reason)
-        partitions = [
-            {"topic": where.topic, "partition": where.partition, "through": end} for where, end in through.items()
-        ]
+        partitions = [{"topic": tp.topic, "partition": tp.partition, "through": end} for tp, end in through.items()]
         return {"partitions": partitions}
 
     @router.post("/{id}/discard", summary="Give it up, with a reason", response_model=WholeDeadLetter)

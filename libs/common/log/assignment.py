@@ -24,14 +24,14 @@ class Assignment:
         self,
         name: str,
         ownership: Ownership,
-        wheres: Sequence[TopicPartition],
+        tps: Sequence[TopicPartition],
         read: Callable[[TopicPartition], Coroutine[Any, Any, None]],
         lost: Callable[[Exception], None],
         left: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._name = name
         self._ownership = ownership
-        self._wheres = wheres
+        self._wheres = tps
         self._read = read
         self._lost = lost
         self._left = left
@@ -89,9 +89,9 @@ class Assignment:
                 await self._leave(self._wheres)
             await asyncio.sleep(HEARTBEAT)
 
-    async def _leave(self, wheres: Iterable[TopicPartition], patience: float = PATIENCE) -> None:
+    async def _leave(self, tps: Iterable[TopicPartition], patience: float = PATIENCE) -> None:
         """Those in a batch at its end, if that comes within `patience` seconds."""
-        leaving = {tp: task for tp in wheres if (task := self.tasks.pop(tp, None))}
+        leaving = {tp: task for tp in tps if (task := self.tasks.pop(tp, None))}
         for tp, task in leaving.items():
             if tp not in self.busy:
                 task.cancel()

@@ -115,7 +115,7 @@ class Forwarder:
             except Exception as error:  # nothing may end it; the position is read again, and the topic seen to
                 pause = backoff.pause()
                 log = logger.error if is_poison(error) else logger.warning
-                log("forwarding paused", where=str(tp), error=repr(error), pause=round(pause, 2))
+                log("forwarding paused", topic_partition=str(tp), error=repr(error), pause=round(pause, 2))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._assignment.stopping.wait(), pause)
                 with contextlib.suppress(Unavailable):  # somebody may have deleted it

@@ -31,11 +31,11 @@ WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objsubid = 2
 class Ownership:
     """Holds partitions for one reader of one service. Call `balance` every HEARTBEAT seconds."""
 
-    def __init__(self, database: Database, reader: str, wheres: Sequence[TopicPartition]) -> None:
+    def __init__(self, database: Database, reader: str, tps: Sequence[TopicPartition]) -> None:
         self._database = database
         self._reader = reader
         #: Shared topic by topic, as one topic may bring most of the work.
-        self._topics = [list(topic) for _, topic in groupby(sorted(wheres), key=lambda tp: tp.topic)]
+        self._topics = [list(topic) for _, topic in groupby(sorted(tps), key=lambda tp: tp.topic)]
         self._session: asyncpg.Connection[Any] | None = None
         self.owned: set[TopicPartition] = set()
         #: What lies over the fair share and should be given back.

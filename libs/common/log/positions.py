@@ -70,9 +70,9 @@ class Positions:
         self._table = f'"{schema}".positions'
         self._advance = _ADVANCE.format(table=self._table)
 
-    async def ensure(self, tx: Tx, wheres: Iterable[TopicPartition], rulebook: int = 0) -> None:
+    async def ensure(self, tx: Tx, tps: Iterable[TopicPartition], rulebook: int = 0) -> None:
         """Make the rows that are missing, at the start of the log."""
-        rows = sorted(wheres)
+        rows = sorted(tps)
         await tx.execute(
             # those that are there are left out beforehand: ON CONFLICT would wait for the batches in flight on them
             f"INSERT INTO {self._table} (reader, topic, partition, rulebook)"

@@ -193,7 +193,7 @@ class PostgresReader(Reader):
             self._gaps.pop(tp, None)
         elif self._gaps.get(tp) != gap:
             self._gaps[tp] = gap
-            logger.error("gap in the log", where=str(tp), expected=gap.expected, found=gap.found)
+            logger.error("gap in the log", topic_partition=str(tp), expected=gap.expected, found=gap.found)
 
     # -- wake-ups -----------------------------------------------------------------------------------------------------
     async def _listen(self) -> None:

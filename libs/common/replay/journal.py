@@ -33,7 +33,7 @@ class Journal:
         self._tx = tx
         self.partitions = partitions
 
-    def lane(self, customer: UUID) -> int:
+    def partition_of(self, customer: UUID) -> int:
         """The partition of a customer."""
         return partition_of(str(customer), self.partitions)
 

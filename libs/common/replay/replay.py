@@ -107,7 +107,7 @@ class Replay(Generic[S, R]):
                     await steps.put_back(row)
                 for partition in range(self.journal.partitions):
                     await self._project(
-                        [each for each in steps.applied if self.journal.lane(each.customer) == partition]
+                        [each for each in steps.applied if self.journal.partition_of(each.customer) == partition]
                     )
                 await self._save(rows, steps)
 

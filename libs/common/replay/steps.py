@@ -104,7 +104,7 @@ class Steps(Generic[S, R]):
 
     async def _put_back_record(self, row: Row[S], beside: OutOfBand) -> None:
         """A dead letter, where it was replayed."""
-        partition = self._replay.journal.lane(row.id)
+        partition = self._replay.journal.partition_of(row.id)
         record = Record(JOURNAL, partition, beside.position, str(row.id), beside.value, beside.at, beside.position)
         said = self._replay.read(record, self._rules[beside.rulebook])
         self.bound.extend((binding, row.id) for binding in said.bindings)

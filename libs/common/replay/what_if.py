@@ -86,9 +86,9 @@ class WhatIf(Replay[S, R]):
         for outgoing in self.handler.outgoing(applied):
             snapshot = msgspec.structs.replace(_journalled.decode(said.envelope.data).customer, bound=[])
             value = spliced(outgoing.value, msgspec.json.encode(snapshot))
-            lane = self.journal.lane(row.id)
+            partition = self.journal.partition_of(row.id)
             news = self.handler._read(
-                Record(JOURNAL, lane, 0, str(row.id), value, said.envelope.recordedtime, 0), rules
+                Record(JOURNAL, partition, 0, str(row.id), value, said.envelope.recordedtime, 0), rules
             )
             if news.body is not None:
                 yield self.handler._input(news.envelope, news.body)

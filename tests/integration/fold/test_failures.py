@@ -146,8 +146,8 @@ async def test_a_merge_is_never_buried(toy: Database) -> None:
 
 
 async def _tried(service: Running) -> bool:
-    where = service.fold.wheres[partition_of(ONE, PARTITIONS)]
-    return where in service.fold._tried and where not in service.fold.assignment.busy
+    tp = service.fold.tps[partition_of(ONE, PARTITIONS)]
+    return tp in service.fold._tried and tp not in service.fold.assignment.busy
 
 
 async def _lagging(service: Running) -> bool:

@@ -48,7 +48,7 @@ async def test_a_replay_waits_for_the_batch_in_hand(running: Running) -> None:
     id = await letter(running)
     letters = DeadLetters(running.fold)
     async with running.database.transaction() as tx:
-        await running.fold.positions.load(tx, running.fold.wheres[1], lock=True)
+        await running.fold.positions.load(tx, running.fold.tps[1], lock=True)
         replays = [asyncio.create_task(letters.replay(id, by, MENDED)) for by in ("anna", "bob")]
         done, _ = await asyncio.wait(replays, timeout=0.3)
         assert not done

@@ -12,8 +12,8 @@ from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Database, Tx
 from libs.common.fold import rulebooks
-from libs.common.fold.transactions import Batch, Transactions
-from libs.common.fold.work import Outcome, Work
+from libs.common.fold.batch import Batch, Outcome
+from libs.common.fold.transactions import Fetch, Transactions
 from libs.common.log.notifier import Notifier
 from libs.common.log.positions import Positions
 from libs.common.log.reader import Position, Record, TopicPartition
@@ -75,23 +75,23 @@ async def test_two_transactions_that_both_read_under_an_old_rulebook_both_read_a
     class Reading:
         """Notes under which rulebook a partition was read; the first time only when the other has read too."""
 
-        async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
-            first = works[0].where not in {where for where, _ in read}
-            read.append((works[0].where, works[0].rulebook))
+        async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
+            first = batches[0].tp not in {tp for tp, _ in read}
+            read.append((batches[0].tp, batches[0].rulebook))
             if first:
                 await both.wait()
             return Outcome()
 
         async def skip(self, tx: Tx, record: Record) -> None: ...
 
-    wheres = [TopicPartition(JOURNAL, 0), TopicPartition(JOURNAL, 1)]
+    tps = [TopicPartition(JOURNAL, 0), TopicPartition(JOURNAL, 1)]
     async with toy.transaction() as tx:
-        await positions.ensure(tx, wheres, 1)
+        await positions.ensure(tx, tps, 1)
     transactions = Transactions("toy", toy, positions, Reading(), REWARDS, Notifier(toy))
     now = datetime.now(UTC)
-    batches = [Batch(where, Position(0, 0), [Record(*where, 0, "key", b"{}", now, 0)]) for where in wheres]
-    await asyncio.gather(*(transactions.alone(batch) for batch in batches))
-    assert all([rulebook for at, rulebook in read if at == where] == [0, 1] for where in wheres)
+    fetches = [Fetch(tp, Position(0, 0), [Record(*tp, 0, "key", b"{}", now, 0)]) for tp in tps]
+    await asyncio.gather(*(transactions.alone(batch) for batch in fetches))
+    assert all([rulebook for at, rulebook in read if at == tp] == [0, 1] for tp in tps)
 
 
 async def _waits(database: Database) -> bool:

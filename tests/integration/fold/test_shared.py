@@ -16,7 +16,7 @@ from libs.common.db.pool import Database
 from libs.common.fold.commands import Commands
 from libs.common.fold.dead_letters import DeadLetters
 from libs.common.fold.shared import SharedTable
-from libs.common.fold.transactions import Batch
+from libs.common.fold.transactions import Fetch
 from tests.integration.fold.toy import POT, Counted, Did, Drawer, Drawn, Running, recorded
 from tests.integration.fold.world import NOW, customer_in, dead, did, journal
 from tests.support import eventually
@@ -54,15 +54,15 @@ async def test_eight_partitions_that_race_use_it_up_exactly(drawing: Running) ->
     await drawing.fold.stop()
     await journal(drawing.database, *records)
 
-    async def alone(where: Any) -> None:
+    async def alone(tp: Any) -> None:
         while True:
             async with drawing.database.connection() as tx:
-                stored = await drawing.fold.positions.load(tx, where)
-            if not (batch := await drawing.reader.fetch(where, stored.position, 2, wait=0.1)):
+                stored = await drawing.fold.positions.load(tx, tp)
+            if not (batch := await drawing.reader.fetch(tp, stored.position, 2, wait=0.1)):
                 return
-            await drawing.fold.transactions.alone(Batch(where, stored.position, batch))
+            await drawing.fold.transactions.alone(Fetch(tp, stored.position, batch))
 
-    await asyncio.gather(*(alone(where) for where in drawing.fold.wheres))
+    await asyncio.gather(*(alone(tp) for tp in drawing.fold.tps))
     assert await pots(drawing.database) == {"a": 100}
     exact(await drawn(drawing.database))
     assert await dead(drawing.database) == []

@@ -19,9 +19,7 @@ async def shared(folds: Sequence[Running], sizes: Sequence[int]) -> bool:
     owned = [fold.fold.ownership.owned for fold in folds]
     reading = [set(fold.fold.assignment.tasks) for fold in folds]
     return (
-        sorted(map(len, owned)) == sorted(sizes)
-        and set().union(*owned) == set(folds[0].fold.wheres)
-        and owned == reading
+        sorted(map(len, owned)) == sorted(sizes) and set().union(*owned) == set(folds[0].fold.tps) and owned == reading
     )
 
 
@@ -69,26 +67,26 @@ async def _terminate(database: Database, name: str) -> None:
 
 async def test_each_topic_is_shared_by_itself(database: Database) -> None:
     """Else one process would read all events and the other all facts."""
-    wheres = [TopicPartition(topic, partition) for topic in ("a", "b", "c") for partition in range(8)]
-    one, two = (Ownership(database, "suite/topics", wheres) for _ in range(2))
+    tps = [TopicPartition(topic, partition) for topic in ("a", "b", "c") for partition in range(8)]
+    one, two = (Ownership(database, "suite/topics", tps) for _ in range(2))
     await one.balance()
     await two.balance()
     await one.balance()
-    for where in one.surplus:
-        await one.give_back(where)
-    assert await two.balance() | one.owned == set(wheres)
+    for tp in one.surplus:
+        await one.give_back(tp)
+    assert await two.balance() | one.owned == set(tps)
     for ownership in (one, two):
-        assert sorted(where.topic for where in ownership.owned) == ["a"] * 4 + ["b"] * 4 + ["c"] * 4
+        assert sorted(tp.topic for tp in ownership.owned) == ["a"] * 4 + ["b"] * 4 + ["c"] * 4
         await ownership.close()
 
 
 async def test_a_partition_that_cannot_be_given_back_is_not_kept_by_an_unknown_lock(database: Database) -> None:
     """The unlocking times out, though the session lives on: its locks must go, or nobody could ever take them."""
-    wheres = [TopicPartition("a", partition) for partition in range(4)]
-    one, two = (Ownership(database, "suite/stuck", wheres) for _ in range(2))
+    tps = [TopicPartition("a", partition) for partition in range(4)]
+    one, two = (Ownership(database, "suite/stuck", tps) for _ in range(2))
     await one.balance()
     assert one._session is not None
-    giving = asyncio.create_task(one.give_back(wheres[0]))
+    giving = asyncio.create_task(one.give_back(tps[0]))
     await asyncio.sleep(0)  # the statement is on its way
     giving.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -96,7 +94,7 @@ async def test_a_partition_that_cannot_be_given_back_is_not_kept_by_an_unknown_l
     assert one.owned == set()
 
     async def all_taken() -> bool:
-        return await two.balance() == set(wheres)
+        return await two.balance() == set(tps)
 
     await eventually(all_taken)
     await two.close()

@@ -51,31 +51,31 @@ class Copier:
     async def balance(self) -> None:
         while True:
             try:
-                for where in await self.ownership.balance():
-                    if where not in self.tasks or self.tasks[where].done():
-                        self.tasks[where] = asyncio.create_task(self.copy(where))
-                for where in list(self.ownership.surplus):
-                    self.leaving.add(where)
-                    await self.tasks.pop(where)
-                    self.leaving.discard(where)
-                    await self.ownership.give_back(where)
+                for tp in await self.ownership.balance():
+                    if tp not in self.tasks or self.tasks[tp].done():
+                        self.tasks[tp] = asyncio.create_task(self.copy(tp))
+                for tp in list(self.ownership.surplus):
+                    self.leaving.add(tp)
+                    await self.tasks.pop(tp)
+                    self.leaving.discard(tp)
+                    await self.ownership.give_back(tp)
             except UNAVAILABLE:
                 say("lost")
             await asyncio.sleep(HEARTBEAT)
 
-    async def copy(self, where: TopicPartition) -> None:
+    async def copy(self, tp: TopicPartition) -> None:
         """Go on until the partition is lost, but finish what is begun: so that only the fence protects it."""
-        while where in self.ownership.owned - self.leaving:
+        while tp in self.ownership.owned - self.leaving:
             try:
                 async with self.database.connection() as connection:
-                    position = (await self.positions.load(connection, where)).position
-                while where in self.ownership.owned - self.leaving:
-                    records = await self.reader.fetch(where, position, 10, 0.5)
+                    position = (await self.positions.load(connection, tp)).position
+                while tp in self.ownership.owned - self.leaving:
+                    records = await self.reader.fetch(tp, position, 10, 0.5)
                     if not records:
                         continue
                     failpoint("copier.fetched")
                     async with self.database.transaction() as tx:
-                        await self.positions.advance(tx, {where: (position, after(position, records))})
+                        await self.positions.advance(tx, {tp: (position, after(position, records))})
                         await tx.executemany(
                             "INSERT INTO suite.copies VALUES ($1, $2, $3, $4, $5)",
                             [(row.partition, row.offset, row.value, row.key, os.getpid()) for row in records],

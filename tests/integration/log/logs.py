@@ -196,7 +196,7 @@ def make_reader(settings: Settings, database: Database, patience: float = 15.0) 
 
 async def read(
     reader: Reader,
-    where: TopicPartition,
+    tp: TopicPartition,
     count: int,
     position: Position = START,
     within: float = 60.0,
@@ -206,9 +206,9 @@ async def read(
     deadline = time.monotonic() + within
     records: list[Record] = []
     while len(records) < count:
-        assert time.monotonic() < deadline, f"{len(records)} of {count} records of {where} after {within} s"
+        assert time.monotonic() < deadline, f"{len(records)} of {count} records of {tp} after {within} s"
         try:
-            batch = await reader.fetch(where, position, min(limit, count - len(records)), 0.5)
+            batch = await reader.fetch(tp, position, min(limit, count - len(records)), 0.5)
         except Unavailable:
             continue
         records += batch

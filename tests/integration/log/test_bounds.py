@@ -67,7 +67,7 @@ async def test_lag_in_records_and_in_seconds(log: Log) -> None:
     stranger = await log.reader()  # of a process that reads this partition not at all
     positions = {WHERE: middle, TopicPartition(JOURNAL, 0): START}
     lags = await stranger.lag(positions)
-    assert [lags[where].records for where in positions] == [20, 0]
+    assert [lags[tp].records for tp in positions] == [20, 0]
 
 
 async def test_a_cancelled_fetch_loses_nothing(log: Log) -> None:

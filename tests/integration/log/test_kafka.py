@@ -54,8 +54,8 @@ async def producer(kafka_settings: Settings, running: Running) -> Producer:
     return await running(Producer(kafka_settings))
 
 
-def partition_in_kafka(settings: Settings, where: TopicPartition) -> KafkaPartition:
-    return KafkaPartition(settings.topic_prefix + where.topic, where.partition)
+def partition_in_kafka(settings: Settings, tp: TopicPartition) -> KafkaPartition:
+    return KafkaPartition(settings.topic_prefix + tp.topic, tp.partition)
 
 
 async def forget(log: KafkaLog, admin: AIOKafkaAdminClient, before: int) -> None:
@@ -166,16 +166,16 @@ async def test_a_forwarder_killed_between_sending_and_recording_doubles_nothing(
 ) -> None:
     log = await running(KafkaLog(kafka_settings, database))
     await log.forwarder.stop()
-    for where in WHERES:
-        await log.append(numbered(key_in(where.partition), range(30)))
+    for tp in WHERES:
+        await log.append(numbered(key_in(tp.partition), range(30)))
     killed = await child("forward", kafka_settings, "forwarder.sent=kill:3")
     assert await asyncio.wait_for(killed.process.wait(), 60) == -signal.SIGKILL
     log.forwarder = type(log.forwarder)(database, kafka_settings, "suite", JOURNAL)
     await log.forwarder.start()
     reader = await log.reader()
-    for where in WHERES:
-        await log.append(numbered(key_in(where.partition), range(30, 40)))
-        assert values((await read(reader, where, 40))[0]) == list(range(40))
+    for tp in WHERES:
+        await log.append(numbered(key_in(tp.partition), range(30, 40)))
+        assert values((await read(reader, tp, 40))[0]) == list(range(40))
     assert not reader.gaps
 
 

@@ -23,16 +23,16 @@ async def positions(database: Database) -> Positions:
 async def stored(database: Database, positions: Positions) -> list[int]:
     async with database.connection() as connection:
         found = await positions.all(connection)
-    return [found[where].next for where in WHERES]
+    return [found[tp].next for tp in WHERES]
 
 
 async def test_moves_are_recorded_a_little_later_each_from_where_it_began(
     database: Database, positions: Positions
 ) -> None:
     recorder = OffsetCommitter(database, positions)
-    for where in WHERES[:2]:
-        recorder.note(where, Position(0, 0), Position(0, 4))
-        recorder.note(where, Position(0, 4), Position(0, 9))
+    for tp in WHERES[:2]:
+        recorder.note(tp, Position(0, 0), Position(0, 4))
+        recorder.note(tp, Position(0, 4), Position(0, 9))
     assert await stored(database, positions) == [0, 0, 0]
 
     async def recorded() -> bool:
@@ -50,8 +50,8 @@ async def test_one_that_stands_elsewhere_is_lost_and_the_others_are_recorded(
     recorder = OffsetCommitter(database, positions)
     async with database.transaction() as tx:  # an operator, or another process
         await positions.advance(tx, {WHERES[1]: (Position(0, 0), Position(0, 1))})
-    for where in WHERES:
-        recorder.note(where, Position(0, 0), Position(0, 7))
+    for tp in WHERES:
+        recorder.note(tp, Position(0, 0), Position(0, 7))
     await recorder.record()
     assert await stored(database, positions) == [7, 1, 7]
     recorder.note(WHERES[0], Position(0, 7), Position(0, 8))

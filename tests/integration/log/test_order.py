@@ -34,7 +34,7 @@ async def write(log: Log, writer: int) -> None:
 
 async def everything(log: Log, count: int) -> list[Record]:
     reader = await log.reader()
-    each = await asyncio.gather(*(read(reader, where, count) for where in WHERES))
+    each = await asyncio.gather(*(read(reader, tp, count) for tp in WHERES))
     assert not reader.gaps
     return [record for records, _ in each for record in records]
 

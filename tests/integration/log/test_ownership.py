@@ -51,21 +51,21 @@ async def test_a_frozen_owner_is_replaced_and_commits_nothing_when_it_wakes(log:
 async def test_the_fence_lets_one_of_two_advance(settings: Settings, database: Database) -> None:
     await install(settings)
     positions = Positions("suite", "copier")
-    where = WHERES[0]
+    tp = WHERES[0]
     async with database.transaction() as tx:
         await positions.ensure(tx, WHERES)
         await positions.ensure(tx, WHERES)
     start = Position(0, 0)
     async with database.transaction() as tx:
-        assert await positions.advance(tx, {where: (start, Position(0, 10, 12))}) == 0
+        assert await positions.advance(tx, {tp: (start, Position(0, 10, 12))}) == 0
     with pytest.raises(FenceLost):
         async with database.transaction() as tx:
-            await positions.advance(tx, {where: (start, Position(0, 7, 7))})
+            await positions.advance(tx, {tp: (start, Position(0, 7, 7))})
     with pytest.raises(FenceLost):
         async with database.transaction() as tx:
-            await positions.advance(tx, {where: (Position(1, 10), Position(1, 11))})
+            await positions.advance(tx, {tp: (Position(1, 10), Position(1, 11))})
     async with database.connection() as connection:
-        assert (await positions.load(connection, where)).position == Position(0, 10, 12)
+        assert (await positions.load(connection, tp)).position == Position(0, 10, 12)
         assert (await positions.all(connection))[WHERES[1]] == start
 
 
@@ -74,8 +74,8 @@ async def test_living_processes_share_and_the_dead_leave_at_once(database: Datab
     assert await one.balance() == set(WHERES)
     assert await two.balance() == set()
     await one.balance()
-    for where in list(one.surplus):
-        await one.give_back(where)
+    for tp in list(one.surplus):
+        await one.give_back(tp)
     assert len(await two.balance()) == len(await one.balance()) == PARTITIONS // 2
     assert two.owned.isdisjoint(one.owned)
     two.forget()  # as a killed process does

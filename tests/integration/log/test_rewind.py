@@ -45,9 +45,9 @@ async def say(database: Database, numbers: range, partition: int = WHERE.partiti
         await append(tx, REWARDS, numbered(key_in(partition), numbers), PARTITIONS)
 
 
-async def gap(reader: KafkaReader, where: TopicPartition = WHERE) -> Gap | None:
-    assert await reader.fetch(where, START, 500, 0.05) == []
-    return reader.gaps.get(where)
+async def gap(reader: KafkaReader, tp: TopicPartition = WHERE) -> Gap | None:
+    assert await reader.fetch(tp, START, 500, 0.05) == []
+    return reader.gaps.get(tp)
 
 
 async def test_retention_lost_records_and_the_operators_command_brings_them_back(

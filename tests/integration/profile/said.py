@@ -14,8 +14,8 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import encode
 from libs.common.db.pool import Database
+from libs.common.fold.batch import Batch
 from libs.common.fold.service import ConsumerService
-from libs.common.fold.work import Work
 from libs.common.log.append import Outgoing, append
 from libs.common.log.partition import partition_of
 from libs.common.log.reader import Record, TopicPartition
@@ -48,17 +48,17 @@ def said(
     return Outgoing(device or user or "nobody", value, at)
 
 
-def work(partition: int, events: Sequence[Outgoing], first: int = 0) -> Work:
+def batch_of(partition: int, events: Sequence[Outgoing], first: int = 0) -> Batch:
     """A batch of one partition, as the fold would hand it over."""
-    where = TopicPartition(EVENTS, partition)
+    tp = TopicPartition(EVENTS, partition)
     records = [
         Record(EVENTS, partition, first + place, event.key, event.value, NOON, first + place)
         for place, event in enumerate(events)
     ]
-    return Work(where, records, 0, first)
+    return Batch(tp, records, 0, first)
 
 
-async def apply(database: Database, profile: Profile, batch: Work) -> list[Outgoing]:
+async def apply(database: Database, profile: Profile, batch: Batch) -> list[Outgoing]:
     """Run a batch as the fold does, without its position; what it journalled."""
     async with database.transaction() as tx:
         outcome = await profile.apply(tx, [batch])
@@ -68,7 +68,7 @@ async def apply(database: Database, profile: Profile, batch: Work) -> list[Outgo
     return outcome.outgoing
 
 
-def lane(key: str) -> int:
+def home(key: str) -> int:
     return partition_of(key, 8)
 
 

@@ -12,7 +12,7 @@ from services.profile import dedup_partitions, queries
 from services.profile.dedup_partitions import Housekeeping
 from services.profile.handler import Profile
 from services.profile.store import week_of
-from tests.integration.profile.said import NOON, apply, journal, running, said, tell, work
+from tests.integration.profile.said import NOON, apply, batch_of, journal, running, said, tell
 
 ORDER = {"order_id": "o1", "revenue": 29.33}
 
@@ -45,7 +45,7 @@ async def test_a_retry_four_weeks_later_is_a_duplicate(database: Database) -> No
     profile = Profile(UTC)
     for week in range(5):
         late = said(user="u1", message="m1", received=NOON + timedelta(weeks=week))
-        outgoing = await apply(database, profile, work(3, [late]))
+        outgoing = await apply(database, profile, batch_of(3, [late]))
         assert len(outgoing) == (week == 0)
 
 

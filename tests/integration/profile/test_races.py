@@ -10,7 +10,7 @@ import pytest
 
 from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database
-from libs.common.fold.work import Work
+from libs.common.fold.batch import Batch
 from libs.common.log.append import Outgoing
 from libs.common.log.failures import is_poison
 from libs.common.log.reader import Record, TopicPartition
@@ -20,12 +20,12 @@ from services.profile.domain.identity import People, Person
 from services.profile.domain.state import Customer
 from services.profile.handler import Profile
 from services.profile.store import Contended, save
-from tests.integration.profile.said import apply, both, said, work
+from tests.integration.profile.said import apply, batch_of, both, said
 from tests.integration.profile.test_facts import badge
 from tests.support import eventually
 
 
-async def insistent(database: Database, profile: Profile, batch: Work) -> list[Outgoing]:
+async def insistent(database: Database, profile: Profile, batch: Batch) -> list[Outgoing]:
     """As the fold: what is no poison is tried again."""
     backoff = Backoff(longest=0.2)
     while True:
@@ -63,9 +63,9 @@ async def test_two_partitions_race_on_a_new_user(database: Database) -> None:
                 insistent(
                     database,
                     profile,
-                    work(lane, [said("identify", f"u{number}", f"a{lane}-{number}", message=f"m{lane}-{number}")]),
+                    batch_of(home, [said("identify", f"u{number}", f"a{home}-{number}", message=f"m{home}-{number}")]),
                 )
-                for lane, profile in enumerate(profiles)
+                for home, profile in enumerate(profiles)
             )
         )
     customers = await living(database)
@@ -77,8 +77,8 @@ async def test_the_loser_of_a_race_waits_and_reads_the_winners(database: Databas
     """The winner's transaction is held open until the loser stands before its identifier."""
     first, second = Profile(UTC), Profile(UTC)
     async with database.transaction() as tx:
-        won = await first.apply(tx, [work(0, [said("identify", "u", "a1", message="m1")])])
-        losing = asyncio.create_task(apply(database, second, work(1, [said("identify", "u", "a2", message="m2")])))
+        won = await first.apply(tx, [batch_of(0, [said("identify", "u", "a1", message="m1")])])
+        losing = asyncio.create_task(apply(database, second, batch_of(1, [said("identify", "u", "a2", message="m2")])))
         await _until_somebody_waits(database)
     (lost,) = await losing
     assert lost.key == won.outgoing[0].key
@@ -94,11 +94,11 @@ async def test_a_merge_is_seen_by_who_waited_for_it(database: Database, chained:
         said(user="u", message="m2"),
         said("page", device="b", message="m3"),
     ]
-    await apply(database, profile, work(0, told))
+    await apply(database, profile, batch_of(0, told))
     async with database.transaction() as tx:
-        await profile.apply(tx, [work(0, [said("identify", "u", "a", message="m4")])])
+        await profile.apply(tx, [batch_of(0, [said("identify", "u", "a", message="m4")])])
         late = said("identify", "u", "b", message="m5") if chained else said("page", device="a", message="m5")
-        waiting = asyncio.create_task(insistent(database, Profile(UTC), work(1, [late])))
+        waiting = asyncio.create_task(insistent(database, Profile(UTC), batch_of(1, [late])))
         await _until_somebody_waits(database)
     journalled = await waiting
     survivor = (await holders(database))["user:u"]
@@ -111,22 +111,22 @@ async def test_crossing_merges_and_chains_end_as_one_after_the_other_would(datab
     random_ = random.Random(7)  # noqa: S311
     users = [f"u{number}" for number in range(6)]
     owners = {f"a{number}": users[number % 6] for number in range(24)}
-    batches: list[Work] = []
-    for lane in range(8):
-        devices = [device for number, device in enumerate(owners) if number % 8 == lane]
+    batches: list[Batch] = []
+    for home in range(8):
+        devices = [device for number, device in enumerate(owners) if number % 8 == home]
         for turn in range(6):
-            events = [_any(random_, devices, owners, f"{lane}-{turn}-{place}") for place in range(8)]
-            batches.append(work(lane, events, turn * 8))
+            events = [_any(random_, devices, owners, f"{home}-{turn}-{place}") for place in range(8)]
+            batches.append(batch_of(home, events, turn * 8))
     profiles = [Profile(UTC) for _ in range(8)]
 
-    async def partition(lane: int) -> list[Outgoing]:
+    async def partition(home: int) -> list[Outgoing]:
         written: list[Outgoing] = []
         for batch in batches:
-            if batch.where.partition == lane:
-                written += await insistent(database, profiles[lane], batch)
+            if batch.tp.partition == home:
+                written += await insistent(database, profiles[home], batch)
         return written
 
-    written = await both(*(partition(lane) for lane in range(8)))
+    written = await both(*(partition(home) for home in range(8)))
     customers = await living(database)
     groups = _groups([record for batch in batches for record in batch.records], owners)
     assert {tuple(customer["refs"]) for customer in customers} == groups  # type: ignore[arg-type]
@@ -151,12 +151,12 @@ async def test_a_stale_look_up_is_made_again_behind_the_lock(database: Database)
         await apply(
             database,
             one,
-            work(0, [said("page", device=device, message=f"p{number}"), said(user=user, message=f"q{number}")]),
+            batch_of(0, [said("page", device=device, message=f"p{number}"), said(user=user, message=f"q{number}")]),
         )
         await both(
-            insistent(database, one, work(0, [said("identify", user, device, message=f"r{number}")])),
-            insistent(database, two, work(1, [said("page", device=device, message=f"s{number}")])),
-            insistent(database, two, work(2, [said(user=user, message=f"t{number}")])),
+            insistent(database, one, batch_of(0, [said("identify", user, device, message=f"r{number}")])),
+            insistent(database, two, batch_of(1, [said("page", device=device, message=f"s{number}")])),
+            insistent(database, two, batch_of(2, [said(user=user, message=f"t{number}")])),
         )
     customers = await living(database)
     assert len(customers) == 10
@@ -204,13 +204,13 @@ async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> Non
     for number in range(10):
         device, user = f"a{number}", f"u{number}"
         made = [said("page", device=device, message=f"p{number}"), said(user=user, message=f"q{number}")]
-        anonymous = (await apply(database, profile, work(0, made)))[0].key
+        anonymous = (await apply(database, profile, batch_of(0, made)))[0].key
         fact = badge(anonymous, number)
-        facts = Work(
+        facts = Batch(
             TopicPartition(REWARDS, 0), [Record(REWARDS, 0, number, fact.key, fact.value, fact.time, number)], 0, number
         )
         await both(
-            insistent(database, profile, work(0, [said("identify", user, device, message=f"r{number}")])),
+            insistent(database, profile, batch_of(0, [said("identify", user, device, message=f"r{number}")])),
             insistent(database, Profile(UTC), facts),
         )
     async with database.connection() as tx:
@@ -226,7 +226,7 @@ async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> Non
 
 async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(database: Database) -> None:
     profile = Profile(UTC)
-    (made,) = await apply(database, profile, work(0, [said(user="u", message="m1")]))
+    (made,) = await apply(database, profile, batch_of(0, [said(user="u", message="m1")]))
     async with database.transaction() as tx:
         stale = Person(UUID(made.key), Customer(), version=7, touched=True)
         with pytest.raises(Contended, match="0 of 1 rows"):

@@ -9,7 +9,7 @@ from libs.common.contracts.metrics import METRICS
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.rewards import REWARDS
 from libs.common.contracts.triggers import TRIGGERS
-from libs.common.fold.work import Work
+from libs.common.fold.batch import Batch
 from libs.common.log.reader import Record, TopicPartition
 from tests.bench.against_null import compare
 from tests.bench.null import Flow, Null, of_length, spread
@@ -20,10 +20,10 @@ FLOW = Flow(
 )
 
 
-def _work(topic: str, count: int) -> Work:
+def _work(topic: str, count: int) -> Batch:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     records = [Record(topic, 0, offset, "browser-1", b"x" * 600, now, offset) for offset in range(count)]
-    return Work(TopicPartition(topic, 0), records, 0, 0)
+    return Batch(TopicPartition(topic, 0), records, 0, 0)
 
 
 @pytest.mark.parametrize(("out", "into"), [(0, 7), (3, 7), (7, 7), (10, 7)])

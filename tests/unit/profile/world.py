@@ -12,10 +12,10 @@ import msgspec
 from libs.common.contracts.ids import derived
 from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.records import encode
+from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Ref, SectionRow, Sections, Wanted
-from libs.common.fold.work import Work
 from libs.common.log.reader import Record, TopicPartition
-from services.profile.batch import Batch
+from services.profile.batch import EventBatch
 from services.profile.domain import state
 from services.profile.domain.identity import People, Person
 from services.profile.domain.state import Customer
@@ -47,7 +47,7 @@ class World:
         offsets = range(self.next, self.next + len(values))
         self.next = offsets.stop
         records = [Record(EVENTS, 0, at, "key", value, NOON, at) for at, value in zip(offsets, values, strict=True)]
-        batch = Batch([Work(TopicPartition(EVENTS, 0), records, 0, offsets.start)], UTC)
+        batch = EventBatch([Batch(TopicPartition(EVENTS, 0), records, 0, offsets.start)], UTC)
         unseen = set(batch.received) - self.seen
         self.seen |= unseen
         batch.keep(set(unseen))

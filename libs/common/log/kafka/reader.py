@@ -90,7 +90,7 @@ class KafkaReader(Reader):
                     if not reader.records:
                         await self._fill(consumer, reader, limit, max(0.0, until - time.monotonic()))
                 except (KafkaError, ConsumerStoppedError) as error:
-                    logger.warning("kafka consumer fails", where=str(tp), error=repr(error))
+                    logger.warning("kafka consumer fails", topic_partition=str(tp), error=repr(error))
                     self._connection.give_up(consumer, repr(error))
                     raise self._connection.unavailable(error) from error
                 if reader.records or time.monotonic() >= until:
@@ -155,7 +155,9 @@ class KafkaReader(Reader):
         reader.native = first.native
         if self._fallback:
             reader.older_until = first.offset
-            logger.info("PostgreSQL is read for what Kafka no longer has", where=str(reader.tp), until=first.offset)
+            logger.info(
+                "PostgreSQL is read for what Kafka no longer has", topic_partition=str(reader.tp), until=first.offset
+            )
         elif reader.miss(first.offset):
             self._log_gap(reader)
 
@@ -190,7 +192,7 @@ class KafkaReader(Reader):
     def _log_gap(self, reader: PartitionReader) -> None:
         if reader.gap:
             expected, found = reader.gap
-            logger.error("gap in the log", where=str(reader.tp), expected=expected, found=found)
+            logger.error("gap in the log", topic_partition=str(reader.tp), expected=expected, found=found)
 
     @property
     def gaps(self) -> Mapping[TopicPartition, Gap]:

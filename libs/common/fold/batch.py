@@ -11,10 +11,10 @@ from libs.common.log.reader import Record, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Batch:
     """A batch of one partition: `records` in order, under a `rulebook`; `position` is the offset it starts at."""
 
-    where: TopicPartition
+    tp: TopicPartition
     records: Sequence[Record]
     rulebook: int
     position: int
@@ -22,7 +22,7 @@ class Work:
     def place(self, index: int) -> str:
         """Where the record at `index` is applied: partition, position and rulebook, as a stamp says it. A dead letter's
         is where it is replayed, not where it died."""
-        return f"{self.where.partition}/{self.position + index}/{self.rulebook}"
+        return f"{self.tp.partition}/{self.position + index}/{self.rulebook}"
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Outcome:
 class Handler(Protocol):
     """A service's part of the fold: change the state for a few batches, in the transaction given. Never commits."""
 
-    async def apply(self, tx: AnyTx, works: Sequence[Work]) -> Outcome:
+    async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
         """Apply batches of different partitions, all under one rulebook, each in its order. What a pipeline is given to write
         may wait there."""
         ...
