@@ -11,17 +11,17 @@ from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Sections, Wanted
 from libs.common.log.append import Outgoing
 from services.profile.domain import decide, events, evolve
-from services.profile.domain.events import Brought, Heard
-from services.profile.domain.identity import Match, People, match
+from services.profile.domain.events import DedupKey, Event
+from services.profile.domain.identity import Match, WorkingSet, match
 from services.profile.domain.state import ORDER
 
 
-class Hearing(NamedTuple):
+class PlacedEvent(NamedTuple):
     """An event, the partition that brought it, and its place there."""
 
     partition: int
     place: str
-    event: Heard
+    event: Event
 
 
 Lacking: TypeAlias = tuple[Sections, Wanted]
@@ -32,9 +32,11 @@ def _lacking(sections: Sections, wanted: Iterable[Wanted]) -> Iterator[list[Lack
         yield lacking
 
 
-def _orders_of_both(people: People, matched: Match) -> Iterator[list[Lacking]]:
+def _orders_of_both(working_set: WorkingSet, matched: Match) -> Iterator[list[Lacking]]:
     """All orders of the customer who leaves, and those of the one who stays that have the same ids."""
-    survivor, other = (people.by_id[id].state.sections for id in (matched.customer, matched.absorbs) if id is not None)
+    survivor, other = (
+        working_set.by_id[id].state.sections for id in (matched.customer, matched.absorbs) if id is not None
+    )
     yield from _lacking(other, [Every(ORDER)])
     yield from _lacking(survivor, [One(ORDER, id) for id in other.every(ORDER)])
 
@@ -50,90 +52,88 @@ class EventBatch:
         self._zone = zone
         self.outgoing: list[Outgoing] = []
         self.counts: Counter[tuple[int, date, str, str]] = Counter()
-        self.heard: list[Hearing] = []
+        self.placed: list[PlacedEvent] = []
         for batch in batches:
             for index, record in enumerate(batch.records):
                 if (event := events.read(record.value)) is None:
                     self._count(batch.tp.partition, record.appended_at, "skipped")
                 else:
-                    self.heard.append(Hearing(batch.tp.partition, batch.place(index), event))
+                    self.placed.append(PlacedEvent(batch.tp.partition, batch.place(index), event))
 
     @property
-    def received(self) -> dict[Brought, datetime]:
+    def received(self) -> dict[DedupKey, datetime]:
         """The events, with when each was first received."""
-        return {
-            Brought(hearing.partition, hearing.event.id): hearing.event.received for hearing in reversed(self.heard)
-        }
+        return {DedupKey(placed.partition, placed.event.id): placed.event.received for placed in reversed(self.placed)}
 
-    def keep(self, unseen: set[Brought]) -> None:
+    def keep(self, unseen: set[DedupKey]) -> None:
         """Drop the events that have come before, and all but the first of those that are here twice."""
         kept = []
-        for hearing in self.heard:
-            brought = Brought(hearing.partition, hearing.event.id)
-            if brought in unseen:
-                unseen.discard(brought)
-                kept.append(hearing)
+        for placed in self.placed:
+            dedup_key = DedupKey(placed.partition, placed.event.id)
+            if dedup_key in unseen:
+                unseen.discard(dedup_key)
+                kept.append(placed)
             else:
-                self._count(hearing.partition, hearing.event.at, "duplicates", source=hearing.event.source)
-        self.heard = kept
+                self._count(placed.partition, placed.event.at, "duplicates", source=placed.event.source)
+        self.placed = kept
 
     @property
-    def events(self) -> list[Heard]:
-        return [hearing.event for hearing in self.heard]
+    def events(self) -> list[Event]:
+        return [placed.event for placed in self.placed]
 
-    def named(self, people: People) -> Iterator[Lacking]:
+    def named(self, working_set: WorkingSet) -> Iterator[Lacking]:
         """The sections that the events are likely to be about, as things stand before the first of them."""
-        for _, _, event in self.heard:
+        for _, _, event in self.placed:
             for user, device in decide.pairs(event):
                 if event.order or (user and device):
-                    matched = match(people, user, device, event.id)
+                    matched = match(working_set, user, device, event.id)
                     if matched.absorbs is not None:
-                        yield people.by_id[matched.absorbs].state.sections, Every(ORDER)
+                        yield working_set.by_id[matched.absorbs].state.sections, Every(ORDER)
                     if event.order and not matched.creates:
-                        yield people.by_id[matched.customer].state.sections, One(ORDER, event.order)
+                        yield working_set.by_id[matched.customer].state.sections, One(ORDER, event.order)
 
-    def apply(self, people: People, users: Iterable[str]) -> Iterator[list[Lacking]]:
+    def apply(self, working_set: WorkingSet, users: Iterable[str]) -> Iterator[list[Lacking]]:
         """All events. `users` are the references among the aliases' previous ids that are other customers' userIds.
 
         Yields sections that have to be loaded before it goes on.
         """
         identified = set(users)
-        for hearing in self.heard:
-            event = hearing.event
-            self._count(hearing.partition, event.at, "refused:users", event.renamed in identified)
-            yield from self._apply(people, hearing)
+        for placed in self.placed:
+            event = placed.event
+            self._count(placed.partition, event.at, "refused:users", event.renamed in identified)
+            yield from self._apply(working_set, placed)
 
-    def _apply(self, people: People, hearing: Hearing) -> Iterator[list[Lacking]]:
-        partition, place, event = hearing
+    def _apply(self, working_set: WorkingSet, placed: PlacedEvent) -> Iterator[list[Lacking]]:
+        partition, place, event = placed
         bound: list[Binding] = []
         for user, device in decide.pairs(event):
-            matched = match(people, user, device, event.id)
+            matched = match(working_set, user, device, event.id)
             self._count_match(partition, event, matched, user)
             if matched.absorbs is None:
-                bound += evolve.settle(people, matched)
+                bound += evolve.apply_match(working_set, matched)
             else:
-                yield from _orders_of_both(people, matched)
-                self._merge(people, event, matched, place)
-        person = people.by_id[matched.customer]
+                yield from _orders_of_both(working_set, matched)
+                self._merge(working_set, event, matched, place)
+        loaded = working_set.by_id[matched.customer]
         if event.order:
-            yield from _lacking(person.state.sections, [One(ORDER, event.order)])
-        evolve.hear(person, event)
-        self._journal(person.id, event.value, person.snapshot(bound), event)
+            yield from _lacking(loaded.state.sections, [One(ORDER, event.order)])
+        evolve.apply_event(loaded, event)
+        self._journal(loaded.id, event.value, loaded.snapshot(bound), event)
         self._count(partition, event.at, "events")
 
-    def _merge(self, people: People, event: Heard, matched: Match, place: str) -> None:
+    def _merge(self, working_set: WorkingSet, event: Event, matched: Match, place: str) -> None:
         """`left` before `merged`, each with its customer as they are then; before anything later, on either key."""
-        survivor, other = people.by_id[matched.customer], people.by_id[matched.absorbs or matched.customer]
+        survivor, other = working_set.by_id[matched.customer], working_set.by_id[matched.absorbs or matched.customer]
         left = decide.left(event, other, survivor.id, place)
         self._journal(other.id, left, other.snapshot(), event)
-        bound = evolve.settle(people, matched)
+        bound = evolve.apply_match(working_set, matched)
         merged = decide.merged(event, survivor, other.id, place)
         self._journal(survivor.id, merged, survivor.snapshot(bound), event)
 
-    def _journal(self, customer: UUID, record: bytes, snapshot: bytes, event: Heard) -> None:
+    def _journal(self, customer: UUID, record: bytes, snapshot: bytes, event: Event) -> None:
         self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), event.at, event.name))
 
-    def _count_match(self, partition: int, event: Heard, matched: Match, user: str | None) -> None:
+    def _count_match(self, partition: int, event: Event, matched: Match, user: str | None) -> None:
         counts = {
             "customers": matched.creates - (matched.absorbs is not None),
             "identified": matched.claims or (matched.creates and user is not None),

@@ -1,4 +1,4 @@
-"""The tables of `profile.seen`, one a week: made ahead and when they are needed, dropped after five weeks."""
+"""The tables of `profile.dedup_keys`, one a week: made ahead and when they are needed, dropped after five weeks."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -20,13 +20,13 @@ KEPT = 5 * WEEK
 
 _EXISTING = """
 SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
-WHERE inhparent = 'profile.seen'::regclass
+WHERE inhparent = 'profile.dedup_keys'::regclass
 """
 
 
 def table_of(week: date) -> str:
     """The name of a week's table, without its schema."""
-    return f"seen_{week:%Y_%m_%d}"
+    return f"dedup_keys_{week:%Y_%m_%d}"
 
 
 async def ensure(tx: AnyTx, weeks: Iterable[date]) -> None:
@@ -38,8 +38,8 @@ async def ensure(tx: AnyTx, weeks: Iterable[date]) -> None:
     existing = {row[0] for row in await tx.fetch(_EXISTING)}
     for week in missing:
         if (name := table_of(week)) not in existing:
-            await tx.execute(f"CREATE TABLE profile.{name} (LIKE profile.seen INCLUDING ALL)")
-            await tx.execute(f"ALTER TABLE profile.seen ATTACH PARTITION profile.{name} FOR VALUES IN ('{week}')")
+            await tx.execute(f"CREATE TABLE profile.{name} (LIKE profile.dedup_keys INCLUDING ALL)")
+            await tx.execute(f"ALTER TABLE profile.dedup_keys ATTACH PARTITION profile.{name} FOR VALUES IN ('{week}')")
 
 
 async def drop(connection: Tx, before: date) -> list[str]:
@@ -48,9 +48,9 @@ async def drop(connection: Tx, before: date) -> list[str]:
     dropped = []
     for name in sorted(row[0] for row in await connection.fetch(_EXISTING) if row[0] < oldest):
         try:
-            await connection.execute(f"ALTER TABLE profile.seen DETACH PARTITION profile.{name} CONCURRENTLY")
+            await connection.execute(f"ALTER TABLE profile.dedup_keys DETACH PARTITION profile.{name} CONCURRENTLY")
         except asyncpg.ObjectNotInPrerequisiteStateError:  # an earlier try was cut off half way
-            await connection.execute(f"ALTER TABLE profile.seen DETACH PARTITION profile.{name} FINALIZE")
+            await connection.execute(f"ALTER TABLE profile.dedup_keys DETACH PARTITION profile.{name} FINALIZE")
         await connection.execute(f"DROP TABLE profile.{name}")
         dropped.append(name)
     return dropped

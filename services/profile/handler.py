@@ -20,8 +20,8 @@ from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
 from services.profile import dedup_partitions, store
 from services.profile.batch import EventBatch
-from services.profile.domain.events import Brought, Heard, require_splice
-from services.profile.domain.identity import People
+from services.profile.domain.events import DedupKey, Event, require_splice
+from services.profile.domain.identity import WorkingSet
 
 
 class ParsedFact(NamedTuple):
@@ -38,10 +38,10 @@ class ParsedFact(NamedTuple):
         require_splice(record.value, envelope)
         return cls(record, envelope, parsed(record.key))
 
-    def journalled(self, people: People) -> Outgoing:
-        person = people.by_id[people.survivors[self.subject]]
-        value = spliced(self.record.value, person.snapshot())
-        return Outgoing(str(person.id), value, self.envelope.time, records.display_name(self.envelope.type))
+    def journalled(self, working_set: WorkingSet) -> Outgoing:
+        loaded = working_set.by_id[working_set.survivors[self.subject]]
+        value = spliced(self.record.value, loaded.snapshot())
+        return Outgoing(str(loaded.id), value, self.envelope.time, records.display_name(self.envelope.type))
 
 
 class Profile:
@@ -65,39 +65,39 @@ class Profile:
         Facts are journalled before the events beside them: a customer whom these merge into another one has not left yet.
         """
         facts = [ParsedFact.read(record) for batch in batches if batch.tp.topic != EVENTS for record in batch.records]
-        events = EventBatch([batch for batch in batches if batch.tp.topic == EVENTS], self._zone)
-        received = events.received
+        event_batch = EventBatch([batch for batch in batches if batch.tp.topic == EVENTS], self._zone)
+        received = event_batch.received
         spanned = {store.week_of(time) for time in received.values()}
         async with pipelined(tx) as pipeline:
             if not spanned <= self._weeks:
                 await dedup_partitions.ensure(pipeline, spanned)
-            unseen, holders = await self._look(pipeline, received, events.events)
-            events.keep(unseen)
-            people = await store.gather(pipeline, events.events, {said.subject for said in facts}, holders)
-            outgoing = [said.journalled(people) for said in facts]
-            users = await store.known(pipeline, {event.renamed for event in events.events if event.renamed})
-            await store.load_sections(pipeline, events.named(people))
-            for lacking in events.apply(people, users):
+            unseen, holders = await self._deduplicate(pipeline, received, event_batch.events)
+            event_batch.keep(unseen)
+            working_set = await store.load(pipeline, event_batch.events, {fact.subject for fact in facts}, holders)
+            outgoing = [fact.journalled(working_set) for fact in facts]
+            users = await store.known(pipeline, {event.renamed for event in event_batch.events if event.renamed})
+            await store.load_sections(pipeline, event_batch.named(working_set))
+            for lacking in event_batch.apply(working_set, users):
                 await store.load_sections(pipeline, lacking)
-            await store.save(pipeline, people)
-            await store.count(pipeline, events.counts)
-        return Outcome(outgoing + events.outgoing, [lambda: self._committed(events, spanned)])
+            await store.save(pipeline, working_set)
+            await store.count(pipeline, event_batch.counts)
+        return Outcome(outgoing + event_batch.outgoing, [lambda: self._committed(event_batch, spanned)])
 
     async def skip(self, tx: Tx, record: Record) -> None:
         """Nothing: what profile could not take concerns nobody yet."""
 
-    async def _look(
-        self, pipeline: Pipeline, received: Mapping[Brought, datetime], events: Sequence[Heard]
-    ) -> tuple[set[Brought], dict[str, UUID]]:
+    async def _deduplicate(
+        self, pipeline: Pipeline, received: Mapping[DedupKey, datetime], events: Sequence[Event]
+    ) -> tuple[set[DedupKey], dict[str, UUID]]:
         try:
-            return await store.look(pipeline, received, store.named(events))
+            return await store.deduplicate(pipeline, received, store.named(events))
         except asyncpg.CheckViolationError as error:
             self._weeks.clear()
             raise store.Contended("another process has dropped a week's table that was known here") from error
 
-    def _committed(self, events: EventBatch, spanned: set[date]) -> None:
+    def _committed(self, event_batch: EventBatch, spanned: set[date]) -> None:
         self._weeks |= spanned
         if self._duplicates is not None:
-            for (_, _, counter, source), count in events.counts.items():
+            for (_, _, counter, source), count in event_batch.counts.items():
                 if counter == "duplicates":
                     self._duplicates.labels(source).inc(count)

@@ -51,8 +51,8 @@ Index("identifiers_by_value", identifiers.c.value, postgresql_ops={"value": "tex
 
 #: Which records each partition of the events has brought, by the week (its Monday) in which they were received. One
 #: table a week, made when it is needed and dropped after five.
-seen = Table(
-    "seen",
+dedup_keys = Table(
+    "dedup_keys",
     metadata,
     Column("partition", SmallInteger, nullable=False),
     Column("id", Uuid, nullable=False),

@@ -1,6 +1,6 @@
 """Profile's SQL for the fold: bulk statements, a handful for each batch, whatever its size. Nothing here commits.
 
-Locks are taken in this order: seen records, new identifiers (sorted), customers (sorted), identifiers of locked
+Locks are taken in this order: dedup keys, new identifiers (sorted), customers (sorted), identifiers of locked
 customers, counters (sorted). Two batches that meet on the way wait for each other at one place only.
 """
 
@@ -13,8 +13,8 @@ from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.fold.section_store import SectionStore
 from libs.common.fold.sections import Sections, Wanted
 from services.profile import models
-from services.profile.domain.events import Brought, Heard
-from services.profile.domain.identity import People, Person, newcomer
+from services.profile.domain.events import DedupKey, Event
+from services.profile.domain.identity import LoadedCustomer, WorkingSet, new_customer_id
 from services.profile.domain.state import SECTIONS, decode, encode, moment
 
 
@@ -27,11 +27,11 @@ ATTEMPTS = 5
 # New records and holders in one answer: (partition, id) and (-1 - place, customer). One look-up probes all weeks.
 _NEW = """
 fresh AS (
-  INSERT INTO profile.seen (partition, id, week)
+  INSERT INTO profile.dedup_keys (partition, id, week)
   SELECT new.partition, new.id, new.week
   FROM unnest($1::smallint[], $2::uuid[], $3::date[]) AS new(partition, id, week)
   LEFT JOIN LATERAL (
-    SELECT true AS was FROM profile.seen AS s WHERE s.partition = new.partition AND s.id = new.id LIMIT 1
+    SELECT true AS was FROM profile.dedup_keys AS s WHERE s.partition = new.partition AND s.id = new.id LIMIT 1
   ) AS before ON true
   WHERE before.was IS NULL ORDER BY new.partition, new.id
   ON CONFLICT DO NOTHING RETURNING partition, id
@@ -44,7 +44,7 @@ CROSS JOIN LATERAL (
 ) AS held
 """
 _HOLDERS = _HELD.format(kinds=1, values=2)
-_LOOK = f"""
+_DEDUPLICATE = f"""
 SELECT partition::bigint, id FROM fresh UNION ALL SELECT -place, customer FROM ({_HELD.format(kinds=4, values=5)}) AS held
 """
 _LOCK = (
@@ -85,66 +85,66 @@ def week_of(time: datetime) -> date:
     return day - timedelta(days=day.weekday())
 
 
-async def look(
-    pipeline: Pipeline, received: Mapping[Brought, datetime], refs: Sequence[str]
-) -> tuple[set[Brought], dict[str, UUID]]:
+async def deduplicate(
+    pipeline: Pipeline, received: Mapping[DedupKey, datetime], refs: Sequence[str]
+) -> tuple[set[DedupKey], dict[str, UUID]]:
     """Which of these records their partitions have not brought before, and remember them; whom references lead to now.
 
-    The weeks' tables must exist (`weeks.ensure`).
+    The weeks' tables must exist (`dedup_partitions.ensure`).
     """
     if not received:
         return set(), {}
-    rows = [(*brought, week_of(time)) for brought, time in received.items()]
+    rows = [(*dedup_key, week_of(time)) for dedup_key, time in received.items()]
     unseen, holders = set(), {}
-    for place, id in await pipeline.rows(_LOOK, *bulk.transposed(rows), *_split(refs), ctes=_NEW):
+    for place, id in await pipeline.rows(_DEDUPLICATE, *bulk.transposed(rows), *_split(refs), ctes=_NEW):
         if place < 0:
             holders[refs[-place - 1]] = id
         else:
-            unseen.add(Brought(place, id))
+            unseen.add(DedupKey(place, id))
     return unseen, holders
 
 
-def named(events: Sequence[Heard]) -> list[str]:
+def named(events: Sequence[Event]) -> list[str]:
     """The references in these events."""
     return sorted({ref for event in events for ref in event.refs})
 
 
-async def gather(
+async def load(
     tx: AnyTx,
-    events: Sequence[Heard],
+    events: Sequence[Event],
     subjects: Collection[UUID] = (),
     holders: Mapping[str, UUID] | None = None,
-) -> People:
+) -> WorkingSet:
     """All customers whom the events may concern, locked, and whom each reference leads to; and the `subjects`, each for
-    whoever they went into by merges (`People.survivor`). `holders` is what was just found by `look`.
+    whoever they went into by merges (`WorkingSet.survivors`). `holders` is what was just found by `deduplicate`.
 
     New identifiers are inserted first, so that of several partitions that meet one at once the first makes it, and the
     others wait and read whose it has become. Then all customers are locked in the order of their ids. A locked
     customer's own list of identifiers says whether the look-up still holds; if not, it is made again. Raises LookupError
     when a subject is no customer.
     """
-    refs, people = named(events), People()
+    refs, working_set = named(events), WorkingSet()
     found = await _holders(tx, refs) if holders is None else {ref: holders[ref] for ref in refs if ref in holders}
     if missing := [ref for ref in refs if ref not in found]:
         guesses = _guesses(events, found)
         made = await _claim(tx, missing, guesses)
-        people.guessed = {ref: guesses[ref] for ref in made}
+        working_set.guessed = {ref: guesses[ref] for ref in made}
         if lost := [ref for ref in missing if ref not in made]:
             theirs = await _holders(tx, lost)
             if len(theirs) != len(lost):
                 raise Contended("an identifier was made and unmade elsewhere")
             found |= theirs
     ends = await _survivors(tx, subjects)
-    await _lock(tx, people, {*found.values(), *ends.values()})
+    await _lock(tx, working_set, {*found.values(), *ends.values()})
     for _ in range(ATTEMPTS):
-        astray = [ref for ref, id in found.items() if ref not in people.by_id[id].state.identifiers]
-        moved = [subject for subject, id in ends.items() if people.by_id[id].merged_into is not None]
+        astray = [ref for ref, id in found.items() if ref not in working_set.by_id[id].state.identifiers]
+        moved = [subject for subject, id in ends.items() if working_set.by_id[id].merged_into is not None]
         if not astray and not moved:
-            people.by_ref, people.survivors = found, ends
-            return people
+            working_set.by_ref, working_set.survivors = found, ends
+            return working_set
         found |= await _holders(tx, astray)
         ends |= await _survivors(tx, moved)
-        await _lock(tx, people, {*found.values(), *ends.values()} - people.by_id.keys(), out_of_order=True)
+        await _lock(tx, working_set, {*found.values(), *ends.values()} - working_set.by_id.keys(), out_of_order=True)
     raise Contended("identifiers lead elsewhere each time they are looked up")
 
 
@@ -158,7 +158,7 @@ async def _survivors(tx: AnyTx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
     return ends
 
 
-async def _lock(tx: AnyTx, people: People, ids: Collection[UUID], *, out_of_order: bool = False) -> None:
+async def _lock(tx: AnyTx, working_set: WorkingSet, ids: Collection[UUID], *, out_of_order: bool = False) -> None:
     """Lock customers in the order of their ids. Those that come after others are not waited for: that could be for ever."""
     if not ids:
         return
@@ -166,7 +166,7 @@ async def _lock(tx: AnyTx, people: People, ids: Collection[UUID], *, out_of_orde
     if len(rows) != len(ids):
         raise Contended("a customer is being changed elsewhere")
     for id, state, version, merged_into in rows:
-        people.by_id[id] = Person.loaded(id, decode(state), version, merged_into)
+        working_set.by_id[id] = LoadedCustomer.stored(id, decode(state), version, merged_into)
 
 
 async def load_sections(tx: AnyTx, wanted: Iterable[tuple[Sections, Wanted]]) -> None:
@@ -192,27 +192,33 @@ async def _claim(tx: AnyTx, refs: Sequence[str], guesses: Mapping[str, UUID]) ->
     return {f"{row[0]}:{row[1]}" for row in rows}
 
 
-def _guesses(events: Sequence[Heard], found: Mapping[str, UUID]) -> dict[str, UUID]:
+def _guesses(events: Sequence[Event], found: Mapping[str, UUID]) -> dict[str, UUID]:
     """Whom new identifiers will most likely lead to: who holds the event's other one, else the customer it makes."""
     holders = dict(found)
     for event in events:
-        held = next((holders[ref] for ref in event.refs if ref in holders), None) or newcomer(event.id, event.refs[0])
+        held = next((holders[ref] for ref in event.refs if ref in holders), None) or new_customer_id(
+            event.id, event.refs[0]
+        )
         for ref in event.refs:
             holders.setdefault(ref, held)
     return holders
 
 
-async def save(tx: AnyTx, people: People) -> None:
+async def save(tx: AnyTx, working_set: WorkingSet) -> None:
     """Write the customers that changed, and the identifiers that lead elsewhere than their rows say.
 
     Raises Contended unless each customer's row was as it was read.
     """
-    touched = sorted((person for person in people.by_id.values() if person.touched), key=lambda person: person.id)
-    bound = [(*_split_one(ref), *people.binding(ref)) for ref in sorted(people.rebound) if not people.as_guessed(ref)]
-    unbound = [_split_one(ref) for ref in sorted(people.guessed) if ref not in people.by_ref]
+    touched = sorted((loaded for loaded in working_set.by_id.values() if loaded.touched), key=lambda loaded: loaded.id)
+    bound = [
+        (*_split_one(ref), *working_set.binding(ref))
+        for ref in sorted(working_set.rebound)
+        if not working_set.as_guessed(ref)
+    ]
+    unbound = [_split_one(ref) for ref in sorted(working_set.guessed) if ref not in working_set.by_ref]
     async with pipelined(tx) as pipeline:
         if touched:
-            columns = bulk.transposed([_row(person) for person in touched])
+            columns = bulk.transposed([_row(loaded) for loaded in touched])
             await pipeline.write(_SAVE, *columns, rows=len(touched), otherwise=Contended)
             await _sections.save(pipeline, [each.state.sections for each in touched if each.state.sections.changed])
         if bound:
@@ -221,13 +227,13 @@ async def save(tx: AnyTx, people: People) -> None:
             await pipeline.execute(_RELEASE, *bulk.transposed(unbound))
 
 
-def _row(person: Person) -> tuple[object, ...]:
-    state = person.state
+def _row(loaded: LoadedCustomer) -> tuple[object, ...]:
+    state = loaded.state
     return (
-        person.id,
+        loaded.id,
         encode(state),
-        person.version + 1,
-        person.merged_into,
+        loaded.version + 1,
+        loaded.merged_into,
         state.user,
         state.completed,
         None if state.first is None else moment(state.first),

@@ -10,8 +10,8 @@ from uuid import UUID
 from libs.common.contracts.ids import derived
 from libs.common.contracts.profile import CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Fact, encode
-from services.profile.domain.events import Heard
-from services.profile.domain.identity import Person
+from services.profile.domain.events import Event
+from services.profile.domain.identity import LoadedCustomer
 
 SOURCE = "/profile"
 
@@ -23,33 +23,33 @@ class Pair(NamedTuple):
     device: str | None
 
 
-def pairs(event: Heard) -> list[Pair]:
+def pairs(event: Event) -> list[Pair]:
     """The questions that an event puts, in order: an alias brings up to two devices, most events one or none."""
     return [Pair(event.user, device) for device in event.devices] or [Pair(event.user, None)]
 
 
-def left(event: Heard, person: Person, into: UUID, place: str) -> bytes:
+def left(event: Event, loaded: LoadedCustomer, into: UUID, place: str) -> bytes:
     """The fact that a customer's state is complete, and goes `into` another's."""
-    return _fact(event, person, CustomerLeft(into=str(into)), str(person.id), place)
+    return _fact(event, loaded, CustomerLeft(into=str(into)), str(loaded.id), place)
 
 
-def merged(event: Heard, person: Person, other: UUID, place: str) -> bytes:
+def merged(event: Event, loaded: LoadedCustomer, other: UUID, place: str) -> bytes:
     """The fact that a customer has taken over the state of `other`."""
-    return _fact(event, person, CustomerMerged(other=str(other)), str(other), place)
+    return _fact(event, loaded, CustomerMerged(other=str(other)), str(other), place)
 
 
-def _fact(event: Heard, person: Person, fact: Fact, effect: str, place: str) -> bytes:
-    person.state.facts += 1
+def _fact(event: Event, loaded: LoadedCustomer, fact: Fact, effect: str, place: str) -> bytes:
+    loaded.state.facts += 1
     return encode(
         id=str(derived(str(event.id), fact.TYPE, effect)),
         source=SOURCE,
         type=fact.TYPE,
         time=event.at,
         recordedtime=event.received,
-        subject=str(person.id),
+        subject=str(loaded.id),
         traceparent=event.traceparent,
         causationid=str(event.id),
         depth=1,
-        stamp=f"{place}/{person.state.facts}",
+        stamp=f"{place}/{loaded.state.facts}",
         data=fact,
     )

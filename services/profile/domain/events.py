@@ -17,7 +17,7 @@ _BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
 _KINDS = frozenset(TYPES.values())
 
 
-class Heard(NamedTuple):
+class Event(NamedTuple):
     """An event. `name` is what marketers call it; `user` and `devices` are references (`user:ann`, `anon:a1`), at least one.
 
     `renamed` is, in an alias, the reference that its previousId would be if it were a userId.
@@ -47,14 +47,14 @@ class Heard(NamedTuple):
         return self.devices if self.user is None else (self.user, *self.devices)
 
 
-class Brought(NamedTuple):
+class DedupKey(NamedTuple):
     """An event as one partition brings it: duplicates are known by both."""
 
     partition: int
     id: UUID
 
 
-class _Said(msgspec.Struct):
+class _Data(msgspec.Struct):
     type: str
     event: str | None = None
     userId: str | None = None
@@ -63,10 +63,10 @@ class _Said(msgspec.Struct):
     traits: dict[str, msgspec.Raw] = {}
 
 
-_said = msgspec.json.Decoder(_Said)
+_data = msgspec.json.Decoder(_Data)
 
 
-def read(value: bytes) -> Heard | None:
+def read(value: bytes) -> Event | None:
     """The event in a record; None when it is of a type that is not known here.
 
     Raises msgspec.DecodeError or ValueError when the record is none, is about nobody, or has an amount that is no money.
@@ -75,15 +75,15 @@ def read(value: bytes) -> Heard | None:
     if envelope.type not in _KINDS:
         return None
     require_splice(value, envelope)
-    said = _said.decode(envelope.data)
-    user, device, previous = (_stated(id) for id in (said.userId, said.anonymousId, said.previousId))
-    renamed = previous if said.type == "alias" else None
+    data = _data.decode(envelope.data)
+    user, device, previous = (_stated(id) for id in (data.userId, data.anonymousId, data.previousId))
+    renamed = previous if data.type == "alias" else None
     devices = dict.fromkeys(f"anon:{id}" for id in (device, renamed) if id)
     if not user and not devices:
         raise ValueError("the event is about nobody: it has neither a userId nor an anonymousId")
-    return Heard(
+    return Event(
         id=parsed(envelope.id),
-        name=event_name(said.type, said.event),
+        name=event_name(data.type, data.event),
         source=envelope.source,
         at=envelope.time,
         received=envelope.recordedtime,
@@ -91,9 +91,9 @@ def read(value: bytes) -> Heard | None:
         user=f"user:{user}" if user else None,
         devices=tuple(devices),
         renamed=f"user:{renamed}" if renamed and renamed != user else None,
-        traits=said.traits if said.type == "identify" else {},
+        traits=data.traits if data.type == "identify" else {},
         purchase=orders.read(envelope.data, envelope.id)
-        if said.type == "track" and said.event in orders.EVENTS
+        if data.type == "track" and data.event in orders.EVENTS
         else None,
         value=value,
     )

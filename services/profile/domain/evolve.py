@@ -13,30 +13,30 @@ import msgspec
 
 from libs.common.contracts.orders import OrderCancelled, OrderCompleted, OrderEvent, OrderRefunded, united
 from libs.common.contracts.records import Binding
-from services.profile.domain.events import Heard
-from services.profile.domain.identity import Match, People, Person
+from services.profile.domain.events import Event
+from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet
 from services.profile.domain.snapshot import size
 from services.profile.domain.state import ORDER, TRAITS, Customer, Order, Paid, Trait, micros
 
 
-def settle(people: People, match: Match) -> list[Binding]:
+def apply_match(working_set: WorkingSet, match: Match) -> list[Binding]:
     """Make `match` true: make the customer, bind or merge. Returns the identifiers that lead somewhere else now."""
     if match.creates:
-        people.by_id[match.customer] = Person.new(match.customer)
-    person = people.by_id[match.customer]
+        working_set.by_id[match.customer] = LoadedCustomer.new(match.customer)
+    loaded = working_set.by_id[match.customer]
     if match.absorbs is not None:
-        return _merge(people, person, people.by_id[match.absorbs])
-    return [_bind(people, person, ref) for ref in match.binds]
+        return _merge(working_set, loaded, working_set.by_id[match.absorbs])
+    return [_bind(working_set, loaded, ref) for ref in match.binds]
 
 
-def hear(person: Person, event: Heard) -> None:
+def apply_event(loaded: LoadedCustomer, event: Event) -> None:
     """What an event says about the customer whose it is."""
-    state, at = person.state, micros(event.at)
-    person.touched = True
+    state, at = loaded.state, micros(event.at)
+    loaded.touched = True
     state.first = at if state.first is None else min(at, state.first)
     state.last = at if state.last is None else max(at, state.last)
     if event.traits:
-        person.shown = None
+        loaded.shown = None
         _identify(state, at, event.traits)
     if event.purchase is not None:
         _purchase(state, at, event.purchase)
@@ -52,9 +52,9 @@ def absorb(survivor: Customer, other: Customer) -> None:
     survivor.last = max((at for at in (survivor.last, other.last) if at is not None), default=None)
 
 
-def _merge(people: People, survivor: Person, other: Person) -> list[Binding]:
+def _merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustomer) -> list[Binding]:
     absorb(survivor.state, other.state)
-    bound = [people.lead(ref, survivor, version + 1) for ref, version in sorted(other.state.identifiers.items())]
+    bound = [working_set.lead(ref, survivor, version + 1) for ref, version in sorted(other.state.identifiers.items())]
     survivor.state.merged += [*other.state.merged, str(other.id)]
     survivor.shown = other.shown = None
     survivor.touched = other.touched = True
@@ -66,15 +66,15 @@ def _merge(people: People, survivor: Person, other: Person) -> list[Binding]:
     return bound
 
 
-def _bind(people: People, person: Person, ref: str) -> Binding:
+def _bind(working_set: WorkingSet, loaded: LoadedCustomer, ref: str) -> Binding:
     version = 1
-    if (old := people.holder(ref)) is not None:
+    if (old := working_set.holder(ref)) is not None:
         version = old.state.identifiers.pop(ref) + 1
         old.touched = True
     if ref.startswith("user:"):
-        person.state.user = ref.removeprefix("user:")
-    person.touched = True
-    return people.lead(ref, person, version)
+        loaded.state.user = ref.removeprefix("user:")
+    loaded.touched = True
+    return working_set.lead(ref, loaded, version)
 
 
 def _identify(state: Customer, at: int, traits: Mapping[str, msgspec.Raw]) -> None:
@@ -95,15 +95,15 @@ def _keep_latest(state: Customer, traits: Mapping[str, Trait]) -> None:
 def _purchase(state: Customer, at: int, purchase: OrderEvent) -> None:
     match purchase:
         case OrderCompleted(id, money):
-            said = Order(at, *(money or (None, "")))
+            update = Order(at, *(money or (None, "")))
         case OrderRefunded(id, refund, back):
-            said = Order(refunds={refund: back})
+            update = Order(refunds={refund: back})
         case OrderCancelled(id):
-            said = Order(cancelled=True)
+            update = Order(cancelled=True)
     if id is None:
         return  # a refund of no order that could be found
     known = state.sections.get(ORDER, id)
-    _replace(state, id, known, said if known is None else _united(known, said))
+    _replace(state, id, known, update if known is None else _united(known, update))
 
 
 def _united(one: Order, other: Order) -> Order:

@@ -21,7 +21,7 @@ from services.profile.domain.state import DECODERS, IDENTIFIERS, MERGES, Custome
 
 
 @dataclass(slots=True)
-class Person:
+class LoadedCustomer:
     """A loaded (locked) customer. `version` is 0 while they are not stored yet."""
 
     id: UUID
@@ -32,12 +32,12 @@ class Person:
     shown: Shown | None = None
 
     @classmethod
-    def new(cls, id: UUID) -> "Person":
+    def new(cls, id: UUID) -> "LoadedCustomer":
         """A customer who is not stored yet."""
-        return cls.loaded(id, Customer(), 0, None)
+        return cls.stored(id, Customer(), 0, None)
 
     @classmethod
-    def loaded(cls, id: UUID, state: Customer, version: int, merged_into: UUID | None) -> "Person":
+    def stored(cls, id: UUID, state: Customer, version: int, merged_into: UUID | None) -> "LoadedCustomer":
         """A customer as stored, whose orders are not loaded yet."""
         state.hold(Sections(id, DECODERS, whole=version == 0))
         return cls(id, state, version, merged_into)
@@ -50,7 +50,7 @@ class Person:
 
 
 @dataclass(slots=True)
-class People:
+class WorkingSet:
     """The customers of a batch, and whom each reference in it leads to.
 
     `guessed` are new references whose rows are there already, leading (version 1) to whom they will most likely belong;
@@ -58,29 +58,29 @@ class People:
     into, before anything in the batch was applied.
     """
 
-    by_id: dict[UUID, Person] = field(default_factory=dict)
+    by_id: dict[UUID, LoadedCustomer] = field(default_factory=dict)
     by_ref: dict[str, UUID] = field(default_factory=dict)
     guessed: dict[str, UUID] = field(default_factory=dict)
     rebound: set[str] = field(default_factory=set)
     survivors: dict[UUID, UUID] = field(default_factory=dict)
 
-    def holder(self, ref: str | None) -> Person | None:
+    def holder(self, ref: str | None) -> LoadedCustomer | None:
         """Whom a reference leads to; None when it is new."""
         id = None if ref is None else self.by_ref.get(ref)
         return None if id is None else self.by_id[id]
 
-    def lead(self, ref: str, person: Person, version: int) -> Binding:
-        """Let a reference lead to `person` from `version` on."""
-        person.state.identifiers[ref] = version
-        self.by_ref[ref] = person.id
+    def lead(self, ref: str, loaded: LoadedCustomer, version: int) -> Binding:
+        """Let a reference lead to `loaded` from `version` on."""
+        loaded.state.identifiers[ref] = version
+        self.by_ref[ref] = loaded.id
         self.rebound.add(ref)
         kind, _, value = ref.partition(":")
         return Binding(kind, value, version)
 
     def binding(self, ref: str) -> tuple[UUID, int]:
         """Whom a bound reference leads to, and since which version."""
-        person = self.by_id[self.by_ref[ref]]
-        return person.id, person.state.identifiers[ref]
+        loaded = self.by_id[self.by_ref[ref]]
+        return loaded.id, loaded.state.identifiers[ref]
 
     def as_guessed(self, ref: str) -> bool:
         """Whether a reference's row says already what is true now."""
@@ -102,19 +102,23 @@ class Match(NamedTuple):
     refused: str = ""
 
 
-def newcomer(record: UUID, ref: str | None) -> UUID:
+def new_customer_id(record: UUID, ref: str | None) -> UUID:
     """The id of the customer that a record makes for a reference (its user, else its device): the same on every replay, and
     another where the record comes again, in another partition, with another anonymousId."""
     return derived("customer", str(record), ref or "")
 
 
-def match(people: People, user: str | None, device: str | None, record: UUID) -> Match:
+def match(working_set: WorkingSet, user: str | None, device: str | None, record: UUID) -> Match:
     """The rules, for one user and one device of a record (at least one of them given). Changes nothing."""
-    of_user, of_device = people.holder(user), people.holder(device)
+    of_user, of_device = working_set.holder(user), working_set.holder(device)
     if user is None:
-        return Match(of_device.id) if of_device else Match(newcomer(record, device), creates=True, binds=_given(device))
+        return (
+            Match(of_device.id)
+            if of_device
+            else Match(new_customer_id(record, device), creates=True, binds=_given(device))
+        )
     if of_user is None:
-        return _of_new_user(people, user, device, of_device, record)
+        return _of_new_user(working_set, user, device, of_device, record)
     if device is None or of_device is of_user:
         return Match(of_user.id)
     if of_device is None or of_device.state.user is not None:
@@ -126,16 +130,18 @@ def match(people: People, user: str | None, device: str | None, record: UUID) ->
     return Match(of_user.id, absorbs=of_device.id)
 
 
-def _of_new_user(people: People, user: str, device: str | None, of_device: Person | None, record: UUID) -> Match:
+def _of_new_user(
+    working_set: WorkingSet, user: str, device: str | None, of_device: LoadedCustomer | None, record: UUID
+) -> Match:
     if of_device is None or of_device.state.user is not None:
-        return Match(newcomer(record, user), creates=True, binds=(user, *_given(device)))
+        return Match(new_customer_id(record, user), creates=True, binds=(user, *_given(device)))
     if _room(of_device, 1):
         return Match(of_device.id, claims=True, binds=(user,))
-    return Match(newcomer(record, user), creates=True, binds=(user,), refused="identifiers")
+    return Match(new_customer_id(record, user), creates=True, binds=(user,), refused="identifiers")
 
 
-def _room(person: Person, more: int) -> bool:
-    return len(person.state.identifiers) + more <= IDENTIFIERS
+def _room(loaded: LoadedCustomer, more: int) -> bool:
+    return len(loaded.state.identifiers) + more <= IDENTIFIERS
 
 
 def _given(ref: str | None) -> tuple[str, ...]:

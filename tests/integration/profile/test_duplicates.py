@@ -56,7 +56,9 @@ async def test_weeks_are_made_ahead_and_dropped_after_five(settings: Settings) -
         assert await housekeeping.keep(NOON + timedelta(weeks=5)) == []
         assert await housekeeping.keep(NOON + timedelta(weeks=6)) == [dedup_partitions.table_of(week_of(NOON))]
         async with part.read() as tx:
-            tables = {row[0] for row in await tx.fetch("SELECT relname FROM pg_class WHERE relname ~ '^seen_.*[0-9]$'")}
+            tables = {
+                row[0] for row in await tx.fetch("SELECT relname FROM pg_class WHERE relname ~ '^dedup_keys_.*[0-9]$'")
+            }
         assert tables == {dedup_partitions.table_of(week_of(NOON + timedelta(weeks=week))) for week in (5, 6, 7)}
         await tell(part, said(user="u1", message="m2"))  # of a week that was dropped behind our back
         assert len(await journal(part)) == 2

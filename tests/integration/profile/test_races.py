@@ -16,7 +16,7 @@ from libs.common.log.failures import is_poison
 from libs.common.log.reader import Record, TopicPartition
 from libs.common.runtime.backoff import Backoff
 from services.profile import queries
-from services.profile.domain.identity import People, Person
+from services.profile.domain.identity import LoadedCustomer, WorkingSet
 from services.profile.domain.state import Customer
 from services.profile.handler import Profile
 from services.profile.store import Contended, save
@@ -228,7 +228,7 @@ async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(database: Databa
     profile = Profile(UTC)
     (made,) = await apply(database, profile, batch_of(0, [said(user="u", message="m1")]))
     async with database.transaction() as tx:
-        stale = Person(UUID(made.key), Customer(), version=7, touched=True)
+        stale = LoadedCustomer(UUID(made.key), Customer(), version=7, touched=True)
         with pytest.raises(Contended, match="0 of 1 rows"):
-            await save(tx, People(by_id={stale.id: stale}))
+            await save(tx, WorkingSet(by_id={stale.id: stale}))
     assert not is_poison(Contended())

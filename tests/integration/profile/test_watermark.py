@@ -27,7 +27,7 @@ async def test_it_moves_when_all_is_read_and_waits_for_the_oldest_unread(
 ) -> None:
     part = ConsumerService("profile", settings, Profile(settings.zone))
     await part.start()
-    hearing = WatermarkWriter(part)
+    placed = WatermarkWriter(part)
 
     async def heard() -> set[datetime]:
         rows = await database.pool.fetch("SELECT watermark FROM log.heads WHERE topic = $1", JOURNAL)
@@ -37,7 +37,7 @@ async def test_it_moves_when_all_is_read_and_waits_for_the_oldest_unread(
     now = datetime.now(UTC)
 
     async def all_read() -> bool:
-        return await hearing.round(now) == now - MARGIN
+        return await placed.round(now) == now - MARGIN
 
     await eventually(all_read)
     assert await heard() == {now - MARGIN}
@@ -48,7 +48,7 @@ async def test_it_moves_when_all_is_read_and_waits_for_the_oldest_unread(
             await append(tx, EVENTS, [Outgoing("a1", b"{}", now)], settings.partitions)
             await tx.execute(f'UPDATE log."{EVENTS}" SET appended_at = $1', now + timedelta(minutes=5))
         later = now + timedelta(hours=2)
-        until = await hearing.round(later)
+        until = await placed.round(later)
         assert until is not None
         assert until <= later - MARGIN
         lag = max((await part.fold.lag()).values(), key=lambda lag: lag.records)
@@ -63,15 +63,15 @@ async def test_over_kafka_it_tells_what_stands_at_the_heads(kafka_settings: Sett
     await part.start()
     with pytest.raises(Unavailable, match=f"no topic .*{WATERMARK} yet"):
         await published_watermarks(kafka_settings)
-    hearing = WatermarkWriter(part)
-    await hearing.start()
+    placed = WatermarkWriter(part)
+    await placed.start()
     async with database.transaction() as tx:
         await append(tx, JOURNAL, [Outgoing("a1", b"{}", datetime.now(UTC))], kafka_settings.partitions)
     later, stand = datetime.now(UTC) + timedelta(hours=1), list[Watermark]()
 
     async def told() -> bool:
         """Its own rounds may tell of an older time in between: so again and again."""
-        await hearing.round(later)
+        await placed.round(later)
         async with database.connection() as tx:
             stand[:] = await watermarks(tx)
         return {mark.until for mark in stand} == {later - MARGIN} and await published_watermarks(
@@ -80,7 +80,7 @@ async def test_over_kafka_it_tells_what_stands_at_the_heads(kafka_settings: Sett
 
     await eventually(told)
     assert sum(mark.head for mark in stand) == 1
-    await hearing.stop()
+    await placed.stop()
     await part.stop()
 
 

@@ -129,7 +129,7 @@ def _described(refs: set[str], events: list[Event]) -> str:
 
 def found(world: World) -> set[str]:
     """The customers in the model's terms."""
-    return {_shown(person.state) for person in world.living}
+    return {_shown(loaded.state) for loaded in world.living}
 
 
 def _shown(state: Customer) -> str:
@@ -176,19 +176,21 @@ def test_the_journal_alone_tells_who_is_who(history: list[Event]) -> None:
             left[key] = record["data"]["into"]
         if record["type"] == "customer.merged.v1":
             assert left[record["data"]["other"]] == key
-    assert {ref: key for ref, (_, key) in bound.items()} == {ref: str(id) for ref, id in world.people.by_ref.items()}
-    assert sorted(left) == sorted(id for person in world.living for id in person.state.merged)
+    assert {ref: key for ref, (_, key) in bound.items()} == {
+        ref: str(id) for ref, id in world.working_set.by_ref.items()
+    }
+    assert sorted(left) == sorted(id for loaded in world.living for id in loaded.state.merged)
 
 
 @given(histories())
 def test_the_last_snapshot_is_the_customer(history: list[Event]) -> None:
     world = World().tell_all(event.value for event in history)
     last = {key: record["data"]["customer"] for key, record in world.journal}
-    for person in world.living:
-        shown = last[str(person.id)]
-        assert shown.get("orders", 0) == person.state.completed
+    for loaded in world.living:
+        shown = last[str(loaded.id)]
+        assert shown.get("orders", 0) == loaded.state.completed
         revenue = {currency: round(Decimal(str(amount)) * 100) for currency, amount in shown.get("revenue", {}).items()}
-        assert revenue == person.state.revenue
+        assert revenue == loaded.state.revenue
 
 
 @given(histories())
@@ -196,8 +198,8 @@ def test_counts_are_those_of_the_customers(history: list[Event]) -> None:
     world = World().tell_all(event.value for event in history)
     living = world.living
     assert world.counts["customers"] == len(living)
-    assert world.counts["identified"] == sum(person.state.user is not None for person in living)
-    assert world.counts["merges"] == sum(person.merged_into is not None for person in world.people.by_id.values())
+    assert world.counts["identified"] == sum(loaded.state.user is not None for loaded in living)
+    assert world.counts["merges"] == sum(loaded.merged_into is not None for loaded in world.working_set.by_id.values())
 
 
 @pytest.mark.parametrize("reverse", [False, True])

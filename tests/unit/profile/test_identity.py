@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from services.profile.domain.events import read
-from services.profile.domain.identity import newcomer
+from services.profile.domain.identity import new_customer_id
 from services.profile.domain.state import IDENTIFIERS, MERGES
 from tests.unit.profile.world import World, said
 
@@ -62,7 +62,7 @@ def test_two_identified_customers_are_never_merged() -> None:
 
 def test_the_id_of_a_customer_follows_from_the_record_that_makes_them() -> None:
     world = World().tell_all([said("m1", anonymousId="a")])
-    assert world.journal[0][0] == str(newcomer(UUID(world.journal[0][1]["id"]), "anon:a"))
+    assert world.journal[0][0] == str(new_customer_id(UUID(world.journal[0][1]["id"]), "anon:a"))
 
 
 def test_no_merge_above_the_limit_but_the_event_is_journalled() -> None:
@@ -73,7 +73,7 @@ def test_no_merge_above_the_limit_but_the_event_is_journalled() -> None:
         )
     assert (world.counts["merges"], world.counts["refused:merges"]) == (MERGES, 1)
     assert len(world.living) == 2
-    assert world.journal[-1][0] == str(world.people.by_ref["user:u"])
+    assert world.journal[-1][0] == str(world.working_set.by_ref["user:u"])
 
 
 def test_no_binding_above_the_limit_but_the_event_is_journalled() -> None:
@@ -81,7 +81,7 @@ def test_no_binding_above_the_limit_but_the_event_is_journalled() -> None:
     world.tell(*(said(f"m{number}", userId="u", anonymousId=f"a{number}") for number in range(IDENTIFIERS)))
     assert len(world.of("user:u").identifiers) == IDENTIFIERS
     assert world.counts["refused:identifiers"] == 1
-    assert world.people.holder(f"anon:a{IDENTIFIERS - 1}") is None
+    assert world.working_set.holder(f"anon:a{IDENTIFIERS - 1}") is None
     world.tell(said("later", anonymousId=f"a{IDENTIFIERS - 1}"))
     assert len(world.living) == 2
 

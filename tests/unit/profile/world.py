@@ -17,7 +17,7 @@ from libs.common.fold.sections import Every, One, Ref, SectionRow, Sections, Wan
 from libs.common.log.reader import Record, TopicPartition
 from services.profile.batch import EventBatch
 from services.profile.domain import state
-from services.profile.domain.identity import People, Person
+from services.profile.domain.identity import LoadedCustomer, WorkingSet
 from services.profile.domain.state import Customer
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -37,7 +37,7 @@ class World:
     def __init__(self) -> None:
         self.next = 0
         self.stored: dict[UUID, dict[Ref, SectionRow]] = {}
-        self.people = People()
+        self.working_set = WorkingSet()
         self.seen: set[object] = set()
         self.journal: list[tuple[str, dict[str, Any]]] = []
         self.counts: Counter[str] = Counter()
@@ -51,18 +51,20 @@ class World:
         unseen = set(batch.received) - self.seen
         self.seen |= unseen
         batch.keep(set(unseen))
-        for lacking in chain([[*batch.named(self.people)]], batch.apply(self.people, ())):
+        for lacking in chain([[*batch.named(self.working_set)]], batch.apply(self.working_set, ())):
             for sections, wanted in lacking:
                 self.load(sections, wanted)
         self.journal += [(record.key, msgspec.json.decode(record.value)) for record in batch.outgoing]
         for (_, _, counter, _), count in batch.counts.items():
             self.counts[counter] += count
-        for id, person in self.people.by_id.items():
-            changes = person.state.sections.changes(msgspec.json.encode)
+        for id, loaded in self.working_set.by_id.items():
+            changes = loaded.state.sections.changes(msgspec.json.encode)
             stored = {} if changes.emptied else self.stored.get(id, {})
             kept = {ref: row for ref, row in stored.items() if ref not in changes.gone}
             self.stored[id] = kept | {(row.kind, row.key): row for row in changes.rows}
-            self.people.by_id[id] = Person.loaded(id, state.decode(state.encode(person.state)), 1, person.merged_into)
+            self.working_set.by_id[id] = LoadedCustomer.stored(
+                id, state.decode(state.encode(loaded.state)), 1, loaded.merged_into
+            )
 
     def load(self, sections: Sections, wanted: Wanted) -> None:
         """What was stored of it."""
@@ -79,10 +81,10 @@ class World:
         return self
 
     @property
-    def living(self) -> list[Person]:
-        return [person for person in self.people.by_id.values() if person.merged_into is None]
+    def living(self) -> list[LoadedCustomer]:
+        return [loaded for loaded in self.working_set.by_id.values() if loaded.merged_into is None]
 
     def of(self, ref: str) -> Customer:
-        person = self.people.holder(ref)
-        assert person is not None
-        return person.state
+        loaded = self.working_set.holder(ref)
+        assert loaded is not None
+        return loaded.state

@@ -1,4 +1,4 @@
-"""Customers, identifiers, seen records, counters, and the fold's tables."""
+"""Customers, identifiers, dedup keys, counters, and the fold's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,7 +35,7 @@ def upgrade() -> None:
         postgresql_ops={"value": "text_pattern_ops"},
     )
     op.create_table(
-        "seen",
+        "dedup_keys",
         sa.Column("partition", sa.SmallInteger, nullable=False),
         sa.Column("id", sa.Uuid, nullable=False),
         sa.Column("week", sa.Date, nullable=False),
