@@ -8,6 +8,7 @@ from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.profile.api.customers import customer_routes
+from services.profile.api.refunds import refund_routes
 from services.profile.dedup_partitions import Housekeeping
 from services.profile.handler import Profile
 from services.profile.settings import Settings
@@ -18,7 +19,7 @@ def create(settings: Settings) -> FastAPI:
     handler = Profile(settings.zone)
     part = ConsumerService("profile", settings, handler)
     handler.measure(part.meter.registry)
-    routers = [customer_routes(part), dead_letter_routes(part)]
+    routers = [customer_routes(part), refund_routes(part), dead_letter_routes(part)]
     return assemble(
         "profile",
         "One view of each customer: whose each event is, and how they were at that moment.",

@@ -21,6 +21,14 @@ metadata = MetaData(schema="profile")
 
 FOLD = fold_tables(metadata)
 SECTIONS = section_table(metadata)
+Index(
+    "sections_waiting",
+    SECTIONS.c.rank,
+    SECTIONS.c.customer,
+    SECTIONS.c.key,
+    postgresql_where=SECTIONS.c.rank.is_not(None),
+)
+Index("sections_by_key", SECTIONS.c.key)
 
 #: A customer's state as one JSON value, and beside it what is listed. `version` counts the writes.
 customers = Table(

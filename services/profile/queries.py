@@ -1,7 +1,6 @@
 """Profile's SQL for routes: plain reads, without locks."""
 
 import base64
-import binascii
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -9,7 +8,8 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.events import TYPES, event_name
-from libs.common.contracts.money import exponent, major
+from libs.common.contracts.money import Money, exponent, major
+from libs.common.contracts.orders import Back
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import decode as decode_record
 from libs.common.contracts.records import display_name
@@ -17,7 +17,7 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from libs.common.log.tables import relation
 from services.profile.domain import state
-from services.profile.domain.state import Customer, moment
+from services.profile.domain.state import ORDER, Customer, moment
 
 _TIMELINE = f"""
 SELECT found.* FROM unnest($1::text[]) AS wanted(key) CROSS JOIN LATERAL (
@@ -41,6 +41,21 @@ SELECT counter, sum(count)::bigint FROM profile.counters WHERE $1::date IS NULL 
 _DUPLICATES = """
 SELECT source, sum(count)::bigint FROM profile.counters
 WHERE counter = 'duplicates' AND ($1::date IS NULL OR day <= $1) GROUP BY source ORDER BY source
+"""
+
+
+#: Of what waits the latest first; beside each, orders with the same id that other customers have.
+_WAITING = f"""
+WITH waiting AS (
+  SELECT customer, key, value, rank FROM profile.sections
+  WHERE rank IS NOT NULL AND ($1::bigint IS NULL OR (rank, customer, key) < ($1, $2::uuid, $3::text))
+  ORDER BY rank DESC, customer DESC, key DESC LIMIT $4
+)
+SELECT w.customer, w.key, w.value, w.rank, c.user_id, ARRAY(
+  SELECT row(s.customer, s.value, o.user_id) FROM profile.sections AS s JOIN profile.customers AS o ON o.id = s.customer
+  WHERE s.key = w.key AND s.kind = '{ORDER}' AND s.rank IS NULL ORDER BY s.customer LIMIT 5
+) AS orders
+FROM waiting AS w JOIN profile.customers AS c ON c.id = w.customer ORDER BY w.rank DESC, w.customer DESC, w.key DESC
 """
 
 
@@ -84,6 +99,48 @@ async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
             for name, total in sorted(totals.items())
             if name.startswith("refused:")
         },
+    }
+
+
+async def waiting_refunds(tx: Tx, limit: int, cursor: str | None) -> dict[str, Any]:
+    """Refunds and cancellations whose order their customer does not have, and whose it may be. Raises Invalid."""
+    behind = _read_waiting(cursor) if cursor else (None, None, None)
+    rows = await tx.fetch(_WAITING, *behind, limit + 1)
+    items = [_waiting(*row) for row in rows[:limit]]
+    last = rows[limit - 1] if len(rows) > limit else None
+    return {
+        "items": items,
+        "next": None if last is None else _encoded(f"{last['rank']}|{last['customer']}|{last['key']}"),
+    }
+
+
+def _waiting(customer: UUID, key: str, value: bytes, rank: int, user: str | None, orders: list[Any]) -> dict[str, Any]:
+    order = state.decode_order(value)
+    return {
+        "customer": customer,
+        "user_id": user,
+        "order_id": key,
+        "since": moment(rank),
+        "refunds": [{"refund_id": id, **_back(back)} for id, back in order.refunds.items()],
+        "cancelled": order.cancelled,
+        "orders": [_order(*each) for each in orders],
+    }
+
+
+def _back(back: Back) -> dict[str, Any]:
+    if isinstance(back, Money):
+        return {"amount": str(back.major), "currency": back.currency}
+    return {"amount": None if back is None else str(back), "currency": None}
+
+
+def _order(customer: UUID, value: bytes, user: str | None) -> dict[str, Any]:
+    order = state.decode_order(value)
+    return {
+        "customer": customer,
+        "user_id": user,
+        "amount": None if order.minor is None else str(major(order.minor, order.currency)),
+        "currency": order.currency,
+        "time": moment(order.at or 0),
     }
 
 
@@ -131,17 +188,42 @@ def _item(value: bytes) -> dict[str, Any]:
 
 
 def _cursor(time: datetime, partition: int, offset: int) -> str:
-    text = f"{time.isoformat()}|{partition}|{offset}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return _encoded(f"{time.isoformat()}|{partition}|{offset}")
+
+
+def _encoded(place: str) -> str:
+    """A cursor as it is given out: a place, in characters that need no escaping."""
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str, parts: int) -> list[str]:
+    """The parts of a place. Raises ValueError (binascii.Error is one) for what is no cursor."""
+    found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|", parts - 1)
+    if len(found) != parts:
+        raise ValueError("too few parts")
+    return found
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, int, int]:
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        time, partition, offset = text.split("|")
+        time, partition, offset = _decoded(cursor, 3)
         place = datetime.fromisoformat(time), int(partition), int(offset)
         if place[0].tzinfo is None or not (0 <= place[1] < 2**31 and 0 <= place[2] < 2**63):
             raise ValueError("out of range")
-    except (ValueError, binascii.Error) as error:
-        raise Invalid("the cursor is none that was given out: take `next` of the page before as it is") from error
+    except ValueError as error:
+        raise _no_cursor() from error
     return place
+
+
+def _read_waiting(cursor: str) -> tuple[int, UUID, str]:
+    try:
+        rank, customer, key = _decoded(cursor, 3)
+        if not 0 <= int(rank) < 2**63:
+            raise ValueError("out of range")
+        return int(rank), UUID(customer), key
+    except ValueError as error:
+        raise _no_cursor() from error
+
+
+def _no_cursor() -> Invalid:
+    return Invalid("the cursor is none that was given out: take `next` of the page before as it is")

@@ -45,6 +45,7 @@ GET    /v1/customers                                customers:read
 GET    /v1/customers/summary                        customers:read
 GET    /v1/customers/{ref}                          customers:read
 GET    /v1/customers/{ref}/timeline                 customers:read
+GET    /v1/refunds/waiting                          customers:read
 GET    /v1/profile/dead-letters                     operate
 GET    /v1/profile/dead-letters/{id}                operate
 POST   /v1/profile/dead-letters/{id}/replay         operate
@@ -61,6 +62,7 @@ GET    /v1/customers/{ref}/statement                rewards:read    own:points
 GET    /v1/customers/{ref}/badges                   rewards:read    own:points
 GET    /v1/customers/{ref}/level                    rewards:read    own:points
 POST   /v1/customers/{ref}/adjustments              rewards:write
+GET    /v1/budgets                                  rewards:read
 GET    /v1/ledger                                   rewards:read
 GET    /v1/ledger/check                             operate
 GET    /v1/rewards/summary                          rewards:read

@@ -49,6 +49,43 @@ class Timeline(BaseModel):
     next: str | None
 
 
+class OrderFound(BaseModel):
+    """An order with the same id, of another customer."""
+
+    customer: UUID
+    user_id: str | None
+    amount: str | None = Field(description="in major units; null when it named none", examples=["29.33"])
+    currency: str
+    time: datetime = Field(description="when it was placed")
+
+
+class RefundBack(BaseModel):
+    """What a refund gives back, in major units; `amount` is null for the whole order, `currency` for the order's own."""
+
+    refund_id: str
+    amount: str | None = Field(examples=["5.00"])
+    currency: str | None
+
+
+class WaitingRefund(BaseModel):
+    """The refunds of an order that their customer does not have, or that it was `cancelled`, and whose order it may be."""
+
+    customer: UUID
+    user_id: str | None
+    order_id: str
+    since: datetime = Field(description="when the first of them happened")
+    refunds: list[RefundBack]
+    cancelled: bool
+    orders: list[OrderFound] = Field(description="at most five")
+
+
+class Waiting(BaseModel):
+    """A page of refunds that wait for their order, the latest first."""
+
+    items: list[WaitingRefund]
+    next: str | None
+
+
 class Summary(BaseModel):
     """Totals over all customers. `claims` are anonymous customers who got a userId, `merges` those who turned out to be
     another; `skipped` records were of a type that is not known; `refused` counts what a customer's limits kept out."""

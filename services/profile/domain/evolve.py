@@ -97,9 +97,9 @@ def _purchase(state: Customer, at: int, purchase: OrderEvent) -> None:
         case OrderCompleted(id, money):
             update = Order(at, *(money or (None, "")))
         case OrderRefunded(id, refund, back):
-            update = Order(refunds={refund: back})
+            update = Order(refunds={refund: back}, refunded_at=at)
         case OrderCancelled(id):
-            update = Order(cancelled=True)
+            update = Order(cancelled=True, refunded_at=at)
     if id is None:
         return  # a refund of no order that could be found
     known = state.sections.get(ORDER, id)
@@ -115,6 +115,7 @@ def _united(one: Order, other: Order) -> Order:
         first.currency,
         united(one.refunds, other.refunds),
         one.cancelled or other.cancelled,
+        min((at for at in (one.refunded_at, other.refunded_at) if at is not None), default=None),
     )
 
 
@@ -124,7 +125,7 @@ def _seniority(order: Order) -> tuple[bool, int, str, bool, int]:
 
 def _replace(state: Customer, id: str, before: Order | None, after: Order) -> None:
     """Keep an order as it is now, and count it so instead of as it was."""
-    state.sections.set(ORDER, id, after)
+    state.sections.set(ORDER, id, after, after.waits_since)
     for order, by in ((before, -1), (after, +1)):
         if order is None or not order.counts:
             continue

@@ -53,7 +53,7 @@ class Trait(msgspec.Struct, array_like=True, frozen=True):
 class Order(msgspec.Struct, frozen=True, array_like=True):
     """An order, its refunds, or both. `at` is None while a refund waits for its order; `minor` when no amount was said.
 
-    `refunds` by their ids; `cancelled` says that the order does not count any more.
+    `refunds` by their ids, the first of them at `refunded_at`; `cancelled` says that the order does not count any more.
     """
 
     at: int | None = None
@@ -61,6 +61,12 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     currency: str = ""
     refunds: dict[str, Back] = {}
     cancelled: bool = False
+    refunded_at: int | None = None
+
+    @property
+    def waits_since(self) -> int | None:
+        """Since when its refunds have waited for the order; None when they do not. It is the section's rank."""
+        return self.refunded_at if self.at is None else None
 
     @property
     def counts(self) -> bool:
@@ -123,3 +129,8 @@ def decode(value: bytes) -> Customer:
 def encode(state: Customer) -> bytes:
     """A state as it is stored."""
     return _encoder.encode(state)
+
+
+def decode_order(value: bytes) -> Order:
+    """An order as its section stores it."""
+    return DECODERS[ORDER].decode(value)

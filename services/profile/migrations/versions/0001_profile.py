@@ -28,6 +28,14 @@ def upgrade() -> None:
     create_identifiers("profile")
     create_sections("profile")
     op.create_index(
+        "sections_waiting",
+        "sections",
+        ["rank", "customer", "key"],
+        schema="profile",
+        postgresql_where=sa.text("rank IS NOT NULL"),
+    )
+    op.create_index("sections_by_key", "sections", ["key"], schema="profile")
+    op.create_index(
         "identifiers_by_value",
         "identifiers",
         ["value"],
