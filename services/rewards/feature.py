@@ -18,7 +18,7 @@ from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.sections import Wanted
 from libs.common.fold.service import ConsumerService
 from services.rewards.course import Course, Merging
-from services.rewards.rules import Fault
+from services.rewards.validation import Fault
 
 #: A section of the programme in force, its default when there is none.
 Live: TypeAlias = Callable[[Tx], Awaitable[Any]]

@@ -11,7 +11,8 @@ from libs.common.errors import Invalid
 from libs.common.rules.rule_event import RuleEvent
 from services.rewards.features import FEATURES
 from services.rewards.inputs import ALWAYS_READ
-from services.rewards.rules import Fault, Section
+from services.rewards.rules import Section
+from services.rewards.validation import Fault
 
 _EXAMPLE: JsonDict = {
     "name": "Rapport Club",

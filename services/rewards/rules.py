@@ -1,13 +1,12 @@
 """What the sections of a programme have in common: ids, names, conditions, and rules found by the name of an event."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.contracts.written import Written
-from libs.common.rules.cel.condition import MAX_LENGTH, Condition, ConditionError, compile_condition
+from libs.common.rules.cel.condition import MAX_LENGTH, Condition, compile_condition
 from libs.common.rules.rule_event import Scope
 
 _ID = Written(
@@ -31,38 +30,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Fault(NamedTuple):
-    """What is wrong with a programme, and where: `earning[0].when`."""
-
-    at: str
-    message: str
-    where: Mapping[str, object]
-
-
 class Identified(Section):
     """A part of a section that has an id of its own."""
 
     id: Id
-
-
-def repeated_ids(kind: str, listed: Sequence[Identified]) -> Iterator[Fault]:
-    """Ids that stand more than once in a section."""
-    seen: Counter[str] = Counter()
-    for index, item in enumerate(listed):
-        if seen[item.id]:
-            yield Fault(f"{kind}[{index}].id", f"the id {item.id} is taken by an earlier one", {"id": item.id})
-        seen[item.id] += 1
-
-
-def wrong_condition(at: str, id: str, source: str | None) -> Iterator[Fault]:
-    """What is wrong with a condition, with its line and column."""
-    if source is None:
-        return
-    try:
-        compile_condition(source)
-    except ConditionError as error:
-        message = f"the condition of {id} is wrong at line {error.line}, column {error.column}: {error.message}"
-        yield Fault(f"{at}.when", message, {"id": id, "line": error.line, "column": error.column})
 
 
 def condition(source: str | None) -> Condition | None:

@@ -21,9 +21,8 @@ from libs.common.log.append import Outgoing
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
 from services.triggers import store
-from services.triggers.domain import state
 from services.triggers.domain.decide import Decision, decide
-from services.triggers.domain.evolve import evolve
+from services.triggers.domain.evolve import absorb, evolve
 from services.triggers.domain.rules import Rulebook, Rules, rules
 from services.triggers.domain.state import Recipient
 from services.triggers.event_catalogue import EventCatalogue
@@ -62,7 +61,7 @@ class TriggersDecider:
         evolve(state, input, decision)
 
     def absorb(self, survivor: Recipient, other: Recipient) -> None:
-        state.absorb(survivor, other)
+        absorb(survivor, other)
 
     async def rules(self, tx: Tx, rulebook: int) -> Rules:
         """The live hooks of a rulebook, compiled once. Raises Unavailable when this release cannot compile them."""

@@ -11,7 +11,7 @@ from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.etag import CHANGED, IfMatch, set_etag
-from services.rewards import queries
+from services.rewards import queries, store
 from services.rewards.customers import Writer
 from services.rewards.programme import SECTIONS, Programme, refuse_faulty
 
@@ -56,7 +56,7 @@ def routes(part: ConsumerService) -> APIRouter:
     async def create(programme: Programme, who: Writer, response: Response) -> BaseModel:
         refuse_faulty(programme)
         async with part.tx() as tx:
-            return _with_etag(response, await queries.create(tx, programme, who.subject))
+            return _with_etag(response, await store.create(tx, programme, who.subject))
 
     @router.get("", summary="The programmes, the newest first", response_model=ProgrammePage)
     async def page(_: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: UUID | None = None) -> BaseModel:
@@ -86,7 +86,7 @@ def routes(part: ConsumerService) -> APIRouter:
     ) -> BaseModel:
         refuse_faulty(programme)
         async with part.tx() as tx:
-            return _with_etag(response, await queries.edit(tx, id, programme, who.subject, if_match))
+            return _with_etag(response, await store.edit(tx, id, programme, who.subject, if_match))
 
     @router.post(
         "/{id}/publish",
@@ -97,7 +97,7 @@ def routes(part: ConsumerService) -> APIRouter:
     async def publish(id: UUID, who: Writer, response: Response, if_match: IfMatch = None) -> BaseModel:
         """The programme that was live is retired. Every event falls under exactly one of the two."""
         async with part.tx() as tx:
-            return _with_etag(response, await queries.publish(tx, id, who.subject, if_match))
+            return _with_etag(response, await store.publish(tx, id, who.subject, if_match))
 
     return router
 

@@ -21,7 +21,8 @@ from services.rewards.badges.state import COUNTED, BadgesHeld
 from services.rewards.course import Course, Merging
 from services.rewards.feature import Feature, Live
 from services.rewards.inputs import OrderRefunded
-from services.rewards.rules import Fault, by_name, condition, repeated_ids, wrong_condition
+from services.rewards.rules import by_name, condition
+from services.rewards.validation import Fault, repeated_ids, wrong_condition
 
 
 class Badges(Feature):

@@ -19,7 +19,8 @@ from services.rewards.earning.budget import CompiledBudget
 from services.rewards.earning.rules import CompiledRule, EarningRule, faults_of, points
 from services.rewards.feature import Feature, Live
 from services.rewards.inputs import OrderCompleted, OrderRefunded
-from services.rewards.rules import Fault, by_name, condition, repeated_ids
+from services.rewards.rules import by_name, condition
+from services.rewards.validation import Fault, repeated_ids
 
 ByName: TypeAlias = dict[str, list[CompiledRule]]
 

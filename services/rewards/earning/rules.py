@@ -17,7 +17,8 @@ from libs.common.rules.cel.condition import Condition
 from libs.common.rules.rule_event import RuleEvent, Scope
 from services.rewards.earning.budget import Budget, CompiledBudget
 from services.rewards.inputs import OrderCompleted
-from services.rewards.rules import EventName, Fault, Identified, Section, When, holds, wrong_condition
+from services.rewards.rules import EventName, Identified, Section, When, holds
+from services.rewards.validation import Fault, wrong_condition
 
 AMOUNTS = ("revenue",)
 #: More points than this for one order is a mistake in the order or in the rule.

@@ -19,7 +19,7 @@ from services.rewards.course import Course, Merging
 from services.rewards.feature import Feature, Live
 from services.rewards.levels.api import routes
 from services.rewards.levels.rules import Level, change_of
-from services.rewards.rules import Fault, repeated_ids
+from services.rewards.validation import Fault, repeated_ids
 
 
 class Reached(msgspec.Struct, omit_defaults=True):

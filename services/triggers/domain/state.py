@@ -1,7 +1,7 @@
 """A customer's state in triggers: since when they have opted out, and when messages were sent to them."""
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -38,26 +38,3 @@ def reached(sent: Iterable[int], time: int, count: int, period: timedelta) -> bo
     return any(
         last - first < length and first <= time <= last for first, last in zip(times, times[count:], strict=False)
     )
-
-
-def note(recipient: Recipient, hook: str, time: datetime, day: date, kept: int) -> None:
-    """Count a message of `hook` for an event at `time`, which is on the customer's `day`."""
-    times = sorted([*recipient.sent.get(hook, ()), milliseconds(time)])
-    recipient.sent[hook] = times[-max(kept, TIMES) :]
-    recipient.days[day.isoformat()] = recipient.days.get(day.isoformat(), 0) + 1
-    recipient.days = _newest(recipient.days)
-
-
-def absorb(survivor: Recipient, other: Recipient) -> None:
-    """Merge two customers: their messages add up, and an opt-out of either stays. Total: it never fails."""
-    for hook, times in other.sent.items():
-        survivor.sent[hook] = sorted([*survivor.sent.get(hook, ()), *times])
-    for day, count in other.days.items():
-        survivor.days[day] = survivor.days.get(day, 0) + count
-    survivor.days = _newest(survivor.days)
-    stops = [since for since in (survivor.off_since, other.off_since) if since is not None]
-    survivor.off_since = min(stops, default=None)
-
-
-def _newest(days: dict[str, int]) -> dict[str, int]:
-    return days if len(days) <= DAYS else {day: days[day] for day in sorted(days)[-DAYS:]}

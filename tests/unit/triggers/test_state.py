@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.triggers.domain.state import DAYS, TIMES, Recipient, absorb, note, reached
+from services.triggers.domain.evolve import absorb, note
+from services.triggers.domain.state import DAYS, TIMES, Recipient, reached
 
 HOUR = timedelta(hours=1)
 hours = st.integers(0, 60)
