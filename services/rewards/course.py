@@ -22,10 +22,10 @@ class Decision(decider.Decision, kw_only=True):
 
 
 class Merging(NamedTuple):
-    """What two accounts are to each other before one takes over the other: the orders that both have counted (`doubled`; True
+    """What two accounts are to each other before one takes over the other: the orders that both have counted (`duplicated`; True
     when the other's was given back already), and their qualifying points."""
 
-    doubled: Mapping[str, bool]
+    duplicated: Mapping[str, bool]
     qualifying: int
     others_qualifying: int
 

@@ -22,7 +22,7 @@ COMPARED = (
     SECTIONS,
     *(each for feature in FEATURES for each in feature.compared),
     Compared("standings", ("customer", "kind", "item", "count"), "customer"),
-    Compared("tallies", ("day", "kind", "item"), sums=("count",)),
+    Compared("daily_totals", ("day", "kind", "item"), sums=("count",)),
 )
 #: Timers are not compared: one that has nothing to do any more stays until its time.
 STATE = (*(each.table for each in COMPARED), "timers")

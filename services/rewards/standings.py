@@ -13,7 +13,7 @@ from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
 from services.rewards.features import FEATURES
 from services.rewards.state import Account, standing
-from services.rewards.tables import standings, tallies
+from services.rewards.tables import daily_totals, standings
 
 _KEY = ("customer", "kind", "item")
 #: The facts that change what a customer holds.
@@ -23,7 +23,7 @@ Item = tuple[str, str]
 
 
 async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
-    """Write the standings of the customers to whom something happened to them, and the days' tallies. Does not commit."""
+    """Write what customers hold whose standing may have changed, and the daily totals. Does not commit."""
     now = dict(_concerned(applied))
     if not now:
         return
@@ -37,7 +37,7 @@ async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone
     for customer, day, item, change in _changes(applied, old, zone):
         changes[partition_of(str(customer), partitions), day, *item] += change
     if rows_changed := [(*key, changes[key]) for key in sorted(changes) if changes[key]]:
-        await tx.execute(bulk.add(tallies, ("count",)), *bulk.transposed(rows_changed))
+        await tx.execute(bulk.add(daily_totals, ("count",)), *bulk.transposed(rows_changed))
 
 
 def _concerned(applied: Sequence[Applied[Any]]) -> Iterator[tuple[UUID, Account]]:
@@ -101,7 +101,7 @@ async def totals(tx: Tx, until: date | None = None) -> dict[str, dict[str, int]]
     """How many of each item were held, by feature, at the end of the day `until`: badges, and customers in each level."""
     found: dict[str, dict[str, int]] = {feature.name: {} for feature in FEATURES if feature.counted}
     rows = await tx.fetch(
-        "SELECT kind, item, sum(count)::bigint FROM rewards.tallies WHERE $1::date IS NULL OR day <= $1"
+        "SELECT kind, item, sum(count)::bigint FROM rewards.daily_totals WHERE $1::date IS NULL OR day <= $1"
         " GROUP BY 1, 2 ORDER BY 1, 2",
         until,
     )

@@ -60,8 +60,8 @@ standings = Table(
 )
 
 #: By how much the sum of all standings changed on a day: a row a partition.
-tallies = Table(
-    "tallies",
+daily_totals = Table(
+    "daily_totals",
     metadata,
     Column("partition", SmallInteger, nullable=False),
     Column("day", Date, nullable=False),

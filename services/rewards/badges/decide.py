@@ -71,7 +71,7 @@ def merge(survivor: BadgesHeld, other: BadgesHeld, merging: Merging) -> None:
         dates = [date for date in (ours.earned_at, theirs.earned_at) if date is not None]
         ours.earned_at = max(dates, default=None) if ours.repeatable else min(dates, default=None)
     for order, badges in other.sections.every(COUNTED).items():
-        if order in merging.doubled:
+        if order in merging.duplicated:
             for badge in badges:
                 survivor.progress[badge].count -= 1
         else:

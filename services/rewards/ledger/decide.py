@@ -63,7 +63,7 @@ def _settle(wallet: Wallet, course: Course) -> None:
         order, id = credit.order, order_of(key)
         if id is None or order is None or not order.counted:
             continue
-        if order.refunds or any(lot.double for lot in credit.lots):
+        if order.refunds or any(lot.duplicate for lot in credit.lots):
             course.reverse(id, due(credit, order))
             if order.whole and not order.void:
                 course.voided.append(id)

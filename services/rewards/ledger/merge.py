@@ -10,7 +10,7 @@ from services.rewards.ledger.state import Credit, Order, Wallet, order_of
 
 def merging(survivor: Wallet, other: Wallet) -> Merging:
     """What two wallets are to each other, before one takes over the other."""
-    doubled = {
+    duplicated = {
         order: credit.order.void
         for key, credit in other.credits().items()
         if credit.order is not None
@@ -18,16 +18,16 @@ def merging(survivor: Wallet, other: Wallet) -> Merging:
         and (order := order_of(key)) is not None
         and survivor.has_counted(order)
     }
-    return Merging(doubled, survivor.qualifying, other.qualifying)
+    return Merging(duplicated, survivor.qualifying, other.qualifying)
 
 
 def merge(survivor: Wallet, other: Wallet, merging: Merging) -> None:
     """Lots move with their dates; an order that both had counts once.
 
-    What does not add up any more (doubles, refunds that have met their order) is decided right after, on the merged wallet.
+    What does not add up any more (duplicates, refunds that have met their order) is decided right after, on the merged wallet.
     """
     for key, theirs in other.credits().items():
-        survivor.put(key, _joined(survivor.credit(key), theirs, order_of(key) in merging.doubled))
+        survivor.put(key, _joined(survivor.credit(key), theirs, order_of(key) in merging.duplicated))
     debt = survivor.debt + other.debt
     survivor.balance += other.balance
     survivor.qualifying += other.qualifying
@@ -36,9 +36,9 @@ def merge(survivor: Wallet, other: Wallet, merging: Merging) -> None:
     debit(survivor, debt)  # which repays it out of what remains
 
 
-def _joined(ours: Credit, theirs: Credit, doubled: bool) -> Credit:
-    """One credit out of two. Their lots come first: those of an order that both have counted are doubles."""
-    lots = (replace(lot, double=True) for lot in theirs.lots) if doubled else theirs.lots
+def _joined(ours: Credit, theirs: Credit, duplicated: bool) -> Credit:
+    """One credit out of two. Their lots come first: those of an order that both have counted are duplicates."""
+    lots = (replace(lot, duplicate=True) for lot in theirs.lots) if duplicated else theirs.lots
     return Credit(_same(ours.order, theirs.order), (*lots, *ours.lots))
 
 

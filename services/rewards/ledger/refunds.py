@@ -42,7 +42,7 @@ def due(credit: Credit, order: Order) -> dict[str, int]:
     """By rule: the points of an order that are to be taken back and have not been yet, with the order as given here."""
     found: dict[str, int] = {}
     for lot in credit.lots:
-        owed = (lot.points if lot.double else share(lot.points, order)) - lot.reversed
+        owed = (lot.points if lot.duplicate else share(lot.points, order)) - lot.reversed
         if owed > 0 and lot.rule is not None:
             found[lot.rule] = found.get(lot.rule, 0) + owed
     return found

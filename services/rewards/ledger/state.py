@@ -20,7 +20,7 @@ _FOR_EVER = 2**62
 class Lot(msgspec.Struct, frozen=True, array_like=True):
     """Points credited at once by one rule. `points` = what was credited, `remaining` = neither spent nor reversed.
 
-    `rule` is None for a person's adjustment, which does not qualify for levels. A `double` belongs to an order that was
+    `rule` is None for a person's adjustment, which does not qualify for levels. A `duplicate` belongs to an order that was
     counted for both customers of a merge: all of it is reversed. What is left at `expires_at` is lost; it counts as
     `reversed`, so that a refund does not take it a second time.
     """
@@ -30,7 +30,7 @@ class Lot(msgspec.Struct, frozen=True, array_like=True):
     reversed: int
     earned_at: datetime
     rule: str | None
-    double: bool = False
+    duplicate: bool = False
     expires_at: datetime | None = None
 
     def expires_by(self, until: datetime) -> bool:
@@ -65,7 +65,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Credit(msgspec.Struct, frozen=True, array_like=True):
-    """Points that came from one order or other input: the order, if it was one, and the lots, doubles first."""
+    """Points that came from one order or other input: the order, if it was one, and the lots, duplicates first."""
 
     order: Order | None = None
     lots: tuple[Lot, ...] = ()

@@ -78,7 +78,7 @@ def test_merged_customers_stand_as_if_they_had_been_one(history: list[Input], da
         one.tell(each)
         ann.tell(each)
     merged, expected = ann.standing(), one.standing()
-    del merged["lots"], expected["lots"]  # a double leaves its lot, with nothing in it
+    del merged["lots"], expected["lots"]  # a duplicate leaves its lot, with nothing in it
     assert merged == expected
 
 

@@ -93,7 +93,7 @@ def ledger() -> None:
         schema="rewards",
     )
     op.create_table(
-        "tallies",
+        "daily_totals",
         sa.Column("partition", sa.SmallInteger, nullable=False),
         sa.Column("day", sa.Date, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
