@@ -78,7 +78,7 @@ async def _what_if(options: argparse.Namespace) -> int:
     module = importlib.import_module(f"services.{service}.replay")
     connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=10)
     try:
-        kind = what_if(await module.rules_with(connection, content, settings.zone))
+        kind = what_if(await module.rules_with(connection, content, settings))
     finally:
         await connection.close()
     journal = await settings_of("profile")

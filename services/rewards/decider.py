@@ -20,6 +20,7 @@ from services.rewards.inputs import OrderCompleted
 from services.rewards.ledger import expiry
 from services.rewards.ledger.merge import merging
 from services.rewards.programme import NO_RULES, Programme, Rules, compiled
+from services.rewards.rules import Workspace
 from services.rewards.state import SECTIONS, Account, part, standing
 
 _KEPT = 16  # rulebooks: a replay meets them one after the other
@@ -33,18 +34,18 @@ class Rulebook(msgspec.Struct):
     content: msgspec.Raw
 
 
-def shared(body: object, time: datetime, rules: Rules) -> Iterator[Resource]:
+def shared(body: object, time: datetime, partition: int, rules: Rules) -> Iterator[Resource]:
     """The shared resources that an input may draw on, of all features."""
     for feature in FEATURES:
-        yield from feature.shared(rules.sections.get(feature.name), body, time)
+        yield from feature.shared(rules.sections.get(feature.name), body, time, partition)
 
 
-def recorded(body: object, time: datetime, rules: Rules, facts: Sequence[Fact]) -> dict[Resource, int]:
+def recorded(input: Input, rules: Rules, facts: Sequence[Fact]) -> dict[Resource, int]:
     """What stood in `input.shared` when these facts were decided, of all features."""
     return {
         resource: taken
         for feature in FEATURES
-        for resource, taken in feature.recorded(rules.sections.get(feature.name), body, time, facts).items()
+        for resource, taken in feature.recorded(rules.sections.get(feature.name), input, facts).items()
     }
 
 
@@ -88,7 +89,9 @@ class RewardsDecider:
             book = msgspec.json.decode(content, type=Rulebook)
             if len(self._rules) > _KEPT:
                 self._rules = {0: NO_RULES}
-            self._rules[rulebook] = compiled(Programme.model_validate_json(bytes(book.content)), self._zone)
+            self._rules[rulebook] = compiled(
+                Programme.model_validate_json(bytes(book.content)), Workspace(self._zone, self._partitions)
+            )
         return self._rules[rulebook]
 
     async def project(self, tx: Tx, applied: list[Applied[Any]]) -> None:

@@ -18,6 +18,7 @@ from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.sections import Wanted
 from libs.common.fold.service import ConsumerService
 from services.rewards.course import Course, Merging
+from services.rewards.rules import Workspace
 from services.rewards.validation import Fault
 
 #: A section of the programme in force, its default when there is none.
@@ -57,8 +58,8 @@ class Feature:
         """What is wrong with a section, beyond its types."""
         return iter(())
 
-    def compile(self, section: Any, zone: tzinfo) -> Any:
-        """The section as `decide` uses it; days are those of `zone`."""
+    def compile(self, section: Any, workspace: Workspace) -> Any:
+        """The section as `decide` uses it."""
         return section
 
     def names(self, section: Any) -> Iterable[str]:
@@ -66,11 +67,11 @@ class Feature:
         return ()
 
     # -- what customers share -----------------------------------------------------------------------------------------
-    def shared(self, rules: Any, body: Any, time: datetime) -> Iterable[Resource]:
+    def shared(self, rules: Any, body: Any, time: datetime, partition: int) -> Iterable[Resource]:
         """The shared resources that an input may draw on."""
         return ()
 
-    def recorded(self, rules: Any, body: Any, time: datetime, facts: Sequence[Fact]) -> Mapping[Resource, int]:
+    def recorded(self, rules: Any, input: Input, facts: Sequence[Fact]) -> Mapping[Resource, int]:
         """For a replay: `input.shared` of these, as `decide` saw it when it gave these facts."""
         return {}
 

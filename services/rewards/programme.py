@@ -1,7 +1,6 @@
 """The programme: one document with a section for each feature, checked by that feature, and published whole."""
 
 from collections.abc import Iterator
-from datetime import UTC, tzinfo
 from typing import Annotated, Any, NamedTuple, cast
 
 from pydantic import ConfigDict, Field, create_model
@@ -11,7 +10,7 @@ from libs.common.errors import Invalid
 from libs.common.rules.rule_event import RuleEvent
 from services.rewards.features import FEATURES
 from services.rewards.inputs import ALWAYS_READ
-from services.rewards.rules import Section
+from services.rewards.rules import UTC_ALONE, Section, Workspace
 from services.rewards.validation import Fault
 
 _EXAMPLE: JsonDict = {
@@ -56,9 +55,9 @@ class Rules(NamedTuple):
         return type(event) is not RuleEvent or event.name in self.names
 
 
-def compiled(programme: Any, zone: tzinfo = UTC) -> Rules:
+def compiled(programme: Any, workspace: Workspace = UTC_ALONE) -> Rules:
     """The rules of a programme. Raises ConditionError for a condition that `refuse_faulty` would have refused."""
-    sections = {feature.name: feature.compile(getattr(programme, key), zone) for key, feature in SECTIONS.items()}
+    sections = {feature.name: feature.compile(getattr(programme, key), workspace) for key, feature in SECTIONS.items()}
     return Rules(sections, frozenset(names(programme)))
 
 

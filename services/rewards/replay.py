@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -14,6 +13,7 @@ from libs.common.settings import Settings
 from services.rewards.decider import RewardsDecider
 from services.rewards.features import FEATURES
 from services.rewards.programme import NO_RULES, Programme, Rules, compiled, refuse_faulty
+from services.rewards.rules import Workspace
 from services.rewards.state import Account, part
 
 COMPARED = (
@@ -40,14 +40,14 @@ def replayable(settings: Settings) -> Replayable[Any, Rules]:
     return Replayable("rewards", handler, STATE, COMPARED, differences)
 
 
-async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, int], Awaitable[Rules]]:
+async def rules_with(tx: Tx, content: bytes, settings: Settings) -> Callable[[Tx, int], Awaitable[Rules]]:
     """The rules of a what-if: this programme (JSON) wherever one was in force, or always where none ever was.
 
     Raises ValueError for what is no programme, and Invalid for a faulty one.
     """
     programme = Programme.model_validate_json(content)
     refuse_faulty(programme)
-    candidate = compiled(programme, zone)
+    candidate = compiled(programme, Workspace(settings.zone, settings.partitions))
     published = await tx.fetchval("SELECT count(*) FROM rewards.rulebooks")
 
     async def rules(tx: Tx, rulebook: int) -> Rules:

@@ -1,7 +1,8 @@
 """What the sections of a programme have in common: ids, names, conditions, and rules found by the name of an event."""
 
 from collections.abc import Iterable
-from typing import Annotated, TypeVar
+from datetime import UTC, tzinfo
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +23,16 @@ When = Annotated[
 ]
 
 T = TypeVar("T")
+
+
+class Workspace(NamedTuple):
+    """What holds for all programmes: the days are those of `zone`, and customers lie in so many `partitions`."""
+
+    zone: tzinfo = UTC
+    partitions: int = 1
+
+
+UTC_ALONE = Workspace()
 
 
 class Section(BaseModel):

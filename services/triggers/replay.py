@@ -6,7 +6,6 @@ Outcomes of deliveries are not replayed, and nothing is sent. Messages with a to
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -86,7 +85,7 @@ def same_decision(recorded: bytes, made: bytes) -> bool:
     return queued_then and msgspec.structs.replace(was, id=now.id, type=now.type) == now
 
 
-async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, int], Awaitable[Rules]]:
+async def rules_with(tx: Tx, content: bytes, settings: Settings) -> Callable[[Tx, int], Awaitable[Rules]]:
     """The rules of a what-if: this hook (JSON) wherever the hook of its name was in force; a new hook always.
 
     Raises ValueError if `content` is not a hook, and Invalid if the hook has faults.
@@ -107,7 +106,7 @@ async def rules_with(tx: Tx, content: bytes, zone: ZoneInfo) -> Callable[[Tx, in
             if len(others) < len(book.hooks) or not ever:
                 others.append(Live(id, 0, msgspec.Raw(content)))
             book = msgspec.structs.replace(book, hooks=sorted(others, key=lambda live: live.id))
-            made[rulebook] = compiled(book, zone)
+            made[rulebook] = compiled(book, settings.zone)
         return made[rulebook]
 
     return rules

@@ -8,11 +8,13 @@ import msgspec
 
 
 class Resource(NamedTuple):
-    """What customers share: a budget (kind) of a rule (id) in a month (period)."""
+    """What customers share: a budget (kind) of a rule (id) in a month (period). A hot one is split: each partition of customers
+    draws on a `part` of its own."""
 
     kind: str
     id: str
     period: str = ""
+    part: int = 0
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -20,6 +22,7 @@ class Input(msgspec.Struct, frozen=True):
 
     `time` is when it happened (business rules use it), `received` when we got it, `own` whether this very service
     decided it: then its effect on the state was applied when it was decided, and only rules are evaluated on it.
+    `partition` is the customer's, `shared` what they draw on with others.
     """
 
     id: str
@@ -31,4 +34,5 @@ class Input(msgspec.Struct, frozen=True):
     own: bool
     traceparent: str | None
     body: Any
+    partition: int = 0
     shared: Mapping[Resource, int] = {}

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -74,7 +74,7 @@ class Commands(Generic[S, R]):
                 if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
                     raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
                 return msgspec.json.decode(known["answer"])
-            input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
+            input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent, tp.partition)
             place = f"{tp.partition}/{stored.position.next}/{stored.rulebook}"
             applied = await handler.share_on(tx, row, input, rules, place, shared)
             await handler.customers.save(tx, [row])
@@ -112,7 +112,7 @@ class Commands(Generic[S, R]):
                 tp = TopicPartition(JOURNAL, partition_of(str(row.id), self._fold.partitions))
                 stored = await self._fold.positions.load(tx, tp)
                 rules = await handler.rules(tx, stored.rulebook)
-                resources = tuple(handler.shared.named(body, at, rules))
+                resources = tuple(handler.shared.named(body, at, tp.partition, rules))
                 if shared.holds(resources):
                     yield _Locked(tx, row, shared, tp, stored, rules)
                     return
@@ -128,7 +128,7 @@ class Commands(Generic[S, R]):
         it locks the heads of the log. Does not commit. An error of `decide` leaves nothing behind.
         """
         service, handler = self._fold.service, self._handler
-        shared = await handler.shared.lock(tx, await self._resources(tx, bodies.values(), at))
+        shared = await handler.shared.lock(tx, await self._resources(tx, bodies, at))
         rows = await handler.customers.load(tx, bodies)
         there = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
         partitions = [partition_of(str(row.id), self._fold.partitions) for row in there]
@@ -140,8 +140,8 @@ class Commands(Generic[S, R]):
         under = [rules[stored[partition].rulebook] for partition in partitions]
         drawn = (
             each
-            for row, held in zip(there, under, strict=True)
-            for each in handler.shared.named(bodies[row.id], at, held)
+            for row, partition, held in zip(there, partitions, under, strict=True)
+            for each in handler.shared.named(bodies[row.id], at, partition, held)
         )
         if not shared.holds(drawn):
             raise StaleResource("other rules were published meanwhile")
@@ -153,7 +153,7 @@ class Commands(Generic[S, R]):
         for row, partition in zip(there, partitions, strict=True):
             body, position, rulebook = bodies[row.id], stored[partition].position.next, stored[partition].rulebook
             id = str(derived(service, "command", key, str(row.id)))
-            input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
+            input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent, partition)
             place = f"{partition}/{position}/{rulebook}"
             applied.append(await handler.share_on(tx, row, input, rules[rulebook], place, shared))
         await handler.customers.save(tx, there)
@@ -163,9 +163,13 @@ class Commands(Generic[S, R]):
         await append(tx, self._fold.writes, outgoing, self._fold.partitions)
         return applied
 
-    async def _resources(self, tx: Tx, bodies: Iterable[msgspec.Struct], at: datetime) -> set[Resource]:
+    async def _resources(self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], at: datetime) -> set[Resource]:
         """What the bodies draw on under the rulebook in force."""
         if self._handler.decider.shared is None:
             return set()
         rules = await self._handler.rules(tx, await self._fold.positions.rulebook(tx))
-        return {each for body in bodies for each in self._handler.shared.named(body, at, rules)}
+        return {
+            each
+            for customer, body in bodies.items()
+            for each in self._handler.shared.named(body, at, partition_of(str(customer), self._fold.partitions), rules)
+        }

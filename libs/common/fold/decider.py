@@ -62,10 +62,10 @@ class Applied(msgspec.Struct, Generic[S], frozen=True):
 class Draws(NamedTuple, Generic[R]):
     """How a service draws on shared resources (see `shared`). Both functions are pure."""
 
-    #: Those that what was read, and happened at that time, may draw on under the rules.
-    named: Callable[[Any, datetime, R], Iterable[Resource]]
-    #: For a replay: `input.shared` as `decide` saw it when it gave these facts.
-    recorded: Callable[[Any, datetime, R, Sequence[Fact]], Mapping[Resource, int]]
+    #: Those that a body, which happened at a time, to a customer of a partition, may draw on under the rules.
+    named: Callable[[Any, datetime, int, R], Iterable[Resource]]
+    #: For a replay: `input.shared` as `decide` saw it when it gave these facts on the input.
+    recorded: Callable[[Input, R, Sequence[Fact]], Mapping[Resource, int]]
 
 
 class Decider(Protocol[S, R]):

@@ -99,12 +99,14 @@ class DeciderHandler(Generic[S, R]):
 
     def _resources(self, partitions: Sequence["Progress"], rules: R) -> Iterator[Resource]:
         """The shared resources that the records of a batch may draw on."""
-        for said in (
-            () if self.decider.shared is None else (each for partition in partitions for each in partition.read)
+        for partition, said in (
+            ()
+            if self.decider.shared is None
+            else ((one.batch.tp.partition, each) for one in partitions for each in one.read)
         ):
             body = Merged(parsed(said.body.other)) if isinstance(said.body, CustomerMerged) else said.body
             if body is not None and not said.stateless and not isinstance(body, CustomerLeft):
-                yield from self.shared.named(body, said.envelope.time, rules)
+                yield from self.shared.named(body, said.envelope.time, partition, rules)
 
     def _named(
         self, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
@@ -183,7 +185,7 @@ class DeciderHandler(Generic[S, R]):
                 row.merged_into, row.touched = parsed(body.into), True
             elif body is not None:
                 row = rows.get(said.customer) or Row(said.customer, self.decider.state())  # of a stateless one
-                input = self._input(said.envelope, body)
+                input = self._input(said.envelope, body, partition.batch.tp.partition)
                 if not said.stateless:
                     input = self.shared.viewed(input, rules, shared)
                 applied = self.decided(row, input, rules, partition.batch.place(index))
@@ -287,7 +289,7 @@ class DeciderHandler(Generic[S, R]):
             return ()
         return _bound.decode(envelope.data).customer.bound
 
-    def _input(self, envelope: Envelope, body: object) -> Input:
+    def _input(self, envelope: Envelope, body: object, partition: int) -> Input:
         return Input(
             id=envelope.id,
             type=envelope.type,
@@ -298,9 +300,12 @@ class DeciderHandler(Generic[S, R]):
             own=envelope.source == self.decider.source,
             traceparent=envelope.traceparent,
             body=body,
+            partition=partition,
         )
 
 
-def command_input(source: str, type: str, id: str, at: datetime, body: object, traceparent: str | None) -> Input:
-    """The cause of a command: a REST call that changes a customer, at `at`."""
-    return Input(id, type, source, at, at, 0, False, traceparent, body)
+def command_input(
+    source: str, type: str, id: str, at: datetime, body: object, traceparent: str | None, partition: int
+) -> Input:
+    """The input of a command: a REST call that changes a customer, at `at`."""
+    return Input(id, type, source, at, at, 0, False, traceparent, body, partition)

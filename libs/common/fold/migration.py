@@ -104,8 +104,9 @@ def create_shared(schema: str) -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("id", sa.Text, nullable=False),
         sa.Column("period", sa.Text, nullable=False),
+        sa.Column("part", sa.Integer, nullable=False, server_default="0"),
         sa.Column("value", sa.BigInteger, nullable=False, server_default="0"),
-        sa.PrimaryKeyConstraint("kind", "id", "period"),
+        sa.PrimaryKeyConstraint("kind", "id", "period", "part"),
         schema=schema,
         postgresql_with={"fillfactor": 10},
     )

@@ -9,7 +9,8 @@ A service that has some
 - writes into its facts what became of it. A replay looks at no shared row, which has moved on since: `recorded` makes the
   view again from the facts that were recorded on the same input.
 
-Who draws on one holds it until the commit, and others wait: keep apart, by `id` or `period`, what need not be together.
+A process that draws on one holds it until the commit, and other processes wait. (One process folds all its partitions in one
+transaction, and waits for nobody.) Keep apart, by `id` or `period`, what need not be together, and split what is hot by `part`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,21 +27,21 @@ from libs.common.fold.decider import Draws
 R = TypeVar("R")
 
 _MAKE = """
-INSERT INTO {table} (kind, id, period) SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ORDER BY 1, 2, 3
+INSERT INTO {table} (kind, id, period, part) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[]) ORDER BY 1, 2, 3, 4
 ON CONFLICT DO NOTHING
 """
 _LOCK = """
-SELECT kind, id, period, value FROM (
-  SELECT s.kind, s.id, s.period, s.value FROM {table} AS s
-  JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted(kind, id, period)
-    ON s.kind = wanted.kind AND s.id = wanted.id AND s.period = wanted.period
-  ORDER BY s.kind, s.id, s.period FOR UPDATE OF s
+SELECT kind, id, period, part, value FROM (
+  SELECT s.kind, s.id, s.period, s.part, s.value FROM {table} AS s
+  JOIN unnest($1::text[], $2::text[], $3::text[], $4::int[]) AS wanted(kind, id, period, part)
+    ON (s.kind, s.id, s.period, s.part) = (wanted.kind, wanted.id, wanted.period, wanted.part)
+  ORDER BY s.kind, s.id, s.period, s.part FOR UPDATE OF s
 ) AS locked
 """
 _SAVE = """
 UPDATE {table} AS s SET value = new.value
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS new(kind, id, period, value)
-WHERE s.kind = new.kind AND s.id = new.id AND s.period = new.period
+FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[]) AS new(kind, id, period, part, value)
+WHERE (s.kind, s.id, s.period, s.part) = (new.kind, new.id, new.period, new.part)
 """
 
 
@@ -71,7 +72,7 @@ class Shared:
         for each, more in takes.items():
             self._values[each] += more
 
-    def changes(self) -> list[tuple[str, str, str, int]]:
+    def changes(self) -> list[tuple[str, str, str, int, int]]:
         """What is to be written, sorted."""
         return sorted((*each, value) for each, value in self._values.items() if value != self._stored[each])
 
@@ -84,13 +85,13 @@ class SharedTable(Generic[R]):
         self._table = f'"{service}".shared'
         self._known: set[Resource] = set()
 
-    def named(self, body: object, time: datetime, rules: R) -> Iterable[Resource]:
-        """The resources that a body may draw on."""
-        return () if self._draws is None else self._draws.named(body, time, rules)
+    def named(self, body: object, time: datetime, partition: int, rules: R) -> Iterable[Resource]:
+        """The resources that a body may draw on, of a customer of a partition."""
+        return () if self._draws is None else self._draws.named(body, time, partition, rules)
 
     def viewed(self, input: Input, rules: R, shared: Shared) -> Input:
         """The input, with a view of the resources that it may draw on."""
-        resources = tuple(self.named(input.body, input.time, rules))
+        resources = tuple(self.named(input.body, input.time, input.partition, rules))
         return msgspec.structs.replace(input, shared=shared.view(resources)) if resources else input
 
     async def lock(self, tx: AnyTx, resources: Iterable[Resource]) -> Shared:
@@ -105,7 +106,7 @@ class SharedTable(Generic[R]):
         if len(rows) != len(wanted):
             self._known.clear()
             raise StaleResource("a shared resource's row has gone")
-        return Shared({Resource(*row[:3]): row[3] for row in rows})
+        return Shared({Resource(*row[:4]): row[4] for row in rows})
 
     def known(self, shared: Shared) -> None:
         """Call once the transaction is committed: these rows exist."""

@@ -124,8 +124,9 @@ def shared_table(metadata: MetaData) -> Table:
         Column("kind", Text, nullable=False),
         Column("id", Text, nullable=False),
         Column("period", Text, nullable=False),
+        Column("part", Integer, nullable=False, server_default="0"),
         Column("value", BigInteger, nullable=False, server_default="0"),
-        PrimaryKeyConstraint("kind", "id", "period"),
+        PrimaryKeyConstraint("kind", "id", "period", "part"),
         postgresql_with={"fillfactor": 10},  # few rows, each changed time and again
     )
 

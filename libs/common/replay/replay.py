@@ -190,10 +190,10 @@ class Replay(Generic[S, R]):
     def viewed(self, input: Input, rules: R, told: Sequence[OutOfBand]) -> Input:
         """The input with the view of shared resources that it was decided with, as the recorded facts tell."""
         draws = self.handler.decider.shared
-        if draws is None or not tuple(draws.named(input.body, input.time, rules)):
+        if draws is None or not tuple(draws.named(input.body, input.time, input.partition, rules)):
             return input
         facts = [remembered(each)[1].fact for each in told]
-        return msgspec.structs.replace(input, shared=draws.recorded(input.body, input.time, rules, facts))
+        return msgspec.structs.replace(input, shared=draws.recorded(input, rules, facts))
 
     def puts_back(self, fact: OutOfBand) -> bool:
         """Whether a fact that a command led to is put back."""

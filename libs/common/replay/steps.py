@@ -95,12 +95,15 @@ class Steps(Generic[S, R]):
         """A command that was kept, with the facts that it led to."""
         type, id, time = beside.type or "", beside.id or "", beside.time or beside.at
         body = msgspec.json.decode(beside.value, type=self._replay.replayable.commands[type])
+        partition = self._replay.journal.partition_of(row.id)
         facts = []
         due = self._due.get(row.id, [])
         while due and due[-1].kind == "fact" and due[-1].id == id:
             facts.append(remembered(due[-1])[1])
             row.facts = due.pop().sequence
-        await self._evolve(row, command_input(self._handler.decider.source, type, id, time, body, None), facts)
+        await self._evolve(
+            row, command_input(self._handler.decider.source, type, id, time, body, None, partition), facts
+        )
 
     async def _put_back_record(self, row: Row[S], beside: OutOfBand) -> None:
         """A dead letter, where it was replayed."""
@@ -115,7 +118,7 @@ class Steps(Generic[S, R]):
         replay, before = self._replay, row.facts
         told = self._told(row, record, said)
         row.facts = before
-        input = replay.viewed(self._handler._input(said.envelope, body), self._rules[rulebook], told)
+        input = replay.viewed(self._handler._input(said.envelope, body, record.partition), self._rules[rulebook], told)
         place = f"{record.partition}/{record.offset}/{rulebook}"
         try:
             made = await replay.decided(row, said, input, self._rules[rulebook], place)

@@ -70,7 +70,10 @@ class WhatIf(Replay[S, R]):
 
     def viewed(self, input: Input, rules: R, told: Sequence[OutOfBand]) -> Input:
         """With what would have been taken by now, in the order in which the partitions are folded here."""
-        view = {each: self._taken[each] for each in self.handler.shared.named(input.body, input.time, rules)}
+        view = {
+            each: self._taken[each]
+            for each in self.handler.shared.named(input.body, input.time, input.partition, rules)
+        }
         return msgspec.structs.replace(input, shared=view) if view else input
 
     async def _taking(self, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
@@ -91,7 +94,7 @@ class WhatIf(Replay[S, R]):
                 Record(JOURNAL, partition, 0, str(row.id), value, said.envelope.recordedtime, 0), rules
             )
             if news.body is not None:
-                yield self.handler._input(news.envelope, news.body)
+                yield self.handler._input(news.envelope, news.body, partition)
 
 
 def what_if(rules: Callable[[Tx, int], Awaitable[Any]]) -> Callable[..., Replay[Any, Any]]:

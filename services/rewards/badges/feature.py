@@ -1,7 +1,6 @@
 """Badges: earned by doing something so often, and revoked when what earned them is given back."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import tzinfo
 from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter
@@ -21,7 +20,7 @@ from services.rewards.badges.state import COUNTED, BadgesHeld
 from services.rewards.course import Course, Merging
 from services.rewards.feature import Feature, Live
 from services.rewards.inputs import OrderRefunded
-from services.rewards.rules import by_name, condition
+from services.rewards.rules import Workspace, by_name, condition
 from services.rewards.validation import Fault, repeated_ids, wrong_condition
 
 
@@ -41,7 +40,7 @@ class Badges(Feature):
         for index, badge in enumerate(section):
             yield from wrong_condition(f"badges[{index}]", badge.id, badge.when)
 
-    def compile(self, section: list[Badge], zone: tzinfo) -> BadgeRules:
+    def compile(self, section: list[Badge], workspace: Workspace) -> BadgeRules:
         badges = [CompiledBadge(badge, condition(badge.when)) for badge in section]
         return BadgeRules(by_name((each.badge.on, each) for each in badges), {each.badge.id: each for each in badges})
 

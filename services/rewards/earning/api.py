@@ -1,18 +1,20 @@
 """The route of budgets: what the earning rules in force may still give."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from libs.common.contracts.input import Resource
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from services.rewards.earning.budget import CompiledBudget
 from services.rewards.earning.queries import taken
 from services.rewards.feature import Live
+from services.rewards.rules import Workspace
 
 
 class BudgetLeft(BaseModel):
@@ -31,28 +33,29 @@ class Budgets(BaseModel):
     items: list[BudgetLeft]
 
 
-def routes(part: ConsumerService, live: Live, zone: ZoneInfo) -> APIRouter:
+def routes(part: ConsumerService, live: Live) -> APIRouter:
     """What all customers together may still earn."""
     router = APIRouter(prefix="/v1", tags=["programmes"])
+    workspace = Workspace(part.settings.zone, part.settings.partitions)
 
     @router.get("/budgets", summary="What the budgets of the earning rules in force have left")
     async def budgets(_: Annotated[Principal, Depends(require("rewards:read"))]) -> Budgets:
         """An event counts in the period in which it happened: one that comes late draws on the budget of a period before."""
         now = datetime.now(UTC)
         async with part.read() as tx:
-            limits = [CompiledBudget(rule.id, rule.budget, zone) for rule in await live(tx) if rule.budget is not None]
-            given = await taken(tx, [limit.resource(now) for limit in limits])
-        return Budgets(items=[_left(limit, now, given[limit.resource(now)]) for limit in limits])
+            limits = [CompiledBudget(rule.id, rule.budget, workspace) for rule in await live(tx) if rule.budget]
+            drawn = {limit.rule: [limit.resource(now, part) for part in range(limit.parts)] for limit in limits}
+            given = await taken(tx, [resource for resources in drawn.values() for resource in resources])
+        return Budgets(items=[_left(limit, {each: given[each] for each in drawn[limit.rule]}) for limit in limits])
 
     return router
 
 
-def _left(limit: CompiledBudget, now: datetime, given: int) -> BudgetLeft:
-    points = limit.budget.points
+def _left(limit: CompiledBudget, given: Mapping[Resource, int]) -> BudgetLeft:
     return BudgetLeft(
         rule=limit.rule,
-        period=limit.resource(now).period,
-        points=points,
-        given=given,
-        left=max(points - given, 0),
+        period=next(iter(given)).period,
+        points=limit.budget.points,
+        given=sum(given.values()),
+        left=sum(max(limit.points(each.part) - points, 0) for each, points in given.items()),
     )

@@ -1,14 +1,14 @@
 """The budget of an earning rule: what all customers together may earn by it in a period."""
 
 from collections.abc import Mapping
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from pydantic import Field, StrictInt
 
 from libs.common.contracts.input import Resource
 from libs.common.contracts.rewards import PointsWithheld
-from services.rewards.rules import Section
+from services.rewards.rules import Section, Workspace
 
 
 class Budget(Section):
@@ -20,6 +20,11 @@ class Budget(Section):
 
     points: StrictInt = Field(gt=0, le=10**12, examples=[100_000])
     per: Literal["day", "week", "month", "year"] | None = None
+    split: bool = Field(
+        default=False,
+        description="each partition of the customers has an equal share of its own: where several processes of rewards run, none"
+        " waits for another, but what one share has left no other can use",
+    )
     when_spent: Literal["trim", "refuse"] = Field(default="trim", description="what becomes of points over the budget")
 
     def period(self, day: date) -> str:
@@ -45,19 +50,30 @@ class Allowed(NamedTuple):
 
 
 class CompiledBudget(NamedTuple):
-    """The budget of a rule, with the zone of its periods."""
+    """The budget of a rule, with the zone of its periods and the number of its parts."""
 
     rule: str
     budget: Budget
-    zone: tzinfo
+    workspace: Workspace
 
-    def resource(self, time: datetime) -> Resource:
-        """What is drawn on for what happens at `time`."""
-        return Resource("budget", self.rule, self.budget.period(time.astimezone(self.zone).date()))
+    @property
+    def parts(self) -> int:
+        """How many parts it has: one, or one for each partition."""
+        return self.workspace.partitions if self.budget.split else 1
+
+    def points(self, part: int) -> int:
+        """What a part may give; all parts together give the budget."""
+        points = self.budget.points
+        return points * (part + 1) // self.parts - points * part // self.parts
+
+    def resource(self, time: datetime, partition: int) -> Resource:
+        """What is drawn on for what happens at `time` to a customer of a partition."""
+        period = self.budget.period(time.astimezone(self.workspace.zone).date())
+        return Resource("budget", self.rule, period, partition if self.budget.split else 0)
 
     def allow(self, points: int, order: str | None, resource: Resource, shared: Mapping[Resource, int]) -> Allowed:
         """So many of the points that the rule gives."""
-        left = max(self.budget.points - shared.get(resource, 0), 0)
+        left = max(self.points(resource.part) - shared.get(resource, 0), 0)
         if points <= left:
             return Allowed(points)
         given = left if self.budget.when_spent == "trim" else 0

@@ -1,13 +1,13 @@
 """Earning: points for what customers do."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from libs.common.contracts.input import Resource
+from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.records import Fact
 from libs.common.contracts.rewards import PointsWithheld
 from libs.common.fold.handler import DeciderHandler
@@ -19,7 +19,7 @@ from services.rewards.earning.budget import CompiledBudget
 from services.rewards.earning.rules import CompiledRule, EarningRule, faults_of, points
 from services.rewards.feature import Feature, Live
 from services.rewards.inputs import OrderCompleted, OrderRefunded
-from services.rewards.rules import by_name, condition
+from services.rewards.rules import Workspace, by_name, condition
 from services.rewards.validation import Fault, repeated_ids
 
 ByName: TypeAlias = dict[str, list[CompiledRule]]
@@ -37,23 +37,25 @@ class Earning(Feature):
         for index, rule in enumerate(section):
             yield from faults_of(f"earning[{index}]", rule)
 
-    def compile(self, section: list[EarningRule], zone: tzinfo) -> ByName:
-        return by_name((rule.on, _compiled(rule, zone)) for rule in section)
+    def compile(self, section: list[EarningRule], workspace: Workspace) -> ByName:
+        return by_name((rule.on, _compiled(rule, workspace)) for rule in section)
 
     def names(self, section: list[EarningRule]) -> Iterable[str]:
         return {rule.on for rule in section}
 
-    def shared(self, rules: ByName, body: object, time: datetime) -> Iterator[Resource]:
+    def shared(self, rules: ByName, body: object, time: datetime, partition: int) -> Iterator[Resource]:
         """The budgets of the rules that are on its name; whether they hold is asked later."""
-        yield from (budget.resource(time) for budget in _budgets(rules, body))
+        yield from (budget.resource(time, partition) for budget in _budgets(rules, body))
 
-    def recorded(self, rules: ByName, body: object, time: datetime, facts: Sequence[Fact]) -> dict[Resource, int]:
+    def recorded(self, rules: ByName, input: Input, facts: Sequence[Fact]) -> dict[Resource, int]:
         """By what a fact says was left of a budget. It was enough where none says that something was withheld."""
         left = {fact.rule: fact.left for fact in facts if isinstance(fact, PointsWithheld)}
-        return {
-            each.resource(time): each.budget.points - left.get(each.rule, each.budget.points)
-            for each in _budgets(rules, body)
-        }
+        found = {}
+        for each in _budgets(rules, input.body):
+            resource = each.resource(input.time, input.partition)
+            points = each.points(resource.part)
+            found[resource] = points - left.get(each.rule, points)
+        return found
 
     def decide(self, state: None, course: Course, rules: ByName) -> None:
         """Points for each rule that holds. A refund gives none: it takes back."""
@@ -66,11 +68,11 @@ class Earning(Feature):
                 _give(course, each, points(each.rule.earn, event), order)
 
     def api(self, part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live) -> Sequence[APIRouter]:
-        return [routes(part, live, part.settings.zone)]
+        return [routes(part, live)]
 
 
-def _compiled(rule: EarningRule, zone: tzinfo) -> CompiledRule:
-    budget = None if rule.budget is None else CompiledBudget(rule.id, rule.budget, zone)
+def _compiled(rule: EarningRule, workspace: Workspace) -> CompiledRule:
+    budget = None if rule.budget is None else CompiledBudget(rule.id, rule.budget, workspace)
     return CompiledRule(rule, condition(rule.when), budget)
 
 
@@ -83,7 +85,7 @@ def _budgets(rules: ByName, body: object) -> list[CompiledBudget]:
 def _give(course: Course, rule: CompiledRule, points: int, order: str | None) -> None:
     """Ask for what a rule gives, as far as its budget goes."""
     if points and rule.budget is not None:
-        resource = rule.budget.resource(course.input.time)
+        resource = rule.budget.resource(course.input.time, course.input.partition)
         points, withheld = rule.budget.allow(points, order, resource, course.input.shared)
         if withheld is not None:
             course.facts.append(withheld)

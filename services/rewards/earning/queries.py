@@ -12,8 +12,8 @@ async def taken(tx: Tx, resources: Sequence[Resource]) -> dict[Resource, int]:
     if not resources:
         return {}
     rows = await tx.fetch(
-        "SELECT kind, id, period, value FROM rewards.shared JOIN unnest($1::text[], $2::text[], $3::text[])"
-        " AS wanted(kind, id, period) USING (kind, id, period)",
+        "SELECT kind, id, period, part, value FROM rewards.shared JOIN unnest($1::text[], $2::text[], $3::text[], $4::int[])"
+        " AS wanted(kind, id, period, part) USING (kind, id, period, part)",
         *bulk.transposed(resources),
     )
-    return dict.fromkeys(resources, 0) | {Resource(*row[:3]): row[3] for row in rows}
+    return dict.fromkeys(resources, 0) | {Resource(*row[:4]): row[4] for row in rows}

@@ -21,6 +21,7 @@ from services.rewards.ledger import api, decide, evolve, merge
 from services.rewards.ledger.expiry import Points, Validity
 from services.rewards.ledger.project import ENTRY, project
 from services.rewards.ledger.state import CREDIT, Credit, Wallet, order_key
+from services.rewards.rules import Workspace
 
 
 class Ledger(Feature):
@@ -37,8 +38,8 @@ class Ledger(Feature):
         Compared("totals", ("partition", "day", "account"), sums=("points",)),
     )
 
-    def compile(self, section: Points, zone: tzinfo) -> Validity:
-        return Validity(section.expire_after_days, zone)
+    def compile(self, section: Points, workspace: Workspace) -> Validity:
+        return Validity(section.expire_after_days, workspace.zone)
 
     def named(self, body: Any) -> Iterator[Wanted]:
         """What is known of the order that the input is about."""

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import tzinfo
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -19,6 +18,7 @@ from services.rewards.course import Course, Merging
 from services.rewards.feature import Feature, Live
 from services.rewards.levels.api import routes
 from services.rewards.levels.rules import Level, change_of
+from services.rewards.rules import Workspace
 from services.rewards.validation import Fault, repeated_ids
 
 
@@ -44,7 +44,7 @@ class Levels(Feature):
             if times > 1:
                 yield Fault("levels", f"{times} levels begin at {points} points; each needs a number of its own", {})
 
-    def compile(self, section: list[Level], zone: tzinfo) -> tuple[Level, ...]:
+    def compile(self, section: list[Level], workspace: Workspace) -> tuple[Level, ...]:
         return tuple(sorted(section, key=lambda level: level.points))
 
     def decide(self, state: Reached, course: Course, rules: tuple[Level, ...]) -> None:

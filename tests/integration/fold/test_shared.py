@@ -138,9 +138,9 @@ async def test_the_view_of_a_replay_is_made_from_the_facts(toy: Database) -> Non
     decider = Drawer()
     for taken in (0, 97, 98, 99, 100):
         pot = Resource("pot", "a")
-        input = Input("1", "track.v1", "/apps/shop", NOW, NOW, 0, False, None, Did(item="a"), {pot: taken})
+        input = Input("1", "track.v1", "/apps/shop", NOW, NOW, 0, False, None, Did(item="a"), 0, {pot: taken})
         decision = decider.decide(Counted(), input, 0)
-        view = recorded(input.body, NOW, 0, decision.facts)
+        view = recorded(input, 0, decision.facts)
         assert decider.decide(Counted(), msgspec.structs.replace(input, shared=view), 0).facts == decision.facts
 
 

@@ -115,14 +115,14 @@ class Drawn(Fact, frozen=True, kw_only=True):
 POT = 100
 
 
-def pots_of(body: object, time: datetime, rules: int) -> list[Resource]:
+def pots_of(body: object, time: datetime, partition: int, rules: int) -> list[Resource]:
     names = [body.item, body.other] if isinstance(body, Did) else []
     return [Resource("pot", name) for name in names if name]
 
 
-def recorded(body: object, time: datetime, rules: int, facts: Sequence[Fact]) -> dict[Resource, int]:
+def recorded(input: Input, rules: int, facts: Sequence[Fact]) -> dict[Resource, int]:
     left = [fact.left for fact in facts if isinstance(fact, Drawn)]
-    return {pot: POT - left[0] if left else POT for pot in pots_of(body, time, rules)}
+    return {pot: POT - left[0] if left else POT for pot in pots_of(input.body, input.time, input.partition, rules)}
 
 
 class Drawer(Toy):

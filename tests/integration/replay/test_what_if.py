@@ -37,7 +37,7 @@ async def asked(settings: Settings, programme: dict[str, Any]) -> AsyncIterator[
 async def rules_of(settings: Settings, programme: dict[str, Any]) -> Any:
     connection = await connect(settings, "test")
     try:
-        return await rewards_replay.rules_with(connection, json.dumps(programme).encode(), settings.zone)
+        return await rewards_replay.rules_with(connection, json.dumps(programme).encode(), settings)
     finally:
         await connection.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -82,3 +83,18 @@ async def test_it_can_be_read_what_is_left(rewards: Rewards) -> None:
     (left,) = (await rewards.get("budgets"))["items"]
     assert (left["given"], left["left"]) == (0, 81)  # each year has one of its own
     assert left["period"].isdecimal()
+
+
+async def test_a_split_budget_has_a_share_for_each_partition(rewards: Rewards, rewards_settings: Settings) -> None:
+    await rewards.publish(club(500, split=True))
+    await rewards.journal(*(order(who, f"{who}-{number}", 10) for who in PEOPLE for number in range(5)))
+    rows = await rewards.database.pool.fetch("SELECT part, value FROM rewards.shared ORDER BY part")
+    worth = Counter(partition_of(who, 8) for who in PEOPLE)
+    shares = [62, 63, 62, 63, 62, 63, 62, 63]
+    assert [tuple(row) for row in rows] == [(part, min(shares[part], worth[part] * 35)) for part in range(8)]
+    (left,) = (await rewards.get("budgets"))["items"]
+    assert left["given"] + left["left"] == 500
+    assert left["given"] == sum(row["value"] for row in rows)
+    await rewards.check()
+    found = await compared(replayable(rewards_settings), rewards_settings, rewards_settings)
+    assert found.equal, found

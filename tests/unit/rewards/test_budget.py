@@ -13,10 +13,11 @@ from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.rewards import PointsCredited, PointsWithheld
 from libs.common.errors import Invalid
 from services.rewards.decider import decide, recorded, shared
-from services.rewards.earning.budget import Budget
+from services.rewards.earning.budget import Budget, CompiledBudget
 from services.rewards.programme import Programme, Rules, compiled, refuse_faulty
+from services.rewards.rules import Workspace
 from services.rewards.state import Account
-from tests.unit.rewards.history import Customer, of, order, programme, refund
+from tests.unit.rewards.history import DAY, Customer, of, order, programme, refund
 
 MONTH = Resource("budget", "per-unit", "2026-03")
 
@@ -74,10 +75,12 @@ def test_the_periods(per: Any, period: str) -> None:
 
 def test_a_period_is_of_the_workspaces_zone_and_of_when_it_happened() -> None:
     written = {"id": "a", "earn": {"points": 1}, "budget": {"points": 5, "per": "day"}}
-    rules = compiled(Programme.model_validate({"name": "Club", "earning": [written]}), ZoneInfo("Asia/Tokyo"))
+    rules = compiled(
+        Programme.model_validate({"name": "Club", "earning": [written]}), Workspace(ZoneInfo("Asia/Tokyo"))
+    )
     late = msgspec.structs.replace(order("a", 1), time=datetime(2026, 3, 1, 15, tzinfo=UTC))
-    assert list(shared(late.body, late.time, rules)) == [Resource("budget", "a", "2026-03-02")]
-    assert list(shared(refund("a", 1).body, late.time, rules)) == []
+    assert list(shared(late.body, late.time, 0, rules)) == [Resource("budget", "a", "2026-03-02")]
+    assert list(shared(refund("a", 1).body, late.time, 0, rules)) == []
 
 
 def test_a_rule_that_its_own_budget_would_start_is_refused() -> None:
@@ -97,7 +100,7 @@ def test_it_is_never_over_and_a_replay_says_the_same(worth: list[int], points: i
         given += sum(fact.points for fact in of(decision.facts, PointsCredited) if isinstance(fact, PointsCredited))
         taken += sum(decision.takes.values())
         assert taken == given <= points
-        view = recorded(input.body, input.time, rules, decision.facts)
+        view = recorded(input, rules, decision.facts)
         again = decide(Account(), msgspec.structs.replace(input, shared=view), rules)
         assert again.facts == decision.facts
     if when_spent == "trim":
@@ -107,4 +110,16 @@ def test_it_is_never_over_and_a_replay_says_the_same(worth: list[int], points: i
 def test_another_month_is_another_budget() -> None:
     rules = club()
     april = msgspec.structs.replace(order("a", 1), time=order("a", 1).time + timedelta(days=31))
-    assert list(shared(april.body, april.time, rules)) == [Resource("budget", "per-unit", "2026-04")]
+    assert list(shared(april.body, april.time, 0, rules)) == [Resource("budget", "per-unit", "2026-04")]
+
+
+@given(st.integers(1, 1000), st.integers(1, 12))
+def test_the_parts_of_a_split_budget_give_it_together(points: int, partitions: int) -> None:
+    split = CompiledBudget("a", Budget(points=points, split=True), Workspace(UTC, partitions))
+    shares = [split.points(part) for part in range(partitions)]
+    assert sum(shares) == points
+    assert max(shares) - min(shares) <= 1
+    assert {split.resource(DAY, partition).part for partition in range(partitions)} == set(range(partitions))
+    whole = CompiledBudget("a", Budget(points=points), Workspace(UTC, partitions))
+    assert {whole.resource(DAY, partition) for partition in range(partitions)} == {Resource("budget", "a")}
+    assert whole.points(0) == points
