@@ -1,12 +1,16 @@
 """What several tests share: waiting for something that must become true, tokens, journal records."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import psutil
 
 from libs.common.contracts.records import Snapshot, encode, spliced
 from libs.common.db.pool import Tx
@@ -35,6 +39,17 @@ async def eventually(ask: Callable[[], Awaitable[T]], within: float = 60.0) -> T
             cause = answer if isinstance(answer, Unavailable) else None
             raise AssertionError(f"still {answer!r} after {within} s") from cause
         await asyncio.sleep(0.02)
+
+
+async def freeze(pid: int) -> None:
+    """SIGSTOP, and wait until all threads of the process have stopped (on Linux; elsewhere, until the process has)."""
+    os.kill(pid, signal.SIGSTOP)
+
+    async def stopped() -> bool:
+        threads = [each.read_text().rpartition(") ")[2] for each in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return all(each.startswith("T") for each in threads) and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+
+    await eventually(stopped)
 
 
 async def keep_open(tx: Tx) -> None:

@@ -34,7 +34,7 @@ from tests.integration.log.logs import (
     read,
     values,
 )
-from tests.support import eventually
+from tests.support import eventually, freeze
 
 WHERE = TopicPartition(JOURNAL, 2)
 KEY = key_in(2)
@@ -200,7 +200,7 @@ async def test_a_broker_that_does_not_answer_is_unavailable_and_then_all_goes_on
     await impatient.send(EVENTS, numbered(key_in(0), range(1)))
     impatient._deadline = 1.0
     assert own_kafka.pid
-    os.kill(own_kafka.pid, signal.SIGSTOP)
+    await freeze(own_kafka.pid)
     try:
         with pytest.raises(Unavailable, match="did not acknowledge within 1 s"):
             await impatient.send(EVENTS, numbered(key_in(0), range(100, 200)))
