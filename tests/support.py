@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from libs.common.contracts.records import Snapshot, encode, spliced
 from libs.common.db.pool import Tx
@@ -46,10 +46,16 @@ async def freeze(pid: int) -> None:
     os.kill(pid, signal.SIGSTOP)
 
     async def stopped() -> bool:
-        threads = [each.read_text().rpartition(") ")[2] for each in Path(f"/proc/{pid}/task").glob("*/stat")]
-        return all(each.startswith("T") for each in threads) and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        return _is_stopped(pid)
 
     await eventually(stopped)
+
+
+def _is_stopped(pid: int) -> bool:
+    threads = [each.read_text().rpartition(") ")[2] for each in Path(f"/proc/{pid}/task").glob("*/stat")]
+    if not threads:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    return all(each.startswith("T") for each in threads)
 
 
 async def keep_open(tx: Tx) -> None:
