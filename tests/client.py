@@ -26,6 +26,12 @@ def token(*scopes: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {mint(KEYS[0], 'marta', scopes or SCOPES, timedelta(hours=1))}"}
 
 
+async def append_to(database: Database, topic: str, *records: Outgoing) -> None:
+    """Append to a topic, in a transaction of its own."""
+    async with database.transaction() as tx:
+        await append(tx, topic, records, database.settings.partitions)
+
+
 @dataclass
 class ServiceClient:
     """A running service: its API with a token that may do everything, and the journal that profile would write.
@@ -69,8 +75,7 @@ class ServiceClient:
 
     async def append(self, *records: Outgoing) -> None:
         """Append to the journal as profile does."""
-        async with self.database.transaction() as tx:
-            await append(tx, JOURNAL, records, self.database.settings.partitions)
+        await append_to(self.database, JOURNAL, *records)
 
     async def journal(self, *records: Outgoing) -> None:
         """Append to the journal, and wait until all is folded."""
