@@ -10,7 +10,9 @@ import httpx
 import msgspec
 import pytest
 
-from tests.integration.ingest.conftest import ADMIN, Ingest, Source, add_source, token, until
+from tests.client import token
+from tests.integration.ingest.conftest import ADMIN, Ingest, Source, add_source
+from tests.support import eventually
 
 GOOD = {"type": "track", "event": "Product Viewed", "userId": "ann", "messageId": "good"}
 DEEP = b'{"type":"track","event":"X","userId":"ann","messageId":"deep","properties":{"a":%b%b}}'
@@ -219,7 +221,7 @@ async def test_an_event_that_is_refused_keeps_its_message_id(source: Source, cli
             ("track", identity) for identity in [*wanted, "alone"]
         }
 
-    await until(listed)
+    await eventually(listed)
 
 
 async def test_a_message_id_that_is_too_long_comes_back_as_it_came(source: Source) -> None:
@@ -270,7 +272,7 @@ async def test_rejected_events_are_listed_with_their_reason(source: Source, clie
         page = await client.get("/v1/rejected", params={"source": source.name}, headers=ADMIN)
         return len(page.json()["items"]) == 2
 
-    await until(listed)
+    await eventually(listed)
     page = await client.get("/v1/rejected", params={"source": source.name, "limit": 1}, headers=ADMIN)
     (broken,) = page.json()["items"]
     assert "it is not JSON" in broken["reason"]
@@ -295,7 +297,7 @@ async def test_a_flood_of_rejected_events_is_only_counted(source: Source, client
         page = (await client.get("/v1/rejected", params=parameters, headers=ADMIN)).json()
         return bool(page["items"])
 
-    await until(written)
+    await eventually(written)
     assert len(page["items"]) == 60
     assert page["only_counted"] == 440
     assert len(await source.records()) == 1

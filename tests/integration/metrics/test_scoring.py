@@ -13,7 +13,7 @@ from libs.common.contracts.metrics import METRICS
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
 from services.metrics.settings import Settings
-from tests.client import append_to, token
+from tests.client import append_to, is_caught_up, token
 from tests.integration.metrics.service import Metrics, cdnow_records, customer, event, merge, order, serving
 from tests.process import ServiceProcess
 from tests.support import eventually
@@ -34,7 +34,7 @@ async def test_killed_while_scoring_and_continued(
     try:
         await process.ready()
         async with httpx.AsyncClient(base_url=process.url, headers=token(), timeout=60) as client:
-            await eventually(Metrics(client, database).is_caught_up)
+            await eventually(lambda: is_caught_up(database, "metrics"))
             with pytest.raises(httpx.TransportError):
                 await client.post("/v1/fits", json={"as_of": str(END)})
         assert await process.ended() == -signal.SIGKILL
