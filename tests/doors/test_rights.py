@@ -3,6 +3,7 @@
 `RIGHTS` says it, one line a route; a route that is missing there, or there alone, is a failure.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cache
@@ -61,6 +62,7 @@ GET    /v1/customers/{ref}/statement                rewards:read    own:points
 GET    /v1/customers/{ref}/badges                   rewards:read    own:points
 GET    /v1/customers/{ref}/level                    rewards:read    own:points
 POST   /v1/customers/{ref}/adjustments              rewards:write
+GET    /v1/budgets                                  rewards:read
 GET    /v1/ledger                                   rewards:read
 GET    /v1/ledger/check                             operate
 GET    /v1/rewards/summary                          rewards:read
@@ -205,7 +207,7 @@ def refused() -> dict[str, dict[str, str]]:
         + jwt.encode(sound, "a" * 32, "HS256").split(".")[1].encode()
     )
     forged = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(confused, KEYS[1].encode())
-    basic = httpx.BasicAuth("marta", "password")._auth_header
+    basic = "Basic " + b64encode(b"marta:password").decode()
     return {
         "nothing": {},
         "no scheme": {"authorization": mint(KEYS[0], "marta", SCOPES, timedelta(hours=1))},

@@ -19,6 +19,8 @@ from tests.client import token
 from tests.process import ServiceProcess
 
 ADMIN = token("sources:read", "sources:write")
+#: An event that is stored as it is.
+GOOD = {"type": "track", "event": "Product Viewed", "userId": "ann", "messageId": "good"}
 
 
 class Ingest(ServiceProcess):

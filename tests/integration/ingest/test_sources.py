@@ -159,3 +159,39 @@ async def test_only_a_sources_own_key_is_replaced(ingest: Ingest, source: Source
     assert answer.status_code == 404
     assert (await client.get(f"/v1/sources/{source.id}/keys", headers=ADMIN)).json()["items"] == before
     assert (await other.post("/v1/track", TRACK)).status_code == 200
+
+
+async def test_a_key_in_the_wrong_place_or_of_another_kind(source: Source) -> None:
+    for members, query, said in (
+        ({"api_key": source.key}, "", "did you mean writeKey instead of api_key?"),
+        ({"write_key": source.key}, "", "did you mean writeKey instead of write_key?"),
+        ({}, f"?writeKey={source.key}", "a key in the URL (?writeKey=) is not read"),
+        ({}, "", "no write key"),
+    ):
+        answer = await source.post(f"/v1/track{query}", {**TRACK, **members}, auth=None)
+        assert answer.status_code == 401
+        assert said in answer.json()["detail"]
+        assert source.key not in answer.text
+    answer = await source.post("/v1/track", TRACK, auth=None, headers=ADMIN)
+    assert answer.status_code == 401
+    assert "that is an API token, not a write key" in answer.json()["detail"]
+
+
+async def test_a_key_is_no_token_and_a_token_is_no_key(source: Source, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/sources", headers={"authorization": f"Bearer {source.key}"})).status_code == 401
+    answer = await client.post("/v1/track", json=TRACK, headers=ADMIN)
+    assert answer.status_code == 401
+    assert "rk_" in answer.json()["detail"]
+
+
+async def test_names_currencies_and_origins_of_sources(ingest: Ingest, client: httpx.AsyncClient) -> None:
+    for body in (
+        {"name": "Shop Web"},
+        {"name": "a" * 65},
+        {"name": "shop", "default_currency": "euro"},
+        {"name": "shop", "allowed_origins": ["https://shop.example/path"]},
+    ):
+        answer = await client.post("/v1/sources", json=body, headers=ADMIN)
+        assert answer.status_code == 422, answer.text
+    source = await add_source(ingest)
+    assert (await client.post("/v1/sources", json={"name": source.name}, headers=ADMIN)).status_code == 409
