@@ -1,5 +1,7 @@
-"""A service in this process, on a real port over a real database, as a test speaks to it."""
+"""A service in this process, on a real port over a real database, and a client for it."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,22 +10,59 @@ from typing import Any, Self
 
 import httpx
 import msgspec
+import uvicorn
 from fastapi import FastAPI
 
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.registry import SCOPES
 from libs.common.db.pool import Database
 from libs.common.http.auth.tokens import mint
+from libs.common.http.fast.connection import Protocol
 from libs.common.log.append import Outgoing, append
 from libs.common.settings import Settings
 from tests.conftest import KEYS
-from tests.integration.common.running import ready, running
 from tests.support import eventually
 
 
 def token(*scopes: str) -> dict[str, str]:
-    """The header of a member of staff who holds `scopes`; all of them, if none is named."""
+    """The header of a member of staff with `scopes`, or with all of them if none is given."""
     return {"Authorization": f"Bearer {mint(KEYS[0], 'marta', scopes or SCOPES, timedelta(hours=1))}"}
+
+
+async def append_to(database: Database, topic: str, *records: Outgoing) -> None:
+    """Append to a topic, in a transaction of its own."""
+    async with database.transaction() as tx:
+        await append(tx, topic, records, database.settings.partitions)
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve `app` on a free port of the loopback. Gives a client for it."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(app, loop="uvloop", http=Protocol, log_config=None, access_log=False, lifespan="on")
+    )
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def ready(client: httpx.AsyncClient) -> bool:
+    """Whether the service is ready."""
+    return (await client.get("/readyz")).status_code == 200
+
+
+async def is_caught_up(database: Database, service: str) -> bool:
+    """Whether a service has folded everything in the log."""
+    behind = await database.pool.fetchval(
+        f"SELECT sum(heads.next - positions.next) FROM log.heads JOIN {service}.positions USING (topic, partition)"
+        " WHERE reader = 'fold'"
+    )
+    return bool(behind == 0)
 
 
 @dataclass
@@ -69,8 +108,7 @@ class ServiceClient:
 
     async def append(self, *records: Outgoing) -> None:
         """Append to the journal as profile does."""
-        async with self.database.transaction() as tx:
-            await append(tx, JOURNAL, records, self.database.settings.partitions)
+        await append_to(self.database, JOURNAL, *records)
 
     async def journal(self, *records: Outgoing) -> None:
         """Append to the journal, and wait until all is folded."""
@@ -82,13 +120,11 @@ class ServiceClient:
 
     async def is_caught_up(self) -> bool:
         """Whether the service has folded everything in the log."""
-        behind = await self.database.pool.fetchval(
-            f"SELECT sum(heads.next - positions.next) FROM log.heads JOIN {self.service}.positions USING (topic, partition)"
-            " WHERE reader = 'fold'"
-        )
-        return bool(behind == 0)
+        return await is_caught_up(self.database, self.service)
 
     async def facts(self) -> list[dict[str, Any]]:
-        """What the service has written into its topic, partition by partition."""
-        rows = await self.database.pool.fetch(f'SELECT value FROM log."{self.writes}" ORDER BY partition, "offset"')
-        return [msgspec.json.decode(row["value"]) for row in rows]
+        """The records of the service's topic, each with its key, partition by partition."""
+        rows = await self.database.pool.fetch(
+            f'SELECT key, value FROM log."{self.writes}" ORDER BY partition, "offset"'
+        )
+        return [{"key": row["key"], **msgspec.json.decode(row["value"])} for row in rows]

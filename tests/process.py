@@ -59,6 +59,15 @@ class ServiceProcess:
         self.process = self._spawn()
         await self.ready()
 
+    async def ended(self) -> int:
+        """Wait until it has ended by itself; its exit code. AssertionError if it has not after a minute."""
+
+        async def over() -> bool:
+            return self.process.poll() is not None
+
+        await eventually(over)
+        return self.process.wait()
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to what has not ended after 15 seconds."""
         self.process.terminate()

@@ -52,7 +52,7 @@ class Platform:
         self._env = dict(env or {})
         self._say = say
         self._owner: Owner | None = None
-        self._supervisor = Supervisor(say)
+        self.supervisor = Supervisor(say)
         self._watch: asyncio.Task[None] | None = None
         self.urls = {name: f"http://{HOST}:{port}" for name, port in self._ports.items()}
         self.tokens: dict[str, str] = {}
@@ -87,7 +87,7 @@ class Platform:
         self.postgres = Postgres(self.home, fsync=self._fsync)
         tokens.make_keys(self.home)
         stateful: list[Part] = [self.postgres, *([self.kafka] if self.kafka else [])]
-        await together(*(self._supervisor.start([part]) for part in stateful))
+        await together(*(self.supervisor.start([part]) for part in stateful))
         self.dsn = await asyncio.to_thread(self.postgres.create_database, DATABASE)
         await migrate(self.home, self.environment("ingest"))
         for name in SERVICES:
@@ -95,8 +95,8 @@ class Platform:
             self.services[name] = Service(name, argv, self.environment(name), self.home, self._ports[name])
         currency = self.environment("ingest").get("RAPPORT_DEFAULT_CURRENCY", "USD")
         self.tokens = await tokens.development_tokens(self.home, self.dsn, currency)
-        await self._supervisor.start(list(self.services.values()))
-        self._watch = asyncio.create_task(self._supervisor.watch())
+        await self.supervisor.start(list(self.services.values()))
+        self._watch = asyncio.create_task(self.supervisor.watch())
 
     async def _stop(self) -> None:
         try:
@@ -104,7 +104,7 @@ class Platform:
                 self._watch.cancel()
                 with suppress(asyncio.CancelledError):
                     await self._watch
-            await self._supervisor.stop()
+            await self.supervisor.stop()
         finally:
             if self.kafka:
                 self.kafka.stop()

@@ -127,7 +127,7 @@ class Postgres:
             if time.monotonic() > until:
                 raise StartFailed("PostgreSQL", f"was not ready after {deadline:.0f} s", self.log)
             time.sleep(0.02)
-        create_role(self._superuser_dsn, Role("rapport", self._roles["rapport"]))
+        create_role(self.superuser_dsn(), Role("rapport", self._roles["rapport"]))
 
     def cancel(self) -> None:
         """Nothing in `prepare` takes long."""
@@ -172,9 +172,9 @@ class Postgres:
         create_database(self._url("rapport", "postgres"), name, template)
         return self.dsn(name)
 
-    @property
-    def _superuser_dsn(self) -> str:
-        return self._url("postgres", "postgres")
+    def superuser_dsn(self, database: str = "postgres") -> str:
+        """The same for PostgreSQL's superuser."""
+        return self._url("postgres", database)
 
     def _url(self, role: str, database: str) -> str:
         password = quote(self._roles[role], safe="")

@@ -76,6 +76,14 @@ class Supervisor:
             self._layers.clear()
             raise
 
+    def forget_failures(self) -> None:
+        """Restart parts that end from now on as if they had never ended before: after the shortest delay."""
+        self._failures.clear()
+
+    def hold_back(self, name: str, seconds: float) -> None:
+        """Restart a part that ends, or has ended, only this many seconds from now."""
+        self._due[name] = time.monotonic() + seconds
+
     async def _watch_processes(self) -> None:
         while True:
             for part in self._parts():

@@ -2,7 +2,7 @@
 
 import os
 
-# Before numpy is imported: threads of BLAS made small fits nine times slower.
+# Set before numpy is imported: BLAS threads made small fits nine times slower.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from libs.common.service import serve

@@ -1,4 +1,4 @@
-"""Metrics, put together: settings → database, fold, scorer, routes."""
+"""Puts metrics together: settings → fold, scorer, routes."""
 
 from fastapi import FastAPI
 
@@ -8,14 +8,14 @@ from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.metrics.api import fits, kpis, scores
-from services.metrics.decider import Metrics
+from services.metrics.decider import MetricsDecider
 from services.metrics.scorer import Scorer
 from services.metrics.settings import Settings
 
 
 def create(settings: Settings) -> FastAPI:
     """The service."""
-    handler = DeciderHandler("metrics", Metrics(settings))
+    handler = DeciderHandler("metrics", MetricsDecider(settings))
     part = ConsumerService("metrics", settings, handler)
     scorer = Scorer(part, handler)
     routers = [
@@ -26,7 +26,7 @@ def create(settings: Settings) -> FastAPI:
     ]
     return assemble(
         "metrics",
-        "Who may leave, what customers are worth, and the key figures of the shop.",
+        "Which customers may leave, what customers are worth, and the key figures of the shop.",
         settings,
         [part, LogMaintenance("metrics", part), scorer],
         routers,

@@ -1,4 +1,4 @@
-"""Metrics as a decider: what it reads of a record, and the pure functions of `domain/`."""
+"""Metrics as a decider of the fold: reads inputs from records, and calls the pure functions of `domain/`."""
 
 from datetime import date
 
@@ -17,18 +17,18 @@ from services.metrics.domain.inputs import Active, Cancelled, Ordered, Refunded
 from services.metrics.domain.state import SECTIONS, Customer, absorb
 from services.metrics.settings import Settings
 
-_CLIENT = frozenset(TYPES.values())
+_CLIENT_TYPES = frozenset(TYPES.values())
 
 
-class _Named(msgspec.Struct):
+class _EventName(msgspec.Struct):
     event: str | None = None
 
 
-_named = msgspec.json.Decoder(_Named)
+_event_name = msgspec.json.Decoder(_EventName)
 
 
-class Metrics:
-    """Orders, refunds, cancellations and marks of activity from the journal; scores from fits, as commands."""
+class MetricsDecider:
+    """What the fold calls. Purchases and activity come from the journal; scores come from fits, as commands."""
 
     source = "/metrics"
     state = Customer
@@ -41,15 +41,16 @@ class Metrics:
         self._partitions = settings.partitions
 
     def read(self, envelope: Envelope, rules: None) -> Ordered | Refunded | Cancelled | Active | None:
-        """None for facts. Raises ValueError or DecodeError for an order whose amount or currency is none."""
-        if envelope.type not in _CLIENT:
+        """The input of a client event; None for facts. Raises ValueError or DecodeError if an order's amount or currency is
+        not valid."""
+        if envelope.type not in _CLIENT_TYPES:
             return None
         day = envelope.time.astimezone(self._zone).date()
-        event = _named.decode(envelope.data).event if envelope.type == "track.v1" else None
+        event = _event_name.decode(envelope.data).event if envelope.type == "track.v1" else None
         return _read(envelope, day) if event in orders.EVENTS else Active(day)
 
     def stateless(self, body: object, rules: None) -> bool:
-        """That a customer was active is a row of its own."""
+        """Activity is a row of its own and does not read the customer's state."""
         return isinstance(body, Active)
 
     def decide(self, state: Customer, input: Input, rules: None) -> Decision:
@@ -62,10 +63,10 @@ class Metrics:
         absorb(survivor, other)
 
     async def rules(self, tx: Tx, rulebook: int) -> None:
-        """None: what counts as a purchase is not configurable."""
+        """Metrics has no rules: what counts as a purchase is not configurable."""
 
     async def project(self, tx: Tx, applied: list[Applied[Customer]]) -> None:
-        """Write purchases, activity and scores of the batch's customers, and what they change in the shared totals."""
+        """Write purchases, activity and scores of the batch's customers, and add their changes to the totals."""
         if applied:
             await store.project(tx, applied, self._partitions)
 
@@ -78,5 +79,5 @@ def _read(envelope: Envelope, day: date) -> Ordered | Refunded | Cancelled | Act
             return Refunded(id, refund, day, back)
         case orders.OrderCancelled(str(id)):
             return Cancelled(id, day)
-        case _:  # a refund of no order that could be found
+        case _:  # a refund that names no order
             return Active(day)

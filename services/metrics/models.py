@@ -1,4 +1,4 @@
-"""Metrics' tables: what was bought by day, who was active, the histogram that models are fitted on, fits and scores."""
+"""The tables of metrics: purchase days, active days, RFM cells, fits and scores, with totals by day."""
 
 from sqlalchemy import (
     BigInteger,
@@ -30,8 +30,8 @@ SECTIONS = section_table(metadata)
 tickets = ticket_table(metadata)
 Index("identifiers_by_customer", CUSTOMERS.identifiers.c.customer)
 
-#: What a customer bought on a day of the workspace's zone: completed orders, what is left of them after refunds, and
-#: what was refunded, in minor units.
+#: A customer's purchases on a day of the workspace's zone: completed orders, their revenue after refunds, and the
+#: refunds, in minor units.
 purchase_days = Table(
     "purchase_days",
     metadata,
@@ -44,9 +44,9 @@ purchase_days = Table(
     PrimaryKeyConstraint("customer", "day", "currency"),
 )
 
-#: The same by day over all customers. Each partition of the journal has its own rows, summed on read.
-days = Table(
-    "days",
+#: The same for all customers. Each partition of the journal has its own rows; reads sum them.
+daily_sales = Table(
+    "daily_sales",
     metadata,
     Column("day", Date, nullable=False),
     Column("currency", Text, nullable=False),
@@ -67,9 +67,9 @@ active_days = Table(
 )
 Index("active_days_by_day", active_days.c.day)
 
-#: How many customers were active on a day; summed over partitions on read.
-active_totals = Table(
-    "active_totals",
+#: The number of customers active on a day. Reads sum the partitions.
+daily_active = Table(
+    "daily_active",
     metadata,
     Column("day", Date, nullable=False),
     Column("partition", SmallInteger, nullable=False),
@@ -77,21 +77,21 @@ active_totals = Table(
     PrimaryKeyConstraint("day", "partition"),
 )
 
-#: How many customers (`n`) bought first on `first`, last `span` days later, on `x` days after the first. Summed over
-#: partitions on read; a merge may leave one partition's count below zero.
-histogram = Table(
-    "histogram",
+#: The number of customers who bought first on `first`, last `span` days later, and on `x` days after the first. Reads sum
+#: the partitions; after a merge, one partition's number can be below zero.
+rfm_cells = Table(
+    "rfm_cells",
     metadata,
     Column("partition", SmallInteger, nullable=False),
     Column("first", Date, nullable=False),
     Column("span", Integer, nullable=False),
     Column("x", Integer, nullable=False),
-    Column("n", BigInteger, nullable=False),
+    Column("customers", BigInteger, nullable=False),
     PrimaryKeyConstraint("partition", "first", "span", "x"),
 )
 
-#: Fitted models. `id` derives from what went in, so that the same question on the same purchases is the same fit.
-#: `status` is `scoring` until every customer up to `reached` has been scored by it, then `done`.
+#: Fitted models. `id` is derived from the day, the currency and the data: the same purchases give the same fit. `status`
+#: is `scoring` while customers after `reached` have no score by it, then `done`.
 fits = Table(
     "fits",
     metadata,
@@ -111,10 +111,10 @@ fits = Table(
     Column("done_at", DateTime(timezone=True)),
 )
 
-#: What each fit said of each customer, and where in the journal: it was made from what was known a moment before, so a
-#: replay cannot make it again, and puts this back.
-scorings = Table(
-    "scorings",
+#: The scores that fits gave, each with its place in the journal. A replay cannot compute them again, because a fit reads
+#: whatever the database holds at its moment, so it puts these commands back.
+score_commands = Table(
+    "score_commands",
     metadata,
     Column("customer", Uuid, nullable=False),
     Column("fit", Uuid, nullable=False),
@@ -125,7 +125,7 @@ scorings = Table(
     PrimaryKeyConstraint("customer", "fit"),
 )
 
-#: The score of each customer who has bought, by the newest fit that scored them.
+#: The score of each customer with purchases, by the newest fit that scored them.
 scores = Table(
     "scores",
     metadata,

@@ -1,7 +1,7 @@
-"""Scoring: after a fit every customer gets their risk, value and bands, in batches, as commands on the fold's path.
+"""Scores every customer by a fit, in batches, with commands that the fold's handler applies.
 
-A batch is one transaction: the fit's mark moves on (compare-and-set), the customers' states and rows are written, the
-facts of those who changed band are appended. So a crash leaves whole batches, and the next start goes on at the mark.
+A batch is one transaction. It moves the fit's mark (compare-and-set), writes the customers' states and rows, and appends
+the facts of those who changed band. A crash leaves whole batches, and the next start continues at the mark.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from libs.common.observability.telemetry import log
 from libs.common.runtime.backoff import Backoff
 from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
-from services.metrics import fits, inputs, score_commands
+from services.metrics import fit_data, queries, store
 from services.metrics.domain.inputs import Scored
 from services.metrics.domain.scores import BANDS
 from services.metrics.domain.state import Customer
-from services.metrics.fits import Stored
-from services.metrics.inputs import Buyer
+from services.metrics.fit_data import Buyer
+from services.metrics.queries import DONE, StoredFit
 
 logger = log("scorer")
 
@@ -31,7 +31,7 @@ BATCH = 500
 
 
 class Scorer:
-    """Scores customers by fits, each fit by one task; goes on with what a crash left when it starts."""
+    """Scores customers in the background, one task for each fit. At its start it continues the fits that a crash left."""
 
     name = "scorer"
 
@@ -43,11 +43,11 @@ class Scorer:
 
     async def start(self) -> None:
         async with self._part.read() as tx:
-            for fit in await fits.unfinished(tx):
+            for fit in await queries.unfinished_fits(tx):
                 self.begin(fit)
 
     async def stop(self) -> None:
-        """Drain: finish the batches begun; the rest is for the next start."""
+        """Finish the current batches; the next start continues with the rest."""
         self._stopping = True
         if tasks := list(self._tasks.values()):
             _, late = await asyncio.wait(tasks, timeout=5)
@@ -56,11 +56,11 @@ class Scorer:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def check(self) -> Check:
-        """Always well: what holds scoring up is the database, and the fold says so."""
+        """Always well: only the database can delay scoring, and the fold reports that."""
         return Check(True, f"scoring by {len(self._tasks)} fits" if self._tasks else "")
 
     def begin(self, fit: UUID) -> "asyncio.Task[None]":
-        """Score all customers by a fit, in the background; the task that does it, new or running already."""
+        """Start to score all customers by a fit, unless a task does so already. Returns that task."""
         if (task := self._tasks.get(fit)) is None:
             task = self._tasks[fit] = asyncio.create_task(self._score(fit), name=f"scoring {fit}")
             task.add_done_callback(lambda _: self._tasks.pop(fit, None))
@@ -76,35 +76,34 @@ class Scorer:
             except UNAVAILABLE as error:
                 logger.warning("scoring paused", fit=str(id), error=repr(error))
                 await asyncio.sleep(backoff.pause())
-            except Exception as error:  # the next start tries again; the fit stays visibly unfinished
+            except Exception as error:  # the next start tries again; until then the fit's status is `scoring`
                 logger.error("scoring failed", fit=str(id), exc_info=error)
                 return
 
     async def _batch(self, id: UUID) -> bool:
-        """Score the next customers; whether there may be more."""
+        """Score the next customers. Returns whether there may be more."""
         async with self._part.read() as tx:
-            fit = await fits.get(tx, id)
-            if fit.status == fits.DONE:
+            fit = await queries.fit(tx, id)
+            if fit.status == DONE:
                 return False
-            found = await inputs.buyers(tx, fit.as_of, fit.currency, fit.reached, BATCH)
-        bodies = await asyncio.to_thread(scored, fit, found)
+            found = await fit_data.buyers(tx, fit.as_of, fit.currency, fit.reached, BATCH)
+        bodies = await asyncio.to_thread(scores_of, fit, found)
         commands = Commands(self._part.fold, self._handler)
         async with self._part.tx() as tx:
-            if not await fits.advance(tx, fit, found[-1].customer if found else None, len(found)):
-                return True  # another process has scored these
+            if not await store.advance(tx, fit, found[-1].customer if found else None, len(found)):
+                return True  # another process has scored these customers
             if bodies:
                 applied = await commands.run_many(tx, bodies, key=f"fit {fit.id}", at=fit.created_at)
-                await fits.count_changes(tx, fit.id, sum(bool(each.facts) for each in applied))
-                await score_commands.keep(tx, applied)
+                await store.keep_score_commands(tx, fit.id, applied)
             failpoint("scorer.appended")
         failpoint("scorer.committed")
         return bool(found)
 
 
-def scored(fit: Stored, buyers: list[Buyer]) -> dict[UUID, Scored]:
-    """What a fit says of these customers. CPU work: call it in a thread.
+def scores_of(fit: StoredFit, buyers: list[Buyer]) -> dict[UUID, Scored]:
+    """The scores of these customers by a fit. CPU work: call it in a thread.
 
-    The mean spend is over all repeat days, in the fit's currency: what a purchase day of theirs brings in it.
+    A customer's mean spend is over all their repeat days, in the fit's currency.
     """
     if not buyers:
         return {}
@@ -113,7 +112,7 @@ def scored(fit: Stored, buyers: list[Buyer]) -> dict[UUID, Scored]:
         [(each.x, each.first.toordinal(), each.last.toordinal(), each.total) for each in buyers], dtype=np.float64
     ).T
     mean = total / np.maximum(x, 1) / 10 ** exponent(fit.currency)
-    figures = fit.scoring.scores(x, (last - first) / 7, (today - first) / 7, mean)
+    figures = fit.score_model.scores(x, (last - first) / 7, (today - first) / 7, mean)
     return {
         each.customer: Scored(
             fit=str(fit.id),

@@ -1,4 +1,4 @@
-"""What metrics reads from the environment, beside what every service reads."""
+"""The settings of metrics beside those of every service."""
 
 from pydantic import Field
 
@@ -8,4 +8,4 @@ from libs.common import settings
 class Settings(settings.Settings):
     """`RAPPORT_METRICS_…` wins over `RAPPORT_…`."""
 
-    streams: int = Field(default=64, ge=1, description="how many may follow /v1/kpis/stream at a time")
+    streams: int = Field(default=64, ge=1, description="the most subscribers of /v1/kpis/stream at a time")

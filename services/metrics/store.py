@@ -1,7 +1,8 @@
-"""The rows that are queried, written in bulk for a batch, in its transaction.
+"""What metrics writes beside the customers' states: the rows and totals that routes query, score commands and fits.
 
-The rows of a customer belong to the transaction that holds the customer's lock; totals over customers have the partition
-in their key. All statements take their rows in the order of their keys, so that no two transactions wait for each other.
+Writes in the caller's transaction, in a few statements for any number of customers. A customer's rows belong to the
+transaction that locks the customer; totals over customers have the partition in their key. Every statement takes its
+rows in the order of their keys, so no two transactions deadlock.
 """
 
 from collections import Counter
@@ -10,118 +11,148 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Table
 
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
 from libs.common.log.partition import partition_of
-from services.metrics.domain.book import NOTHING, Book, Key, Line, Totals, book, cell, difference
 from services.metrics.domain.decide import Change
 from services.metrics.domain.inputs import PURCHASES, Active, Cancelled, Scored
+from services.metrics.domain.purchase_days import (
+    NO_SALES,
+    DayKey,
+    DaySums,
+    PurchaseDays,
+    TotalsDelta,
+    add,
+    delta,
+    purchase_days_of,
+    rfm_cell,
+)
 from services.metrics.domain.state import ORDER, Customer
-from services.metrics.models import active_days, active_totals, days, histogram, purchase_days, scores
+from services.metrics.models import (
+    active_days,
+    daily_active,
+    daily_sales,
+    purchase_days,
+    rfm_cells,
+    score_commands,
+    scores,
+)
+from services.metrics.queries import StoredFit
 
-Lane = Callable[[UUID], int]
-_LINE = ("orders", "net_minor", "refunded_minor")
+#: The partition in whose totals a customer counts.
+PartitionOf = Callable[[UUID], int]
+_SUMS = ("orders", "net_minor", "refunded_minor")
+_INSERT_COMMANDS = bulk.insert(score_commands, ("customer", "fit", "command", "stamp", "body"))
 
 
 async def project(tx: Tx, applied: list[Applied[Customer]], partitions: int) -> None:
-    """Everything that the batch changes. Does not commit."""
-    went = {a.input.body.other: a.customer for a in applied if isinstance(a.input.body, Merged)}
+    """Write the rows of a batch's customers, and add their changes to the totals. Does not commit."""
+    merged_into = {a.input.body.other: a.customer for a in applied if isinstance(a.input.body, Merged)}
 
-    def lane(customer: UUID) -> int:
-        """In which partition's totals a customer counts; what a merge moves is counted in the survivor's."""
-        return partition_of(str(_survivor(customer, went)), partitions)
+    def partition(customer: UUID) -> int:
+        """The survivor's partition counts what a merge moves."""
+        return partition_of(str(_survivor(customer, merged_into)), partitions)
 
-    states = {a.customer: a.state for a in applied if a.customer not in went}
-    merged = {*went, *(_survivor(other, went) for other in went)}
+    states = {a.customer: a.state for a in applied if a.customer not in merged_into}
+    merged = {*merged_into, *(_survivor(other, merged_into) for other in merged_into)}
     changes = [(a.customer, a.decision.change) for a in applied if a.customer not in merged and a.decision.change]
-    if changes or went:
-        books = {id: _whole(states[id]) for id in merged - went.keys()}
-        await _purchases(tx, changes, {**books, **{other: {} for other in went}}, lane)
-    marks = {(a.customer, a.input.body.day) for a in applied if isinstance(a.input.body, (*PURCHASES, Active))}
-    await _activity(tx, marks, went, lane)
-    scored = {a.customer for a in applied if isinstance(a.input.body, (Scored, Merged, Cancelled))} - went.keys()
-    if scored or went:
-        await _scores(tx, {**{id: states[id].score for id in scored}, **dict.fromkeys(went)})
+    if changes or merged_into:
+        survivors = {id: _all_purchase_days(states[id]) for id in merged - merged_into.keys()}
+        await _purchases(tx, changes, {**survivors, **{other: {} for other in merged_into}}, partition)
+    active = {(a.customer, a.input.body.day) for a in applied if isinstance(a.input.body, (*PURCHASES, Active))}
+    await _activity(tx, active, merged_into, partition)
+    scored = {a.customer for a in applied if isinstance(a.input.body, (Scored, Merged, Cancelled))} - merged_into.keys()
+    if scored or merged_into:
+        await _scores(tx, {**{id: states[id].score for id in scored}, **dict.fromkeys(merged_into)})
 
 
-def _whole(customer: Customer) -> Book:
-    """All rows of a customer who has just absorbed another one: all their sections are loaded."""
-    found: Book = {}
+def _all_purchase_days(customer: Customer) -> PurchaseDays:
+    """The purchase days of a customer after a merge, which has loaded all their sections."""
+    found: PurchaseDays = {}
     for purchase in customer.sections.every(ORDER).values():
-        for key, line in book(purchase).items():
-            found[key] = found.get(key, NOTHING).plus(line)
+        add(found, purchase_days_of(purchase))
     return found
 
 
-async def _purchases(tx: Tx, changes: Sequence[tuple[UUID, Change]], after: Mapping[UUID, Book], lane: Lane) -> None:
-    """What orders change, by so much as they do; of merged customers the rows as they are after it."""
-    rows: dict[tuple[UUID, Key], Line] = {}
-    moved: dict[int, Totals] = {}
+async def _purchases(
+    tx: Tx, changes: Sequence[tuple[UUID, Change]], merged: Mapping[UUID, PurchaseDays], partition: PartitionOf
+) -> None:
+    """Add each order's change to rows and totals. Replace the rows of `merged` customers by those given."""
+    rows: dict[tuple[UUID, DayKey], DaySums] = {}
+    totals: dict[int, TotalsDelta] = {}
     for id, change in changes:
-        totals = moved.setdefault(lane(id), Totals({}, Counter()))
-        totals.move(change.was, change.now)
-        for key, by in difference(change.before, change.after).items():
-            rows[id, key] = rows.get((id, key), NOTHING).plus(by)
-            totals.days[key] = totals.days.get(key, NOTHING).plus(by)
-    before: dict[UUID, Book] = {id: {} for id in after}
-    if after:
+        of_partition = totals.setdefault(partition(id), TotalsDelta({}, Counter()))
+        of_partition.move(change.cell_before, change.cell_after)
+        of_order = delta(change.days_before, change.days_after)
+        add(of_partition.days, of_order)
+        for key, sums in of_order.items():
+            rows[id, key] = rows.get((id, key), NO_SALES).plus(sums)
+    before = await _stored_purchase_days(tx, sorted(merged))
+    for id in sorted(merged):
+        of_partition = totals.setdefault(partition(id), TotalsDelta({}, Counter()))
+        of_partition.move(rfm_cell(before[id]), rfm_cell(merged[id]))
+        of_merge = delta(before[id], merged[id])
+        add(of_partition.days, of_merge)
+        rows.update({(id, key): sums for key, sums in of_merge.items()})
+    customers = sorted((id, *key, *sums) for (id, key), sums in rows.items() if sums != NO_SALES)
+    await _add(tx, purchase_days, _SUMS, customers)
+    await _remove_empty(tx, purchase_days, "orders", customers)
+    days = ((*key, number, *sums) for number, of in totals.items() for key, sums in of.days.items() if sums != NO_SALES)
+    await _add(tx, daily_sales, _SUMS, sorted(days))
+    cells = sorted(
+        (number, cell.first, cell.span, cell.x, n) for number, of in totals.items() for cell, n in of.cells.items() if n
+    )
+    await _add(tx, rfm_cells, ("customers",), cells)
+    await _remove_empty(tx, rfm_cells, "customers", cells)
+
+
+async def _stored_purchase_days(tx: Tx, customers: Sequence[UUID]) -> dict[UUID, PurchaseDays]:
+    found: dict[UUID, PurchaseDays] = {id: {} for id in customers}
+    if customers:
         for row in await tx.fetch(
             "SELECT customer, day, currency, orders, net_minor, refunded_minor FROM metrics.purchase_days"
             " WHERE customer = ANY($1::uuid[])",
-            sorted(after),
+            customers,
         ):
-            before[row[0]][Key(row[1], row[2])] = Line(row[3], row[4], row[5])
-    for id in sorted(after):
-        totals = moved.setdefault(lane(id), Totals({}, Counter()))
-        totals.move(cell(before[id]), cell(after[id]))
-        for key, by in difference(before[id], after[id]).items():
-            rows[id, key] = by
-            totals.days[key] = totals.days.get(key, NOTHING).plus(by)
-    lines = sorted((id, *key, *by) for (id, key), by in rows.items() if by != NOTHING)
-    await _add(tx, purchase_days, _LINE, lines)
-    await _remove_empty(tx, purchase_days, "orders", lines)
-    totals_by_day = (
-        (*key, partition, *by) for partition, m in moved.items() for key, by in m.days.items() if by != NOTHING
-    )
-    await _add(tx, days, _LINE, sorted(totals_by_day))
-    cells = sorted(
-        (partition, c.first, c.span, c.x, n) for partition, m in moved.items() for c, n in m.cells.items() if n
-    )
-    await _add(tx, histogram, ("n",), cells)
-    await _remove_empty(tx, histogram, "n", cells)
+            found[row[0]][DayKey(row[1], row[2])] = DaySums(row[3], row[4], row[5])
+    return found
 
 
 async def _add(tx: Tx, table: Table, sums: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
-    """Add to rows of sums: the key's columns, then the changes."""
+    """Add to rows of sums. Each of `rows` is the columns of the key, then the changes."""
     if rows:
         await tx.execute(bulk.add(table, sums), *bulk.transposed(rows))
 
 
 async def _remove_empty(tx: Tx, table: Table, count: str, changed: Sequence[Sequence[Any]]) -> None:
-    """Remove rows, of those that were changed, that count nothing any more: their `count`, the first sum, came to zero."""
+    """Remove the changed rows whose `count`, the first of their sums, is now zero."""
     key = len(table.primary_key)
     if fewer := [row[:key] for row in changed if row[key] < 0]:
         await tx.execute(bulk.delete(table, f"t.{count} = 0"), *bulk.transposed(fewer))
 
 
-async def _activity(tx: Tx, marks: set[tuple[UUID, date]], went: Mapping[UUID, UUID], lane: Lane) -> None:
+async def _activity(
+    tx: Tx, active: set[tuple[UUID, date]], merged_into: Mapping[UUID, UUID], partition: PartitionOf
+) -> None:
     changes: Counter[tuple[date, int]] = Counter()
-    if went:
+    if merged_into:
         moving = await tx.fetch(
-            "DELETE FROM metrics.active_days WHERE customer = ANY($1::uuid[]) RETURNING customer, day", sorted(went)
+            "DELETE FROM metrics.active_days WHERE customer = ANY($1::uuid[]) RETURNING customer, day",
+            sorted(merged_into),
         )
-        changes.subtract((row[1], lane(row[0])) for row in moving)
-        marks = {*marks, *((row[0], row[1]) for row in moving)}
-    if not marks:
+        changes.subtract((row[1], partition(row[0])) for row in moving)
+        active = {*active, *((row[0], row[1]) for row in moving)}
+    if not active:
         return
     statement = bulk.insert(active_days, ("customer", "day"), "ON CONFLICT DO NOTHING RETURNING day, customer")
-    rows = sorted({(_survivor(customer, went), day) for customer, day in marks})
-    changes.update((row[0], lane(row[1])) for row in await tx.fetch(statement, *bulk.transposed(rows)))
+    rows = sorted({(_survivor(customer, merged_into), day) for customer, day in active})
+    changes.update((row[0], partition(row[1])) for row in await tx.fetch(statement, *bulk.transposed(rows)))
     totals = [(*key, change) for key, change in sorted(changes.items()) if change]
-    await _add(tx, active_totals, ("customers",), totals)
+    await _add(tx, daily_active, ("customers",), totals)
 
 
 async def _scores(tx: Tx, held: Mapping[UUID, Scored | None]) -> None:
@@ -141,7 +172,67 @@ async def _scores(tx: Tx, held: Mapping[UUID, Scored | None]) -> None:
         await tx.execute(statement, *bulk.transposed(rows))
 
 
-def _survivor(customer: UUID, went: Mapping[UUID, UUID]) -> UUID:
-    while customer in went:
-        customer = went[customer]
+def _survivor(customer: UUID, merged_into: Mapping[UUID, UUID]) -> UUID:
+    while customer in merged_into:
+        customer = merged_into[customer]
     return customer
+
+
+# -- fits ---------------------------------------------------------------------------------------------------------------
+async def insert_fit(
+    tx: Tx,
+    id: UUID,
+    *,
+    as_of: date,
+    currency: str,
+    customers: int,
+    repeat_customers: int,
+    models: dict[str, Any],
+    status: str,
+    asked_by: str,
+) -> None:
+    """Store a fit, unless it is stored already. Does not commit."""
+    await tx.execute(
+        "INSERT INTO metrics.fits"
+        " (id, as_of, currency, customers, repeat_customers, models, status, asked_by, done_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 = 'done' THEN now() END) ON CONFLICT (id) DO NOTHING",
+        id,
+        as_of,
+        currency,
+        customers,
+        repeat_customers,
+        msgspec.json.encode(models).decode(),
+        status,
+        asked_by,
+    )
+
+
+async def advance(tx: Tx, fit: StoredFit, to: UUID | None, scored: int) -> bool:
+    """Move a fit's mark to customer `to`, or to its end (None); False if it is no longer where `fit` says. Does not
+    commit."""
+    status = await tx.execute(
+        "UPDATE metrics.fits SET reached = coalesce($3, reached), scored = scored + $4,"
+        " status = CASE WHEN $3::uuid IS NULL THEN 'done' ELSE status END,"
+        " done_at = CASE WHEN $3::uuid IS NULL THEN now() END"
+        " WHERE id = $1 AND status = 'scoring' AND reached IS NOT DISTINCT FROM $2",
+        fit.id,
+        fit.reached,
+        to,
+        scored,
+    )
+    return bool(status == "UPDATE 1")
+
+
+async def keep_score_commands(tx: Tx, fit: UUID, applied: Sequence[Applied[Customer]]) -> None:
+    """Store the commands by which a fit has scored customers, and count those whom it moved to other bands.
+
+    Call it in the transaction that applied them. A replay puts the commands back by their stamps.
+    """
+    changed = sum(bool(each.facts) for each in applied)
+    await tx.execute("UPDATE metrics.fits SET changed = changed + $2 WHERE id = $1", fit, changed)
+    rows = [
+        (each.customer, each.input.body.fit, each.input.id, each.stamp, msgspec.json.encode(each.input.body))
+        for each in applied
+    ]
+    if rows:
+        await tx.execute(_INSERT_COMMANDS, *bulk.transposed(rows))

@@ -214,7 +214,7 @@ class Running:
         file = self.home / Path(config["target"]).name
         file.write_text(text)
         words = ["--no-psqlrc", "--no-password", "-v", "ON_ERROR_STOP=1", "-f", str(file)]
-        subprocess.run([programs() / "psql", *words, postgres._superuser_dsn], check=True, capture_output=True)
+        subprocess.run([programs() / "psql", *words, postgres.superuser_dsn()], check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from libs.common.contracts.input import Input
 from libs.common.contracts.money import exponent
 from libs.common.contracts.records import Envelope, decode
-from services.metrics.decider import Metrics
+from services.metrics.decider import MetricsDecider
 from services.metrics.domain import evolve as metrics
 from services.metrics.domain import state as metrics_state
 from services.metrics.domain.decide import decide
-from services.metrics.domain.purchases import days
+from services.metrics.domain.purchase_days import purchase_days_of
 from services.metrics.settings import Settings
 from services.rewards import inputs
 from tests.unit.profile.world import World, said
@@ -136,7 +136,7 @@ def by_profile(world: World) -> Counted:
 
 
 def by_metrics(journal: list[tuple[str, Envelope]]) -> Counted:
-    decider = Metrics(Settings.model_construct())
+    decider = MetricsDecider(Settings.model_construct())
     customers: dict[str, metrics_state.Customer] = defaultdict(metrics_state.Customer)
     for key, record in journal:
         if (other := _merged(record)) is not None:
@@ -145,11 +145,11 @@ def by_metrics(journal: list[tuple[str, Envelope]]) -> Counted:
             input = _input(record, body)
             metrics.evolve(customers[key], input, decide(customers[key], input, None))
     bought = [each for customer in customers.values() for each in customer.sections.every(metrics_state.ORDER).values()]
-    found = [day for purchase in bought for day in days(purchase).values()]
+    found = [day for purchase in bought for day in purchase_days_of(purchase).items()]
     net: Counter[str] = Counter()
-    for day in found:
-        net.update(day.net)
-    return Counted(sum(day.orders for day in found), {code: minor for code, minor in net.items() if minor})
+    for of_day, sums in found:
+        net[of_day.currency] += sums.net
+    return Counted(sum(sums.orders for _, sums in found), {code: minor for code, minor in net.items() if minor})
 
 
 def points(journal: list[tuple[str, Envelope]]) -> int:

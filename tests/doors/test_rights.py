@@ -3,6 +3,7 @@
 `RIGHTS` says it, one line a route; a route that is missing there, or there alone, is a failure.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cache
@@ -207,7 +208,7 @@ def refused() -> dict[str, dict[str, str]]:
         + jwt.encode(sound, "a" * 32, "HS256").split(".")[1].encode()
     )
     forged = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(confused, KEYS[1].encode())
-    basic = httpx.BasicAuth("marta", "password")._auth_header
+    basic = "Basic " + b64encode(b"marta:password").decode()
     return {
         "nothing": {},
         "no scheme": {"authorization": mint(KEYS[0], "marta", SCOPES, timedelta(hours=1))},

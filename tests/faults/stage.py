@@ -104,13 +104,13 @@ class Stage:
     def superuser(self) -> str:
         """The address of PostgreSQL for its own superuser."""
         assert self.platform.postgres is not None
-        return self.platform.postgres._superuser_dsn
+        return self.platform.postgres.superuser_dsn()
 
     @property
     def database_of_superuser(self) -> str:
         """The platform's database, for the superuser."""
         assert self.platform.postgres is not None
-        return self.platform.postgres._url("postgres", DATABASE)
+        return self.platform.postgres.superuser_dsn(DATABASE)
 
     def bearer(self, role: str) -> dict[str, str]:
         """The header that says who asks."""
@@ -119,7 +119,7 @@ class Stage:
     # -- striking -------------------------------------------------------------------------------------------------------
     def begin(self) -> None:
         """A new run: nothing has died yet, and who dies first is started again soon."""
-        self.platform._supervisor._failures.clear()
+        self.platform.supervisor.forget_failures()
         self.restarts.clear()
         self.explained.clear()
         self.reached.clear()
@@ -141,7 +141,7 @@ class Stage:
 
     def hold_back(self, part: str, seconds: float) -> None:
         """The supervisor starts the part again only so many seconds from now."""
-        self.platform._supervisor._due[part] = time.monotonic() + seconds
+        self.platform.supervisor.hold_back(part, seconds)
 
     def another(self, service: str, name: str) -> Service:
         """One more process of a service, not supervised; `launch` starts it."""

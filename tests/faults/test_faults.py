@@ -38,8 +38,8 @@ DOCTORED = {
         "UPDATE rewards.entries SET points = points + 1 WHERE ctid = (SELECT min(ctid) FROM rewards.entries)",
     ),
     "an order too much": (
-        "metrics.days",
-        "UPDATE metrics.days SET orders = orders + 1 WHERE ctid = (SELECT min(ctid) FROM metrics.days)",
+        "metrics.daily_sales",
+        "UPDATE metrics.daily_sales SET orders = orders + 1 WHERE ctid = (SELECT min(ctid) FROM metrics.daily_sales)",
     ),
     # of this run's people: others' tests have used the platform too
     "an identifier leads nowhere": (

@@ -38,7 +38,7 @@ class Selector(NamedTuple):
     window: int | None = None
 
     def takes(self, labels: Mapping[str, str]) -> bool:
-        return all(_matches(labels.get(name, ""), how, value) for name, how, value in self.matchers)
+        return all(matches(labels.get(name, ""), how, value) for name, how, value in self.matchers)
 
 
 class Snapshot(NamedTuple):
@@ -164,7 +164,7 @@ def _selector(metric: str, tokens: _Tokens) -> Selector:
     return Selector(metric, tuple(matchers), window)
 
 
-def _matches(found: str, how: str, value: str) -> bool:
+def matches(found: str, how: str, value: str) -> bool:
     match how:
         case "=":
             return found == value

@@ -113,7 +113,7 @@ async def test_every_query_asks_for_what_there_is(exposed: Exposed, query: str) 
         for label, how, value in selector.matchers:
             assert label in labels, f"{selector.metric} has no label {label}"
             values = labels[label] | LATER.get(label, set())
-            assert any(promql._matches(each, how, value) for each in values), f"{label} is never {value}"
+            assert any(promql.matches(each, how, value) for each in values), f"{label} is never {value}"
     for by, inside in grouped_by(tree):
         for selector in selectors(inside):
             labels = known.get(selector.metric) or {label: set() for label in RARE[selector.metric]}

@@ -78,6 +78,11 @@ class Notifier:
             await connection.execute("COMMIT")
             self._later(topic, written, wait)
 
+    @property
+    def due_at(self) -> float | None:
+        """The event loop's time at which the next deferred notification is due; None if there is none."""
+        return None if self._timer is None else self._at
+
     async def stop(self) -> None:
         if self._timer:
             self._timer.cancel()

@@ -22,8 +22,19 @@ def _parse(text: str) -> dict[str, tuple[str, int]]:
     return points
 
 
-_points = _parse(os.environ.get("RAPPORT_FAILPOINTS", ""))
+_points: dict[str, tuple[str, int]] = {}
 _passed: Counter[str] = Counter()
+
+
+def arm(text: str) -> None:
+    """Replace all failpoints by those that `text` names, as RAPPORT_FAILPOINTS does. Counts begin again."""
+    points = _parse(text)
+    _passed.clear()
+    _points.clear()
+    _points.update(points)
+
+
+arm(os.environ.get("RAPPORT_FAILPOINTS", ""))
 
 
 def failpoint(name: str) -> None:

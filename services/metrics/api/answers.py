@@ -1,4 +1,4 @@
-"""What the routes about fits, scores and key figures answer. Amounts are in major units."""
+"""The answers about fits, scores and key figures. Amounts are in major units."""
 
 from datetime import date, datetime
 from typing import Literal
@@ -10,7 +10,7 @@ Band = Literal["low", "medium", "high"]
 
 
 class _Fitted(BaseModel):
-    """`n` customers were fitted to."""
+    """A model fitted to `n` customers."""
 
     standard_errors: dict[str, float]
     log_likelihood: float
@@ -18,7 +18,7 @@ class _Fitted(BaseModel):
 
 
 class Bgnbd(_Fitted):
-    """Purchases: while active at a rate that is gamma(r, alpha) per week, leaving after each with a chance beta(a, b)."""
+    """Purchases: an active customer buys at a weekly rate ~ gamma(r, alpha), and leaves after each with chance ~ beta(a, b)."""
 
     r: float
     alpha: float
@@ -27,7 +27,7 @@ class Bgnbd(_Fitted):
 
 
 class Gamma(_Fitted):
-    """Spend per purchase day: gamma with shape p, its rate gamma(q, gamma) over customers."""
+    """Spend on a purchase day: gamma with shape p and a rate ~ gamma(q, gamma) over customers."""
 
     p: float
     q: float
@@ -35,7 +35,7 @@ class Gamma(_Fitted):
 
 
 class Horizon(BaseModel):
-    """For how long scores look ahead, and by how much later spend is discounted."""
+    """The period that scores cover, and the discount on later spend."""
 
     risk_weeks: float
     value_weeks: int
@@ -43,7 +43,7 @@ class Horizon(BaseModel):
 
 
 class Fit(BaseModel):
-    """Both models as of the end of a day. `scored` customers have a score by it; of `changed` it moved a band."""
+    """Both models as of the end of a day. The fit has given `scored` customers a score, and `changed` of them another band."""
 
     id: UUID
     as_of: date
@@ -69,7 +69,7 @@ class Fits(BaseModel):
 
 
 class Holdout(BaseModel):
-    """Purchase days after a fit, predicted beside actual."""
+    """Purchase days after a fit, predicted and actual."""
 
     fit: UUID
     as_of: date
@@ -81,8 +81,8 @@ class Holdout(BaseModel):
 
 
 class Score(BaseModel):
-    """A customer's `risk` (the chance of no order in the next 39 weeks) and `cltv` (their expected, discounted spend of
-    the next 12 months); `worth` is what `cltv` would be if we knew that they had not left."""
+    """A customer's `risk` (the chance of no order in the next 39 weeks), `cltv` (the expected, discounted spend of the next
+    12 months) and `worth` (the `cltv` of a customer who is known to stay)."""
 
     customer: UUID
     refs: list[str]
@@ -109,7 +109,7 @@ class Scores(BaseModel):
 
 
 class Totals(BaseModel):
-    """Orders and money over all customers; the days are the first and the last with an order."""
+    """Orders and money over all customers, and the first and the last day with an order."""
 
     orders: int
     revenue: dict[str, str] = Field(examples=[{"USD": "5993.17"}])
@@ -131,7 +131,7 @@ class Day(BaseModel):
 
 
 class Figure(BaseModel):
-    """A key figure by day, with what it means; `currency` when it is in one."""
+    """A key figure by day, with its definition; `currency` if it is in one."""
 
     name: str
     definition: str

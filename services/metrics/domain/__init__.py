@@ -1,1 +1,1 @@
-"""Churn and customer lifetime value: pure mathematics, without I/O, clock or chance."""
+"""The rules of metrics, churn and customer lifetime value: pure functions without I/O, clock or chance."""

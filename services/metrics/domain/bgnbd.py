@@ -3,8 +3,7 @@
 Fader, Hardie & Lee (2005), "Counting Your Customers" the Easy Way: An Alternative to the Pareto/NBD Model, Marketing
 Science 24(2). A customer buys at a rate λ ~ Gamma(r, alpha); after each purchase they leave with chance p ~ Beta(a, b).
 Of a customer the model needs `x`, the days with a purchase after the first; `t_x`, weeks from the first to the last;
-`T`, weeks from the first until now. Numbers and arrays are both taken, and broadcast; results are arrays (of no
-dimension for numbers).
+`T`, weeks from the first until now. Arguments are numbers or arrays, and are broadcast; results are arrays.
 """
 
 from dataclasses import astuple, dataclass
@@ -21,7 +20,7 @@ from services.metrics.domain.newton import Fit, maximise
 
 Array = NDArray[np.float64]
 
-#: Fewer customers, or fewer who came back, don't determine four parameters.
+#: Fewer customers, or fewer repeat customers, do not determine four parameters.
 MIN_CUSTOMERS = 10
 MIN_REPEATERS = 5
 
@@ -29,11 +28,11 @@ NAMES = ("r", "alpha", "a", "b")
 
 
 class LogOdds(NamedTuple):
-    """The log-odds that a customer has left, as a sum of two reasons.
+    """The log-odds that a customer has left, as a sum of two terms.
 
-    `baseline` = ln(a / (b + x − 1)), what is true of everyone who bought so often; `silence` =
-    (r + x)·ln((alpha + T) / (alpha + t_x)), at least 0, what their silence adds, measured against their own pace.
-    For x = 0 the model knows no leaving: the baseline is −∞.
+    `baseline` = ln(a / (b + x − 1)) depends on the number of purchases. `silence` =
+    (r + x)·ln((alpha + T) / (alpha + t_x)), at least 0, grows with the silence, relative to the customer's own pace.
+    A customer with x = 0 cannot have left: the baseline is −∞.
     """
 
     baseline: Array
@@ -60,7 +59,7 @@ class BGNBD:
         """Maximum likelihood on a histogram: `n` customers have (x, t_x, T). Order of rows doesn't matter.
 
         `start` is an earlier fit to begin from (a warm start); the default start is tried after it. Raises
-        FitImpossible when the customers don't determine the model, ValueError for rows that no customer can have.
+        FitImpossible if the customers do not determine the model, ValueError for rows that no customer can have.
         """
         rows = np.broadcast_arrays(*(np.asarray(column, dtype=np.float64) for column in (x, t_x, T, n)))
         x, t_x, T, n = (np.ravel(column) for column in rows)
@@ -96,7 +95,7 @@ class BGNBD:
         return purchases(self.r, self.alpha + T, self.a, self.b, x, np.asarray(t, dtype=np.float64))
 
     def log_odds_left(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike) -> LogOdds:
-        """Why we think that a customer has left: P(alive) = 1 / (1 + e^total)."""
+        """The log-odds that a customer has left: P(alive) = 1 / (1 + e^total)."""
         x, t_x, T = (np.asarray(value, dtype=np.float64) for value in (x, t_x, T))
         again = x > 0
         baseline = np.where(again, np.log(self.a / (self.b + np.where(again, x, 1.0) - 1.0)), -np.inf)

@@ -1,14 +1,14 @@
-"""What the mathematics of churn and value can refuse.
+"""The errors of fitting a model.
 
 RapportError
 └── Conflict           409
-    └── FitImpossible  409  the purchases at hand don't determine the model
+    └── FitImpossible  409  the purchases do not determine the model
 """
 
 from libs.common.errors import Conflict
 
 
 class FitImpossible(Conflict):
-    """The purchases don't determine the model; `detail` says why and what to do. An earlier fit stays valid."""
+    """The purchases do not determine the model. `detail` says why and what to do. An earlier fit stays valid."""
 
     title = "Fit impossible"

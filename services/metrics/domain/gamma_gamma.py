@@ -1,4 +1,4 @@
-"""Gamma-Gamma: how much a customer spends a time. Money is in major units (dollars, not cents).
+"""Gamma-Gamma: how much a customer spends on a purchase day. Money is in major units (dollars, not cents).
 
 Fader & Hardie (2013), The Gamma-Gamma Model of Monetary Value. A purchase is Gamma(p, ν) with ν ~ Gamma(q, gamma) over
 customers. Of a customer the model needs `x`, the days with a purchase after the first, and `m`, the mean spend on them:
@@ -17,7 +17,7 @@ from services.metrics.domain.newton import Fit, maximise
 
 Array = NDArray[np.float64]
 
-#: Fewer customers who came back don't determine three parameters.
+#: Fewer repeat customers do not determine three parameters.
 MIN_REPEATERS = 5
 
 NAMES = ("p", "q", "gamma")
@@ -35,9 +35,9 @@ class GammaGamma:
     def fit(cls, x: ArrayLike, m: ArrayLike, n: ArrayLike = 1.0, *, start: Self | None = None) -> Fit[Self]:
         """Maximum likelihood on rows (x, m) of `n` customers each.
 
-        Rows with x = 0 or m = 0 are left out: they say nothing of the spend on a repeat purchase, or had none (a
-        gamma variable is never 0). `start` as for BG/NBD. Raises FitImpossible when the customers don't determine the
-        model or q ≤ 1, where the mean spend of all customers is infinite; ValueError for what no customer can have.
+        Leaves out rows with x = 0, which have no repeat purchase, and rows with m = 0, because a gamma variable is never 0.
+        `start` as for BG/NBD. Raises FitImpossible if the customers do not determine the model, or if q ≤ 1, where the
+        mean spend of all customers is infinite; ValueError for rows that no customer can have.
         """
         x, m, n = (
             np.ravel(column)
@@ -62,7 +62,7 @@ class GammaGamma:
         if model.q <= 1:
             raise FitImpossible(
                 f"The mean spend is infinite under this fit (q = {model.q:.3g}, not above 1): a few customers spend so "
-                "much more than the rest that no mean can be told. Keep the earlier fit, or look for mistaken amounts."
+                "much more than the rest that there is no mean. Keep the earlier fit, or look for mistaken amounts."
             )
         return found.fit_of(model, NAMES, round(customers))
 

@@ -1,4 +1,4 @@
-"""What metrics hears of a customer. Days are days of the workspace's zone."""
+"""The inputs of metrics: what a customer did, and the score that a fit gives them. Days are in the workspace's zone."""
 
 from datetime import date
 
@@ -8,7 +8,7 @@ from libs.common.contracts.orders import Back
 
 
 class Ordered(msgspec.Struct, frozen=True):
-    """An order was completed, for `minor` units of `currency` (0 when nothing said its amount)."""
+    """An order was completed, for `minor` units of `currency` (0 if the event names no amount)."""
 
     order: str
     day: date
@@ -17,7 +17,7 @@ class Ordered(msgspec.Struct, frozen=True):
 
 
 class Refunded(msgspec.Struct, frozen=True):
-    """An order, or a part of it, was given back; `refund` is what that is counted by."""
+    """An order, or a part of it, was refunded. A refund counts once by its id, `refund`."""
 
     order: str
     refund: str
@@ -26,7 +26,7 @@ class Refunded(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """An order was called off."""
+    """An order was cancelled."""
 
     order: str
     day: date
@@ -39,11 +39,11 @@ class Active(msgspec.Struct, frozen=True):
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a fit says of a customer: the body of the command that scores them, and what their state remembers.
+    """The score command: the score that a fit gives a customer, which their state then holds.
 
-    `fit_number` orders fits as of the same day. Risk is the chance of no purchase in HORIZON_WEEKS; `cltv`, and `worth`,
-    what it would be if they were known to stay, are major units of `currency` in the next 12 months. `x`, `first` and
-    `last` are the purchase days that the fit knew of.
+    `fit_number` orders fits as of the same day. Risk is the chance of no purchase in HORIZON_WEEKS. `cltv` is in major
+    units of `currency` over the next 12 months; `worth` is the `cltv` of a customer known to stay. `x`, `first` and
+    `last` describe the purchase days that the fit included.
     """
 
     fit: str
@@ -62,14 +62,14 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def precedence(self) -> tuple[date, int]:
-        """Of two scores the one with the higher precedence holds: as of the later day, else of the later fit."""
+        """The score with the higher precedence replaces the other: the later day, then the later fit."""
         return self.as_of, self.fit_number
 
     @property
     def bands(self) -> tuple[str, str, str]:
-        """What makes news when it changes."""
+        """A change of these is a fact."""
         return self.risk_band, self.value_band, self.currency
 
 
-#: Causes that may change what a customer bought.
+#: The inputs that may change purchases.
 PURCHASES = (Ordered, Refunded, Cancelled)

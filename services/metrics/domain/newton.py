@@ -15,7 +15,7 @@ Model = TypeVar("Model")
 #: Parameters → log-likelihood, its gradient and its Hessian, all by the parameters themselves (not their logarithms).
 Likelihood = Callable[[Array], tuple[float, Array, Array]]
 
-#: A parameter outside e^±LIMIT has run away: the data hold no maximum.
+#: A parameter outside e^±LIMIT diverges: the likelihood has no maximum.
 LIMIT = 14.0
 #: No step changes a logarithm by more than this.
 LONGEST_STEP = 1.5
@@ -52,7 +52,7 @@ class Maximum:
     iterations: int
 
     def fit_of(self, model: Model, names: Sequence[str], n: int) -> Fit[Model]:
-        """This maximum as the `Fit` of `model`, whose parameters are called `names`, to `n` customers."""
+        """The `Fit` of `model` to `n` customers at this maximum; `names` are those of its parameters."""
         errors = self.parameters * np.sqrt(np.diag(self.log_covariance))
         return Fit(
             model=model,
@@ -67,7 +67,7 @@ class Maximum:
 def maximise(likelihood: Likelihood, starts: Sequence[Sequence[float]], names: Sequence[str]) -> Maximum:
     """The maximum found from the first of `starts` that leads to one.
 
-    Raises FitImpossible, with the reason of the last start, when none does. Deterministic.
+    Deterministic. Raises FitImpossible, with the reason of the last start, if none does.
     """
     refused: FitImpossible | None = None
     for start in starts:
@@ -75,7 +75,7 @@ def maximise(likelihood: Likelihood, starts: Sequence[Sequence[float]], names: S
             return _climb(likelihood, np.log(np.asarray(start, dtype=np.float64)), names)
         except FitImpossible as error:
             refused = error
-    raise refused or FitImpossible("No place to start the fit from was given.")
+    raise refused or FitImpossible("The fit has no starting point.")
 
 
 def _climb(likelihood: Likelihood, logs: Array, names: Sequence[str]) -> Maximum:
@@ -87,8 +87,10 @@ def _climb(likelihood: Likelihood, logs: Array, names: Sequence[str]) -> Maximum
         logs, value, slope, curve = _search(likelihood, logs, step, value, float(slope @ step))
         furthest = int(np.abs(logs).argmax())
         if abs(logs[furthest]) > LIMIT:
-            raise FitImpossible(_runaway(names[furthest], logs[furthest] > 0))
-    raise FitImpossible(f"No maximum was found in {ITERATIONS} steps: keep the earlier fit, or fit on a longer time.")
+            raise FitImpossible(_diverges(names[furthest], logs[furthest] > 0))
+    raise FitImpossible(
+        f"The fit found no maximum in {ITERATIONS} steps: keep the earlier fit, or fit on a longer period."
+    )
 
 
 def _step(slope: Array, curve: Array) -> tuple[Array, bool]:
@@ -112,7 +114,7 @@ def _search(
         there = _by_logs(likelihood, reached)
         if np.isfinite(there[0]) and there[0] >= value + 1e-4 * gain / 2**halvings - rounding:
             return reached, *there
-    raise FitImpossible("The fit halted short of a maximum: keep the earlier fit, or fit on a longer time.")
+    raise FitImpossible("The fit stopped before a maximum: keep the earlier fit, or fit on a longer period.")
 
 
 def _by_logs(likelihood: Likelihood, logs: Array) -> tuple[float, Array, Array]:
@@ -123,8 +125,8 @@ def _by_logs(likelihood: Likelihood, logs: Array) -> tuple[float, Array, Array]:
     return value, slope, np.outer(parameters, parameters) * hessian + np.diag(slope)
 
 
-def _runaway(name: str, upwards: bool) -> str:
+def _diverges(name: str, upwards: bool) -> str:
     return (
-        f"The likelihood has no maximum: {name} grows towards {'infinity' if upwards else 'zero'}, because these customers "
-        "differ too little or too few of them came back. Keep the earlier fit, or fit on more customers or a longer time."
+        f"The likelihood has no maximum: {name} goes to {'infinity' if upwards else 'zero'}, because these customers "
+        "differ too little or too few of them bought again. Keep the earlier fit, or fit on more customers or a longer period."
     )

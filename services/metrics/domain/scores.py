@@ -1,6 +1,6 @@
-"""Churn risk and lifetime value of a customer, in numbers, in bands and in a sentence.
+"""A customer's risk and lifetime value, as numbers, as bands and as a sentence.
 
-Everything depends on the two fits and the customer alone: not on who else there is, nor on the order of scoring.
+A score depends on the two fitted models and the customer only, not on other customers or the order of scoring.
 """
 
 from dataclasses import dataclass
@@ -17,35 +17,21 @@ Array = NDArray[np.float64]
 Band = Literal["low", "medium", "high"]
 BANDS: tuple[Band, Band, Band] = ("low", "medium", "high")
 
-#: Risk is the chance of no purchase in so many weeks.
+#: Risk is the chance of no purchase in this many weeks.
 HORIZON_WEEKS = 39.0
-#: Value is what a customer spends in so many weeks, discounted at ANNUAL_DISCOUNT in steps of STEP_WEEKS.
+#: Value is a customer's spend in VALUE_WEEKS, discounted at ANNUAL_DISCOUNT in steps of STEP_WEEKS.
 VALUE_WEEKS = 52
 STEP_WEEKS = 4
 ANNUAL_DISCOUNT = 0.10
-#: Risk from here on is medium, and high: one chance in two, and four in five, that no order comes.
+#: The lowest medium and the lowest high risk: one chance in two, and four in five, that no order comes.
 RISK_BOUNDS = (0.5, 0.8)
-#: Value from here on is medium, and high, in multiples of what a new customer is expected to be worth.
+#: The lowest medium and the lowest high value, in multiples of a new customer's expected value.
 VALUE_BOUNDS = (1.0, 3.0)
 
 
-class Score(NamedTuple):
-    """One customer's figures on a day; `cltv` in major units of the currency that spend was fitted in.
-
-    `worth` is the `cltv` that they would have if they were known to be still alive: what is at stake.
-    """
-
-    risk: float
-    risk_band: Band
-    cltv: float
-    value_band: Band
-    worth: float
-    alive: float
-    expected_purchases: float
-
-
 class Scores(NamedTuple):
-    """The figures of many customers, one array each (bands as indices into BANDS)."""
+    """The scores of many customers, one array each (bands as indices into BANDS). `cltv` and `worth` are in major units of the
+    currency that spend was fitted in; `worth` is the `cltv` of a customer who is known to be alive."""
 
     risk: Array
     risk_band: NDArray[np.int64]
@@ -57,8 +43,8 @@ class Scores(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """How customers are scored: by a fitted BG/NBD and Gamma-Gamma."""
+class ScoreModel:
+    """A fitted BG/NBD and Gamma-Gamma, which score customers."""
 
     purchases: BGNBD
     spend: GammaGamma
@@ -67,7 +53,7 @@ class Scoring:
 
     @cached_property
     def new_customer_value(self) -> float:
-        """What a new customer is expected to be worth after the first purchase: the yardstick of value bands."""
+        """The expected value of a new customer after the first purchase, which value bands are multiples of."""
         return float(self.cltv(0, 0, 0, 0))
 
     def cltv(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, m: ArrayLike) -> Array:
@@ -89,17 +75,19 @@ class Scoring:
         return np.asarray(self.spend.expected_spend(x, m) * each[of_pair].reshape(x.shape))
 
     def _discounted_purchases(self, x: Array, T: Array) -> Array:
-        """Of customers alive, which depends on (x, T) only: each pair is evaluated once."""
+        """The discounted purchases of customers who are alive. They depend on (x, T) only."""
         ends = np.arange(STEP_WEEKS, VALUE_WEEKS + 1, STEP_WEEKS, dtype=np.float64)
         until = self.purchases.expected_if_alive(ends[:, None], x, T)
         steps = np.maximum(np.diff(until, axis=0, prepend=0.0), 0.0)
         discounted = np.zeros(x.shape)
-        for end, step in zip(ends, steps, strict=True):  # one by one: a matrix product would round by who else is there
+        for end, step in zip(
+            ends, steps, strict=True
+        ):  # one by one: a matrix product would round differently with other customers
             discounted += step * (1 + self.annual_discount) ** -((end - STEP_WEEKS / 2) / VALUE_WEEKS)
         return discounted
 
     def scores(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, m: ArrayLike) -> Scores:
-        """The figures of many customers, arrays of one length."""
+        """The scores of many customers, from arrays of one length."""
         risk = self.purchases.risk(self.horizon_weeks, x, t_x, T)
         alive, worth = self.purchases.alive(x, t_x, T), self.worth(x, T, m)
         cltv = alive * worth
@@ -113,23 +101,10 @@ class Scoring:
             expected_purchases=self.purchases.expected(self.horizon_weeks, x, t_x, T),
         )
 
-    def score(self, x: int, t_x: float, T: float, m: float) -> Score:
-        """The figures of one customer; equal to those that `scores` gives."""
-        one = self.scores([x], [t_x], [T], [m])
-        return Score(
-            risk=float(one.risk[0]),
-            risk_band=BANDS[one.risk_band[0]],
-            cltv=float(one.cltv[0]),
-            value_band=BANDS[one.value_band[0]],
-            worth=float(one.worth[0]),
-            alive=float(one.alive[0]),
-            expected_purchases=float(one.expected_purchases[0]),
-        )
-
     def explain(self, x: int, t_x: float, T: float) -> str:
-        """Why this customer is, or isn't, at risk, in one sentence for a person.
+        """One sentence that says why this customer is at risk, or is not.
 
-        A "time" is a day with a purchase; the usual gap is the mean one between such days.
+        A "time" is a day with a purchase; the usual gap is the mean gap between such days.
         """
         silent = round((T - t_x) * 7)
         chance = _percent(float(self.purchases.active(self.horizon_weeks, x, t_x, T)))

@@ -46,9 +46,7 @@ class Inside:
             if (said := _said(self._points)) != self._armed and (
                 module := sys.modules.get("libs.common.runtime.failpoints")
             ):
-                module._passed.clear()
-                module._points.clear()
-                module._points.update(module._parse(said))
+                module.arm(said)
                 self._armed = said
             time.sleep(EVERY)
 

@@ -8,8 +8,8 @@ import httpx
 from libs.common.errors import Unavailable
 from libs.common.runtime.component import Check
 from libs.common.settings import Settings
+from tests.client import running
 from tests.integration.common import tiny
-from tests.integration.common.running import running
 
 #: What a page, its scripts' beginnings or a style sheet load, but for what they carry themselves.
 LOADED = re.compile(r"""(?:(?:src|href)=|\burl: ?|\burl\(|@import )["']?(?!data:)([^"')\s>]+)""")

@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from libs.common.db.pool import Database
 from libs.common.observability.telemetry import current_request
 from libs.common.settings import Settings
+from tests.client import ready, running
 from tests.integration.common import tiny
-from tests.integration.common.running import ready, running, until
+from tests.support import eventually
 
 
 async def test_what_postgresql_refuses_is_said_to_who_sent_it(database: Database) -> None:
@@ -58,7 +59,7 @@ async def test_what_postgresql_refuses_is_said_to_who_sent_it(database: Database
 async def test_metrics_count_by_route_and_never_by_path() -> None:
     meter_app = tiny.create(Settings())
     async with running(meter_app) as client:
-        await until(lambda: ready(client))
+        await eventually(lambda: ready(client))
         for path in ("/v1/things/open", "/v1/things/open", "/v1/things/fail/bug", "/nothing/1", "/nothing/2"):
             await client.get(path)
         meter_app.state.meter.lag("rewards", "profile.journal", 3, 10, 0.5)

@@ -15,9 +15,10 @@ from jwt.utils import base64url_encode
 from libs.common.errors import Unauthenticated, Unavailable
 from libs.common.http.auth.verifier import Verifier
 from libs.common.settings import Settings
+from tests.client import running
 from tests.integration.common.provider import ISSUER, Provider
-from tests.integration.common.running import running, until
 from tests.integration.common.tiny import PUBLIC, create
+from tests.support import eventually
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ async def test_its_tokens_open_a_service(provider: Provider) -> None:
             token = provider.token("es256", **claims)
             return await client.get("/v1/things/mine", headers={"authorization": f"Bearer {token}"})
 
-        await until(lambda: _is_ready(client))
+        await eventually(lambda: _is_ready(client))
         answer = await mine(permissions=["customers:read", "rewards:read", "coffee:make"])
         assert answer.json() == {"subject": "marta"}
         assert (await mine(permissions="customers:read rewards:read")).status_code == 200
@@ -162,7 +163,7 @@ async def test_old_keys_are_asked_for_again_without_anybody_waiting(
             return True
         return False
 
-    await until(ended)
+    await eventually(ended)
 
 
 async def test_a_provider_that_never_answered_is_no_fault_of_the_token(provider: Provider) -> None:

@@ -13,8 +13,8 @@ import pytest
 from libs.common.http.auth.keyring import generate_keys
 from libs.common.http.auth.tokens import mint
 from libs.common.settings import Settings
+from tests.client import running
 from tests.integration.common import tiny
-from tests.integration.common.running import running
 
 HOUR = timedelta(hours=1)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.client import ready
 from tests.conftest import free_port
-from tests.integration.common.running import ready, until
+from tests.support import eventually
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,14 +46,14 @@ async def test_sigterm_drains_and_ends_with_0() -> None:
         process(PORT=str(port), DRAIN_SECONDS="1.5") as service,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
-        await until(lambda: _up(client))
+        await eventually(lambda: _up(client))
         service.send_signal(signal.SIGTERM)
 
         async def draining() -> bool:
             response = await client.get("/readyz")
             return response.status_code == 503 and response.json()["status"] == "draining"
 
-        await until(draining)
+        await eventually(draining)
         out, err = await service.communicate()
         assert service.returncode == 0, err
     lines = [json.loads(line) for line in out.splitlines()]
@@ -66,7 +67,7 @@ async def test_a_request_that_has_begun_is_finished() -> None:
         process(PORT=str(port)) as service,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
-        await until(lambda: _up(client))
+        await eventually(lambda: _up(client))
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /v1/things/slow HTTP/1.1\r\nhost: x\r\n\r\n")
 
@@ -74,7 +75,7 @@ async def test_a_request_that_has_begun_is_finished() -> None:
             return bool((await client.get("/v1/things/waiting")).json())
 
         await writer.drain()
-        await until(in_flight)
+        await eventually(in_flight)
         service.send_signal(signal.SIGTERM)
         answer = await reader.read()
         writer.close()
@@ -123,7 +124,7 @@ async def test_a_service_ends_with_the_process_that_started_it() -> None:
         stdout=asyncio.subprocess.PIPE,
     )
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        await until(lambda: _up(client))
+        await eventually(lambda: _up(client))
         runner.kill()
         out, _ = await runner.communicate()  # to the end of the service, which has the other end of the pipe
     assert b'"stopped"' in out

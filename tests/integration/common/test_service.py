@@ -13,9 +13,10 @@ from libs.common.observability.telemetry import Meter
 from libs.common.runtime.component import Check, ReaderLag
 from libs.common.runtime.postgres import Postgres
 from libs.common.settings import Settings
+from tests.client import ready, running
 from tests.conftest import free_port
 from tests.integration.common import tiny
-from tests.integration.common.running import ready, running, until
+from tests.support import eventually
 
 
 class Far:
@@ -69,7 +70,7 @@ async def test_the_port_is_up_while_a_dependency_is_away_and_all_works_once_it_c
         refused = await client.get("/v1/things/open")
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
-        await until(lambda: _says(client, "broker: ConnectionRefusedError"))
+        await eventually(lambda: _says(client, "broker: ConnectionRefusedError"))
         readiness = await client.get("/readyz")
         assert readiness.status_code == 503
         assert readiness.json()["status"] == "not ready"
@@ -78,7 +79,7 @@ async def test_the_port_is_up_while_a_dependency_is_away_and_all_works_once_it_c
         assert "waiting for broker" in (await client.get("/v1/things/open")).json()["detail"]
         assert (await client.get("/docs")).status_code == 200
         async with listening(port):
-            await until(lambda: ready(client))
+            await eventually(lambda: ready(client))
         assert (await client.get("/v1/things/open")).status_code == 200
     assert story == ["start broker", "start fold", "stop fold", "stop broker"]
 
@@ -90,7 +91,7 @@ async def _says(client: httpx.AsyncClient, sentence: str) -> bool:
 async def test_readiness_tells_machines_and_people_how_far_it_is_behind() -> None:
     port = free_port()
     async with listening(port), running(tiny.create(Settings(), [Far("fold", port, [])])) as client:
-        await until(lambda: ready(client))
+        await eventually(lambda: ready(client))
         assert (await client.get("/healthz")).json() == {
             "status": "ready",
             "service": "tiny",
@@ -109,7 +110,7 @@ async def test_readiness_tells_machines_and_people_how_far_it_is_behind() -> Non
 async def test_what_needs_a_person_is_said_though_the_service_is_ready() -> None:
     port = free_port()
     async with listening(port), running(tiny.create(Settings(), [Concerned("fold", port, [])])) as client:
-        await until(lambda: ready(client))
+        await eventually(lambda: ready(client))
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["detail"]) == (200, "Ready, but partition 3 has stopped")
         people = (await client.get("/readyz?verbose")).text
@@ -119,7 +120,7 @@ async def test_what_needs_a_person_is_said_though_the_service_is_ready() -> None
 
 async def test_what_is_missing_is_said_with_what_to_do() -> None:
     async with running(tiny.create(Settings(), [Far("fold", free_port(), []), Far("sender", 1, [])])) as client:
-        await until(lambda: _says(client, "fold: ConnectionRefusedError"))
+        await eventually(lambda: _says(client, "fold: ConnectionRefusedError"))
         people = (await client.get("/readyz?verbose")).text
     assert people.startswith("tiny is not ready.\nMissing: fold, because ConnectionRefusedError")
     assert "Missing: sender, because not started yet.\n" in people
@@ -136,14 +137,14 @@ async def test_metrics_say_which_part_is_ready() -> None:
             return all(f'rapport_component_ready{{component="{name}"}} {ok}' in text for name, ok in wanted.items())
 
         wanted = {"fold": "1.0", "sender": "0.0"}
-        await until(told)
+        await eventually(told)
 
 
 async def test_a_check_that_hangs_is_an_answer_too() -> None:
     port = free_port()
     parts = [Stuck("fold", port, []), Far("sender", port, [])]
     async with listening(port), running(tiny.create(Settings(), parts)) as client:
-        await until(lambda: _says(client, "fold: no answer within 2 seconds"))
+        await eventually(lambda: _says(client, "fold: no answer within 2 seconds"))
         assert (await client.get("/readyz")).json()["checks"]["sender"]["ok"]
         assert (await client.get("/livez")).status_code == 200
 
@@ -169,7 +170,7 @@ async def test_a_task_that_died_is_a_reason_to_be_restarted() -> None:
     port = free_port()
     part = Far("fold", port, [])
     async with listening(port), running(tiny.create(Settings(), [part])) as client:
-        await until(lambda: ready(client))
+        await eventually(lambda: ready(client))
         part.death = "the fold of partition 3 has ended: KeyError"
         live = await client.get("/livez")
         assert (live.status_code, live.json()["detail"]) == (503, part.death)
@@ -179,13 +180,13 @@ async def test_a_task_that_died_is_a_reason_to_be_restarted() -> None:
 async def test_postgresql_away_is_named_with_its_address_and_without_its_password() -> None:
     away = Settings(database_url=SecretStr("postgresql://rapport:secret@127.0.0.1:1/none"))
     async with running(tiny.create(away, [Postgres(away, "log", Meter("tiny"))])) as client:
-        await until(lambda: _says(client, "PostgreSQL cannot be reached (postgresql://rapport@127.0.0.1:1/none)"))
+        await eventually(lambda: _says(client, "PostgreSQL cannot be reached (postgresql://rapport@127.0.0.1:1/none)"))
 
 
 async def test_a_log_with_another_number_of_partitions_is_refused(settings: Settings) -> None:
     other = settings.model_copy(update={"partitions": 3})
     async with running(tiny.create(other, [Postgres(other, "log", Meter("tiny"))])) as client:
-        await until(lambda: _says(client, "set RAPPORT_PARTITIONS=8"))
+        await eventually(lambda: _says(client, "set RAPPORT_PARTITIONS=8"))
 
 
 async def test_postgresql_restarted_connections_are_made_anew(settings: Settings, database: Database) -> None:
@@ -193,14 +194,14 @@ async def test_postgresql_restarted_connections_are_made_anew(settings: Settings
     part = Postgres(settings, "log", app.state.meter)
     app.state.lifecycle.components = [part]
     async with running(app) as client:
-        await until(lambda: ready(client))
+        await eventually(lambda: ready(client))
         assert 'rapport_pool_connections{state="most"} 8.0' in (await client.get("/metrics")).text
         async with database.connection() as tx:
             await tx.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'rapport-log' AND datname = current_database()"
             )
-        await until(lambda: ready(client))
+        await eventually(lambda: ready(client))
 
 
 async def test_a_blocked_loop_is_seen() -> None:

@@ -96,7 +96,6 @@ async def test_rows_that_were_made_and_rolled_back_or_have_gone_are_made_again(r
     failing = "DO $$ BEGIN IF nextval('toy.tries') < 3 THEN RAISE 'not yet' USING ERRCODE = '57014'; END IF; END $$"
     await journal(running.database, did(customer, "a", sql=failing))
     await eventually(lambda: seen(running.database, customer, ["a"]))
-    assert uuid.UUID(customer) in running.handler.customers._known
     async with running.database.connection() as tx:
         await tx.execute("DELETE FROM toy.customers")
     await journal(running.database, did(customer, "b"))

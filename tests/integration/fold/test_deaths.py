@@ -71,7 +71,7 @@ async def test_restarts_while_something_is_away_are_no_deaths(toy: Database, err
     await journal(toy, did(EVERYWHERE[0], "a"), did(EVERYWHERE[0], "b"))
     for _ in range(4):
         async with Running(toy, decider) as service:
-            await eventually(lambda service=service: _tried(service))  # type: ignore[misc]
+            await eventually(lambda service=service: _paused(service))  # type: ignore[misc]
     assert await deaths(toy) == 0
     decider.error = None
     async with Running(toy, decider) as service:
@@ -79,8 +79,8 @@ async def test_restarts_while_something_is_away_are_no_deaths(toy: Database, err
     assert await dead(toy) == []
 
 
-async def _tried(service: Running) -> bool:
-    return bool(service.fold._tried)
+async def _paused(service: Running) -> bool:
+    return bool(service.fold.failure_log.pauses)
 
 
 @pytest.mark.parametrize(("fail", "status", "said"), [("block", 1, b"decide"), ("hang", 70, b"no progress")])

@@ -139,15 +139,14 @@ async def test_a_merge_is_never_buried(toy: Database) -> None:
     async with toy.connection() as tx:
         await tx.execute("UPDATE toy.positions SET crashes = 9")
     async with Running(toy) as service:
-        await eventually(lambda: _tried(service))
+        await eventually(lambda: _stopped(service))
         assert await _lagging(service)
     assert await dead(toy) == []
     assert await seen(toy, ONE, ["a"])
 
 
-async def _tried(service: Running) -> bool:
-    tp = service.fold.tps[partition_of(ONE, PARTITIONS)]
-    return tp in service.fold._tried and tp not in service.fold.assignment.busy
+async def _stopped(service: Running) -> bool:
+    return service.fold.tps[partition_of(ONE, PARTITIONS)] in service.fold.failure_log.stopped
 
 
 async def _lagging(service: Running) -> bool:

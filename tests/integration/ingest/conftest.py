@@ -1,10 +1,7 @@
 """A real ingest (a process of its own, real HTTP) on a real PostgreSQL."""
 
-import asyncio
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import timedelta
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +14,13 @@ from pydantic import SecretStr
 from deploy.local.postgres import Postgres
 from libs.common.contracts.records import Envelope, decode
 from libs.common.db.migrate import migrate
-from libs.common.http.auth.tokens import mint
 from libs.common.settings import Settings
-from tests.conftest import KEYS
+from tests.client import token
 from tests.process import ServiceProcess
 
-
-def token(*scopes: str) -> dict[str, str]:
-    """The header of someone who holds `scopes`."""
-    return {"authorization": f"Bearer {mint(KEYS[0], 'test', scopes, timedelta(hours=1))}"}
-
-
 ADMIN = token("sources:read", "sources:write")
+#: An event that is stored as it is.
+GOOD = {"type": "track", "event": "Product Viewed", "userId": "ann", "messageId": "good"}
 
 
 class Ingest(ServiceProcess):
@@ -105,11 +97,3 @@ async def source(ingest: Ingest) -> Source:
 async def client(ingest: Ingest) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=ingest.url, timeout=30) as opened:
         yield opened
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
-    """Poll until `condition` holds."""
-    end = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < end, f"not within {seconds:g} seconds"
-        await asyncio.sleep(0.05)

@@ -16,7 +16,8 @@ from libs.common.runtime import postgres as component
 from libs.common.settings import Settings
 from services.ingest.commit import GroupCommit
 from services.ingest.log import PostgresLog
-from tests.integration.ingest.conftest import new_database, until
+from tests.integration.ingest.conftest import new_database
+from tests.support import eventually
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ async def test_a_cancelled_request_loses_nothing_of_the_others(store: component.
     async def waiting() -> bool:
         return bool(await blocker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
-    await until(waiting)
+    await eventually(waiting)
     for task in tasks[::2]:
         task.cancel()
     await blocker.execute("ROLLBACK")

@@ -16,9 +16,10 @@ from libs.common.http.auth.tokens import mint
 from libs.common.settings import Settings as CommonSettings
 from services.ingest.app import create
 from services.ingest.settings import Settings
+from tests.client import ready, running
 from tests.conftest import KEYS
-from tests.integration.common.running import ready, running
-from tests.integration.ingest.conftest import Ingest, Source, until
+from tests.integration.ingest.conftest import Ingest, Source
+from tests.support import eventually
 
 TRACK = {"event": "Product Viewed", "userId": "ann", "messageId": "m1"}
 MARTA = {"authorization": f"Bearer {mint(KEYS[0], 'marta', ['sources:write'], timedelta(hours=1))}"}
@@ -155,13 +156,13 @@ async def test_who_has_gone_is_stored_all_the_same(source: Source) -> None:
     async def stored() -> bool:
         return len(await source.records()) == 1
 
-    await until(stored)
+    await eventually(stored)
 
 
 async def test_nothing_of_a_connection_waits_for_a_collection(settings: CommonSettings) -> None:
     """Were its body kept until then, apps that connect anew for each batch would cost 100 MB."""
     async with running(create(Settings(**settings.model_dump()))) as client:
-        await until(lambda: ready(client))
+        await eventually(lambda: ready(client))
         made = await client.post("/v1/sources", json={"name": "shop"}, headers=MARTA)
         gc.collect()
         gc.disable()
@@ -169,7 +170,7 @@ async def test_nothing_of_a_connection_waits_for_a_collection(settings: CommonSe
             for _ in range(3):
                 async with httpx.AsyncClient(base_url=client.base_url, auth=(made.json()["write_key"], "")) as other:
                     assert (await other.post("/v1/track", json=TRACK)).status_code == 200
-            await until(_is_one_left)
+            await eventually(_is_one_left)
         finally:
             gc.enable()
 

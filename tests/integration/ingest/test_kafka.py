@@ -12,7 +12,8 @@ from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
 from libs.common.contracts.records import decode
 from libs.common.log.partition import partition_of
-from tests.integration.ingest.conftest import Ingest, add_source, new_database, until
+from tests.integration.ingest.conftest import Ingest, add_source, new_database
+from tests.support import eventually
 
 PREFIX = f"{uuid.uuid4().hex}."
 TOPIC = f"{PREFIX}ingest.events"
@@ -97,11 +98,11 @@ async def test_events_on_kafka(ingest_on_kafka: Ingest, own_kafka: Kafka, own_po
     async def taken() -> bool:
         return (await source.post("/v1/track", _event(112))).status_code == 200
 
-    await until(taken)
+    await eventually(taken)
     own_postgres.launch()
     own_postgres.wait_ready()
 
     async def known() -> bool:
         return (await unused.post("/v1/track", _event(113))).status_code == 200
 
-    await until(known)
+    await eventually(known)

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from deploy.local.postgres import Postgres
-from tests.integration.ingest.conftest import ADMIN, Ingest, Source, add_source, new_database, until
+from tests.integration.ingest.conftest import ADMIN, Ingest, Source, add_source, new_database
+from tests.support import eventually
 
 DEADLINE = {"RAPPORT_INGEST_APPEND_DEADLINE": "2", "RAPPORT_INGEST_QUEUE_LIMIT": "20"}
 
@@ -76,8 +77,8 @@ async def test_postgresql_stops_and_returns(tmp_path: Path) -> None:
         async def known() -> bool:
             return (await other.post("/v1/track", _event(2))).status_code == 200
 
-        await until(taken)
-        await until(known)
+        await eventually(taken)
+        await eventually(known)
         assert {"m1", "m2"} <= await _stored(source)
     finally:
         if service is not None:
@@ -100,7 +101,7 @@ async def test_a_log_that_does_not_answer(own: Ingest) -> None:
     async def taken() -> bool:
         return (await source.post("/v1/track", _event(101))).status_code == 200
 
-    await until(taken)
+    await eventually(taken)
     after = await _post_all(source, range(200, 210))
     assert set(after.values()) == {200}
     assert {f"m{number}" for number in (0, 101, *after)} <= await _stored(source)
@@ -135,7 +136,7 @@ async def test_stopping_finishes_what_is_begun(own: Ingest) -> None:
     async def begun() -> bool:
         return len(await _stored(source)) > 1
 
-    await until(begun)
+    await eventually(begun)
     own.process.send_signal(signal.SIGTERM)
     answers = await sending
     assert own.process.wait(15) == 0
@@ -159,7 +160,7 @@ async def test_a_page_that_is_left_while_sending(own: Ingest) -> None:
     async def arrived() -> bool:
         return "beacon" in await _stored(source)
 
-    await until(arrived)
+    await eventually(arrived)
     assert set((await _post_all(source, range(15))).values()) == {200}
 
 
@@ -191,7 +192,7 @@ async def test_old_rejected_events_are_deleted(own: Ingest) -> None:
         async def listed() -> bool:
             return len((await client.get("/v1/rejected")).json()["items"]) == 1
 
-        await until(listed)
+        await eventually(listed)
     connection = await asyncpg.connect(own.dsn)
     await connection.execute("UPDATE ingest.rejected SET received_at = now() - interval '8 days'")
     own.stop()
@@ -200,5 +201,5 @@ async def test_old_rejected_events_are_deleted(own: Ingest) -> None:
     async def deleted() -> bool:
         return not await connection.fetchval("SELECT count(*) FROM ingest.rejected")
 
-    await until(deleted)
+    await eventually(deleted)
     await connection.close()

@@ -7,7 +7,8 @@ import asyncpg
 import httpx
 
 from services.ingest.domain import keys
-from tests.integration.ingest.conftest import ADMIN, Ingest, Source, add_source, until
+from tests.integration.ingest.conftest import ADMIN, Ingest, Source, add_source
+from tests.support import eventually
 
 TRACK = {"event": "Product Viewed", "userId": "ann", "messageId": "m1"}
 
@@ -56,14 +57,14 @@ async def test_a_key_revoked_by_another_process(ingest: Ingest, source: Source) 
     async def refused() -> bool:
         return (await source.post("/v1/track", TRACK)).status_code == 401
 
-    await until(refused)
+    await eventually(refused)
     await connection.execute("UPDATE ingest.write_keys SET revoked_at = NULL WHERE source_id = $1", source.id)
     await connection.close()
 
     async def taken() -> bool:
         return (await source.post("/v1/track", TRACK)).status_code == 200
 
-    await until(taken)
+    await eventually(taken)
 
 
 async def test_a_key_that_expires(ingest: Ingest, source: Source, client: httpx.AsyncClient) -> None:
@@ -79,7 +80,7 @@ async def test_a_key_that_expires(ingest: Ingest, source: Source, client: httpx.
     async def refused() -> bool:
         return (await source.post("/v1/track", TRACK, auth=(key, ""))).status_code == 401
 
-    await until(refused)
+    await eventually(refused)
 
 
 async def test_changes_are_soon_in_force(source: Source, client: httpx.AsyncClient) -> None:
@@ -92,7 +93,7 @@ async def test_changes_are_soon_in_force(source: Source, client: httpx.AsyncClie
         answer = await source.post("/v1/track", TRACK, headers={"origin": "https://other.example"})
         return answer.status_code == 403
 
-    await until(refused)
+    await eventually(refused)
     await source.post("/v1/track", {**TRACK, "messageId": "m2"})
     currencies = {event["messageId"]: event.get("currency", "USD") for event in await source.events()}
     assert currencies["m2"] == "EUR"
@@ -129,7 +130,7 @@ async def test_a_key_is_changed_with_an_overlap(ingest: Ingest, source: Source, 
     async def both_were_used() -> bool:
         return all(key["last_used_at"] for key in (await listed()).values())
 
-    await until(both_were_used)
+    await eventually(both_were_used)
     now = await listed()
     assert now[made["id"]]["expires_at"] is None
     first_end = datetime.fromisoformat(now[old["id"]]["expires_at"])
@@ -144,7 +145,7 @@ async def test_a_key_is_changed_with_an_overlap(ingest: Ingest, source: Source, 
     async def refused() -> bool:
         return (await source.post("/v1/track", TRACK)).status_code == 401
 
-    await until(refused)
+    await eventually(refused)
     assert (await source.post("/v1/track", TRACK, auth=(made["write_key"], ""))).status_code == 200
     late = await client.post(path, json={"replaces": old["id"]}, headers=ADMIN)
     assert (late.status_code, "leave `replaces` out" in late.json()["detail"]) == (409, True)
@@ -158,3 +159,39 @@ async def test_only_a_sources_own_key_is_replaced(ingest: Ingest, source: Source
     assert answer.status_code == 404
     assert (await client.get(f"/v1/sources/{source.id}/keys", headers=ADMIN)).json()["items"] == before
     assert (await other.post("/v1/track", TRACK)).status_code == 200
+
+
+async def test_a_key_in_the_wrong_place_or_of_another_kind(source: Source) -> None:
+    for members, query, said in (
+        ({"api_key": source.key}, "", "did you mean writeKey instead of api_key?"),
+        ({"write_key": source.key}, "", "did you mean writeKey instead of write_key?"),
+        ({}, f"?writeKey={source.key}", "a key in the URL (?writeKey=) is not read"),
+        ({}, "", "no write key"),
+    ):
+        answer = await source.post(f"/v1/track{query}", {**TRACK, **members}, auth=None)
+        assert answer.status_code == 401
+        assert said in answer.json()["detail"]
+        assert source.key not in answer.text
+    answer = await source.post("/v1/track", TRACK, auth=None, headers=ADMIN)
+    assert answer.status_code == 401
+    assert "that is an API token, not a write key" in answer.json()["detail"]
+
+
+async def test_a_key_is_no_token_and_a_token_is_no_key(source: Source, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/sources", headers={"authorization": f"Bearer {source.key}"})).status_code == 401
+    answer = await client.post("/v1/track", json=TRACK, headers=ADMIN)
+    assert answer.status_code == 401
+    assert "rk_" in answer.json()["detail"]
+
+
+async def test_names_currencies_and_origins_of_sources(ingest: Ingest, client: httpx.AsyncClient) -> None:
+    for body in (
+        {"name": "Shop Web"},
+        {"name": "a" * 65},
+        {"name": "shop", "default_currency": "euro"},
+        {"name": "shop", "allowed_origins": ["https://shop.example/path"]},
+    ):
+        answer = await client.post("/v1/sources", json=body, headers=ADMIN)
+        assert answer.status_code == 422, answer.text
+    source = await add_source(ingest)
+    assert (await client.post("/v1/sources", json={"name": source.name}, headers=ADMIN)).status_code == 409

@@ -41,9 +41,11 @@ async def _look(notifier: Notifier) -> None:
     """Until the notifier knows the hints."""
     names = notifier.hints
     assert names is not None
-    names.match(set())
-    assert names._task is not None
-    await names._task
+
+    async def known() -> bool:
+        return not names.match({"Never Awaited"})
+
+    await eventually(known)
 
 
 def _orders(*numbers: int) -> Written:
@@ -94,7 +96,7 @@ async def test_nobody_is_woken_for_what_is_not_awaited_but_now_and_then(
         await _look(notifier)
         for partition in (1, 2, 3):
             await notifier.notify(connection, EVENTS, _views(partition))
-        assert notifier._timer is not None
+        assert notifier.due_at is not None
 
     async def told() -> bool:
         return listener.told(EVENTS) == {0, 1, 2, 3}
@@ -119,7 +121,7 @@ async def test_what_is_awaited_takes_along_what_is_not(
 
     await eventually(told)
     assert listener.of(EVENTS) == ["0", "1,2"]
-    assert notifier._timer is None  # else what comes next would be told too early
+    assert notifier.due_at is None  # else the next deferred notification would come too early
 
 
 async def test_what_is_awaited_is_looked_up_again(
@@ -190,7 +192,7 @@ async def test_news_that_were_told_with_a_commit_are_not_told_again(
     await eventually(all_told)
     await asyncio.sleep(4 * PAUSE)
     assert listener.of(EVENTS) == ["0", "1,2"]
-    assert notifier._timer is None
+    assert notifier.due_at is None
 
 
 async def test_who_is_told_with_the_commit_finds_what_was_committed(

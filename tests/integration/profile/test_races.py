@@ -18,19 +18,19 @@ from libs.common.runtime.backoff import Backoff
 from services.profile import queries
 from services.profile.domain.identity import LoadedCustomer, WorkingSet
 from services.profile.domain.state import Customer
-from services.profile.handler import Profile
+from services.profile.handler import Profile as Handler
 from services.profile.store import Contended, save
-from tests.integration.profile.said import apply, batch_of, both, said
+from tests.integration.profile.service import apply, batch_of, both, event
 from tests.integration.profile.test_facts import badge
 from tests.support import eventually
 
 
-async def insistent(database: Database, profile: Profile, batch: Batch) -> list[Outgoing]:
+async def insistent(database: Database, handler: Handler, batch: Batch) -> list[Outgoing]:
     """As the fold: what is no poison is tried again."""
     backoff = Backoff(longest=0.2)
     while True:
         try:
-            return await apply(database, profile, batch)
+            return await apply(database, handler, batch)
         except Exception as error:
             if is_poison(error):
                 raise
@@ -56,16 +56,19 @@ async def living(database: Database) -> list[dict[str, object]]:
 
 
 async def test_two_partitions_race_on_a_new_user(database: Database) -> None:
-    profiles = [Profile(UTC), Profile(UTC)]
+    handlers = [Handler(UTC), Handler(UTC)]
     for number in range(10):
         await both(
             *(
                 insistent(
                     database,
-                    profile,
-                    batch_of(home, [said("identify", f"u{number}", f"a{home}-{number}", message=f"m{home}-{number}")]),
+                    handler,
+                    batch_of(
+                        partition,
+                        [event("identify", f"u{number}", f"a{partition}-{number}", message=f"m{partition}-{number}")],
+                    ),
                 )
-                for home, profile in enumerate(profiles)
+                for partition, handler in enumerate(handlers)
             )
         )
     customers = await living(database)
@@ -75,10 +78,10 @@ async def test_two_partitions_race_on_a_new_user(database: Database) -> None:
 
 async def test_the_loser_of_a_race_waits_and_reads_the_winners(database: Database) -> None:
     """The winner's transaction is held open until the loser stands before its identifier."""
-    first, second = Profile(UTC), Profile(UTC)
+    first, second = Handler(UTC), Handler(UTC)
     async with database.transaction() as tx:
-        won = await first.apply(tx, [batch_of(0, [said("identify", "u", "a1", message="m1")])])
-        losing = asyncio.create_task(apply(database, second, batch_of(1, [said("identify", "u", "a2", message="m2")])))
+        won = await first.apply(tx, [batch_of(0, [event("identify", "u", "a1", message="m1")])])
+        losing = asyncio.create_task(apply(database, second, batch_of(1, [event("identify", "u", "a2", message="m2")])))
         await _until_somebody_waits(database)
     (lost,) = await losing
     assert lost.key == won.outgoing[0].key
@@ -88,17 +91,17 @@ async def test_the_loser_of_a_race_waits_and_reads_the_winners(database: Databas
 @pytest.mark.parametrize("chained", [False, True])
 async def test_a_merge_is_seen_by_who_waited_for_it(database: Database, chained: bool) -> None:
     """While u merges with a, b's event with a (or with u) waits, and ends at the survivor."""
-    profile = Profile(UTC)
+    handler = Handler(UTC)
     told = [
-        said("page", device="a", message="m1"),
-        said(user="u", message="m2"),
-        said("page", device="b", message="m3"),
+        event("page", device="a", message="m1"),
+        event(user="u", message="m2"),
+        event("page", device="b", message="m3"),
     ]
-    await apply(database, profile, batch_of(0, told))
+    await apply(database, handler, batch_of(0, told))
     async with database.transaction() as tx:
-        await profile.apply(tx, [batch_of(0, [said("identify", "u", "a", message="m4")])])
-        late = said("identify", "u", "b", message="m5") if chained else said("page", device="a", message="m5")
-        waiting = asyncio.create_task(insistent(database, Profile(UTC), batch_of(1, [late])))
+        await handler.apply(tx, [batch_of(0, [event("identify", "u", "a", message="m4")])])
+        late = event("identify", "u", "b", message="m5") if chained else event("page", device="a", message="m5")
+        waiting = asyncio.create_task(insistent(database, Handler(UTC), batch_of(1, [late])))
         await _until_somebody_waits(database)
     journalled = await waiting
     survivor = (await holders(database))["user:u"]
@@ -112,21 +115,21 @@ async def test_crossing_merges_and_chains_end_as_one_after_the_other_would(datab
     users = [f"u{number}" for number in range(6)]
     owners = {f"a{number}": users[number % 6] for number in range(24)}
     batches: list[Batch] = []
-    for home in range(8):
-        devices = [device for number, device in enumerate(owners) if number % 8 == home]
+    for partition in range(8):
+        devices = [device for number, device in enumerate(owners) if number % 8 == partition]
         for turn in range(6):
-            events = [_any(random_, devices, owners, f"{home}-{turn}-{place}") for place in range(8)]
-            batches.append(batch_of(home, events, turn * 8))
-    profiles = [Profile(UTC) for _ in range(8)]
+            events = [_any(random_, devices, owners, f"{partition}-{turn}-{place}") for place in range(8)]
+            batches.append(batch_of(partition, events, turn * 8))
+    handlers = [Handler(UTC) for _ in range(8)]
 
-    async def partition(home: int) -> list[Outgoing]:
+    async def all_batches(partition: int) -> list[Outgoing]:
         written: list[Outgoing] = []
         for batch in batches:
-            if batch.tp.partition == home:
-                written += await insistent(database, profiles[home], batch)
+            if batch.tp.partition == partition:
+                written += await insistent(database, handlers[partition], batch)
         return written
 
-    written = await both(*(partition(home) for home in range(8)))
+    written = await both(*(all_batches(partition) for partition in range(8)))
     customers = await living(database)
     groups = _groups([record for batch in batches for record in batch.records], owners)
     assert {tuple(customer["refs"]) for customer in customers} == groups  # type: ignore[arg-type]
@@ -147,16 +150,16 @@ async def test_a_stale_look_up_is_made_again_behind_the_lock(database: Database)
     """Many rounds in which a device's event races the merge that takes it away."""
     for number in range(10):
         device, user = f"a{number}", f"u{number}"
-        one, two = Profile(UTC), Profile(UTC)
+        one, two = Handler(UTC), Handler(UTC)
         await apply(
             database,
             one,
-            batch_of(0, [said("page", device=device, message=f"p{number}"), said(user=user, message=f"q{number}")]),
+            batch_of(0, [event("page", device=device, message=f"p{number}"), event(user=user, message=f"q{number}")]),
         )
         await both(
-            insistent(database, one, batch_of(0, [said("identify", user, device, message=f"r{number}")])),
-            insistent(database, two, batch_of(1, [said("page", device=device, message=f"s{number}")])),
-            insistent(database, two, batch_of(2, [said(user=user, message=f"t{number}")])),
+            insistent(database, one, batch_of(0, [event("identify", user, device, message=f"r{number}")])),
+            insistent(database, two, batch_of(1, [event("page", device=device, message=f"s{number}")])),
+            insistent(database, two, batch_of(2, [event(user=user, message=f"t{number}")])),
         )
     customers = await living(database)
     assert len(customers) == 10
@@ -167,10 +170,10 @@ def _any(random_: random.Random, devices: Sequence[str], owners: dict[str, str],
     user = owners[device]
     choice = random_.random()
     if choice < 0.4:
-        return said("page", device=device, message=message)
+        return event("page", device=device, message=message)
     if choice < 0.6:
-        return said(user=user, message=message)
-    return said("identify", user, device, message=message)
+        return event(user=user, message=message)
+    return event("identify", user, device, message=message)
 
 
 def _groups(records: Sequence[object], owners: dict[str, str]) -> set[tuple[str, ...]]:
@@ -200,18 +203,18 @@ async def _until_somebody_waits(database: Database) -> None:
 
 async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> None:
     """It is journalled before `left` on the key of who left, or else on the survivor's."""
-    profile = Profile(UTC)
+    handler = Handler(UTC)
     for number in range(10):
         device, user = f"a{number}", f"u{number}"
-        made = [said("page", device=device, message=f"p{number}"), said(user=user, message=f"q{number}")]
-        anonymous = (await apply(database, profile, batch_of(0, made)))[0].key
+        made = [event("page", device=device, message=f"p{number}"), event(user=user, message=f"q{number}")]
+        anonymous = (await apply(database, handler, batch_of(0, made)))[0].key
         fact = badge(anonymous, number)
         facts = Batch(
             TopicPartition(REWARDS, 0), [Record(REWARDS, 0, number, fact.key, fact.value, fact.time, number)], 0, number
         )
         await both(
-            insistent(database, profile, batch_of(0, [said("identify", user, device, message=f"r{number}")])),
-            insistent(database, Profile(UTC), facts),
+            insistent(database, handler, batch_of(0, [event("identify", user, device, message=f"r{number}")])),
+            insistent(database, Handler(UTC), facts),
         )
     async with database.connection() as tx:
         rows = await tx.fetch('SELECT key, value FROM log."profile.journal" ORDER BY partition, "offset"')
@@ -225,8 +228,8 @@ async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> Non
 
 
 async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(database: Database) -> None:
-    profile = Profile(UTC)
-    (made,) = await apply(database, profile, batch_of(0, [said(user="u", message="m1")]))
+    handler = Handler(UTC)
+    (made,) = await apply(database, handler, batch_of(0, [event(user="u", message="m1")]))
     async with database.transaction() as tx:
         stale = LoadedCustomer(UUID(made.key), Customer(), version=7, touched=True)
         with pytest.raises(Contended, match="0 of 1 rows"):

@@ -23,7 +23,7 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                status, headers = receiver._take({name.lower(): value for name, value in self.headers.items()}, body)
+                status, headers = receiver.take({name.lower(): value for name, value in self.headers.items()}, body)
                 if receiver.hanging.is_set():
                     receiver.go_on.wait(20)
                     return
@@ -68,7 +68,7 @@ class Receiver:
         payload: dict[str, Any] = msgspec.json.decode(self.came[place][1])
         return payload
 
-    def _take(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+    def take(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
         with self._lock:
             self.came.append((headers, body))
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

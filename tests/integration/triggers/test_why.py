@@ -8,10 +8,9 @@ from libs.common.contracts.records import Snapshot
 from libs.common.log.append import Outgoing
 from services.triggers.app import create
 from services.triggers.settings import Settings
-from tests.client import token
-from tests.integration.common.running import ready, running, until
+from tests.client import ready, running, token
 from tests.integration.triggers.service import ANN, BEN, HOOK, Triggers, event, order
-from tests.support import journal_record, keep_open
+from tests.support import eventually, journal_record, keep_open
 
 
 async def test_who_is_not_known(triggers: Triggers) -> None:
@@ -195,7 +194,7 @@ async def test_a_marketer_may_ask_but_others_may_not(triggers: Triggers) -> None
 async def test_two_processes_serve_the_same(triggers_settings: Settings, triggers: Triggers) -> None:
     """Partitions and deliveries are shared; each message is sent once."""
     async with running(create(triggers_settings)) as other:
-        await until(lambda: ready(other))
+        await eventually(lambda: ready(other))
         hook = await triggers.hook(limits={"history": True})
         customers = [f"{number:08d}-1111-8111-8111-111111111111" for number in range(40)]
         for batch in range(5):

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -15,6 +17,7 @@ from libs.common.errors import Unavailable
 from libs.common.fold import outage
 from libs.common.fold.failure_log import FailureLog
 from libs.common.log.reader import Record, TopicPartition
+from libs.common.observability import log_throttle
 from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import configure_logs
 
@@ -49,12 +52,13 @@ def merged(offset: int = 7) -> Record:
     return Record(*WHERE, offset, "c1", value, AT, offset)
 
 
-def test_a_cause_is_due_once_in_a_while_with_its_count() -> None:
+def test_a_cause_is_due_once_in_a_while_with_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
     often = LogThrottle(every=0.0)
     assert [often.due("a"), often.due("a"), often.due("b")] == [1, 1, 1]
     seldom = LogThrottle(every=3600.0)
     assert [seldom.due("a"), seldom.due("a"), seldom.due("a"), seldom.due("b")] == [1, None, None, 1]
-    seldom._said["a"] -= 3600.0
+    later = time.monotonic() + 3600.0
+    monkeypatch.setattr(log_throttle, "time", SimpleNamespace(monotonic=lambda: later))
     assert seldom.due("a") == 3
 
 

@@ -1,10 +1,36 @@
-"""A customer as the models see them, computed from their purchases one by one: what the streaming histogram must agree with."""
+"""A customer as the models see them, computed from their purchases one by one: what rows and totals must agree with."""
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import date
 from typing import NamedTuple
 
 from libs.common.contracts.money import exponent
-from services.metrics.domain.purchases import Purchases, days
+from services.metrics.domain.purchases import Purchases
+from services.metrics.domain.rfm import RfmCell, cell_of_days
+
+
+class Day(NamedTuple):
+    """The purchases of one day: orders, and their revenue after refunds, in minor units of each currency."""
+
+    orders: int
+    net: dict[str, int]
+
+
+def days(purchases: Purchases, as_of: date | None = None) -> dict[date, Day]:
+    """The days with a purchase, in order, up to and including `as_of`."""
+    found: dict[int, Day] = {}
+    for order, bought in purchases.counted(as_of):
+        count, net = found.get(bought.day, Day(0, {}))
+        net[bought.currency] = net.get(bought.currency, 0) + purchases.net(order)
+        found[bought.day] = Day(count + 1, net)
+    return {date.fromordinal(day): found[day] for day in sorted(found)}
+
+
+def cells(customers: Iterable[Purchases], as_of: date | None = None) -> Counter[RfmCell]:
+    """The RFM cells of customers, by their purchases up to `as_of`."""
+    found = (cell_of_days(days(purchases, as_of).keys()) for purchases in customers)
+    return Counter(cell for cell in found if cell is not None)
 
 
 class Recency(NamedTuple):

@@ -1,4 +1,4 @@
-"""Random histories of one customer: orders, refunds and cancellations, some told twice, some contradicting each other."""
+"""Random histories of one customer: orders, refunds and cancellations, some repeated, some contradicting each other."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -41,8 +41,8 @@ events: st.SearchStrategy[Event] = st.one_of(
 histories = st.lists(events, max_size=14)
 
 
-def told(history: list[Event]) -> Purchases:
-    """The purchases of a customer of whom this was told, in this order."""
+def purchases_of(history: list[Event]) -> Purchases:
+    """The purchases of a customer after these events, in this order."""
     purchases = Purchases()
     for event in history:
         event(purchases)

@@ -11,10 +11,11 @@ from scipy.stats import beta, gamma
 from services.metrics.domain.bgnbd import BGNBD
 from services.metrics.domain.bgnbd_likelihood import Likelihood
 from services.metrics.domain.errors import FitImpossible
-from services.metrics.domain.histogram import histogram, rows
 from services.metrics.domain.newton import Fit
 from services.metrics.domain.purchases import Purchases
+from services.metrics.domain.rfm import rows
 from tests.unit.metrics.cdnow import CALIBRATION_END, HOLDOUT_END, Columns
+from tests.unit.metrics.columns import cells
 
 PUBLISHED = BGNBD(r=0.243, alpha=4.414, a=0.793, b=2.426)
 
@@ -27,8 +28,8 @@ def test_the_published_parameters_and_likelihood(fitted: Fit[BGNBD]) -> None:
     assert fitted.iterations < 15
 
 
-def test_a_histogram_gives_the_same_fit_as_its_customers(fitted: Fit[BGNBD], customers: dict[str, Purchases]) -> None:
-    table = rows(histogram(customers.values(), CALIBRATION_END), CALIBRATION_END)
+def test_rfm_cells_give_the_same_fit_as_its_customers(fitted: Fit[BGNBD], customers: dict[str, Purchases]) -> None:
+    table = rows(cells(customers.values(), CALIBRATION_END), CALIBRATION_END)
     assert len(table.n) < table.n.sum() == 2357
     compact = BGNBD.fit(*table)
     assert compact.log_likelihood == pytest.approx(fitted.log_likelihood, abs=1e-6)
@@ -52,9 +53,7 @@ def test_the_holdout_is_predicted_as_published(
     fitted: Fit[BGNBD], columns: Columns, customers: dict[str, Purchases]
 ) -> None:
     predicted = fitted.model.expected(39, columns.x, columns.t_x, columns.T).sum()
-    actual = sum(table.x for one in customers.values() for table in histogram([one], HOLDOUT_END)) - int(
-        columns.x.sum()
-    )
+    actual = sum(table.x for one in customers.values() for table in cells([one], HOLDOUT_END)) - int(columns.x.sum())
     assert round(predicted) == 1653
     assert actual == 1882
 
@@ -62,7 +61,7 @@ def test_the_holdout_is_predicted_as_published(
 def test_risk_ranks_customers_where_alive_does_not(
     fitted: Fit[BGNBD], columns: Columns, customers: dict[str, Purchases]
 ) -> None:
-    late = np.array([next(iter(histogram([one], HOLDOUT_END))).x for one in customers.values()]) > columns.x
+    late = np.array([next(iter(cells([one], HOLDOUT_END))).x for one in customers.values()]) > columns.x
     alive = fitted.model.alive(*columns[:3])
     active = fitted.model.active(39, *columns[:3])
     assert _auc(alive, late) == pytest.approx(0.316, abs=5e-3)

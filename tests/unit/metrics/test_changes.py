@@ -1,4 +1,4 @@
-"""What each order changes adds up to what the purchases say, whatever is told in what order, and over merges."""
+"""The changes by single orders add up to the purchases, in any order of events, and over merges."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 from libs.common.contracts.input import Input
 from libs.common.contracts.money import Money
 from libs.common.fold.decider import Merged
-from services.metrics.domain.book import NOTHING, Book, Totals, book, difference
-from services.metrics.domain.decide import cell_of, decide
+from services.metrics.domain.decide import cell_of_span, decide
 from services.metrics.domain.evolve import evolve
-from services.metrics.domain.histogram import cell
 from services.metrics.domain.inputs import Cancelled, Ordered, Refunded
+from services.metrics.domain.purchase_days import (
+    NO_SALES,
+    PurchaseDays,
+    TotalsDelta,
+    add,
+    delta,
+    purchase_days_of,
+    rfm_cell,
+)
 from services.metrics.domain.purchases import Purchases
 from services.metrics.domain.purchases import absorb as absorb_purchases
 from services.metrics.domain.state import DAY, ORDER, Customer, absorb
@@ -32,7 +39,7 @@ BODIES = st.one_of(
 )
 
 
-def told(purchases: Purchases, body: Any) -> None:
+def apply(purchases: Purchases, body: Any) -> None:
     match body:
         case Ordered(order, day, minor, currency):
             purchases.complete(order, day, minor, currency)
@@ -42,41 +49,40 @@ def told(purchases: Purchases, body: Any) -> None:
             purchases.cancel(order)
 
 
-def lines(customer: Customer) -> Book:
-    """All rows of a customer, from their orders."""
-    found: Book = {}
+def all_days(customer: Customer) -> PurchaseDays:
+    """The purchase days of a customer, from their orders."""
+    found: PurchaseDays = {}
     for purchase in customer.sections.every(ORDER).values():
-        for key, by in difference({}, book(purchase)).items():
-            found[key] = found.get(key, NOTHING).plus(by)
+        add(found, purchase_days_of(purchase))
     return found
 
 
-def tell(customer: Customer, body: Any, totals: Totals | None = None) -> None:
+def fold(customer: Customer, body: Any, totals: TotalsDelta | None = None) -> None:
     input = Input("", "", "", NOON, NOON, 0, False, None, body)
     decision = decide(customer, input, None)
     evolve(customer, input, decision)
     if totals is not None and (change := decision.change) is not None:
-        totals.move(change.was, change.now)
-        for key, by in difference(change.before, change.after).items():
-            totals.days[key] = totals.days.get(key, NOTHING).plus(by)
+        totals.move(change.cell_before, change.cell_after)
+        add(totals.days, delta(change.days_before, change.days_after))
 
 
 def check(customer: Customer, purchases: Purchases) -> None:
-    assert lines(customer) == book(purchases)
-    assert cell_of(customer.span) == cell(purchases)
+    assert all_days(customer) == purchase_days_of(purchases)
+    assert cell_of_span(customer.span) == rfm_cell(purchase_days_of(purchases))
     counted = Counter(bought.day for _, bought in purchases.counted())
     assert list(customer.sections.every(DAY).values()) == [counted[day] for day in sorted(counted)]
 
 
 @given(st.lists(BODIES, max_size=20))
 def test_changes_add_up(bodies: list[Any]) -> None:
-    customer, purchases, totals = Customer(), Purchases(), Totals({}, Counter())
+    customer, purchases, totals = Customer(), Purchases(), TotalsDelta({}, Counter())
     for body in bodies:
-        tell(customer, body, totals)
-        told(purchases, body)
+        fold(customer, body, totals)
+        apply(purchases, body)
         check(customer, purchases)
-    assert {key: line for key, line in totals.days.items() if line != NOTHING} == book(purchases)
-    assert {where: n for where, n in totals.cells.items() if n} == ({} if (at := cell(purchases)) is None else {at: 1})
+    days = purchase_days_of(purchases)
+    assert {key: sums for key, sums in totals.days.items() if sums != NO_SALES} == days
+    assert {cell: n for cell, n in totals.cells.items() if n} == ({} if (at := rfm_cell(days)) is None else {at: 1})
 
 
 @given(st.lists(BODIES, max_size=10), st.lists(BODIES, max_size=10), st.lists(BODIES, max_size=5))
@@ -84,13 +90,13 @@ def test_a_merge_is_the_union(ours: list[Any], theirs: list[Any], later: list[An
     (one, bought), (other, theirs_bought) = (Customer(), Purchases()), (Customer(), Purchases())
     for customer, purchases, bodies in ((one, bought, ours), (other, theirs_bought, theirs)):
         for body in bodies:
-            tell(customer, body)
-            told(purchases, body)
+            fold(customer, body)
+            apply(purchases, body)
     absorb(one, other)
     absorb_purchases(bought, theirs_bought)
-    tell(one, Merged(UUID(int=1)))
+    fold(one, Merged(UUID(int=1)))
     check(one, bought)
     for body in later:
-        tell(one, body)
-        told(bought, body)
+        fold(one, body)
+        apply(bought, body)
     check(one, bought)

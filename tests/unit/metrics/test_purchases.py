@@ -1,4 +1,4 @@
-"""One customer's purchases: the rules one by one, then any order of telling, and merges."""
+"""One customer's purchases: the rules one by one, then in any order, and merges."""
 
 from datetime import date
 from random import Random
@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.money import Money
-from services.metrics.domain.purchases import Day, Purchases, absorb, days
+from services.metrics.domain.purchases import Purchases, absorb
 from tests.unit.metrics.cdnow import CALIBRATION_END
-from tests.unit.metrics.columns import Recency, Spend, recency, spend
-from tests.unit.metrics.histories import Event, histories, told
+from tests.unit.metrics.columns import Day, Recency, Spend, days, recency, spend
+from tests.unit.metrics.histories import Event, histories, purchases_of
 
 MONDAY, TUESDAY, NEXT_MONDAY, LATER = date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 8), date(2024, 1, 15)
 
@@ -99,25 +99,25 @@ def test_cdnow_has_946_who_came_back_and_eight_free_orders(customers: dict[str, 
 
 
 @given(histories, st.randoms(use_true_random=False))
-def test_the_order_of_telling_does_not_matter(history: list[Event], random: Random) -> None:
+def test_the_order_of_events_does_not_matter(history: list[Event], random: Random) -> None:
     shuffled = [*history, *random.sample(history, k=len(history) // 2)]
     random.shuffle(shuffled)
-    assert told(shuffled) == told(history)
-    assert days(told(shuffled)) == days(told(history))
+    assert purchases_of(shuffled) == purchases_of(history)
+    assert days(purchases_of(shuffled)) == days(purchases_of(history))
 
 
 @given(histories, histories, histories)
 def test_a_merge_is_the_union(one: list[Event], both: list[Event], other: list[Event]) -> None:
-    survivor, absorbed = told(one + both), told(both + other)
+    survivor, absorbed = purchases_of(one + both), purchases_of(both + other)
     unchanged = msgspec.json.encode(absorbed)
     absorb(survivor, absorbed)
-    assert survivor == told(one + both + other)
+    assert survivor == purchases_of(one + both + other)
     assert msgspec.json.encode(absorbed) == unchanged
 
 
 @given(histories)
 def test_json_and_back(history: list[Event]) -> None:
-    purchases = told(history)
+    purchases = purchases_of(history)
     assert msgspec.json.decode(msgspec.json.encode(purchases), type=Purchases) == purchases
 
 
@@ -128,6 +128,6 @@ def test_json_is_small(customer: Purchases) -> None:
 
 @given(histories)
 def test_what_is_left_is_never_below_zero_nor_above_the_order(history: list[Event]) -> None:
-    purchases = told(history)
+    purchases = purchases_of(history)
     for order, bought in purchases.counted():
         assert 0 <= purchases.net(order) <= bought.minor

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from libs.common.errors import Unavailable
 from libs.common.log.append import Outgoing
-from libs.common.log.kafka.producer import Producer
+from libs.common.log.kafka.producer import DEADLINE, Producer
 from libs.common.log.kafka.tail import newest
 from libs.common.log.kafka.topics import check_topics, ensure_topics
 from libs.common.settings import Settings
@@ -15,12 +15,12 @@ PARTITION = 0
 
 
 class CompactedTopicWriter:
-    """Makes the topic with the first message."""
+    """Makes the topic with the first message. A message may take `deadline` seconds."""
 
-    def __init__(self, settings: Settings, topic: str) -> None:
+    def __init__(self, settings: Settings, topic: str, deadline: float = DEADLINE) -> None:
         self._settings = settings
         self._topic = topic
-        self._producer = Producer(settings)
+        self._producer = Producer(settings, deadline)
         self._made = False
 
     async def write(self, value: bytes) -> None:

@@ -42,7 +42,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[str]) -> None:
         "cleanup.policy": "delete",
         "min.insync.replicas": "1" if settings.kafka_replication == 1 else "2",
     }
-    async with _admin(settings) as admin:
+    async with admin_client(settings) as admin:
         known = await _partitions(admin)
         missing = [name for topic in topics if (name := kafka_name(settings, topic)) not in known]
         if missing:
@@ -62,7 +62,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[str]) -> None:
 
 async def check_topics(settings: Settings, topics: Sequence[str]) -> None:
     """Raises Unavailable when a topic is missing or has another number of partitions, or Kafka cannot be reached."""
-    async with _admin(settings, CONNECT) as admin:
+    async with admin_client(settings, CONNECT) as admin:
         _refuse_other_partitions(settings, topics, await _partitions(admin))
 
 
@@ -84,7 +84,7 @@ async def _partitions(admin: Any) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def _admin(settings: Settings, seconds: float = TIMEOUT) -> AsyncIterator[Any]:
+async def admin_client(settings: Settings, seconds: float = TIMEOUT) -> AsyncIterator[Any]:
     """An admin client for some requests; what goes wrong with them, or lasts for longer, is raised as Unavailable."""
     admin = AIOKafkaAdminClient(**settings.kafka_options(), request_timeout_ms=int(seconds * 1000))
     try:

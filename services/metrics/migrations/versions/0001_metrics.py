@@ -1,4 +1,4 @@
-"""The fold's tables, purchases and activity by day, the histogram, fits and scores."""
+"""The fold's tables, purchases and activity by day, RFM cells, fits and scores."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -58,7 +58,7 @@ def purchases() -> None:
         schema=SCHEMA,
     )
     op.create_table(
-        "days",
+        "daily_sales",
         sa.Column("day", sa.Date, nullable=False),
         sa.Column("currency", sa.Text, nullable=False),
         sa.Column("partition", sa.SmallInteger, nullable=False),
@@ -77,7 +77,7 @@ def purchases() -> None:
     )
     op.create_index("active_days_by_day", "active_days", ["day"], schema=SCHEMA)
     op.create_table(
-        "active_totals",
+        "daily_active",
         sa.Column("day", sa.Date, nullable=False),
         sa.Column("partition", sa.SmallInteger, nullable=False),
         sa.Column("customers", sa.BigInteger, nullable=False),
@@ -85,12 +85,12 @@ def purchases() -> None:
         schema=SCHEMA,
     )
     op.create_table(
-        "histogram",
+        "rfm_cells",
         sa.Column("partition", sa.SmallInteger, nullable=False),
         sa.Column("first", sa.Date, nullable=False),
         sa.Column("span", sa.Integer, nullable=False),
         sa.Column("x", sa.Integer, nullable=False),
-        sa.Column("n", sa.BigInteger, nullable=False),
+        sa.Column("customers", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("partition", "first", "span", "x"),
         schema=SCHEMA,
     )
@@ -116,7 +116,7 @@ def scores() -> None:
         schema=SCHEMA,
     )
     op.create_table(
-        "scorings",
+        "score_commands",
         sa.Column("customer", sa.Uuid, nullable=False),
         sa.Column("fit", sa.Uuid, nullable=False),
         sa.Column("command", sa.Text, nullable=False),

@@ -1,6 +1,6 @@
-"""What a fit is made from: the histogram for BG/NBD, repeat spend for Gamma-Gamma, and each customer as they are scored.
+"""The data of a fit, read from the database: RFM cells for BG/NBD, repeat spend for Gamma-Gamma, and buyers to score.
 
-Everything is as of a day: purchases of later days are unknown; refunds mend the day of their order, whenever they came.
+All of it is as of a day: it leaves out purchases of later days. A refund counts on the day of its order, whenever it came.
 """
 
 import hashlib
@@ -12,16 +12,17 @@ from uuid import UUID
 import msgspec
 
 from libs.common.db.pool import Tx
-from services.metrics.domain.histogram import Cell
+from services.metrics.domain.rfm import RfmCell
 
-# Reading all customers of a large installation takes longer than what the fold may take.
-_PATIENCE = 120
+# Seconds. Reading all customers of a large installation takes longer than a fold's statements may.
+_TIMEOUT = 120
 
-_LAST = 'SELECT max("first" + span) FROM metrics.histogram'
-_CELLS_KEPT = """
-SELECT x, span, "first", sum(n)::bigint FROM metrics.histogram GROUP BY x, span, "first" HAVING sum(n) <> 0
+_LAST_DAY = 'SELECT max("first" + span) FROM metrics.rfm_cells'
+_CELLS = """
+SELECT x, span, "first", sum(customers)::bigint FROM metrics.rfm_cells
+GROUP BY x, span, "first" HAVING sum(customers) <> 0
 """
-_CELLS_ANEW = """
+_CELLS_RECOUNTED = """
 SELECT days - 1, last - "first", "first", count(*) FROM (
   SELECT count(DISTINCT day) AS days, min(day) AS "first", max(day) AS last
   FROM metrics.purchase_days WHERE day <= $1 GROUP BY customer
@@ -60,14 +61,14 @@ class RepeatSpend(NamedTuple):
     total: int
 
 
-class Inputs(NamedTuple):
-    """What both models are fitted on."""
+class FitData(NamedTuple):
+    """The data that both models are fitted on."""
 
-    cells: Counter[Cell]
+    cells: Counter[RfmCell]
     spend: Counter[RepeatSpend]
 
     def digest(self) -> str:
-        """The same for the same purchases, whatever the order they are read in."""
+        """A hash: the same for the same purchases, in whatever order they are read."""
         rows = [
             sorted((*cell, n) for cell, n in self.cells.items()),
             sorted((*row, n) for row, n in self.spend.items()),
@@ -76,7 +77,7 @@ class Inputs(NamedTuple):
 
 
 class Buyer(NamedTuple):
-    """A customer to be scored: `x` purchase days after the `first`, spend on them in minor units of the currency."""
+    """A customer to score: `x` purchase days after the `first`; `total` is their spend on these, in minor units."""
 
     customer: UUID
     x: int
@@ -85,32 +86,32 @@ class Buyer(NamedTuple):
     total: int
 
 
-async def inputs(tx: Tx, as_of: date, currency: str) -> Inputs:
-    """What the models see on `as_of`. Takes a consistent look: `tx` is a connection without a transaction."""
+async def load(tx: Tx, as_of: date, currency: str) -> FitData:
+    """The data as of a day, read in one snapshot: `tx` is a connection outside a transaction."""
     async with tx.transaction(isolation="repeatable_read", readonly=True):
-        await tx.execute(f"SET LOCAL transaction_timeout = '{_PATIENCE}s'")
+        await tx.execute(f"SET LOCAL transaction_timeout = '{_TIMEOUT}s'")
         known = await cells(tx, as_of)
-        rows = await tx.fetch(_SPEND, as_of, currency, timeout=_PATIENCE)
-        return Inputs(known, Counter({RepeatSpend(row[0], row[1]): row[2] for row in rows}))
+        rows = await tx.fetch(_SPEND, as_of, currency, timeout=_TIMEOUT)
+        return FitData(known, Counter({RepeatSpend(row[0], row[1]): row[2] for row in rows}))
 
 
-async def cells(tx: Tx, as_of: date, *, anew: bool = False) -> Counter[Cell]:
-    """The histogram as of a day: the one that is kept, unless it knows later purchases; then (or `anew`) from the
-    purchases of each customer."""
-    last = await tx.fetchval(_LAST)
-    if anew or (last is not None and last > as_of):
-        rows = await tx.fetch(_CELLS_ANEW, as_of, timeout=_PATIENCE)
+async def cells(tx: Tx, as_of: date, *, recount: bool = False) -> Counter[RfmCell]:
+    """The RFM cells as of a day. They are recounted from every customer's purchase days if the stored cells include later
+    purchases, or to `recount`."""
+    last = await tx.fetchval(_LAST_DAY)
+    if recount or (last is not None and last > as_of):
+        rows = await tx.fetch(_CELLS_RECOUNTED, as_of, timeout=_TIMEOUT)
     else:
-        rows = await tx.fetch(_CELLS_KEPT, timeout=_PATIENCE)
-    return Counter({Cell(row[0], row[1], row[2]): row[3] for row in rows})
+        rows = await tx.fetch(_CELLS, timeout=_TIMEOUT)
+    return Counter({RfmCell(row[0], row[1], row[2]): row[3] for row in rows})
 
 
 async def buyers(tx: Tx, as_of: date, currency: str, after: UUID | None, limit: int) -> list[Buyer]:
-    """The next customers, by id, who had bought by `as_of`."""
+    """The next customers by id, after customer `after`, who had bought by `as_of`."""
     return [Buyer(*row) for row in await tx.fetch(_CUSTOMERS, as_of, currency, after, limit)]
 
 
 async def holdout(tx: Tx, as_of: date, until: date) -> int:
-    """Purchase days after `as_of` up to `until` of the customers who had bought by `as_of`."""
-    found: int = await tx.fetchval(_HOLDOUT, as_of, until, timeout=_PATIENCE)
+    """The number of purchase days after `as_of` and up to `until`, of the customers who had bought by `as_of`."""
+    found: int = await tx.fetchval(_HOLDOUT, as_of, until, timeout=_TIMEOUT)
     return found
