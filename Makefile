@@ -46,7 +46,7 @@ kafka: $(READY) ## a real Apache Kafka on this machine, alone
 	@$(PYTHON) -m deploy.cli kafka
 
 test: $(READY) ## every test, against a real PostgreSQL and Kafka (TESTS=tests/unit runs some; WORKERS=0 in one process)
-	@$(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+	@$(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(READY) ## lint, format, types, layers, generated pages
 	@.venv/bin/ruff check --quiet .

@@ -27,6 +27,9 @@ from libs.common.db.schema import scripts
 from libs.common.http.auth.keyring import generate_keys
 from libs.common.settings import Settings
 
+#: The folders of tests, those with the longest files first: workers take whole files in this order, so that none is left
+#: with a long one at the end.
+SLOWEST_FIRST = ("e2e", "operations", "faults", "integration", "doors", "contract", "unit")
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folders made in it are private
 ROOM = 4 * 1024**3
 KEYS = generate_keys()
@@ -39,6 +42,16 @@ hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=Non
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 ports.BASES = range(10_000 + 4_000 * WORKER, 14_000 + 4_000 * WORKER)  # no worker takes a port that another looked at
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow folders first. Within a folder the order stays as collected."""
+    items.sort(key=lambda item: SLOWEST_FIRST.index(folder_of(item)))
+
+
+def folder_of(item: pytest.Item) -> str:
+    """The folder below `tests` that a test is in."""
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 @pytest.fixture(scope="session")

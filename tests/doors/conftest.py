@@ -14,7 +14,7 @@ from tests.doors.five import Five, Service, start, stop
 from tests.doors.seed import seed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def five(postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Five]:
     dsn = postgres.create_database(f"doors_{uuid.uuid4().hex}", template=template)
     running = await start(dsn, tmp_path_factory.mktemp("doors"))

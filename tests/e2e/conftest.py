@@ -11,7 +11,7 @@ from deploy.local.ports import free_base
 from tests.conftest import new_home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def platform() -> AsyncIterator[Platform]:
     home = new_home("rapport-e2e-")
     async with Platform(home=home, port_base=free_base(), fsync=False) as running:
@@ -19,7 +19,7 @@ async def platform() -> AsyncIterator[Platform]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def api(platform: Platform) -> AsyncIterator[Api]:
     async with Api(platform) as client:
         yield client

@@ -36,7 +36,7 @@ async def test_an_example_can_be_posted_as_it_stands(platform: Platform, everyth
             assert answer.status_code in TAKEN, answer.text
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def everything(platform: Platform) -> str:
     """A token with all scopes."""
     return mint(private_key_file(platform.home).read_text(), "test", SCOPES, timedelta(hours=1))

@@ -1,11 +1,10 @@
 """A collector of traces on the loopback: takes OTLP over HTTP, as real ones do, and keeps the spans in memory."""
 
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.http_server import HttpServer, QuietHandler
 
 
 @dataclass(frozen=True)
@@ -23,14 +22,14 @@ class Seen:
     said: dict[str, str]
 
 
-class Collector:
+class Collector(HttpServer):
     """`with Collector() as collector:` listens on `url`; `spans` are those that have come."""
 
     def __init__(self) -> None:
         self.spans: list[Seen] = []
         collector = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
                 collector.spans += _seen(sent)
@@ -39,24 +38,11 @@ class Collector:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> "Collector":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self.address
 
     def of(self, trace: str) -> list[Seen]:
         """The spans of one trace, each once."""

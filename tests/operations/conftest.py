@@ -13,19 +13,19 @@ from tests.integration.triggers.receiver import Receiver
 from tests.operations.collector import Collector
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def collector() -> Iterator[Collector]:
     with Collector() as listening:
         yield listening
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def receiver() -> Iterator[Receiver]:
     with Receiver(200) as listening:
         yield listening
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def platform(collector: Collector) -> AsyncIterator[Platform]:
     home = new_home("rapport-operations-")
     env = {
@@ -38,7 +38,7 @@ async def platform(collector: Collector) -> AsyncIterator[Platform]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def api(platform: Platform) -> AsyncIterator[Api]:
     async with Api(platform) as client:
         yield client

@@ -51,7 +51,7 @@ async def post(platform: Platform, *events: dict[str, object]) -> None:
     assert answer.status_code == 200, answer.text
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def exposed(platform: Platform, api: Api) -> Exposed:
     """The real metrics after some traffic, everything read."""
     hook = await api.post("triggers", "/v1/hooks", {

@@ -1,14 +1,14 @@
 """An identity provider on the loopback: publishes keys over real HTTP, signs tokens, can be away."""
 
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from tests.http_server import HttpServer, QuietHandler
 
 ISSUER = "https://login.example"
 WRITES: dict[str, Any] = {"EdDSA": OKPAlgorithm, "ES256": ECAlgorithm, "RS256": RSAAlgorithm}
@@ -25,7 +25,7 @@ def private_key(algorithm: str, bits: int = 2048) -> Any:
             return rsa.generate_private_key(65537, bits)
 
 
-class Provider:
+class Provider(HttpServer):
     """`keys` are published; `status` is what it answers with; `asked` counts."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Provider:
         self.asked = 0
         provider = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 provider.asked += 1
                 text = json.dumps({"keys": provider.keys}).encode()
@@ -44,21 +44,11 @@ class Provider:
                 self.end_headers()
                 self.wfile.write(text)
 
-            def log_message(self, *_: Any) -> None:
-                return
+        super().__init__(Handler)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/jwks"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    @property
+    def url(self) -> str:
+        return f"{self.address}/jwks"
 
     def add(self, kid: str, algorithm: str, *, bits: int = 2048, **members: Any) -> None:
         """Make a key and publish it."""

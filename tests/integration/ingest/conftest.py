@@ -77,7 +77,7 @@ async def new_database(postgres: Postgres) -> str:
     return dsn
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def ingest(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ingest]:
     """One for all tests that leave it as it is; each has its own source."""
     service = Ingest(await new_database(postgres), tmp_path_factory.mktemp("ingest") / "log")

@@ -2,13 +2,14 @@
 
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
 
+from tests.http_server import HttpServer, QuietHandler
 
-class Receiver:
+
+class Receiver(HttpServer):
     """`answers` are given one after the other, the last one for ever; an answer is a status, with headers if need be.
     While `hanging` is set no answer is given."""
 
@@ -20,7 +21,7 @@ class Receiver:
         self._lock = threading.Lock()
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 status, headers = receiver.take({name.lower(): value for name, value in self.headers.items()}, body)
@@ -33,30 +34,15 @@ class Receiver:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self.host = host
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> "Receiver":
-        self._thread.start()
-        return self
+        super().__init__(Handler, host, port)
 
     def __exit__(self, *_: object) -> None:
         self.go_on.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def port(self) -> int:
-        return self._server.server_port
+        super().__exit__(*_)
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}/hooks?shop=1"
+        return f"{self.address}/hooks?shop=1"
 
     @property
     def ids(self) -> Counter[str]:
