@@ -12,9 +12,9 @@ from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied
 from services.metrics import store
 from services.metrics.domain.decide import Decision, decide
-from services.metrics.domain.evolve import evolve
+from services.metrics.domain.evolve import absorb, evolve
 from services.metrics.domain.inputs import Active, Cancelled, Ordered, Refunded
-from services.metrics.domain.state import SECTIONS, Customer, absorb
+from services.metrics.domain.state import SECTIONS, Customer
 from services.metrics.settings import Settings
 
 _CLIENT_TYPES = frozenset(TYPES.values())

@@ -140,7 +140,7 @@ def by_metrics(journal: list[tuple[str, Envelope]]) -> Counted:
     customers: dict[str, metrics_state.Customer] = defaultdict(metrics_state.Customer)
     for key, record in journal:
         if (other := _merged(record)) is not None:
-            metrics_state.absorb(customers[key], customers.pop(other))
+            metrics.absorb(customers[key], customers.pop(other))
         elif (body := decider.read(record, None)) is not None:
             input = _input(record, body)
             metrics.evolve(customers[key], input, decide(customers[key], input, None))

@@ -12,7 +12,7 @@ from libs.common.contracts.input import Input
 from libs.common.contracts.money import Money
 from libs.common.fold.decider import Merged
 from services.metrics.domain.decide import cell_of_span, decide
-from services.metrics.domain.evolve import evolve
+from services.metrics.domain.evolve import absorb, evolve
 from services.metrics.domain.inputs import Cancelled, Ordered, Refunded
 from services.metrics.domain.purchase_days import (
     NO_SALES,
@@ -25,7 +25,7 @@ from services.metrics.domain.purchase_days import (
 )
 from services.metrics.domain.purchases import Purchases
 from services.metrics.domain.purchases import absorb as absorb_purchases
-from services.metrics.domain.state import DAY, ORDER, Customer, absorb
+from services.metrics.domain.state import DAY, ORDER, Customer
 from tests.unit.metrics.histories import START, days
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
