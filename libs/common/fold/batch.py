@@ -20,17 +20,18 @@ class Batch:
     position: int
 
     def place(self, index: int) -> str:
-        """Where the record at `index` is applied: partition, position and rulebook, as a stamp says it. A dead letter's
-        is where it is replayed, not where it died."""
+        """The place at which the record at `index` is applied: partition, position and rulebook, as in a stamp. For
+        a dead letter that is the place of its replay."""
         return f"{self.tp.partition}/{self.position + index}/{self.rulebook}"
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What batches led to: records for the service's own topic, and what to do once they are committed (fill caches).
+    """The result of a few batches: records for the service's own topic, and callbacks to run after the commit (they
+    fill caches).
 
-    `taken` says how many records of a partition were taken, where the next one must wait for another partition (a merge
-    for the other customer's `left`); of the others all were.
+    `taken` holds, for each partition that stopped early, the number of records it applied. A partition stops early at a
+    merge whose other customer has not left yet. All other partitions were applied whole.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
@@ -39,15 +40,16 @@ class Outcome:
 
 
 class Handler(Protocol):
-    """A service's part of the fold: change the state for a few batches, in the transaction given. Never commits."""
+    """A service's part of the fold: it changes the state for a few batches, in the given transaction. It never
+    commits."""
 
     async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
-        """Apply batches of different partitions, all under one rulebook, each in its order. What a pipeline is given to write
-        may wait there."""
+        """Apply batches of different partitions, each in its order, all under one rulebook. Writes may still wait in
+        the pipeline when it returns."""
         ...
 
     async def skip(self, tx: Tx, record: Record) -> None:
-        """`record` becomes a dead letter: keep what must not be missed even so, and raise nothing over what it holds."""
+        """`record` becomes a dead letter. Keep what no later record repeats; do not raise over its content."""
         ...
 
 

@@ -1,11 +1,9 @@
-"""The breaker: when many records of a partition are poison it is more likely our code that is bad than they.
+"""The breaker stops a partition in which many records fail: then our code is more likely at fault than the records.
 
-Then nothing more is passed over: the partition stands, and tries again until the record can be applied (a release that mends
-it needs nothing else), or until an operator lets it pass over what has come so far. What is known of the past is what the
-database says, so that a restart changes nothing.
+A stopped partition retries its record until it can be applied, for example by a release that mends the code, or until
+an operator lets it skip. The breaker reads the past from the database, so a restart changes nothing.
 
-One app that sends nonsense must not stop the others: its records are passed over all the same, as long as those of others
-are applied.
+One app that sends nonsense must not stop the others. Its records are skipped as long as records of other apps succeed.
 """
 
 import re
@@ -26,11 +24,11 @@ _HEAD = 600
 
 
 class BreakerOpen(Exception):
-    """A record that fails is not to be passed over: too many before it failed."""
+    """A record failed and may not be skipped: too many failed before it."""
 
 
 class Breaker:
-    """Of one fold. Remembers whose records were applied from the first dead letter on; before it that costs nothing."""
+    """The breaker of one fold. From the first dead letter on it remembers the sources of applied records."""
 
     def __init__(self, service: str, database: Database) -> None:
         self._database = database
@@ -39,12 +37,12 @@ class Breaker:
         self._applied: deque[bytes] | None = None
 
     def applied(self, records: Iterable[Record]) -> None:
-        """These records were applied."""
+        """Remember that these records were applied."""
         if self._applied is not None:
             self._applied.extend(_source(record.value) for record in records)
 
     async def check(self, tp: TopicPartition, record: Record) -> None:
-        """Raises Open when `record`, which is poison, must not be passed over."""
+        """Raises BreakerOpen if the failing `record` may not be skipped."""
         if self._applied is None:
             self._applied = deque(maxlen=REMEMBERED)
         async with self._database.connection() as tx:
@@ -62,7 +60,7 @@ class Breaker:
         )
 
     async def allow(self, tx: Tx, through: Mapping[TopicPartition, int]) -> None:
-        """Let each partition pass over what is bad before an offset. Does not commit."""
+        """Let each partition skip bad records before an offset. Does not commit."""
         for tp, offset in sorted(through.items()):
             await tx.execute(
                 f"UPDATE {self._positions} SET skip_before = greatest(skip_before, $3)"
@@ -72,7 +70,7 @@ class Breaker:
             )
 
     async def _bad(self, tx: Tx, tp: TopicPartition, offset: int) -> list[bytes]:
-        """The beginnings of the dead letters among the last records."""
+        """The first bytes of the dead letters among the last records."""
         rows = await tx.fetch(
             f"SELECT substring(value FROM 1 FOR {_HEAD}) FROM {self._letters}"
             ' WHERE topic = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4',

@@ -1,4 +1,4 @@
-"""Commands: a REST call that changes a customer is a batch of one without a position, on the same path."""
+"""Commands. A REST call that changes a customer takes the same path as a record: a batch of one, without a position."""
 
 import hashlib
 import time
@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 class _Locked(NamedTuple, Generic[S, R]):
-    """A locked customer, what they draw on, and where in the journal they are."""
+    """A locked customer, their shared resources, and their place in the journal."""
 
     tx: Tx
     row: Row[S]
@@ -59,10 +59,10 @@ class Commands(Generic[S, R]):
         answer: Callable[[Applied[S]], Any],
         traceparent: str | None = None,
     ) -> Any:
-        """Decide and apply `body` once for an idempotency `key`, and return `answer` of it (as JSON-able data).
+        """Decide and apply `body` once for an idempotency `key`. Returns `answer` of it, as JSON-able data.
 
-        The same key again gives the stored answer and changes nothing; with another body it is a Conflict. Errors that
-        `decide` raises (RapportError) leave nothing behind.
+        The same key again returns the stored answer and changes nothing; with another body it is a Conflict. An error
+        that `decide` raises (RapportError) leaves nothing behind.
         """
         service, handler, began = self._fold.service, self._handler, time.time_ns()
         id = str(derived(service, "command", key))
@@ -97,9 +97,9 @@ class Commands(Generic[S, R]):
 
     @asynccontextmanager
     async def _locked(self, customer: UUID, body: msgspec.Struct, at: datetime) -> AsyncIterator[_Locked[S, R]]:
-        """A transaction that holds the row of whom `customer` went into, and no other: to wait for one row with another
-        in hand would be out of the order in which the fold locks. For the same reason it begins anew where the body draws on
-        shared resources, to hold them first."""
+        """Open a transaction that holds the row of the customer's survivor, and no other row. Waiting for one row
+        while holding another would break the fold's lock order. So if the body draws on shared resources, it starts
+        again and locks those first."""
         handler, id = self._handler, customer
         resources: tuple[Resource, ...] = ()
         while True:
@@ -120,12 +120,12 @@ class Commands(Generic[S, R]):
     async def run_many(
         self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], *, key: str, at: datetime, traceparent: str | None = None
     ) -> list[Applied[S]]:
-        """Decide and apply one command each for many customers, in the transaction given; those who have left are
-        passed over.
+        """Decide and apply one command for each of many customers, in the given transaction. Customers who were merged
+        away are left out.
 
-        Ids derive from `key` and the customer, so that a repetition gives the facts that it gave; that it isn't repeated
-        after its commit is the caller's to see to, by a mark in the same transaction. Call it last before the commit, as
-        it locks the heads of the log. Does not commit. An error of `decide` leaves nothing behind.
+        Ids derive from `key` and the customer, so a repetition gives the same facts. The caller prevents repetition
+        after the commit by a mark in the same transaction. Call this last before the commit, because it locks the heads
+        of the log. Does not commit. An error of `decide` leaves nothing behind.
         """
         service, handler = self._fold.service, self._handler
         shared = await handler.shared.lock(tx, await self._resources(tx, bodies, at))
@@ -164,7 +164,7 @@ class Commands(Generic[S, R]):
         return applied
 
     async def _resources(self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], at: datetime) -> set[Resource]:
-        """What the bodies draw on under the rulebook in force."""
+        """The shared resources of the bodies under the rulebook in force."""
         if self._handler.decider.shared is None:
             return set()
         rules = await self._handler.rules(tx, await self._fold.positions.rulebook(tx))

@@ -1,4 +1,5 @@
-"""The rows of customers in a service: loaded locked, saved counted, found by any of their identifiers."""
+"""The table of customers of a service. Rows are locked when loaded, versioned when saved, and found by any
+identifier."""
 
 import re
 from collections.abc import Iterable
@@ -22,13 +23,14 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class StaleRow(OSError):
-    """A customer's row is not as it was read: the batch is tried again (it counts as unavailability)."""
+    """A customer's row has changed since it was read. The batch is retried, as if the database had been away."""
 
 
 @dataclass(slots=True)
 class Row(Generic[S]):
-    """A locked customer: their state, how many facts were decided on them, and into whom they went if they left. `stored` is
-    that as it is in the table. `sections` are the state's, where a service has any."""
+    """A locked customer: their state, the number of facts decided on them, and the customer into whom they were
+    merged. `stored` holds these three as they are in the table. `sections` belong to the state, in services that
+    have sections."""
 
     id: UUID
     state: S
@@ -41,7 +43,8 @@ class Row(Generic[S]):
 
 
 class Customers(Generic[S]):
-    """The table `customers` of one service; `S` is its state, stored as JSON, and in sections where it has `kinds` of them."""
+    """The table `customers` of one service. The state `S` is stored as JSON, and in sections if the service has
+    `kinds` of them."""
 
     def __init__(self, service: str, state: type[S], kinds: SectionKinds | None = None) -> None:
         self._table = f'"{service}".customers'
@@ -67,7 +70,8 @@ class Customers(Generic[S]):
         )
 
     async def load(self, tx: AnyTx, ids: Iterable[UUID]) -> dict[UUID, Row[S]]:
-        """The rows of `ids`, locked in the order of their ids; missing ones are made first, so that there is a lock."""
+        """Lock and return the rows of `ids`, in the order of the ids. Missing rows are created first, so that there
+        is something to lock."""
         wanted = sorted(set(ids))
         if not wanted:
             return {}
@@ -91,30 +95,29 @@ class Customers(Generic[S]):
         return loaded
 
     async def load_sections(self, tx: AnyTx, wanted: Iterable[tuple[Row[S], Wanted]]) -> None:
-        """Load sections of customers whose rows are locked, a statement for each way of asking."""
+        """Load sections of customers whose rows are locked, in one statement for each way of asking."""
         if self._sections is not None:
             await self._sections.load(tx, [(row.sections, each) for row, each in wanted if row.sections is not None])
 
     def empty(self, row: Row[S]) -> None:
-        """Nothing is left of a customer: another one has absorbed their state."""
+        """Clear the state of a customer whom another one has absorbed."""
         row.state, row.touched = self._state(), True
         if row.sections is not None:
             row.sections.empty()
             self._hold(row, row.sections)
 
     def known(self, ids: Iterable[UUID]) -> None:
-        """Call once the transaction is committed: these rows exist."""
+        """Call this after the commit: these rows exist."""
         if len(self._known) > 500_000:
             self._known.clear()
         self._known.update(ids)
 
     def forget(self) -> None:
-        """Call it when a transaction was rolled back whose rows were said to be known."""
+        """Forget which rows exist, after a rollback of rows that were called known."""
         self._known.clear()
 
     async def save(self, tx: AnyTx, rows: Iterable[Row[S]]) -> None:
-        """Write the touched rows that are not as they are stored, and their sections. Raises StaleRow unless each of them was
-        as it was read."""
+        """Write changed rows and their sections. Raises StaleRow if a row is not as it was read."""
         touched = [(row, (self._encoder.encode(row.state), row.facts, row.merged_into)) for row in rows if row.touched]
         sections = [row.sections for row, _ in touched if row.sections is not None and row.sections.changed]
         sectioned = {each.customer for each in sections}  # counted too: a row of version 0 has no sections
@@ -130,7 +133,7 @@ class Customers(Generic[S]):
                 await self._sections.save(pipeline, sections)
 
     async def bind(self, tx: Tx, bindings: Iterable[tuple[Binding, UUID]]) -> None:
-        """Let identifiers lead to customers; of several versions the highest wins, whatever the order they come in."""
+        """Bind identifiers to customers. The highest version wins, in whatever order bindings arrive."""
         newest: dict[tuple[str, str], tuple[int, UUID]] = {}
         for binding, customer in bindings:
             key = (binding.kind, binding.value)
@@ -151,7 +154,8 @@ class Customers(Generic[S]):
         )
 
     async def resolve(self, tx: Tx, ref: str) -> UUID:
-        """The customer that `ref` (an id, `user:ann`, `anon:…`) leads to, the survivor of a merge. Raises NotFound."""
+        """The customer of `ref` (an id, `user:ann`, `anon:…`), after merges. Raises NotFound, or Invalid for no
+        reference."""
         kind, _, value = ref.partition(":")
         if _UUID.fullmatch(ref):
             customer = UUID(ref)
@@ -167,11 +171,11 @@ class Customers(Generic[S]):
         return await self.survivor(tx, customer)
 
     async def survivor(self, tx: Tx, customer: UUID) -> UUID:
-        """Whom `customer` went into by merges, at the end of the chain; themselves if they are still there."""
+        """The customer at the end of the chain of merges; `customer` if there was none."""
         return await survivor(tx, self._service, customer)
 
     async def state(self, tx: Tx, customer: UUID, *wanted: Wanted) -> S | None:
-        """A customer's state for reading, without a lock, and the sections wanted of it; None when there is no row yet."""
+        """A customer's state for reading, without a lock, with the wanted sections. None if there is no row."""
         value = await tx.fetchval(f"SELECT state FROM {self._table} WHERE id = $1", customer)
         if value is None:
             return None
@@ -186,7 +190,7 @@ class Customers(Generic[S]):
         cast("Sectioned", row.state).hold(sections)
 
     def blank(self) -> S:
-        """The state of a customer of whom nothing is known."""
+        """The state of a new customer."""
         return self._state()
 
     def _decode(self, value: bytes) -> S:
@@ -194,7 +198,7 @@ class Customers(Generic[S]):
 
 
 async def survivor(tx: Tx, service: str, customer: UUID) -> UUID:
-    """Whom `customer` went into by merges, as far as a service has heard."""
+    """The customer into whom `customer` was merged, as far as this service has read the journal; else `customer`."""
     while into := await tx.fetchval(f'SELECT merged_into FROM "{service}".customers WHERE id = $1', customer):
         customer = into
     return customer

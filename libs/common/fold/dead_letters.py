@@ -1,4 +1,5 @@
-"""Dead letters: records that a fold could not take, kept with their error until a person replays or discards them."""
+"""Dead letters: records that a fold could not apply. They are kept with their error until an operator replays or
+discards them."""
 
 import base64
 import json
@@ -37,13 +38,14 @@ _STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
 
 
 def never_dead_lettered(record: Record) -> bool:
-    """By the record's own type: its `data`, which comes last, may be a client's and say anything."""
+    """Whether the record is one half of a merge. It reads the record's own type, not its `data`, which a client may
+    have written."""
     envelope, _, _ = record.value.partition(b'"data":')
     return any(mark in envelope for mark in _STOPPING)
 
 
 async def dead_letter(tx: Tx, service: str, record: Record, error: BaseException) -> None:
-    """Keep `record` with what went wrong. The same record of the same partition is kept once."""
+    """Keep `record` with its error. A record of a partition is kept once."""
     trace = "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
     await tx.execute(
         f'INSERT INTO "{service}".dead_letters (id, topic, partition, "offset", key, value, error, trace)'
@@ -60,14 +62,14 @@ async def dead_letter(tx: Tx, service: str, record: Record, error: BaseException
 
 
 class DeadLetters:
-    """What operators do with the dead letters of one fold."""
+    """The operators' actions on the dead letters of one fold."""
 
     def __init__(self, fold: "Fold") -> None:
         self._fold = fold
         self._table = f'"{fold.service}".dead_letters'
 
     async def page(self, waiting: bool, limit: int, cursor: UUID | None) -> list[dict[str, Any]]:
-        """The oldest first; `waiting` leaves out those that were replayed or discarded."""
+        """A page, the oldest first. `waiting` leaves out those that were replayed or discarded."""
         async with self._fold.database.connection() as tx:
             rows = await tx.fetch(
                 f"SELECT * FROM {self._table} WHERE (NOT $1 OR outcome IS NULL) AND ($2::uuid IS NULL OR (died_at, id) >"
@@ -87,10 +89,10 @@ class DeadLetters:
         return {**_shown(row), "trace": row["trace"], "record": _legible(row["value"])}
 
     async def replay(self, id: UUID, by: str, mended: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Apply the record now, with the `data` given in place of its own if it was mended.
+        """Apply the record now, with `data` in place of its own if it was mended.
 
-        All or nothing: when it fails again it stays, and Conflict says why. Raises NotFound, Conflict when settled,
-        Unavailable (and what asyncpg raises) when something else than the record is in the way.
+        All or nothing: if it fails again it stays, and Conflict gives the reason. Raises NotFound; Conflict if it is
+        settled already; Unavailable, and what asyncpg raises, if something other than the record fails.
         """
         fold = self._fold
         async with fold.database.transaction() as tx:
@@ -129,7 +131,8 @@ class DeadLetters:
         return await self.read(id)
 
     async def skip(self, by: str, reason: str) -> dict[TopicPartition, int]:
-        """Let the fold pass over bad records again, up to the present ends of its partitions (see `breaker`); those ends."""
+        """Let the fold skip bad records again, up to the current ends of its partitions (see `breaker`). Returns
+        these ends."""
         fold = self._fold
         lags = await fold.lag()
         async with fold.database.transaction() as tx:
@@ -140,21 +143,21 @@ class DeadLetters:
         return through
 
     async def discard(self, id: UUID, by: str, reason: str) -> dict[str, Any]:
-        """Settle a dead letter without applying it; the reason is kept."""
+        """Settle a dead letter without applying it, with a reason."""
         async with self._fold.database.transaction() as tx:
             await self._claim(tx, id)
             await self._settle(tx, id, "discarded", reason, by)
         return await self.read(id)
 
     async def _destination(self, tx: Tx, row: asyncpg.Record) -> tuple[TopicPartition, str]:
-        """The partition and key that the record has now: its customer may have been merged since it died."""
+        """The record's current partition and key: its customer may have been merged since."""
         if row["topic"] != JOURNAL or not UUID_KEY.fullmatch(row["key"]):
             return TopicPartition(row["topic"], row["partition"]), row["key"]
         key = str(await survivor(tx, self._fold.service, UUID(row["key"])))
         return TopicPartition(JOURNAL, partition_of(key, self._fold.partitions)), key
 
     async def waiting(self) -> list[UUID]:
-        """The ids of all that wait, in the order of their records."""
+        """The ids of all unsettled dead letters, in the order of their records."""
         async with self._fold.database.connection() as tx:
             rows = await tx.fetch(
                 f'SELECT id FROM {self._table} WHERE outcome IS NULL ORDER BY topic, partition, "offset"'
@@ -170,8 +173,9 @@ class DeadLetters:
         return row
 
     async def _stamp(self, tx: Tx, batch: Batch, made: int) -> str:
-        """Where it happened, once it has; for a customer's record also after how many of their facts, so that it can be put
-        back there. `made` are those that it led to. (Their row is locked only now: shared resources come first.)"""
+        """The place of the replay: for a customer's record also the number of their facts before it, so that a
+        replay of the journal can put it back. `made` is the number of facts that it led to. The row is locked only
+        now, because shared resources are locked first."""
         key, place = batch.records[0].key, batch.place(0)
         if batch.tp.topic != JOURNAL or not UUID_KEY.fullmatch(key):
             return place
@@ -223,5 +227,5 @@ def _mended(value: bytes, data: Mapping[str, Any]) -> bytes:
 
 
 def _storable(text: str) -> str:
-    """What PostgreSQL takes as text: a letter that cannot be kept would stop its partition."""
+    """The text as PostgreSQL accepts it. A dead letter that cannot be stored would stop its partition."""
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

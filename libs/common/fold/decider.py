@@ -1,4 +1,4 @@
-"""A decider: what a service does for one customer, as pure functions over one state."""
+"""A decider: the rules of a service for one customer, as pure functions over one state."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,8 +22,8 @@ DEEPEST = 8
 
 
 class Decision(msgspec.Struct, kw_only=True):
-    """What `decide` says: the facts that follow. A service's own Decision adds, with defaults, whatever else `evolve` and its
-    projections need to know of what was decided. A replay that only has the facts passes them alone."""
+    """The result of `decide`: the facts that follow. A service's own Decision adds, with defaults, what `evolve` and
+    projections need besides. A replay that has only the facts passes a Decision of these alone."""
 
     facts: list[Fact] = []
     #: How much more is taken of each shared resource.
@@ -31,13 +31,13 @@ class Decision(msgspec.Struct, kw_only=True):
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """The body of an input by which a customer has just absorbed the state of `other`."""
+    """The body of an input after which the customer has absorbed the state of `other`."""
 
     other: UUID
 
 
 class Stamped(NamedTuple):
-    """A fact with the id, place and bytes that it goes into the log with."""
+    """A fact with its record id and its stamp."""
 
     id: UUID
     fact: Fact
@@ -45,10 +45,11 @@ class Stamped(NamedTuple):
 
 
 class Applied(msgspec.Struct, Generic[S], frozen=True):
-    """One input, applied: what projections (rows that are queried) are made from. `state` is the one after the batch (or an
-    empty one, if all that happened to the customer in it was stateless); `decision` is the service's own.
+    """One applied input, from which projections are made. `state` is the customer's state after the whole batch (an
+    empty one if the batch held only stateless inputs for them). `decision` is the service's own.
 
-    `stamp` says where it was: partition, position, rulebook, and how many facts were decided on the customer before.
+    `stamp` is the place of the input: partition, position, rulebook, and the number of facts decided on the customer
+    before it.
     """
 
     customer: UUID
@@ -69,7 +70,8 @@ class Draws(NamedTuple, Generic[R]):
 
 
 class Decider(Protocol[S, R]):
-    """What a service gives to the fold. `decide` changes nothing; `evolve` and `absorb` never fail; none has a clock."""
+    """The rules that a service gives to the fold. `decide` changes nothing, `evolve` and `absorb` never fail, and
+    none of them reads a clock."""
 
     source: str
     state: type[S]
@@ -78,41 +80,41 @@ class Decider(Protocol[S, R]):
 
     @property
     def sections(self) -> SectionKinds | None:
-        """What lies in sections of the state (`sections`); None where nothing does."""
+        """The kinds of sections of the state (see `sections`); None if there are none."""
         ...
 
     @property
     def shared(self) -> Draws[R] | None:
-        """What it draws on together with other customers (`shared`); None where there is nothing."""
+        """How the service draws on shared resources (see `shared`); None if it has none."""
         ...
 
     def read(self, envelope: Envelope, rules: R) -> Any | None:
-        """What this service reads from a record's data; None when the record can change nothing here, under these rules:
-        its customer is then not even loaded. An exception is poison."""
+        """Decode what this service needs of a record. None if the record can change nothing here under these rules:
+        then its customer is not loaded. An exception makes the record poison."""
         ...
 
     def stateless(self, body: object, rules: R) -> bool:
-        """Whether, under these rules, nothing is decided on what was read, and it changes no state, whatever the state is:
-        the customer is then neither loaded nor locked, it draws on nothing shared, and only reaches projections."""
+        """Whether the body leads to no decision and changes no state, whatever the state is. Then the customer is
+        neither loaded nor locked, nothing shared is drawn on, and only projections see it."""
         ...
 
     def decide(self, state: S, input: Input, rules: R) -> Decision:
-        """What follows from `input`. Pure: it changes neither argument, and an exception leaves nothing behind. Asked again
-        once sections are loaded that it looked for (NotLoaded)."""
+        """What follows from `input`. Pure: it changes neither argument. It may look for sections that are not loaded
+        (NotLoaded): the fold loads them and calls it again."""
         ...
 
     def evolve(self, state: S, input: Input, decision: Any) -> None:
-        """Change `state` for the input and for what was decided. Total."""
+        """Change `state` for the input and the decision. Never fails."""
         ...
 
     def absorb(self, survivor: S, other: S) -> None:
-        """Take over the state of a customer who turned out to be the same person. Total."""
+        """Merge `other` into `survivor`. Never fails."""
         ...
 
     async def rules(self, tx: "Tx", rulebook: int) -> R:
-        """The rules of a rulebook (cached: a rulebook never changes)."""
+        """The rules of a rulebook. They are cached, because a rulebook never changes."""
         ...
 
     async def project(self, tx: "Tx", applied: list[Applied[S]]) -> None:
-        """Write the rows that are queried, for all inputs of the batch, in their order. Does not commit."""
+        """Write the rows that routes query, for all inputs of the batch, in their order. Does not commit."""
         ...

@@ -1,4 +1,4 @@
-"""What keeps a fold's partitions from moving: told in the log without repeating itself, counted, and shown in /readyz."""
+"""The failures that stop a fold's partitions: logged without repetition, counted, and shown in /readyz."""
 
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ logger = structlog.get_logger()
 
 
 class Stopped(NamedTuple):
-    """A partition that stands at a record which can neither be applied nor passed over (a broken merge)."""
+    """A partition at a record that can neither be applied nor skipped (one half of a merge, for example)."""
 
     tp: TopicPartition
     said: Mapping[str, Any]
@@ -27,7 +27,7 @@ class Stopped(NamedTuple):
     since: float
 
     def sentence(self) -> str:
-        """For people: what stands where, why, and what to do."""
+        """The sentence for operators: which partition stands where, why, and what to do."""
         record = f"record {self.said.get('record_id', '?')} ({self.said.get('type', 'of no known type')})"
         minutes = (time.monotonic() - self.since) / 60
         return (
@@ -37,7 +37,7 @@ class Stopped(NamedTuple):
 
 
 class FailureLog:
-    """Kept by a fold. `pauses` counts by cause; `stopped` are the partitions that wait for a person."""
+    """The failures of one fold. `pauses` counts them by cause; `stopped` holds the partitions that need an operator."""
 
     def __init__(self) -> None:
         self.pauses: Counter[str] = Counter()
@@ -57,7 +57,7 @@ class FailureLog:
                 logger.info("a stopped partition moves again", topic_partition=str(tp))
 
     def paused(self, tp: TopicPartition, error: Exception, pause: float) -> None:
-        """The partition is tried again after `pause` seconds."""
+        """The partition will be retried after `pause` seconds."""
         record = self._suspect.pop(tp, None)
         if is_poison(error):
             self.pauses["record"] += 1
@@ -84,19 +84,19 @@ class FailureLog:
             )
 
     def lost(self, error: Exception) -> None:
-        """The session that holds the partitions is gone: they are given up, and taken again when it is back."""
+        """The session that held the partitions is gone. They are released, and taken again when it is back."""
         if (times := self._throttle.due("session")) is not None:
             reason = outage.WORDS[outage.cause(error)]
             logger.warning("partitions lost", reason=reason, error=repr(error), times=times)
 
     def dead_lettered(self, tp: TopicPartition, record: Record, error: Exception) -> None:
-        """The record became a dead letter. Never kept back: each is a record that somebody has to look at."""
+        """The record became a dead letter. This line is never throttled: an operator has to look at each."""
         logger.error("record dead-lettered", topic_partition=str(tp), **about(record), error=repr(error)[:500])
 
 
 def about(record: Record) -> dict[str, Any]:
-    """What a log line says of a record, as far as it can be read: where it is, its ids, whose it is. Not its key where that
-    is what an app calls a customer: a mail address, often."""
+    """The fields of a log line about a record, as far as it can be read: its place, its ids, its customer. It leaves
+    out keys that apps chose, because these are often e-mail addresses."""
     said: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     if record.topic == JOURNAL:
         said["customer"] = record.key

@@ -1,4 +1,4 @@
-"""What a fold and its forwarder say of themselves, to /readyz and to /metrics alike: measured once, told twice."""
+"""The state of a fold and its forwarder, measured once for both /readyz and /metrics."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ _WAITING = 'SELECT count(*) FROM "{service}".dead_letters WHERE outcome IS NULL'
 
 
 class Gauges:
-    """`check` is what the part's readiness is; each time it sets the metrics too."""
+    """`check` is the readiness of the consumer service. It sets the metrics too."""
 
     def __init__(
         self, meter: Meter, fold: Fold, forwarder: "Forwarder | None", topics: Iterable[str], counted: Totals
@@ -32,7 +32,7 @@ class Gauges:
         self._counted = counted
 
     async def check(self) -> Check:
-        """Whether nothing is missing from the log, how far each reader is behind, and what needs a person."""
+        """Whether the log is complete, how far each reader is behind, and what needs an operator."""
         fold, forwarder = self._fold, self._forwarder
         self._count()
         try:

@@ -33,7 +33,8 @@ _bound = msgspec.json.Decoder(Bound)
 
 
 class ParsedRecord(NamedTuple):
-    """A record as read. `body` is None when it can change nothing here; `stateless`: nothing of the customer's state."""
+    """A parsed record. `body` is None if it can change nothing here. `stateless`: it changes nothing in the
+    customer's state."""
 
     customer: UUID
     envelope: Envelope
@@ -44,14 +45,14 @@ class ParsedRecord(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """A batch of one partition as read, and how far it has been applied."""
+    """A parsed batch of one partition. Records before `next` are applied."""
 
     batch: Batch
     read: list[ParsedRecord]
     next: int = 0
 
     def customers(self) -> Iterator[UUID]:
-        """All whose rows are needed."""
+        """The customers whose rows the batch needs."""
         for said in self.read:
             if said.body is not None and not said.stateless:
                 yield said.customer
@@ -59,14 +60,14 @@ class Progress:
                 yield parsed(said.body.other)
 
     def bindings(self) -> Iterator[tuple[Binding, UUID]]:
-        """Whom identifiers lead to, as far as it was applied."""
+        """The identifiers that the applied records bind, with their customers."""
         for said in self.read[: self.next]:
             for binding in said.bindings:
                 yield binding, said.customer
 
 
 class DeciderHandler(Generic[S, R]):
-    """Applies a Decider to batches of the journal and to commands, alike."""
+    """Applies a Decider to batches of the journal, and to commands."""
 
     def __init__(self, service: str, decider: Decider[S, R]) -> None:
         self.decider = decider
@@ -75,7 +76,8 @@ class DeciderHandler(Generic[S, R]):
         self.suppressed = 0
 
     async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
-        """Batches of different partitions in the transaction given, each up to a merge whose other customer has not left."""
+        """Apply batches of different partitions in the given transaction. Each stops at a merge whose other customer
+        has not left yet."""
         async with pipelined(tx) as pipeline:
             over = cast("Tx", pipeline)  # it has of a transaction what rules and projections use
             rules = await self.rules(over, batches[0].rulebook)
@@ -111,7 +113,7 @@ class DeciderHandler(Generic[S, R]):
     def _named(
         self, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
     ) -> Iterator[tuple[Row[S], Wanted]]:
-        """The sections that the records of a batch name; of customers who are merged in it, all."""
+        """The sections that the records of a batch name; for customers who are merged in it, all sections."""
         leaving = {
             each.customer for partition in partitions for each in partition.read if isinstance(each.body, CustomerLeft)
         }
@@ -132,7 +134,8 @@ class DeciderHandler(Generic[S, R]):
     async def _decided(
         self, pipeline: Pipeline, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
     ) -> list[Applied[S]]:
-        """All records, in order; where `decide` looks for a section that is not there, it is loaded, and asked again."""
+        """Apply all records in order. When `decide` looks for a section that is not loaded, load it and decide
+        again."""
         applied: list[Applied[S]] = []
         while True:
             try:
@@ -143,7 +146,7 @@ class DeciderHandler(Generic[S, R]):
                 await self.customers.load_sections(pipeline, [(rows[missing.customer], missing.wanted)])
 
     async def decide_on(self, tx: AnyTx, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
-        """`decided` for one input by itself, loading the sections that it needs."""
+        """`decided` for a single input, with the sections that it needs."""
         await self.customers.load_sections(tx, self.named(row, input.body, rules))
         while True:
             try:
@@ -152,7 +155,7 @@ class DeciderHandler(Generic[S, R]):
                 await self.customers.load_sections(tx, [(row, missing.wanted)])
 
     async def share_on(self, tx: AnyTx, row: Row[S], input: Input, rules: R, place: str, shared: Shared) -> Applied[S]:
-        """`decide_on`, with a view of the shared resources; what was decided is taken of them."""
+        """`decide_on` with a view of the shared resources, of which the decision's share is taken."""
         applied = await self.decide_on(tx, row, self.shared.viewed(input, rules, shared), rules, place)
         shared.take(applied.decision.takes)
         return applied
@@ -160,8 +163,8 @@ class DeciderHandler(Generic[S, R]):
     def _through(
         self, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
     ) -> Iterator[Applied[S]]:
-        """Each partition as far as it goes; one that met a merge goes on once another has brought the `left` that it
-        waits for."""
+        """Apply each partition as far as possible. A partition that waits at a merge goes on once another partition
+        has applied the `customer.left` that it waits for."""
         moved = True
         while moved:
             moved = False
@@ -195,7 +198,7 @@ class DeciderHandler(Generic[S, R]):
                 yield applied
 
     async def skip(self, tx: Tx, record: Record) -> None:
-        """Keep whom the record's identifiers lead to: no later record will say it again."""
+        """Keep the identifiers that the record binds: no later record repeats them."""
         try:
             bindings = self._bindings(record, decode(record.value))
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -203,7 +206,8 @@ class DeciderHandler(Generic[S, R]):
         await self.customers.bind(tx, [(binding, UUID(record.key)) for binding in bindings])
 
     async def rules(self, tx: Tx, rulebook: int) -> R:
-        """The rules of a rulebook. Raises Unavailable where they cannot be had: that is no fault of a record's."""
+        """The rules of a rulebook. Raises Unavailable if they cannot be loaded, because that is not the record's
+        fault."""
         try:
             return await self.decider.rules(tx, rulebook)
         except (Unavailable, *UNAVAILABLE):
@@ -212,9 +216,9 @@ class DeciderHandler(Generic[S, R]):
             raise Unavailable(f"rulebook {rulebook} cannot be read by this release: {error}") from error
 
     def decided(self, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
-        """Decide and evolve one input on a locked row; `place` is where in the journal it happens.
+        """Decide and evolve one input on a locked row. `place` is its place in the journal.
 
-        Raises NotLoaded, before anything has changed, for sections that `decide` looks for.
+        Raises NotLoaded, before anything changes, if `decide` looks for sections that are not loaded.
         """
         if self.decider.stateless(input.body, rules):
             return Applied(row.id, row.state, input, self.decider.decision(), [], f"{place}/{row.facts}")
@@ -231,7 +235,8 @@ class DeciderHandler(Generic[S, R]):
         return Applied(row.id, row.state, input, decision, stamped, stamp)
 
     def evolve(self, row: Row[S], input: Input, decision: Any) -> None:
-        """Change a locked row's state. Sections that are not loaded are a mistake of the service's here."""
+        """Change a locked row's state. Raises RuntimeError if `evolve` looks for sections that `decide` did not look
+        at."""
         try:
             self.decider.evolve(row.state, input, decision)
         except NotLoaded as missing:
@@ -239,7 +244,7 @@ class DeciderHandler(Generic[S, R]):
         row.touched = True
 
     def outgoing(self, applied: Applied[S]) -> list[Outgoing]:
-        """What was decided, as records on the customer's key."""
+        """The decided facts as records on the customer's key."""
         input, customer = applied.input, str(applied.customer)
         return [
             Outgoing(
@@ -263,8 +268,8 @@ class DeciderHandler(Generic[S, R]):
         ]
 
     def _absorb(self, row: Row[S], other: Row[S]) -> Merged:
-        """The state of one customer into another's. Raises NotLoaded, before anything has changed, unless all sections of both
-        are loaded."""
+        """Merge one customer's state into another's. Raises NotLoaded, before anything changes, unless all sections
+        of both are loaded."""
         for each in (row, other):
             if each.sections is not None and not each.sections.has(Every()):
                 raise NotLoaded(each.id, Every())

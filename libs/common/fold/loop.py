@@ -1,7 +1,7 @@
-"""The fold: reads the partitions that it owns and hands their batches to `transactions`.
+"""The fold: it reads its partitions and hands their records to `transactions`.
 
-After any doubt (a failed fence, a lost answer to COMMIT) the position is read again. A record that cannot be applied is
-found by trying it alone, and becomes a dead letter.
+After any doubt (a failed fence, a lost answer to COMMIT) it reads the position again. It finds a bad record by trying
+records alone, and dead-letters it.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ DEATHS = 3
 
 
 class Fold:
-    """Reads the partitions that it owns, all at once, each in order."""
+    """Reads all partitions that this process owns, concurrently, each in order."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Fold:
         self.watchdog.start()
 
     async def stop(self) -> None:
-        """Drain: finish the batches begun, then give the partitions back."""
+        """Drain: finish the current batches, then release the partitions."""
         self.assignment.stopping.set()
         await self.watchdog.stop()
         await self.assignment.stop()
@@ -87,19 +87,19 @@ class Fold:
         await self.notifier.stop()
 
     async def lag(self) -> Mapping[TopicPartition, Lag]:
-        """How far the stored positions of all partitions are behind, whoever owns them."""
+        """How far the stored positions of all partitions are behind, whichever process owns them."""
         async with self.database.connection() as connection:
             positions = await self.positions.all(connection)
         return await self.reader.lag({tp: positions[tp] for tp in self.tps if tp in positions})
 
     @property
     def folded(self) -> int:
-        """How many records this process has applied."""
+        """The number of records that this process has applied."""
         return self.transactions.folded
 
     @property
     def alive(self) -> bool:
-        """Whether every task of the fold still runs."""
+        """Whether all tasks of the fold still run."""
         return not self.assignment.dead()
 
     # -- one partition ------------------------------------------------------------------------------------------------
@@ -143,11 +143,11 @@ class Fold:
             return await self._first(fetch, crashes)
 
     async def _first(self, fetch: Fetch, crashes: int) -> Position:
-        """The first batch of a partition in this process. The try is counted before it is made, and `advance` sets the
-        count back: so a record on which the process dies again and again is found, and in the end dead-lettered unread.
+        """Fold the first batch of a partition in this process. The crash count rises before the try, and `advance`
+        resets it. So a record that kills the process again and again is found, and in the end dead-lettered unread.
 
-        Once a process has died the first record is tried alone, and in one partition at a time: what another partition's
-        record does to the process is not to be counted against this one's.
+        After a crash the first record is tried alone, and only one partition tries at a time, so that a crash is
+        counted against the right record.
         """
         if not crashes:
             async with self._counted(fetch.tp):
@@ -167,7 +167,7 @@ class Fold:
 
     @contextlib.asynccontextmanager
     async def _counted(self, tp: TopicPartition) -> AsyncIterator[None]:
-        """Count a death beforehand; an error is none, nor is being told to stop."""
+        """Count a crash in advance. An error, or a cancellation, takes it back."""
         async with self.database.transaction() as tx:
             await self.positions.count_crash(tx, tp)
         try:
@@ -179,8 +179,8 @@ class Fold:
             raise
 
     async def _step(self, fetch: Fetch) -> Position:
-        """Fold a batch, with other partitions' unless it is a suspect; where it is poisoned, one by one, and the bad ones
-        into the dead letters."""
+        """Fold a batch, together with other partitions' unless it is a suspect. If it holds poison, fold it record
+        by record, and dead-letter the bad ones."""
         try:
             if fetch.tp not in self._suspect:
                 with contextlib.suppress(RetryIndividually):
@@ -206,7 +206,7 @@ class Fold:
         return position
 
     async def _alone(self, tp: TopicPartition, position: Position, record: Record, *, again: bool = True) -> Position:
-        """One record in a transaction of its own. Where it is poison twice it goes into the dead letters."""
+        """Fold one record in a transaction of its own. If it fails as poison twice, it becomes a dead letter."""
         try:
             fetch = Fetch(tp, position, [record])
             return self._applied(fetch, await self.transactions.alone(fetch))
@@ -226,7 +226,8 @@ class Fold:
         return await self._dead_letter(tp, position, record, poison)
 
     async def _wait_until_unblocked(self, tp: TopicPartition, position: Position, record: Record) -> Position:
-        """Try a record again whenever another partition has moved, until it need not wait. That is not being stuck."""
+        """Retry a record whenever another partition has moved, until it is no longer blocked. The watchdog does not
+        count this time."""
         while not self.assignment.is_left(tp):
             self.watchdog.excused(tp)
             await self.transactions.committed(within=LONGEST_WAIT)

@@ -1,4 +1,4 @@
-"""Why work pauses, as a word for metrics and a few for people: what is away, or in the way."""
+"""Why a partition pauses: a word for metrics, and a few words for people."""
 
 import asyncpg
 

@@ -1,4 +1,4 @@
-"""The rows of customers' sections: loaded set-based behind the customers' locks, written with the customers."""
+"""The table of customers' sections. Loads and writes are set-based; the customers are locked before."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,10 +15,10 @@ _START = (-(2**63), "")
 
 
 class SectionStore:
-    """The table `sections` of one service. `customer`s are locked by whoever calls."""
+    """The table `sections` of one service. The caller holds the customers' locks."""
 
     def __init__(self, service: str, types: Mapping[str, Any]) -> None:
-        """`types`: what the sections hold, by their kind."""
+        """`types` maps each kind to the type of its values."""
         table = f'"{service}".sections'
         self.decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
             kind: msgspec.json.Decoder(type) for kind, type in types.items()
@@ -51,7 +51,7 @@ class SectionStore:
         )
 
     async def load(self, tx: AnyTx, wanted: Iterable[tuple[Sections, Wanted]]) -> None:
-        """Load what is not there yet: a statement for each way of asking that is used."""
+        """Load sections that are not loaded yet, in one statement for each way of asking."""
         lacking = {(sections.customer, each): sections for sections, each in wanted if not sections.has(each)}
         if not lacking:
             return
@@ -65,7 +65,7 @@ class SectionStore:
                         lacking[customer, each].loaded(each, rows, PAGE)
 
     async def save(self, pipeline: Pipeline, changed: Iterable[Sections]) -> None:
-        """Write what has changed, with the next statement that is waited for."""
+        """Queue the writes of changed sections in the pipeline."""
         emptied: list[UUID] = []
         gone: list[tuple[UUID, str, str]] = []
         rows: list[tuple[Any, ...]] = []

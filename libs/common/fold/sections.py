@@ -1,17 +1,19 @@
-"""Sections: the part of a customer's state that grows with their history, in rows of its own, loaded when it is asked for.
+"""Sections: the part of a customer's state that grows with their history. Each is a row of its own, loaded on demand.
 
 A service with sections
-- derives its state from `Sectioned`, and says in `Decider.sections` what each kind holds, and which sections a body names
-  (`SectionKinds`): those are loaded for a whole batch at once, behind the customers' locks;
-- reads them in `decide` and `evolve` by `state.sections`: `get` for one, `open` for those that have a rank, in its order,
-  `every` for all of a kind. Values are never changed in place: `set` and `delete` are `evolve`'s;
-- may ask in `decide` for whatever it finds that it needs. What is not there yet raises NotLoaded: the fold loads it and
-  decides again, which `decide`, being pure, does not notice. `evolve` may touch only what `decide` or the naming loaded;
-- joins them in `absorb` (`Sections.absorb`): at a merge all sections of both customers are there;
-- has the table (`tables.section_table`), and compares it in replays (`replayable.SECTIONS`). A replay evolves facts of
-  commands without deciding again; there all sections of that customer are loaded before.
 
-A customer who is new has none, and costs no look-up. Whoever names none pays nothing.
+- derives its state from `Sectioned`, and declares in `Decider.sections` the type of each kind and the sections that a
+  body names (`SectionKinds`). The fold loads these for the whole batch at once, after the customers are locked;
+- reads them in `decide` and `evolve` through `state.sections`: `get` for one, `open` for those with a rank, in its
+  order, `every` for all of a kind. Values are never changed in place; only `evolve` calls `set` and `delete`;
+- may look for other sections in `decide`. A section that is not loaded raises NotLoaded; the fold loads it and calls
+  `decide` again, which is safe because `decide` is pure. `evolve` may use only sections that were named, or that
+  `decide` looked at;
+- unites them in `absorb`. At a merge all sections of both customers are loaded;
+- has the table (`tables.section_table`), and compares it in replays (`replayable.SECTIONS`). A replay evolves the facts
+  of commands without deciding again, with all sections of the customer loaded.
+
+A new customer has no sections and needs no look-up. Records that name none cost nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,7 +49,7 @@ Wanted: TypeAlias = One | Every | Open
 
 
 class Section(NamedTuple):
-    """What is stored under a key. With a `rank` it is open: found by `Sections.open`, in the order of the ranks."""
+    """A stored value. With a `rank` it is open: `Sections.open` finds it, in the order of ranks."""
 
     value: Any
     rank: int | None = None
@@ -63,14 +65,14 @@ class SectionRow(NamedTuple):
 
 
 class SectionKinds(NamedTuple):
-    """What the sections of a service hold, by their kind; and which ones a body names under the rules."""
+    """The types of a service's sections by kind, and the sections that a body names under the rules."""
 
     types: Mapping[str, Any]
     named: Callable[[Any, Any], Iterable[Wanted]]
 
 
 class NotLoaded(Exception):
-    """Sections were asked for that are not loaded (yet)."""
+    """A section is needed that is not loaded."""
 
     def __init__(self, customer: UUID, wanted: Wanted) -> None:
         super().__init__(f"{wanted} of {customer} is not loaded")
@@ -79,7 +81,7 @@ class NotLoaded(Exception):
 
 
 class Changes(NamedTuple):
-    """What is to be written: rows, keys of rows that are gone, and whether all earlier rows are gone."""
+    """What has to be written: changed rows, keys of deleted rows, and whether all earlier rows are deleted."""
 
     rows: list[SectionRow]
     gone: list[Ref]
@@ -87,14 +89,14 @@ class Changes(NamedTuple):
 
 
 class Sections:
-    """The sections of one customer, as far as they are loaded, with what was changed since."""
+    """The sections of one customer, as far as they are loaded, with unsaved changes."""
 
     __slots__ = ("_changed", "_decoders", "_emptied", "_fronts", "_now", "_stored", "_whole", "customer")
 
     def __init__(
         self, customer: UUID, decoders: Mapping[str, "msgspec.json.Decoder[Any]"], *, whole: bool = False
     ) -> None:
-        """`whole`: there are none but those that will be set."""
+        """`whole`: nothing is stored, so nothing needs loading."""
         self.customer = customer
         self._decoders = decoders
         self._stored: dict[Ref, SectionRow] = {}
@@ -106,13 +108,13 @@ class Sections:
 
     # -- for the service ----------------------------------------------------------------------------------------------
     def get(self, kind: str, key: str) -> Any | None:
-        """The value of a section; None where there is none."""
+        """The value of a section; None if there is none."""
         section = self._section((kind, key))
         return None if section is None else section.value
 
     def open(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """Keys and values of the sections of a kind that have a rank, in the order of (rank, key). Loaded page by page, as far
-        as they are looked at."""
+        """Keys and values of a kind's ranked sections, in the order of (rank, key). Pages are loaded as the
+        iteration reaches them."""
         front = self._fronts.get(kind)
         ranked = sorted((rank, key) for key, rank in self._ranks(kind))
         for rank, key in ranked:
@@ -123,26 +125,26 @@ class Sections:
             raise NotLoaded(self.customer, Open(kind, front))
 
     def every(self, kind: str) -> dict[str, Any]:
-        """All sections of a kind by their keys, in the order of these."""
+        """All sections of a kind by key, in the order of keys."""
         if not self._is_whole(kind):
             raise NotLoaded(self.customer, Every(kind))
         return {key: self.get(kind, key) for key in sorted(key for of, key in self._present() if of == kind)}
 
     def new(self, kind: str, key: str) -> None:
-        """Say that there is no section under a key, as nothing was ever kept under it: so it need not be looked up."""
+        """Declare that nothing was ever stored under a key, so that it needs no look-up."""
         if (kind, key) not in self._stored:
             self._now.setdefault((kind, key), None)
 
     def set(self, kind: str, key: str, value: Any, rank: int | None = None) -> None:
-        """Put a section in the place of the one that is there, if one is, which must be loaded."""
+        """Set a section, which must be loaded or new."""
         self._put((kind, key), Section(value, rank))
 
     def delete(self, kind: str, key: str) -> None:
-        """Remove a section, which must be loaded."""
+        """Delete a section, which must be loaded."""
         self._put((kind, key), None)
 
     def absorb(self, other: "Sections", join: Callable[[str, Any, Any], Section]) -> None:
-        """Take over all sections of another customer; `join` (kind, ours, theirs) makes one of two under one key."""
+        """Take over all sections of another customer. `join` (kind, ours, theirs) unites two under one key."""
         for ref in sorted(other._present()):
             ours, theirs = self._section(ref), other._section(ref)
             if theirs is not None:
@@ -154,7 +156,7 @@ class Sections:
         return bool(self._changed) or self._emptied
 
     def has(self, wanted: Wanted) -> bool:
-        """Whether it is loaded."""
+        """Whether what is wanted is loaded."""
         match wanted:
             case One(kind, key):
                 return (kind, key) in self._now or (kind, key) in self._stored or self._is_whole(kind)
@@ -165,7 +167,7 @@ class Sections:
                 return self._is_whole(kind) or (front is not None and (behind is None or behind < front))
 
     def loaded(self, wanted: Wanted, rows: Sequence[SectionRow], page: int) -> None:
-        """What was found of it; of open ones at most a `page`."""
+        """Take in the rows that were found for `wanted`; of open ones at most a `page`."""
         for row in rows:
             self._stored[row.kind, row.key] = row
         match wanted:
@@ -179,12 +181,12 @@ class Sections:
                 self._fronts[kind] = _END if last is None else (last.rank or 0, last.key)
 
     def empty(self) -> None:
-        """All are gone: the customer was merged into another one."""
+        """Delete all: the customer was merged into another one."""
         self._stored, self._now, self._changed, self._fronts = {}, {}, set(), {}
         self._whole, self._emptied = {""}, True
 
     def changes(self, encode: Callable[[Any], bytes]) -> Changes:
-        """What is not as it is stored."""
+        """The differences from what is stored."""
         rows, gone = [], []
         for ref in sorted(self._changed):
             section, stored = self._now[ref], self._stored.get(ref)
@@ -231,16 +233,16 @@ _END = (2**63, "")
 
 
 class Sectioned(msgspec.Struct, dict=True):
-    """The base of a state of which a part lies in sections. They are no part of its JSON."""
+    """The base of a state that has sections. They are not part of its JSON."""
 
     @property
     def sections(self) -> Sections:
-        """Those of the customer; of a state that no fold has loaded there are none yet."""
+        """The customer's sections; empty ones for a state that no fold has loaded."""
         held: Sections | None = self.__dict__.get("_sections")
         if held is None:
             held = self.__dict__["_sections"] = Sections(UUID(int=0), {}, whole=True)
         return held
 
     def hold(self, sections: Sections) -> None:
-        """For the fold: these are the state's."""
+        """For the fold: attach the loaded sections."""
         self.__dict__["_sections"] = sections

@@ -1,4 +1,4 @@
-"""A service's stateful part as one component: database, log reader, fold, and the forwarder where Kafka is the log."""
+"""The stateful part of a service as one component: database, log reader, fold and, with Kafka, the forwarder."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,7 +31,7 @@ REST = 0.02
 
 
 class ConsumerService:
-    """Start it as a component; `database`, `fold` and `dead_letters` raise Unavailable before it has started."""
+    """A component. `database`, `fold` and `dead_letters` raise Unavailable before the start."""
 
     name = "fold"
 
@@ -47,7 +47,7 @@ class ConsumerService:
         self._stack = AsyncExitStack()
 
     async def start(self) -> None:
-        """Open everything in order. Raises Unavailable (and closes what was opened) when a part of it is away."""
+        """Open everything in order. If something is away it raises Unavailable and closes what it opened."""
         async with AsyncExitStack() as stack:
             await self._postgres.start()
             stack.push_async_callback(self._postgres.stop)
@@ -69,12 +69,12 @@ class ConsumerService:
         await self._stack.aclose()
 
     async def check(self) -> Check:
-        """Whether the database answers and nothing is missing from the log; with every reader's lag. Sets the metrics."""
+        """Whether the database answers and the log is complete, with every reader's lag. Sets the metrics."""
         await self._postgres.check()
         return await Gauges(self.meter, self.fold, self._forwarder, read_by(self.service), self._counted).check()
 
     def died(self) -> str:
-        """Which task has ended that never should."""
+        """The task that ended though it should not."""
         return "" if self._fold is None or self._fold.alive else "a task of the fold has ended"
 
     @property

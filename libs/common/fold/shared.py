@@ -1,16 +1,18 @@
-"""Shared resources: what many customers draw on together (a budget, a stock), as rows that are changed in their transactions.
+"""Shared resources: what many customers draw on together (a budget, a stock). Each is a row, changed in the customers'
+transactions.
 
-A service that has some
+A service with shared resources
 
-- names in `Decider.shared` (`named`) those that an input may draw on under the rules. The fold locks them before any customer, each
-  in the order of its key, and makes those that are missing: so nobody waits in a circle;
-- looks in `decide` at `input.shared`, where each stands at how much has been taken so far, by this batch too;
+- names in `Decider.shared` (`named`) the resources that an input may draw on under the rules. The fold locks them in
+  the order of their keys, before any customer, and creates missing ones. This order excludes deadlocks;
+- reads in `decide` from `input.shared` how much of each is taken so far, including by the current batch;
 - says in `Decision.takes` how much more is taken. It is stored in the same transaction;
-- writes into its facts what became of it. A replay looks at no shared row, which has moved on since: `recorded` makes the
-  view again from the facts that were recorded on the same input.
+- writes the outcome into its facts. A replay does not read the rows, which have moved on since: `recorded` makes the
+  view again from the facts recorded for the same input.
 
-A process that draws on one holds it until the commit, and other processes wait. (One process folds all its partitions in one
-transaction, and waits for nobody.) Keep apart, by `id` or `period`, what need not be together, and split what is hot by `part`.
+A process holds a resource until its commit, and other processes wait. Within a process nobody waits, because it folds
+all its partitions in one transaction. Keep apart by `id` or `period` what need not be together, and split a hot
+resource by `part`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,11 +48,11 @@ WHERE (s.kind, s.id, s.period, s.part) = (new.kind, new.id, new.period, new.part
 
 
 class StaleResource(OSError):
-    """A shared resource's row is not there, or is another one than was locked: tried again (it counts as unavailability)."""
+    """A shared resource's row is missing or has changed. The batch is retried, as if the database had been away."""
 
 
 class Shared:
-    """The resources that a transaction holds, and how much has been taken of each."""
+    """The resources that a transaction holds, and how much is taken of each."""
 
     def __init__(self, values: Mapping[Resource, int] | None = None) -> None:
         self._stored = dict(values or {})
@@ -64,21 +66,21 @@ class Shared:
         return self._values.keys() >= set(resources)
 
     def view(self, resources: Iterable[Resource]) -> dict[Resource, int]:
-        """How much has been taken of these by now."""
+        """How much is taken of these so far."""
         return {each: self._values[each] for each in resources}
 
     def take(self, takes: Mapping[Resource, int]) -> None:
-        """So much more is taken."""
+        """Take more."""
         for each, more in takes.items():
             self._values[each] += more
 
     def changes(self) -> list[tuple[str, str, str, int, int]]:
-        """What is to be written, sorted."""
+        """The rows to write, sorted."""
         return sorted((*each, value) for each, value in self._values.items() if value != self._stored[each])
 
 
 class SharedTable(Generic[R]):
-    """The table `shared` of one service, and what it draws on; without `draws` it has none."""
+    """The table `shared` of one service. Without `draws` the service has none."""
 
     def __init__(self, service: str, draws: Draws[R] | None = None) -> None:
         self._draws = draws
@@ -86,16 +88,16 @@ class SharedTable(Generic[R]):
         self._known: set[Resource] = set()
 
     def named(self, body: object, time: datetime, partition: int, rules: R) -> Iterable[Resource]:
-        """The resources that a body may draw on, of a customer of a partition."""
+        """The resources that a body may draw on, for a customer of a partition."""
         return () if self._draws is None else self._draws.named(body, time, partition, rules)
 
     def viewed(self, input: Input, rules: R, shared: Shared) -> Input:
-        """The input, with a view of the resources that it may draw on."""
+        """The input with a view of the resources that it may draw on."""
         resources = tuple(self.named(input.body, input.time, input.partition, rules))
         return msgspec.structs.replace(input, shared=shared.view(resources)) if resources else input
 
     async def lock(self, tx: AnyTx, resources: Iterable[Resource]) -> Shared:
-        """Lock resources, before any customer; missing ones are made first."""
+        """Lock resources, before any customer. Missing ones are created first."""
         wanted = sorted(set(resources))
         if not wanted:
             return Shared()
@@ -109,7 +111,7 @@ class SharedTable(Generic[R]):
         return Shared({Resource(*row[:4]): row[4] for row in rows})
 
     def known(self, shared: Shared) -> None:
-        """Call once the transaction is committed: these rows exist."""
+        """Call this after the commit: these rows exist."""
         if len(self._known) > 10_000:
             self._known.clear()
         self._known.update(shared.all)

@@ -4,7 +4,7 @@ from sqlalchemy import Column, DateTime, Index, MetaData, PrimaryKeyConstraint, 
 
 
 def timer_table(metadata: MetaData) -> Table:
-    """When something is due for a customer, of each kind once."""
+    """One row for each customer and kind of timer: when it is due."""
     table = Table(
         "timers",
         metadata,

@@ -1,8 +1,8 @@
-"""Timers: what becomes due for a customer at a time, kept in the database, and decided like a command when it is.
+"""Timers: a command that is due for a customer at a time, stored in the database.
 
-A timer fires only when everything up to its time has been heard and folded: a service that is hours behind does not yet
-know what happened before. It is a command: stamped, so that a replay puts it back in its place. That it fires once follows
-from the customer's own state, which `decide` looks at under the customer's lock; the mark goes in the same transaction.
+A timer fires only after the service has folded everything up to its time: a service that is hours behind does not yet
+know what happened before. It is a command with a stamp, so a replay puts it back in its place. It has its effect once,
+because `decide` looks at the customer's state under their lock, and the timer is deleted in the same transaction.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,15 +45,15 @@ _DONE = 'DELETE FROM "{service}".timers WHERE customer = ANY($1::uuid[]) AND kin
 
 
 async def set_at(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int) -> None:
-    """Set the timers of customers, whose rows the transaction holds; each has one of a kind. Does not commit.
+    """Set the timers of customers whose rows the transaction holds. Each customer has one of a kind. Does not commit.
 
-    One that is no longer wanted may stay: it finds nothing to do.
+    A timer that is no longer needed may stay: it fires without effect.
     """
     await _set(tx, service, kind, due, partitions, "<>")
 
 
 async def set_by(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int) -> None:
-    """As `set_at`; but a timer that is due before stays as it is."""
+    """Like `set_at`, but a timer that is due earlier stays as it is."""
     await _set(tx, service, kind, due, partitions, ">")
 
 
@@ -69,7 +69,7 @@ async def _set(
 
 
 class Timers(PeriodicTask):
-    """A component: fires what is due. `bodies` makes the command of each kind from the time at which it was due."""
+    """A component that fires due timers. `bodies` makes the command of each kind from the time at which it was due."""
 
     name = "timers"
     every = 5.0
@@ -89,7 +89,7 @@ class Timers(PeriodicTask):
         self._folded: dict[int, datetime] = {}
 
     async def round(self, now: datetime) -> int:
-        """Fire what is due; how many timers."""
+        """Fire what is due. Returns the number of timers."""
         async with self._part.read() as connection:
             if not await connection.fetchval(
                 _ANY.format(service=self._part.service), self._part.settings.partitions, now
@@ -103,7 +103,8 @@ class Timers(PeriodicTask):
         return fired
 
     async def _look(self) -> None:
-        """Up to which time each partition has been folded: once the head that was seen with a time has been reached."""
+        """Find the time up to which each partition is folded: a watermark counts once the head that it was read with
+        is reached."""
         told = await published_watermarks(self._part.settings) if self._part.settings.log == "kafka" else None
         async with self._part.read() as connection:
             heard = await watermarks(connection) if told is None else told

@@ -1,9 +1,9 @@
-"""The transactions of a fold: what several partitions have ready at one time goes through one of them.
+"""The transactions of a fold. Partitions that are ready at the same time share one.
 
     fence the positions, load → decide, evolve → save, append what was decided → commit
 
-in one round trip each.
-State, positions and output move together, so that a crash at any point leaves all of them or none.
+Each step is one round trip. State, positions and output move together, so a crash at any point leaves all of them or
+none.
 """
 
 import asyncio
@@ -32,7 +32,8 @@ MUCH = 50
 
 
 class _Published(OSError):
-    """Another rulebook is in force than the one that records were read under (no fault of theirs: it passes as unavailability)."""
+    """Another rulebook is in force than the one that the records were read under. It counts as unavailability, not
+    as poison."""
 
     def __init__(self, rulebook: int) -> None:
         super().__init__(rulebook)
@@ -46,19 +47,19 @@ def _require(rulebook: int, fence: Fence) -> None:
 
 
 class RetryIndividually(Exception):
-    """The transaction of several partitions failed: each is to try alone, so that it is known which one it was."""
+    """A transaction of several partitions failed. Each retries alone, so that the bad one is found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """What one partition has ready: the records that follow `position`."""
+    """What a partition has ready: the records that follow `position`."""
 
     tp: TopicPartition
     position: Position
     records: list[Record]
 
     def behind(self, count: int) -> Position:
-        """The position behind the first `count` records."""
+        """The position after the first `count` records."""
         return after(self.position, self.records[:count])
 
 
@@ -69,7 +70,7 @@ class _Ready:
 
 
 class _Queue:
-    """What goes through one transaction after the other."""
+    """Fetches that go through one transaction after the other."""
 
     __slots__ = ("ready", "worker")
 
@@ -89,9 +90,9 @@ class _Queue:
 
 
 class Transactions:
-    """Applies batches. `together` shares transactions, small batches with small ones and large with large ones; `alone` and
-    `skip` have each their own. After a small one it rests so many seconds, in which more comes together.
-    """
+    """Applies fetches. `together` shares transactions: small fetches with small ones, large with large. `alone` and
+    `skip` have transactions of their own. After a small shared one it rests for `rest` seconds, so that more comes
+    together."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class Transactions:
         self.folded = 0
 
     async def stop(self) -> None:
-        """Once nobody waits any more."""
+        """Stop the workers. Call this when no fetch waits any more."""
         for queue in (self._small, self._large):
             if queue.worker:
                 queue.worker.cancel()
@@ -124,9 +125,9 @@ class Transactions:
                     await queue.worker
 
     async def together(self, fetch: Fetch) -> Position:
-        """Apply a batch with whatever other partitions have ready; the position behind it.
+        """Apply a fetch with what other partitions have ready. Returns the position after it.
 
-        Raises Apart when the transaction failed and others were in it, else as `alone`.
+        Raises RetryIndividually if the transaction failed and held other fetches too; else raises as `alone` does.
         """
         ready = _Ready(fetch, asyncio.get_running_loop().create_future())
         queue = self._small if len(fetch.records) < MUCH else self._large
@@ -136,12 +137,12 @@ class Transactions:
         return await ready.done
 
     async def alone(self, fetch: Fetch) -> Position:
-        """Apply a batch; the position behind it. Raises Blocked when its first record must wait for another partition,
-        FenceLost when the position is not there any more, and whatever the service or PostgreSQL raise."""
+        """Apply a fetch. Returns the position after it. Raises Blocked if its first record must wait for another
+        partition, FenceLost if the position has moved, and what the service or PostgreSQL raise."""
         return (await self._transact([fetch]))[0]
 
     async def skip(self, tp: TopicPartition, position: Position, record: Record, error: Exception) -> Position:
-        """Put a record into the dead letters, in the transaction that passes over it."""
+        """Dead-letter a record, in the transaction that moves the position over it."""
         moved, began = after(position, [record]), time.time_ns()
         async with self._database.transaction() as tx:
             await self._positions.advance(tx, {tp: (position, moved)})
@@ -151,13 +152,13 @@ class Transactions:
         return moved
 
     async def committed(self, within: float) -> None:
-        """Return at the next commit of any partition, or after so many seconds."""
+        """Return at the next commit of any partition, or after `within` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._commit.wait()
 
     async def _work(self, queue: _Queue) -> None:
-        """One transaction after the other while something is ready. After a small one it rests, if that is wanted."""
+        """Run one transaction after the other while fetches are ready."""
         while group := queue.next_group():
             await self._share(group)
             if self._rest and sum(len(ready.fetch.records) for ready in group) < LARGEST / 2:
@@ -209,10 +210,10 @@ class Transactions:
     async def _apply(
         self, connection: Tx, fetches: Sequence[Fetch], rulebook: int
     ) -> tuple[Outcome, dict[TopicPartition, Position]]:
-        """One transaction: what it led to, and the positions reached.
+        """Run one transaction. Returns its outcome and the positions reached.
 
-        The fence goes with the first statement of the service, which so works under the rulebook that was in force last. What it
-        made is compared with the rulebook that the fence found, and rolled back by _Published if that is another one by now.
+        The fence travels with the service's first statement, so the service works under the rulebook that was in force
+        last. If the fence finds another rulebook, _Published rolls the transaction back.
         """
         ends = {fetch.tp: fetch.behind(len(fetch.records)) for fetch in fetches}
         reached = dict(ends)

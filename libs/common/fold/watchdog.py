@@ -1,4 +1,5 @@
-"""Liveness means progress: lag and no advance for a minute, with no excuse, dumps the stacks and ends the process."""
+"""The watchdog. If a partition lags and does not advance for a minute, without an excuse, it dumps the stacks and
+ends the process."""
 
 import asyncio
 import faulthandler
@@ -32,10 +33,10 @@ class Owner(Protocol):
 
 
 class Watchdog:
-    """Remembers when each partition last moved or had an excuse (its database away, waiting for a merge).
+    """Remembers when each partition last advanced or had an excuse (its database is away, it waits for a merge).
 
-    Looks six times in `longest` seconds. When it could not for so long, because the event loop is blocked, a thread of
-    Python's own ends the process.
+    It looks six times in `longest` seconds. If it cannot look for that long, because the event loop is blocked, a
+    thread of faulthandler ends the process.
     """
 
     def __init__(self, watched: Watched, longest: float = LONGEST) -> None:
@@ -59,7 +60,7 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def stuck(self, lags: Mapping[TopicPartition, Lag], now: float) -> list[TopicPartition]:
-        """The owned partitions that lag and have not moved for too long."""
+        """The owned partitions that lag and have not advanced for too long."""
         stuck = []
         for tp, lag in lags.items():
             if lag.records == 0 or tp not in self._watched.ownership.owned:

@@ -1,7 +1,8 @@
-"""Watermarks: until when everything that was received is in the journal. Profile writes them at the journal's heads.
+"""Watermarks: the time up to which the journal holds everything that was received. Profile writes them at the journal's
+heads.
 
-A rule that waits for silence looks there: only up to the watermark is it certain that nothing came. Over Kafka, where each service
-may have a database of its own, profile publishes them in a compacted topic.
+A rule that waits for silence needs them: only up to the watermark is it certain that nothing came. With Kafka each
+service may have a database of its own, so profile also publishes them in a compacted topic.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ _MARKS = "SELECT partition, next, watermark FROM log.heads WHERE topic = $1 AND 
 
 
 class Watermark(NamedTuple):
-    """When a partition of the journal ended before `head`, all that was received before `until` was in it."""
+    """When a partition of the journal ended before `head`, it held everything received before `until`."""
 
     partition: int
     head: int
@@ -40,12 +41,12 @@ _decoder = msgspec.json.Decoder(list[Watermark])
 
 
 async def watermarks(tx: Tx) -> list[Watermark]:
-    """The watermarks in the database that has the journal."""
+    """The watermarks in the journal's database."""
     return [Watermark(*row) for row in await tx.fetch(_MARKS, JOURNAL)]
 
 
 async def published_watermarks(settings: Settings) -> Sequence[Watermark]:
-    """The watermarks that profile published last over Kafka. Raises Unavailable, also when they cannot be read."""
+    """The watermarks that profile published last over Kafka. Raises Unavailable, also if they cannot be read."""
 
     from libs.common.log.kafka.compacted_topic import newest_message
 
@@ -57,8 +58,8 @@ async def published_watermarks(settings: Settings) -> Sequence[Watermark]:
 
 
 class WatermarkWriter(PeriodicTask):
-    """A component of profile: moves the journal's watermarks, and publishes them over Kafka where that is the log. It writes no
-    records, and takes no part in the fold's transactions. While a watermark does not move, timers wait."""
+    """A component of profile. It moves the journal's watermarks, and publishes them over Kafka if that is the log.
+    It writes no records and takes no part in the fold's transactions. While a watermark does not move, timers wait."""
 
     name = "watermark"
     every = 5.0
@@ -83,11 +84,11 @@ class WatermarkWriter(PeriodicTask):
             await self._writer.stop()
 
     async def round(self, now: datetime) -> datetime | None:
-        """Look at all inputs; the watermark over all of them, once each was looked at.
+        """Look at all inputs. Returns the watermark over all of them, once each was looked at.
 
-        A partition that is behind has a watermark at the time when its oldest unread record was appended. Kafka does not say when
-        that was: there the watermark stands still until the partition has been read to its end. What stands in the database is
-        published even so: after a restore from a backup the last published one may be later.
+        The watermark of a partition that is behind is the time at which its oldest unread record was appended. Kafka
+        does not tell that time: there the watermark stands still until the partition is read to its end. It is
+        published even if it did not move: after a restore from a backup the last published one may be later.
         """
         for tp, lag in (await self._part.fold.lag()).items():
             if lag.records == 0:
