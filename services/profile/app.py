@@ -1,4 +1,4 @@
-"""Profile: one customer view of all that client apps say."""
+"""Profile: one view of each customer, from everything that client apps send."""
 
 from fastapi import FastAPI
 
@@ -15,7 +15,7 @@ from services.profile.settings import Settings
 
 
 def create(settings: Settings) -> FastAPI:
-    """The service, composed."""
+    """Build the service."""
     handler = Profile(settings.zone)
     part = ConsumerService("profile", settings, handler)
     handler.measure(part.meter.registry)

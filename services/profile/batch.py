@@ -1,4 +1,4 @@
-"""One batch of events on loaded customers: plain Python, between the statements that load and save."""
+"""A batch of events applied to loaded customers: plain Python, between the statements that load and those that save."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from services.profile.domain.state import ORDER
 
 
 class PlacedEvent(NamedTuple):
-    """An event, the partition that brought it, and its place there."""
+    """An event, its partition, and its place there."""
 
     partition: int
     place: str
@@ -33,7 +33,7 @@ def _lacking(sections: Sections, wanted: Iterable[Wanted]) -> Iterator[list[Lack
 
 
 def _orders_of_both(working_set: WorkingSet, matched: Match) -> Iterator[list[Lacking]]:
-    """All orders of the customer who leaves, and those of the one who stays that have the same ids."""
+    """Ask for all orders of the customer who leaves, and for the survivor's orders with the same ids."""
     survivor, other = (
         working_set.by_id[id].state.sections for id in (matched.customer, matched.absorbs) if id is not None
     )
@@ -42,10 +42,10 @@ def _orders_of_both(working_set: WorkingSet, matched: Match) -> Iterator[list[La
 
 
 class EventBatch:
-    """The events of a few partitions in their order, and what they have led to so far.
+    """The events of a few partitions in their order, and their results so far.
 
-    `counts` (by partition, day, counter and source) are what the batch adds to the counters; days are those of `zone`, by
-    when things happened. Reading raises on a record that is bad.
+    `counts` (by partition, day, counter and source) is what the batch adds to the counters. Days are those of `zone`,
+    by when things happened. The constructor raises on a bad record.
     """
 
     def __init__(self, batches: Sequence[Batch], zone: tzinfo) -> None:
@@ -62,11 +62,11 @@ class EventBatch:
 
     @property
     def received(self) -> dict[DedupKey, datetime]:
-        """The events, with when each was first received."""
+        """The dedup keys of the events, each with the time of first receipt."""
         return {DedupKey(placed.partition, placed.event.id): placed.event.received for placed in reversed(self.placed)}
 
     def keep(self, unseen: set[DedupKey]) -> None:
-        """Drop the events that have come before, and all but the first of those that are here twice."""
+        """Drop duplicates: events that came before, and all but the first of those that are here twice."""
         kept = []
         for placed in self.placed:
             dedup_key = DedupKey(placed.partition, placed.event.id)
@@ -82,7 +82,7 @@ class EventBatch:
         return [placed.event for placed in self.placed]
 
     def named(self, working_set: WorkingSet) -> Iterator[Lacking]:
-        """The sections that the events are likely to be about, as things stand before the first of them."""
+        """The sections that the events will probably need, judged by the customers as they are before the batch."""
         for _, _, event in self.placed:
             for user, device in decide.pairs(event):
                 if event.order or (user and device):
@@ -93,9 +93,9 @@ class EventBatch:
                         yield working_set.by_id[matched.customer].state.sections, One(ORDER, event.order)
 
     def apply(self, working_set: WorkingSet, users: Iterable[str]) -> Iterator[list[Lacking]]:
-        """All events. `users` are the references among the aliases' previous ids that are other customers' userIds.
+        """Apply all events. `users` are those previous ids of aliases that are other customers' userIds.
 
-        Yields sections that have to be loaded before it goes on.
+        It yields sections that it needs; load them before you go on.
         """
         identified = set(users)
         for placed in self.placed:
@@ -122,7 +122,8 @@ class EventBatch:
         self._count(partition, event.at, "events")
 
     def _merge(self, working_set: WorkingSet, event: Event, matched: Match, place: str) -> None:
-        """`left` before `merged`, each with its customer as they are then; before anything later, on either key."""
+        """Journal `customer.left`, then `customer.merged`, each with its customer at that moment, before anything
+        later on either key."""
         survivor, other = working_set.by_id[matched.customer], working_set.by_id[matched.absorbs or matched.customer]
         left = decide.left(event, other, survivor.id, place)
         self._journal(other.id, left, other.snapshot(), event)

@@ -1,4 +1,5 @@
-"""The tables of `profile.dedup_keys`, one a week: made ahead and when they are needed, dropped after five weeks."""
+"""The partitions of `profile.dedup_keys`, one table a week. They are created in advance and on demand, and dropped
+after five weeks."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -25,12 +26,12 @@ WHERE inhparent = 'profile.dedup_keys'::regclass
 
 
 def table_of(week: date) -> str:
-    """The name of a week's table, without its schema."""
+    """The name of a week's table, without the schema."""
     return f"dedup_keys_{week:%Y_%m_%d}"
 
 
 async def ensure(tx: AnyTx, weeks: Iterable[date]) -> None:
-    """Make the tables of `weeks` that are missing. Does not commit, and keeps nobody from reading or writing others."""
+    """Create the missing tables of `weeks`. Does not commit. Readers and writers of other weeks need not wait."""
     existing = {row[0] for row in await tx.fetch(_EXISTING)}
     if not (missing := [week for week in sorted(weeks) if table_of(week) not in existing]):
         return
@@ -43,7 +44,8 @@ async def ensure(tx: AnyTx, weeks: Iterable[date]) -> None:
 
 
 async def drop(connection: Tx, before: date) -> list[str]:
-    """Drop the tables of weeks before that of `before`, each by itself, waiting for no reader. Not in a transaction."""
+    """Drop the tables of weeks before that of `before`, one by one, without waiting for readers. Call it outside a
+    transaction."""
     oldest = table_of(week_of(datetime(before.year, before.month, before.day, tzinfo=UTC)))
     dropped = []
     for name in sorted(row[0] for row in await connection.fetch(_EXISTING) if row[0] < oldest):
@@ -57,7 +59,7 @@ async def drop(connection: Tx, before: date) -> list[str]:
 
 
 class Housekeeping(PeriodicTask):
-    """Keeps this week's and next week's table ready, and drops those that no retry can reach any more."""
+    """Keeps the tables of this week and the next ready, and drops those that no retry can reach."""
 
     name = "housekeeping"
     every = 3600.0
@@ -67,7 +69,7 @@ class Housekeeping(PeriodicTask):
         self._part = part
 
     async def keep(self, now: datetime) -> list[str]:
-        """One round; the tables dropped. What has not been read yet counts from when it was appended."""
+        """Run once. Returns the dropped tables. The age of an unread record counts from its append."""
         async with self._part.tx() as tx:
             await ensure(tx, (week_of(now), week_of(now + WEEK)))
         behind = max((lag.seconds for lag in (await self._part.fold.lag()).values()), default=0.0)

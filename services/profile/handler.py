@@ -1,4 +1,4 @@
-"""Profile's part of the fold: events and facts in, the journal out."""
+"""Profile's part of the fold: it reads events and facts, and writes the journal."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, tzinfo
@@ -25,7 +25,8 @@ from services.profile.domain.identity import WorkingSet
 
 
 class ParsedFact(NamedTuple):
-    """A fact: it changes nothing here, and is journalled as news of its subject, or of whom that one went into."""
+    """A fact. It changes nothing here; it is journalled for its subject, or for the customer into whom the subject
+    was merged."""
 
     record: Record
     envelope: records.Envelope
@@ -33,7 +34,7 @@ class ParsedFact(NamedTuple):
 
     @classmethod
     def read(cls, record: Record) -> "ParsedFact":
-        """Raises ValueError or msgspec.DecodeError when it is none."""
+        """Parse a record. Raises ValueError or msgspec.DecodeError if it is no fact."""
         envelope = records.decode(record.value)
         require_splice(record.value, envelope)
         return cls(record, envelope, parsed(record.key))
@@ -45,7 +46,7 @@ class ParsedFact(NamedTuple):
 
 
 class Profile:
-    """Binds each record to its customer, and journals it with the customer as they then are."""
+    """Binds each record to its customer, and journals it with the customer's snapshot."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
@@ -59,10 +60,11 @@ class Profile:
         )
 
     async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
-        """Batches of events and of facts, in the transaction given: drop duplicates, find or make the customers, journal,
-        save. Does not commit.
+        """Apply batches of events and facts in the given transaction: drop duplicates, find or create customers,
+        journal, save. Does not commit.
 
-        Facts are journalled before the events beside them: a customer whom these merge into another one has not left yet.
+        Facts are journalled before the events of the same batches, so that a customer whom an event merges has not left
+        yet.
         """
         facts = [ParsedFact.read(record) for batch in batches if batch.tp.topic != EVENTS for record in batch.records]
         event_batch = EventBatch([batch for batch in batches if batch.tp.topic == EVENTS], self._zone)
@@ -84,7 +86,7 @@ class Profile:
         return Outcome(outgoing + event_batch.outgoing, [lambda: self._committed(event_batch, spanned)])
 
     async def skip(self, tx: Tx, record: Record) -> None:
-        """Nothing: what profile could not take concerns nobody yet."""
+        """Nothing to keep: a record that profile could not apply belongs to no customer yet."""
 
     async def _deduplicate(
         self, pipeline: Pipeline, received: Mapping[DedupKey, datetime], events: Sequence[Event]

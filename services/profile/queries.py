@@ -1,4 +1,4 @@
-"""Profile's SQL for routes: plain reads, without locks."""
+"""Profile's reads for routes, without locks."""
 
 import base64
 from datetime import date, datetime
@@ -65,7 +65,7 @@ async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
 
 
 async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> dict[str, Any]:
-    """Customers by id; `search` keeps those with an identifier that begins so."""
+    """A page of customers, by id. `search` keeps those with an identifier that begins with it."""
     if search:
         pattern = "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in search) + "%"
         rows = await tx.fetch(_SEARCH, cursor, limit + 1, pattern)
@@ -76,7 +76,7 @@ async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> d
 
 
 async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
-    """What the journal holds of a customer and of all who went into them, the newest first. Raises NotFound."""
+    """The journal of a customer and of all who were merged into them, the newest first. Raises NotFound."""
     keys = [str(id), *(await _state(tx, id)).merged]
     before = _read_cursor(cursor) if cursor else (None, None, None)
     rows = await tx.fetch(_TIMELINE, keys, *before, limit + 1)
@@ -85,7 +85,7 @@ async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str
 
 
 async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
-    """Exact totals of all that happened, or of what did up to and including the day `until`."""
+    """Exact totals of everything, or of everything up to the end of the day `until`."""
     totals = {row[0]: row[1] for row in await tx.fetch(_SUMMARY, until)}
     customers, identified = totals.get("customers", 0), totals.get("identified", 0)
     return {
@@ -103,7 +103,8 @@ async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
 
 
 async def waiting_refunds(tx: Tx, limit: int, cursor: str | None) -> dict[str, Any]:
-    """Refunds and cancellations whose order their customer does not have, and whose it may be. Raises Invalid."""
+    """Refunds and cancellations whose order their customer does not have, with the customers who have it. Raises
+    Invalid."""
     behind = _read_waiting(cursor) if cursor else (None, None, None)
     rows = await tx.fetch(_WAITING, *behind, limit + 1)
     items = [_waiting(*row) for row in rows[:limit]]
@@ -192,12 +193,12 @@ def _cursor(time: datetime, partition: int, offset: int) -> str:
 
 
 def _encoded(place: str) -> str:
-    """A cursor as it is given out: a place, in characters that need no escaping."""
+    """A cursor: a place, in characters that need no escaping."""
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
 def _decoded(cursor: str, parts: int) -> list[str]:
-    """The parts of a place. Raises ValueError (binascii.Error is one) for what is no cursor."""
+    """The parts of a cursor's place. Raises ValueError (binascii.Error is one) if it is no cursor."""
     found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|", parts - 1)
     if len(found) != parts:
         raise ValueError("too few parts")

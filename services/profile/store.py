@@ -1,7 +1,7 @@
-"""Profile's SQL for the fold: bulk statements, a handful for each batch, whatever its size. Nothing here commits.
+"""Profile's SQL for the fold: a handful of bulk statements for a batch of any size. Nothing here commits.
 
 Locks are taken in this order: dedup keys, new identifiers (sorted), customers (sorted), identifiers of locked
-customers, counters (sorted). Two batches that meet on the way wait for each other at one place only.
+customers, counters (sorted). Two batches that overlap wait for each other at one place only.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +19,8 @@ from services.profile.domain.state import SECTIONS, decode, encode, moment
 
 
 class Contended(OSError):
-    """Somebody else changed what was read, time and again: the batch is tried again (it counts as unavailability)."""
+    """Other processes changed what was read, several times in a row. The batch is retried, as if the database had
+    been away."""
 
 
 ATTEMPTS = 5
@@ -80,7 +81,7 @@ _COUNT = bulk.add(models.counters, ("count",))
 
 
 def week_of(time: datetime) -> date:
-    """The Monday (UTC) of the week in which `time` lies."""
+    """The Monday (UTC) of the week of `time`."""
     day = time.astimezone(UTC).date()
     return day - timedelta(days=day.weekday())
 
@@ -88,7 +89,7 @@ def week_of(time: datetime) -> date:
 async def deduplicate(
     pipeline: Pipeline, received: Mapping[DedupKey, datetime], refs: Sequence[str]
 ) -> tuple[set[DedupKey], dict[str, UUID]]:
-    """Which of these records their partitions have not brought before, and remember them; whom references lead to now.
+    """Insert the dedup keys. Returns those that are new, and the customers of the references.
 
     The weeks' tables must exist (`dedup_partitions.ensure`).
     """
@@ -105,7 +106,7 @@ async def deduplicate(
 
 
 def named(events: Sequence[Event]) -> list[str]:
-    """The references in these events."""
+    """The references in these events, sorted."""
     return sorted({ref for event in events for ref in event.refs})
 
 
@@ -115,13 +116,13 @@ async def load(
     subjects: Collection[UUID] = (),
     holders: Mapping[str, UUID] | None = None,
 ) -> WorkingSet:
-    """All customers whom the events may concern, locked, and whom each reference leads to; and the `subjects`, each for
-    whoever they went into by merges (`WorkingSet.survivors`). `holders` is what was just found by `deduplicate`.
+    """Load and lock all customers whom the events may concern, find the customer of each reference, and the survivor of
+    each subject (`WorkingSet.survivors`). `holders` is what `deduplicate` just found.
 
-    New identifiers are inserted first, so that of several partitions that meet one at once the first makes it, and the
-    others wait and read whose it has become. Then all customers are locked in the order of their ids. A locked
-    customer's own list of identifiers says whether the look-up still holds; if not, it is made again. Raises LookupError
-    when a subject is no customer.
+    New identifiers are inserted first. If several partitions meet one at the same time, the first creates it; the
+    others wait and read its customer. Then all customers are locked in the order of their ids. The identifiers of a
+    locked customer show whether the look-up still holds; if not, it is repeated. Raises LookupError if a subject is no
+    customer.
     """
     refs, working_set = named(events), WorkingSet()
     found = await _holders(tx, refs) if holders is None else {ref: holders[ref] for ref in refs if ref in holders}
@@ -149,7 +150,7 @@ async def load(
 
 
 async def _survivors(tx: AnyTx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
-    """Whom each of these customers went into, or themselves. Raises LookupError when there is no such customer."""
+    """The survivor of each of these customers. Raises LookupError if one does not exist."""
     if not subjects:
         return {}
     ends = {row[0]: row[1] for row in await tx.fetch(_SURVIVORS, list(subjects))}
@@ -159,7 +160,8 @@ async def _survivors(tx: AnyTx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
 
 
 async def _lock(tx: AnyTx, working_set: WorkingSet, ids: Collection[UUID], *, out_of_order: bool = False) -> None:
-    """Lock customers in the order of their ids. Those that come after others are not waited for: that could be for ever."""
+    """Lock customers in the order of their ids. Out of order it does not wait for locked ones, because that could be
+    a deadlock."""
     if not ids:
         return
     rows = await tx.fetch(_LOCK + " SKIP LOCKED" if out_of_order else _LOCK, list(ids))

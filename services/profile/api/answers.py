@@ -1,4 +1,4 @@
-"""What the routes about customers answer."""
+"""The answers of the routes about customers."""
 
 from datetime import datetime
 from typing import Any
@@ -68,7 +68,8 @@ class RefundBack(BaseModel):
 
 
 class WaitingRefund(BaseModel):
-    """The refunds of an order that their customer does not have, or that it was `cancelled`, and whose order it may be."""
+    """Refunds of an order that their customer does not have, or its cancellation (`cancelled`), with the customers
+    who have such an order."""
 
     customer: UUID
     user_id: str | None
@@ -87,8 +88,8 @@ class Waiting(BaseModel):
 
 
 class Summary(BaseModel):
-    """Totals over all customers. `claims` are anonymous customers who got a userId, `merges` those who turned out to be
-    another; `skipped` records were of a type that is not known; `refused` counts what a customer's limits kept out."""
+    """Totals over all customers. `claims` counts anonymous customers who got a userId, `merges` customers merged
+    into another. `skipped` counts records of an unknown type, `refused` what a customer's limits refused."""
 
     customers: int
     identified: int

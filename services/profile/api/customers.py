@@ -17,7 +17,7 @@ Limit = Annotated[int, Query(ge=1, le=200, description="at most so many items")]
 
 
 def customer_routes(part: ConsumerService) -> APIRouter:
-    """All routes need the scope `customers:read`. A merged customer's id answers for the survivor."""
+    """All routes need the scope `customers:read`. The id of a merged customer answers for the survivor."""
     router = APIRouter(prefix="/v1/customers", tags=["customers"], dependencies=[Depends(require("customers:read"))])
     customers = Customers("profile", Customer)
 

@@ -1,4 +1,4 @@
-"""Refunds that wait for their order, over REST."""
+"""The route of refunds that wait for their order."""
 
 from typing import Annotated, Any
 
@@ -19,10 +19,11 @@ def refund_routes(part: ConsumerService) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=200, description="at most so many items")] = 50,
         cursor: Annotated[str | None, Query(max_length=1000)] = None,
     ) -> dict[str, Any]:
-        """A refund or cancellation counts for the order of the same customer with its `order_id`, and waits until that comes.
+        """A refund or cancellation applies to the order with its `order_id` of the same customer, and waits until that
+        order comes.
 
-        One that stays here names a mistyped order, or the order of another customer: `orders` says whose it may be. Send the
-        refund again with that customer's ids. The latest come first.
+        One that stays here names a mistyped order, or the order of another customer: `orders` lists the customers who
+        have it. Send the refund again with that customer's ids. The latest come first.
         """
         async with part.read() as tx:
             return await queries.waiting_refunds(tx, limit, cursor)

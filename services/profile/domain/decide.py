@@ -1,7 +1,7 @@
-"""What follows from an event: whose it is, and the facts by which a customer goes into another.
+"""The decisions on an event: whose it is, and the facts of a merge.
 
-A merge is two facts: `customer.left` on the key of the one who leaves, then `customer.merged` on the key of the one who
-stays. Rewards, triggers and metrics complete the former's state at the first, and move it at the second.
+A merge is two facts: `customer.left` on the key of the customer who leaves, then `customer.merged` on the survivor's
+key. At the first, rewards, triggers and metrics complete the state of the one who leaves; at the second they move it.
 """
 
 from typing import NamedTuple
@@ -17,19 +17,19 @@ SOURCE = "/profile"
 
 
 class Pair(NamedTuple):
-    """One user with one device of an event; what `identity.match` is asked about."""
+    """One user with one device of an event: the arguments of `identity.match`."""
 
     user: str | None
     device: str | None
 
 
 def pairs(event: Event) -> list[Pair]:
-    """The questions that an event puts, in order: an alias brings up to two devices, most events one or none."""
+    """The pairs of an event, in order. An alias has up to two devices, most events one or none."""
     return [Pair(event.user, device) for device in event.devices] or [Pair(event.user, None)]
 
 
 def left(event: Event, loaded: LoadedCustomer, into: UUID, place: str) -> bytes:
-    """The fact that a customer's state is complete, and goes `into` another's."""
+    """The fact that a customer's state is complete and moves `into` another's."""
     return _fact(event, loaded, CustomerLeft(into=str(into)), str(loaded.id), place)
 
 

@@ -1,4 +1,4 @@
-"""What profile reads from a client's event: who it is about, their traits, an order or a refund."""
+"""The fields of a client's event that profile needs: its identifiers, traits, order or refund."""
 
 import re
 from datetime import datetime
@@ -18,9 +18,10 @@ _KINDS = frozenset(TYPES.values())
 
 
 class Event(NamedTuple):
-    """An event. `name` is what marketers call it; `user` and `devices` are references (`user:ann`, `anon:a1`), at least one.
+    """An event. `name` is the marketers' name for it. `user` and `devices` are references (`user:ann`, `anon:a1`);
+    there is at least one.
 
-    `renamed` is, in an alias, the reference that its previousId would be if it were a userId.
+    `renamed` belongs to an alias: the reference of its previousId, read as a userId.
     """
 
     id: UUID
@@ -38,17 +39,17 @@ class Event(NamedTuple):
 
     @property
     def order(self) -> str | None:
-        """The id of the order that it is about; None where it is about none."""
+        """The id of its order; None if it has none."""
         return None if self.purchase is None else self.purchase.order_id
 
     @property
     def refs(self) -> tuple[str, ...]:
-        """All that the event is about, the user first."""
+        """All its references, the user first."""
         return self.devices if self.user is None else (self.user, *self.devices)
 
 
 class DedupKey(NamedTuple):
-    """An event as one partition brings it: duplicates are known by both."""
+    """What identifies duplicates: the event's id, and the partition that brought it."""
 
     partition: int
     id: UUID
@@ -67,9 +68,10 @@ _data = msgspec.json.Decoder(_Data)
 
 
 def read(value: bytes) -> Event | None:
-    """The event in a record; None when it is of a type that is not known here.
+    """The event of a record; None if its type is unknown.
 
-    Raises msgspec.DecodeError or ValueError when the record is none, is about nobody, or has an amount that is no money.
+    Raises msgspec.DecodeError or ValueError if the record is no event, has no identifier, or has an amount that is not
+    money.
     """
     envelope = records.decode(value)
     if envelope.type not in _KINDS:
@@ -100,7 +102,7 @@ def read(value: bytes) -> Event | None:
 
 
 def require_splice(value: bytes, envelope: records.Envelope) -> None:
-    """Raises ValueError unless a snapshot can be spliced in: `data` is the last member, and not empty."""
+    """Raises ValueError unless a snapshot can be spliced in: `data` must be the last member, and not empty."""
     data = bytes(envelope.data)
     if not value.endswith(data + b"}") or not data.endswith(b"}") or data == b"{}":
         raise ValueError("the record's data must be its last member, and an object that is not empty")

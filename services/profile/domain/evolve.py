@@ -1,10 +1,10 @@
-"""How customers change. Total: nothing here fails, and nothing depends on the order in which events arrive.
+"""How customers change. Nothing here fails, and the result does not depend on the order of events.
 
-- A trait's value is the one said last by `time`; of two said at one moment the greater JSON text wins. (The exception:
-  once a customer's traits are over 64 KB the largest are refused, and are not taken back when room is made.)
-- An order counts once, whatever its number of messages: the earliest says what it was worth.
-- Refunds add up, each once by its id, up to the order; those that come first wait for it. A cancelled order does not
-  count.
+- A trait has the value with the latest `time`; of two at one time, the greater JSON text. (One exception: if a
+  customer's traits exceed 64 KB, the largest are refused, and do not come back when there is room again.)
+- An order counts once, however often it is sent; the earliest event says its amount.
+- Refunds add up to at most the order, each once by its id. A refund that comes first waits for its order. A cancelled
+  order does not count.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from services.profile.domain.state import ORDER, TRAITS, Customer, Order, Paid, 
 
 
 def apply_match(working_set: WorkingSet, match: Match) -> list[Binding]:
-    """Make `match` true: make the customer, bind or merge. Returns the identifiers that lead somewhere else now."""
+    """Create, bind or merge customers as `match` says. Returns the identifiers that changed."""
     if match.creates:
         working_set.by_id[match.customer] = LoadedCustomer.new(match.customer)
     loaded = working_set.by_id[match.customer]
@@ -30,7 +30,7 @@ def apply_match(working_set: WorkingSet, match: Match) -> list[Binding]:
 
 
 def apply_event(loaded: LoadedCustomer, event: Event) -> None:
-    """What an event says about the customer whose it is."""
+    """Apply an event to its customer."""
     state, at = loaded.state, micros(event.at)
     loaded.touched = True
     state.first = at if state.first is None else min(at, state.first)
@@ -43,7 +43,7 @@ def apply_event(loaded: LoadedCustomer, event: Event) -> None:
 
 
 def absorb(survivor: Customer, other: Customer) -> None:
-    """Take over what is known of a customer who is the same person; identifiers apart."""
+    """Merge `other` into `survivor`, all but the identifiers."""
     _keep_latest(survivor, other.traits)
     for id, theirs in other.sections.every(ORDER).items():
         ours = survivor.sections.get(ORDER, id)
@@ -107,7 +107,7 @@ def _purchase(state: Customer, at: int, purchase: OrderEvent) -> None:
 
 
 def _united(one: Order, other: Order) -> Order:
-    """What two halves of the history of an order say together."""
+    """One order out of two partial histories of it."""
     first = min((one, other), key=_seniority)
     return Order(
         first.at,
@@ -124,7 +124,7 @@ def _seniority(order: Order) -> tuple[bool, int, str, bool, int]:
 
 
 def _replace(state: Customer, id: str, before: Order | None, after: Order) -> None:
-    """Keep an order as it is now, and count it so instead of as it was."""
+    """Store an order, and count it instead of its earlier version."""
     state.sections.set(ORDER, id, after, after.waits_since)
     for order, by in ((before, -1), (after, +1)):
         if order is None or not order.counts:

@@ -1,11 +1,11 @@
-"""Who an event is about. Pure rules over the customers that were loaded for it.
+"""Whose an event is. Pure rules over the loaded customers.
 
-- Unknown ids make a customer.
-- A userId seen for the first time *claims* the anonymous customer that it comes with.
+- Unknown ids create a customer.
+- A new userId *claims* the anonymous customer that it comes with.
 - Two existing customers, one of them anonymous: the anonymous one is *merged* into the other.
-- An anonymousId whose customer has another userId: no merge; the event goes to its userId, and the device follows.
+- An anonymousId whose customer has another userId: no merge. The event goes to its userId, and the device follows.
 - Two identified customers are never merged. An alias's previousId counts as an anonymousId.
-- Above the limits of a profile nothing is bound or merged; the event still goes to its customer.
+- Above a profile's limits nothing is bound or merged; the event still goes to its customer.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from services.profile.domain.state import DECODERS, IDENTIFIERS, MERGES, Custome
 
 @dataclass(slots=True)
 class LoadedCustomer:
-    """A loaded (locked) customer. `version` is 0 while they are not stored yet."""
+    """A loaded and locked customer. `version` is 0 before they are stored."""
 
     id: UUID
     state: Customer
@@ -38,12 +38,12 @@ class LoadedCustomer:
 
     @classmethod
     def stored(cls, id: UUID, state: Customer, version: int, merged_into: UUID | None) -> "LoadedCustomer":
-        """A customer as stored, whose orders are not loaded yet."""
+        """A stored customer, without their orders, which are loaded on demand."""
         state.hold(Sections(id, DECODERS, whole=version == 0))
         return cls(id, state, version, merged_into)
 
     def snapshot(self, bound: Sequence[Binding] = ()) -> bytes:
-        """The customer as they are now. The cut of the traits is kept until `shown` is reset."""
+        """The customer's snapshot. The selection of traits is cached until `shown` is reset."""
         if self.shown is None:
             self.shown = shown(self.state.traits)
         return snapshot(self.id, self.state, self.shown, bound)
@@ -51,11 +51,11 @@ class LoadedCustomer:
 
 @dataclass(slots=True)
 class WorkingSet:
-    """The customers of a batch, and whom each reference in it leads to.
+    """The customers of a batch, and the customer of each reference in it.
 
-    `guessed` are new references whose rows are there already, leading (version 1) to whom they will most likely belong;
-    `rebound` are those that the batch has bound to somebody. `survivors` says of the subjects of facts whom they went
-    into, before anything in the batch was applied.
+    `guessed` are new references whose rows are inserted already (version 1), bound to the customer who will probably
+    have them. `rebound` are references that the batch has bound. `survivors` maps the subjects of facts to the
+    customers they were merged into before the batch.
     """
 
     by_id: dict[UUID, LoadedCustomer] = field(default_factory=dict)
@@ -65,12 +65,12 @@ class WorkingSet:
     survivors: dict[UUID, UUID] = field(default_factory=dict)
 
     def holder(self, ref: str | None) -> LoadedCustomer | None:
-        """Whom a reference leads to; None when it is new."""
+        """The customer of a reference; None if it is new."""
         id = None if ref is None else self.by_ref.get(ref)
         return None if id is None else self.by_id[id]
 
     def lead(self, ref: str, loaded: LoadedCustomer, version: int) -> Binding:
-        """Let a reference lead to `loaded` from `version` on."""
+        """Bind a reference to `loaded` from `version` on."""
         loaded.state.identifiers[ref] = version
         self.by_ref[ref] = loaded.id
         self.rebound.add(ref)
@@ -78,20 +78,20 @@ class WorkingSet:
         return Binding(kind, value, version)
 
     def binding(self, ref: str) -> tuple[UUID, int]:
-        """Whom a bound reference leads to, and since which version."""
+        """The customer of a bound reference, and the version of the binding."""
         loaded = self.by_id[self.by_ref[ref]]
         return loaded.id, loaded.state.identifiers[ref]
 
     def as_guessed(self, ref: str) -> bool:
-        """Whether a reference's row says already what is true now."""
+        """Whether a reference's row is correct as it was inserted."""
         return self.binding(ref) == (self.guessed.get(ref), 1)
 
 
 class Match(NamedTuple):
-    """Whose an event is, and what it changes about who is who.
+    """Whose an event is, and how identities change.
 
-    `binds` are references that from now on lead to `customer`; `absorbs` a customer who is merged into them. `refused`
-    names the limit that forbade a change.
+    `binds` are references to bind to `customer`, `absorbs` a customer to merge into them. `refused` names the limit
+    that prevented a change.
     """
 
     customer: UUID
@@ -103,13 +103,13 @@ class Match(NamedTuple):
 
 
 def new_customer_id(record: UUID, ref: str | None) -> UUID:
-    """The id of the customer that a record makes for a reference (its user, else its device): the same on every replay, and
-    another where the record comes again, in another partition, with another anonymousId."""
+    """The id of the customer whom a record creates for a reference (its user, else its device). A replay gives the
+    same id. The same record in another partition, with another anonymousId, gives another id."""
     return derived("customer", str(record), ref or "")
 
 
 def match(working_set: WorkingSet, user: str | None, device: str | None, record: UUID) -> Match:
-    """The rules, for one user and one device of a record (at least one of them given). Changes nothing."""
+    """Apply the rules to one user and one device of a record, at least one of them given. Changes nothing."""
     of_user, of_device = working_set.holder(user), working_set.holder(device)
     if user is None:
         return (

@@ -1,4 +1,5 @@
-"""The customer as every journal record carries them: `libs.common.contracts.records.Snapshot`, written without decoding a trait."""
+"""The snapshot of a customer in a journal record (`libs.common.contracts.records.Snapshot`), written without
+decoding traits."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,14 +22,14 @@ MORE = "…"
 
 
 class Shown(NamedTuple):
-    """The traits as a snapshot shows them, and the names of those that it leaves out."""
+    """The traits in a snapshot, and the names of those that are left out."""
 
     traits: dict[str, msgspec.Raw]
     cut: list[str]
 
 
 class _Written(msgspec.Struct, omit_defaults=True):
-    """Field for field `records.Snapshot`; decimals, and traits as the JSON text they were sent as."""
+    """The fields of `records.Snapshot`, with decimals, and with traits as raw JSON."""
 
     id: str
     traits: dict[str, msgspec.Raw]
@@ -44,12 +45,12 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def size(name: str, trait: Trait) -> int:
-    """Bytes that a trait takes in JSON (quotes, colon and comma included)."""
+    """The bytes of a trait in JSON, with quotes, colon and comma."""
     return (len(name) if name.isascii() else len(name.encode())) + len(trait.value) + 4
 
 
 def shown(traits: dict[str, Trait]) -> Shown:
-    """The traits that fit, nulls left out. The largest are cut first; of two of one size the later in the alphabet."""
+    """The traits that fit, without nulls. The largest are left out first; of two of one size, the later by name."""
     held = {name: trait.value for name, trait in traits.items() if not trait.gone}
     total = sum([size(name, traits[name]) for name in held])
     if total <= LARGEST:
@@ -68,7 +69,7 @@ def shown(traits: dict[str, Trait]) -> Shown:
 
 
 def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] = ()) -> bytes:
-    """The snapshot of a customer as bytes; `bound` are the identifiers that the record leads to them."""
+    """A customer's snapshot as bytes. `bound` are the identifiers that the record binds to them."""
     written = _Written(
         id=str(id),
         traits=shown.traits,

@@ -1,6 +1,6 @@
-"""One customer as profile knows them: identifiers, traits, orders. Plain data; the rules are in `evolve`.
+"""A customer's state in profile: identifiers, traits, orders. Plain data; the rules are in `evolve`.
 
-Times are microseconds since 1970 UTC, amounts integer minor units. A trait's value is kept as the very JSON text that
+Times are microseconds since 1970 UTC, amounts are integer minor units. A trait's value is kept as the JSON text that
 was sent.
 """
 
@@ -30,12 +30,12 @@ def micros(time: datetime) -> int:
 
 
 def moment(micros: int) -> datetime:
-    """The time that `micros` stands for, in UTC."""
+    """The UTC time of `micros`."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
 class Trait(msgspec.Struct, array_like=True, frozen=True):
-    """A value as JSON text, and when the customer was said to have it. `null` says that they have it no longer."""
+    """A value as JSON text, with its time. `null` removes the trait."""
 
     at: int
     value: msgspec.Raw
@@ -46,14 +46,15 @@ class Trait(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def gone(self) -> bool:
-        """Whether the trait was taken away."""
+        """Whether the trait was removed."""
         return len(self.value) == 4 and bytes(self.value) == b"null"
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
-    """An order, its refunds, or both. `at` is None while a refund waits for its order; `minor` when no amount was said.
+    """An order, its refunds, or both. `at` is None while refunds wait for the order; `minor` is None if no amount was
+    sent.
 
-    `refunds` by their ids, the first of them at `refunded_at`; `cancelled` says that the order does not count any more.
+    `refunds` are by id, the first of them at `refunded_at`. A `cancelled` order does not count.
     """
 
     at: int | None = None
@@ -65,17 +66,18 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def waits_since(self) -> int | None:
-        """Since when its refunds have waited for the order; None when they do not. It is the section's rank."""
+        """The time since which refunds wait for the order; None if none wait. It is the section's rank."""
         return self.refunded_at if self.at is None else None
 
     @property
     def counts(self) -> bool:
-        """Whether it is an order that was placed, and not cancelled."""
+        """Whether the order was placed and not cancelled."""
         return self.at is not None and not self.cancelled
 
     @property
     def net(self) -> int:
-        """What is left after refunds, 0 or more minor units of `currency`; one in another currency takes nothing off."""
+        """The amount after refunds in minor units of `currency`, at least 0. Refunds in other currencies have no
+        effect."""
         paid = max(self.minor or 0, 0)
         left = paid
         for refund in self.refunds.values():
@@ -85,17 +87,17 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Paid(msgspec.Struct, frozen=True, array_like=True):
-    """What orders of one currency sum up to: how many name an amount, and their net amounts in minor units."""
+    """The sum of orders in one currency: how many have an amount, and their net amounts in minor units."""
 
     orders: int = 0
     minor: int = 0
 
 
 class Customer(Sectioned, omit_defaults=True):
-    """The state of a customer. Their orders lie in sections (`ORDER`, by their ids); `completed` and `paid` are the sums of them.
+    """A customer's state. Their orders are sections (`ORDER`, by id); `completed` and `paid` are sums of them.
 
-    `identifiers` are references (`user:ann`, `anon:a1`) with the version of each binding; `merged` the ids of all
-    customers who went into this one, at any depth; `facts` how many facts profile has decided on them.
+    `identifiers` maps references (`user:ann`, `anon:a1`) to the version of each binding. `merged` holds the ids of all
+    customers merged into this one, at any depth. `facts` is the number of facts that profile has decided on them.
     """
 
     identifiers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -122,15 +124,15 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode(value: bytes) -> Customer:
-    """A stored state; that of a customer of whom nothing is known when empty."""
+    """A stored state; the state of a new customer if `value` is empty."""
     return _decoder.decode(value) if value else Customer()
 
 
 def encode(state: Customer) -> bytes:
-    """A state as it is stored."""
+    """The state as it is stored."""
     return _encoder.encode(state)
 
 
 def decode_order(value: bytes) -> Order:
-    """An order as its section stores it."""
+    """A stored order."""
     return DECODERS[ORDER].decode(value)
