@@ -1,4 +1,4 @@
-"""A decision in the making: what the features of rewards decide on one input, one after the other."""
+"""A decision in the making: the features of rewards add to it, one after the other."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,16 +14,16 @@ from libs.common.rules.rule_event import RuleEvent, Scope
 
 
 class Decision(decider.Decision, kw_only=True):
-    """The facts that follow, by feature what else its `evolve` and projection need (`notes`), and at a merge what the survivor
-    holds of each feature just after it (`standing`)."""
+    """The facts that follow, what each feature's `evolve` and projection need besides (`notes`), and after a merge
+    what the survivor holds of each feature (`standing`)."""
 
     notes: dict[str, Any] = field(default_factory=dict)
     standing: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Merging(NamedTuple):
-    """What two accounts are to each other before one takes over the other: the orders that both have counted (`duplicated`; True
-    when the other's was given back already), and their qualifying points."""
+    """How two accounts relate before one absorbs the other: the orders that both have counted (`duplicated`; True if
+    the other's was refunded whole), and their qualifying points."""
 
     duplicated: Mapping[str, bool]
     qualifying: int
@@ -31,10 +31,11 @@ class Merging(NamedTuple):
 
 
 class Course:
-    """The points as they would be after the facts decided so far.
+    """The points after the facts decided so far.
 
-    `has_points` says whether any were ever earned, `expires_at` until when points that are earned now are good. `counts` is
-    False for an order that was given back wholly before it came. `voided` are the orders that this input gives back wholly.
+    `has_points`: some points were ever earned. `expires_at`: until when points that are earned now are valid. `counts`
+    is False for an order that was refunded whole before it came. `voided` lists the orders that this input refunds
+    whole.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Course:
         self.earned: dict[str, int] = {}
 
     def credit(self, rule: str, points: int, order: str | None) -> None:
-        """Give points for a rule; nothing for none."""
+        """Give points for a rule. Zero points give no fact."""
         self.earned[rule] = points
         if not points:
             return
@@ -71,7 +72,7 @@ class Course:
         )
 
     def reverse(self, order: str, by_rule: Mapping[str, int]) -> None:
-        """Take back points that an order gave."""
+        """Take back points of an order, by rule."""
         for rule, points in by_rule.items():
             if points:
                 self.moved = True

@@ -1,7 +1,7 @@
-"""What a feature of rewards is: a room of its own, with the same furniture in each.
+"""The base of a feature of rewards. Each feature is a room of its own, with the same furniture.
 
-A feature brings a section of the programme, a part of a customer's account, what it decides on an input, how its part changes,
-what becomes of it at a merge, the rows that routes query, and these routes. `features.py` lists them; nothing else names one.
+A feature brings a section of the programme, a part of the account, its decisions, how its part changes and merges, the
+rows that routes query, and these routes. `features.py` lists the features; nothing else names one.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ Live: TypeAlias = Callable[[Tx], Awaitable[Any]]
 
 
 class Feature:
-    """The base of all features: it has nothing, decides nothing and changes nothing.
+    """The base of all features. It has no section and no state, and decides nothing.
 
-    `decide`, `evolve` and `merge` are pure but for their own part of the account, which `evolve` and `merge` change; these two
-    are total. Only the ledger writes balances: other features ask the course for points.
+    `decide`, `evolve` and `merge` are pure, except that `evolve` and `merge` change the feature's own part of the
+    account; these two never fail. Only the ledger writes balances: other features ask the course for points.
     """
 
     #: The name of its part of the account, and of its section in the programme where `key` names no other.
@@ -50,20 +50,20 @@ class Feature:
 
     @property
     def section_key(self) -> str:
-        """Under which its section stands in the programme."""
+        """The key of its section in the programme."""
         return self.key or self.name
 
     # -- rules --------------------------------------------------------------------------------------------------------
     def faults(self, section: Any) -> Iterator[Fault]:
-        """What is wrong with a section, beyond its types."""
+        """The faults of a section, beyond wrong types."""
         return iter(())
 
     def compile(self, section: Any, workspace: Workspace) -> Any:
-        """The section as `decide` uses it."""
+        """The section in the form that `decide` uses."""
         return section
 
     def names(self, section: Any) -> Iterable[str]:
-        """The names of events and facts from which something can follow for this feature."""
+        """The names of events and facts that this feature reacts to."""
         return ()
 
     # -- what customers share -----------------------------------------------------------------------------------------
@@ -72,28 +72,29 @@ class Feature:
         return ()
 
     def recorded(self, rules: Any, input: Input, facts: Sequence[Fact]) -> Mapping[Resource, int]:
-        """For a replay: `input.shared` of these, as `decide` saw it when it gave these facts."""
+        """For a replay: the view of these resources (`input.shared`) with which `decide` gave these facts."""
         return {}
 
     # -- one customer -------------------------------------------------------------------------------------------------
     def named(self, body: Any) -> Iterable[Wanted]:
-        """The sections that an input's body is about."""
+        """The sections of the account that an input needs."""
         return ()
 
     def decide(self, state: Any, course: Course, rules: Any) -> Any:
-        """Add to the course what follows from its input. Changes no state. What is returned is handed to `evolve` (and to
-        projections, as `decision.notes[name]`)."""
+        """Add to the course what follows from its input. Changes no state. The result is passed to `evolve`, and to
+        projections as `decision.notes[name]`."""
         return None
 
     def evolve(self, state: Any, input: Input, facts: Sequence[Fact], note: Any) -> None:
-        """Change this feature's part for an input, for the facts decided on it, and for what its `decide` returned."""
+        """Change this feature's part for an input, its facts, and the result of `decide`."""
 
     def merge(self, survivor: Any, other: Any, merging: Merging) -> None:
-        """Take over the part of a customer who turned out to be the same person."""
+        """Take over another customer's part."""
 
     # -- what is queried ----------------------------------------------------------------------------------------------
     def standing(self, state: Any) -> dict[str, int]:
-        """What the customer holds of this feature (badges, a level), and how many of each: kept in rows, and summed by day."""
+        """What the customer holds of this feature (badges, a level), with counts. It is stored in rows, and summed
+        by day."""
         return {}
 
     def changes(self, fact: Fact, held: Mapping[str, int]) -> Iterable[tuple[str, int]]:
@@ -101,12 +102,12 @@ class Feature:
         return ()
 
     async def project(self, tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
-        """Write this feature's own rows, for all inputs of a batch, in their order. Does not commit."""
+        """Write this feature's rows for all inputs of a batch, in their order. Does not commit."""
 
     def shown(self, state: Any) -> dict[str, Any]:
-        """What people see of a customer's part: by it a what-if tells who would be different."""
+        """The part that people see; a what-if compares it to find the customers who would be different."""
         return {}
 
     def api(self, part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live) -> Sequence[APIRouter]:
-        """Its routes. `live` gives this feature's section of the programme in force."""
+        """The feature's routes. `live` reads its section of the programme in force."""
         return ()

@@ -1,4 +1,4 @@
-"""Standings: the badges and levels that customers have, and by how much their sums changed on each day."""
+"""Standings: the badges and levels that customers hold, and the daily changes of their totals."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ Item = tuple[str, str]
 
 
 async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
-    """Write what customers hold whose standing may have changed, and the daily totals. Does not commit."""
+    """Write the standings that changed, and the daily totals. Does not commit."""
     now = dict(_concerned(applied))
     if not now:
         return
@@ -41,7 +41,8 @@ async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone
 
 
 def _concerned(applied: Sequence[Applied[Any]]) -> Iterator[tuple[UUID, Account]]:
-    """Whose standing may have changed, with their state after the batch; who went into another has none."""
+    """The customers whose standing may have changed, with their state after the batch; an empty one for a merged
+    customer."""
     for each in applied:
         if isinstance(each.input.body, Merged):
             yield each.input.body.other, Account()
@@ -53,7 +54,7 @@ def _concerned(applied: Sequence[Applied[Any]]) -> Iterator[tuple[UUID, Account]
 def _changes(
     applied: Sequence[Applied[Any]], old: dict[UUID, Counter[Item]], zone: tzinfo
 ) -> Iterator[tuple[UUID, date, Item, int]]:
-    """What changed on which day: what the facts say, and at a merge what was taken over or fell together."""
+    """The changes by day: those of facts, and those of a merge, where two standings become one."""
     held = {customer: Counter(items) for customer, items in old.items()}
     for each in applied:
         day, body = each.input.time.astimezone(zone).date(), each.input.body
@@ -98,7 +99,8 @@ async def _write(tx: Tx, old: dict[UUID, Counter[Item]], new: dict[UUID, Counter
 
 
 async def totals(tx: Tx, until: date | None = None) -> dict[str, dict[str, int]]:
-    """How many of each item were held, by feature, at the end of the day `until`: badges, and customers in each level."""
+    """How many of each item were held at the end of the day `until`, by feature: badges, and customers in each
+    level."""
     found: dict[str, dict[str, int]] = {feature.name: {} for feature in FEATURES if feature.counted}
     rows = await tx.fetch(
         "SELECT kind, item, sum(count)::bigint FROM rewards.daily_totals WHERE $1::date IS NULL OR day <= $1"

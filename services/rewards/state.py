@@ -1,4 +1,4 @@
-"""A customer's account: a part for each feature that keeps something. Stored as compact JSON, and in sections."""
+"""A customer's account: a part for each feature that has state. It is stored as compact JSON, and in sections."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from services.rewards.features import FEATURES
 
 
 class _Account(Sectioned):
-    """Its parts have their sections in common: each feature has kinds of its own."""
+    """The parts share the account's sections; each feature has kinds of its own."""
 
     def hold(self, sections: Sections) -> None:
         super().hold(sections)
@@ -34,7 +34,7 @@ Account: Any = msgspec.defstruct(
 
 
 def named(body: object, rules: object) -> Iterator[Wanted]:
-    """The sections that a body is about, of all features."""
+    """The sections that a body needs, of all features."""
     for feature in FEATURES:
         yield from feature.named(body)
 
@@ -43,10 +43,10 @@ SECTIONS = SectionKinds({kind: type for feature in FEATURES for kind, type in fe
 
 
 def part(account: Any, name: str) -> Any:
-    """A feature's part; None when it keeps nothing."""
+    """A feature's part; None if it has no state."""
     return getattr(account, name, None)
 
 
 def standing(account: Any) -> dict[str, dict[str, int]]:
-    """What a customer holds of each feature."""
+    """What a customer holds, by feature."""
     return {feature.name: feature.standing(part(account, feature.name)) for feature in FEATURES}

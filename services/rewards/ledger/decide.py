@@ -1,4 +1,4 @@
-"""What the ledger decides: what refunds take back, adjustments, and points that are lost. Pure; the wallet stays as it is."""
+"""The ledger's decisions: reversals by refunds, adjustments, expiry. Pure; they do not change the wallet."""
 
 from datetime import datetime
 
@@ -29,7 +29,7 @@ def decide(wallet: Wallet, course: Course) -> None:
 
 
 def _complete(wallet: Wallet, course: Course, event: OrderCompleted) -> None:
-    """Of what the order has just earned, refunds that came before it take back their share."""
+    """Refunds that came before the order take back their share of what it earns."""
     order = completed(wallet.credit(order_key(event.order)).order, event)
     course.counts = not order.whole
     back = {rule: share(points, order) for rule, points in course.earned.items()}
@@ -58,7 +58,7 @@ def _expire(wallet: Wallet, course: Course, until: datetime) -> None:
 
 
 def _settle(wallet: Wallet, course: Course) -> None:
-    """After a merge: orders counted twice, and refunds that have met their order."""
+    """After a merge: reverse orders that were counted twice, and refunds that have met their order."""
     for key, credit in wallet.credits().items():
         order, id = credit.order, order_of(key)
         if id is None or order is None or not order.counted:

@@ -1,4 +1,4 @@
-"""How a wallet changes for what happened and what was decided. Total: it never fails. Nothing else writes balances."""
+"""How a wallet changes. It never fails, and nothing else writes balances."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ from services.rewards.ledger.state import CREDIT, Lot, Order, Wallet, input_key,
 
 
 def evolve(wallet: Wallet, input: Input, facts: Sequence[Fact]) -> None:
-    """Apply one input and the facts decided on it."""
+    """Apply an input and its facts."""
     match input.body:
         case OrderCompleted() as event:
             known = wallet.credit(key := order_key(event.order))
@@ -51,14 +51,14 @@ def _apply(wallet: Wallet, fact: Fact, input: Input) -> None:
 
 
 def _new(wallet: Wallet, input: Input) -> str:
-    """The key of the credit for an input that is no order. An input comes once, so that there is none yet."""
+    """The key of the credit for an input that is no order. An input is applied once, so the credit is new."""
     key = input_key(input.id)
     wallet.sections.new(CREDIT, key)
     return key
 
 
 def credit(wallet: Wallet, key: str, points: int, at: datetime, rule: str | None, expires: datetime | None) -> None:
-    """A new lot, of which a debt is repaid first."""
+    """Add a lot. It repays a debt first."""
     repaid = min(wallet.debt, points)
     wallet.debt -= repaid
     wallet.balance += points
@@ -69,7 +69,7 @@ def credit(wallet: Wallet, key: str, points: int, at: datetime, rule: str | None
 
 
 def reverse(wallet: Wallet, points: int, rule: str, order: str) -> None:
-    """Take points back out of the lots that they came from; what is no longer there, out of others."""
+    """Take points back from the lots of their order. What was spent there is taken from other lots."""
     wallet.balance -= points
     left, spent = taken_back(wallet.credit(key := order_key(order)), {rule: points})
     wallet.put(key, left)
@@ -77,7 +77,7 @@ def reverse(wallet: Wallet, points: int, rule: str, order: str) -> None:
 
 
 def debit(wallet: Wallet, points: int) -> None:
-    """Take points out of whatever remains, in the order in which it is spent; what is missing is owed."""
+    """Take points from open credits, in the order in which they are spent. What is missing becomes debt."""
     for key, known in wallet.open() if points else ():
         lots = []
         for lot in known.lots:
@@ -91,7 +91,7 @@ def debit(wallet: Wallet, points: int) -> None:
 
 
 def expire(wallet: Wallet, until: datetime) -> None:
-    """What remains of points that were good until then is lost."""
+    """Remove what remains of points that expire by `until`."""
     for key, known in wallet.expiring(until):
         lots = []
         for lot in known.lots:

@@ -1,4 +1,4 @@
-"""A merge: the wallet of a customer who turned out to be the same person is taken over. Total."""
+"""Merging two wallets. Never fails."""
 
 from msgspec.structs import replace
 
@@ -9,7 +9,7 @@ from services.rewards.ledger.state import Credit, Order, Wallet, order_of
 
 
 def merging(survivor: Wallet, other: Wallet) -> Merging:
-    """What two wallets are to each other, before one takes over the other."""
+    """How two wallets relate before one absorbs the other."""
     duplicated = {
         order: credit.order.void
         for key, credit in other.credits().items()
@@ -22,9 +22,9 @@ def merging(survivor: Wallet, other: Wallet) -> Merging:
 
 
 def merge(survivor: Wallet, other: Wallet, merging: Merging) -> None:
-    """Lots move with their dates; an order that both had counts once.
+    """Move the lots, with their dates. An order that both have counts once.
 
-    What does not add up any more (duplicates, refunds that have met their order) is decided right after, on the merged wallet.
+    What no longer adds up (duplicates, refunds that have met their order) is decided right after, on the merged wallet.
     """
     for key, theirs in other.credits().items():
         survivor.put(key, _joined(survivor.credit(key), theirs, order_of(key) in merging.duplicated))
@@ -37,13 +37,14 @@ def merge(survivor: Wallet, other: Wallet, merging: Merging) -> None:
 
 
 def _joined(ours: Credit, theirs: Credit, duplicated: bool) -> Credit:
-    """One credit out of two. Their lots come first: those of an order that both have counted are duplicates."""
+    """Unite two credits. The other's lots come first; for an order that both have counted they are duplicates."""
     lots = (replace(lot, duplicate=True) for lot in theirs.lots) if duplicated else theirs.lots
     return Credit(_same(ours.order, theirs.order), (*lots, *ours.lots))
 
 
 def _same(ours: Order | None, theirs: Order | None) -> Order | None:
-    """One order out of two; the survivor's, unless only the other has counted it. Refunds of both."""
+    """Unite two versions of an order, with the refunds of both. The survivor's counts, unless only the other was
+    counted."""
     if ours is None or theirs is None:
         return ours or theirs
     kept, waiting = (ours, theirs) if ours.counted or not theirs.counted else (theirs, ours)

@@ -1,5 +1,5 @@
-"""What is written of points beside the accounts: ledger entries, their sums, and the timers of points that expire; a few
-statements for any number of inputs."""
+"""The ledger's rows: entries, their totals, and the timers of expiring points, in a few statements for any number of
+inputs."""
 
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -34,8 +34,8 @@ SELECT $2, transaction, account, points, kind, rule, reason, order_id, cause, or
 
 
 async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
-    """Write the entries and their sums, for all inputs of a batch, in their order; days are those of `zone`. Set the timers of
-    points that expire. Does not commit."""
+    """Write entries and totals for all inputs of a batch, in their order, with days of `zone`. Set the timers of
+    expiring points. Does not commit."""
     await _book(tx, applied, partitions, zone)
     for each in applied:
         if isinstance(each.input.body, Merged):
@@ -48,8 +48,8 @@ async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone
 
 
 def _earliest(applied: Sequence[Applied[Any]], but: Set[UUID]) -> dict[UUID, datetime]:
-    """When the points that customers were credited are lost first. Their timers go off then at the latest: one that finds nothing
-    to do, as the points were spent before, is set again."""
+    """The first expiry among the points that each customer was credited. Their timer must fire by then. If the
+    points were spent before, it finds nothing to do and is set again."""
     due: dict[UUID, datetime] = {}
     for each in applied:
         for fact in (stamped.fact for stamped in each.facts):
@@ -59,7 +59,7 @@ def _earliest(applied: Sequence[Applied[Any]], but: Set[UUID]) -> dict[UUID, dat
 
 
 async def _book(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
-    """The postings of all facts, and the totals that they change."""
+    """Write the postings of all facts, and the totals that they change."""
     rows: list[tuple[object, ...]] = []
     sums: Counter[tuple[int, date, str]] = Counter()
     for each in applied:

@@ -1,4 +1,5 @@
-"""What the ledger's routes read: statements, and sums over all customers. Each takes the caller's transaction or connection."""
+"""The ledger's reads for routes: credits, statements, and sums over all customers, in the caller's transaction or
+connection."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -16,7 +17,7 @@ _credit = msgspec.json.Decoder(Credit)
 
 
 async def open_credits(tx: Tx, customer: UUID) -> list[tuple[str, Credit]]:
-    """The keys and credits of which something remains, in the order in which they are spent."""
+    """The open credits with their keys, in the order in which they are spent."""
     rows = await tx.fetch(
         "SELECT key, value FROM rewards.sections WHERE customer = $1 AND kind = $2 AND rank IS NOT NULL ORDER BY rank, key",
         customer,
@@ -26,9 +27,9 @@ async def open_credits(tx: Tx, customer: UUID) -> list[tuple[str, Credit]]:
 
 
 async def statement(tx: Tx, customer: UUID, limit: int, cursor: UUID | None) -> list[Record]:
-    """What was booked on a customer, the latest first, each with the balance after it; from the entries alone.
+    """A customer's entries, the latest first, each with the balance after it, computed from the entries alone.
 
-    `cursor` is the transaction after which to go on.
+    `cursor` is the last transaction of the page before.
     """
     rows = await tx.fetch(
         "WITH booked AS (SELECT *, sum(points) OVER (ORDER BY effective_at, sequence, transaction)::bigint AS balance"

@@ -1,4 +1,4 @@
-"""What refunds take back. All of it is a function of what is known of an order, so that the order of arrival is no matter."""
+"""Reversals by refunds. They follow from what is known of an order, so the order of arrival does not matter."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,18 @@ from services.rewards.ledger.state import Credit, Lot, Order
 
 
 def completed(waiting: Order | None, event: OrderCompleted) -> Order:
-    """The order as it is once it has happened, with the refunds that waited for it."""
+    """The completed order, with the refunds that waited for it."""
     minor = None if event.money is None else event.money.minor
     return Order(minor, event.currency, True, refunds=dict(waiting.refunds) if waiting else {})
 
 
 def refunded(order: Order, refund: OrderRefunded) -> Order:
-    """The order with one more refund, or one that was known."""
+    """The order with another refund; a known refund counts once."""
     return replace(order, refunds=united(order.refunds, {refund.refund: refund.back}))
 
 
 def voided(order: Order) -> Order:
-    """The order; one that was wholly given back counts for nothing any more."""
+    """The order, marked void if it was refunded whole: then it counts for nothing."""
     return replace(order, void=order.void or (order.counted and order.whole))
 
 
@@ -39,7 +39,7 @@ def share(points: int, order: Order) -> int:
 
 
 def due(credit: Credit, order: Order) -> dict[str, int]:
-    """By rule: the points of an order that are to be taken back and have not been yet, with the order as given here."""
+    """The points of an order to take back now, by rule, given the order's refunds."""
     found: dict[str, int] = {}
     for lot in credit.lots:
         owed = (lot.points if lot.duplicate else share(lot.points, order)) - lot.reversed
@@ -49,7 +49,8 @@ def due(credit: Credit, order: Order) -> dict[str, int]:
 
 
 def taken_back(credit: Credit, by_rule: Mapping[str, int]) -> tuple[Credit, int]:
-    """The credit after points of its rules were taken back; and how many of them are no longer there, to be taken elsewhere."""
+    """Take back points from a credit, by rule. Returns the credit, and the number of points that were already spent
+    and must come from elsewhere."""
     lots: list[Lot] = []
     left, spent = dict(by_rule), 0
     for lot in credit.lots:

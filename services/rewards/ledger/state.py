@@ -1,4 +1,4 @@
-"""What the ledger keeps of a customer: a wallet; and in sections the credits, each with the lots of points that came from it."""
+"""The ledger's state of a customer: a wallet, and as sections the credits with their lots."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,11 +18,12 @@ _FOR_EVER = 2**62
 
 
 class Lot(msgspec.Struct, frozen=True, array_like=True):
-    """Points credited at once by one rule. `points` = what was credited, `remaining` = neither spent nor reversed.
+    """Points that one rule credited at once. `points` is what was credited, `remaining` what is neither spent nor
+    reversed.
 
-    `rule` is None for a person's adjustment, which does not qualify for levels. A `duplicate` belongs to an order that was
-    counted for both customers of a merge: all of it is reversed. What is left at `expires_at` is lost; it counts as
-    `reversed`, so that a refund does not take it a second time.
+    `rule` is None for an adjustment by a person, which does not qualify for levels. A `duplicate` comes from an order
+    that both customers of a merge had counted; all of it is reversed. What is left at `expires_at` expires. It counts
+    as `reversed`, so that a refund does not take it again.
     """
 
     points: int
@@ -38,9 +39,10 @@ class Lot(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
-    """An order as `counted`, or only the refunds that wait for it. Amount in minor units; None when it names none.
+    """An order that was `counted`, or only the refunds that wait for it. `minor` is its amount in minor units; None if
+    it has none.
 
-    `refunds` by their ids. `void`: it was refunded whole, and what it had counted for was taken back.
+    `refunds` are by id. `void`: it was refunded whole, and what it counted for was taken back.
     """
 
     minor: int | None = None
@@ -51,12 +53,12 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def refunded(self) -> int:
-        """What was given back, in minor units. Refunds in another currency count for nothing."""
+        """The refunded amount in minor units. Refunds in other currencies have no effect."""
         return sum(in_currency(back, self.currency) or 0 for back in self.refunds.values())
 
     @property
     def whole(self) -> bool:
-        """Whether all of it was given back. An order over nothing is given back by any refund in its currency."""
+        """Whether the order was refunded whole. Any refund in its currency refunds an order over nothing."""
         if any(back is None for back in self.refunds.values()):
             return True
         return self.refunded >= (self.minor or 0) and any(
@@ -65,7 +67,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Credit(msgspec.Struct, frozen=True, array_like=True):
-    """Points that came from one order or other input: the order, if it was one, and the lots, duplicates first."""
+    """The points of one order or other input: the order, if it was one, and the lots, duplicates first."""
 
     order: Order | None = None
     lots: tuple[Lot, ...] = ()
@@ -76,29 +78,29 @@ class Credit(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def next_expiry(self) -> datetime | None:
-        """When the first of the points that remain are lost; None when none ever are."""
+        """When the first of the remaining points expire; None if none ever do."""
         dates = [lot.expires_at for lot in self.lots if lot.remaining and lot.expires_at is not None]
         return min(dates, default=None)
 
     @property
     def rank(self) -> int | None:
-        """Where it stands among the credits of which something remains: first those that are lost soonest, then those that are
-        good for ever, the oldest first. None when nothing remains."""
+        """The place among open credits: first those that expire soonest, then those that never expire, the oldest
+        first. None if nothing remains."""
         if (expires := self.next_expiry) is not None:
             return (expires - _EPOCH) // _MICROSECOND
         earned = [lot.earned_at for lot in self.lots if lot.remaining]
         return _FOR_EVER + (min(earned) - _EPOCH) // _MICROSECOND if earned else None
 
     def section(self) -> Section:
-        """As it is kept."""
+        """The credit with its rank, as it is stored."""
         return Section(self, self.rank)
 
 
 class Wallet(Sectioned, omit_defaults=True):
     """A customer's points.
 
-    balance = sum of the lots' `remaining` - `debt`. Debt arises when points that were already taken are reversed; the
-    next credits repay it, so that either nothing remains or nothing is owed. `has_earned`: there was ever a credit.
+    balance = sum of the lots' `remaining` - `debt`. Debt arises when spent points are reversed. The next credits repay
+    it, so never both remain. `has_earned`: there was ever a credit.
     """
 
     balance: int = 0
@@ -107,15 +109,15 @@ class Wallet(Sectioned, omit_defaults=True):
     has_earned: bool = False
 
     def credit(self, key: str) -> Credit:
-        """The credit under a key; an empty one where there is none."""
+        """The credit under a key; an empty one if there is none."""
         return self.sections.get(CREDIT, key) or Credit()
 
     def credits(self) -> dict[str, Credit]:
-        """All of them, by their keys."""
+        """All credits, by key."""
         return self.sections.every(CREDIT)
 
     def open(self) -> Iterator[tuple[str, Credit]]:
-        """Those of which something remains, in the order in which they are spent."""
+        """The credits with points left, in the order in which they are spent."""
         return self.sections.open(CREDIT)
 
     def put(self, key: str, credit: Credit) -> None:
@@ -126,20 +128,20 @@ class Wallet(Sectioned, omit_defaults=True):
         return known is not None and known.counted
 
     def next_expiry(self) -> datetime | None:
-        """When points are lost next, if none are spent before; None when none ever are."""
+        """When points expire next if none are spent before; None if none ever do."""
         return next((credit.next_expiry for _, credit in self.open()), None)
 
     def expiring(self, until: datetime) -> Iterator[tuple[str, Credit]]:
-        """The open credits of which something is lost by `until`."""
+        """The open credits of which something expires by `until`."""
         for key, credit in self.open():
             if (first := credit.next_expiry) is None or first > until:
                 return
             yield key, credit
 
     def reach(self, points: int, besides: str = "") -> None:
-        """Look at the open credits that it takes to take so many points from, without the one under `besides`.
+        """Look at the open credits needed to take `points`, leaving out the one under `besides`.
 
-        For `decide`: `evolve` can only change what `decide` has looked at.
+        For `decide`, because `evolve` may change only what `decide` has looked at.
         """
         for key, credit in self.open() if points > 0 else ():
             points -= 0 if key == besides else credit.remaining
@@ -158,6 +160,6 @@ def input_key(id: str) -> str:
 
 
 def order_of(key: str) -> str | None:
-    """The order that a credit is for; None where it is for another input."""
+    """The order that a credit is for; None for another input."""
     kind, _, order = key.partition(":")
     return order if kind == "order" else None
