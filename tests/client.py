@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, Self
 
 import httpx
@@ -24,9 +25,10 @@ from tests.conftest import KEYS
 from tests.support import eventually
 
 
+@cache
 def token(*scopes: str) -> dict[str, str]:
     """The header of a member of staff with `scopes`, or with all of them if none is given."""
-    return {"Authorization": f"Bearer {mint(KEYS[0], 'marta', scopes or SCOPES, timedelta(hours=1))}"}
+    return {"authorization": f"Bearer {mint(KEYS[0], 'marta', scopes or SCOPES, timedelta(hours=1))}"}
 
 
 async def append_to(database: Database, topic: str, *records: Outgoing) -> None:

@@ -3,55 +3,19 @@
 That the examples can be posted as they stand is tested end to end.
 """
 
-import importlib
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from fastapi import FastAPI
-from pydantic import SecretStr
 
 from deploy.local.service import ROOT
-from libs.common.contracts.registry import SCOPES, SERVICES
-from libs.common.http.auth.keyring import generate_keys
+from libs.common.contracts.registry import SCOPES
+from tests.openapi import Operation, operations
 
 HEALTH = {"/livez", "/readyz"}
 #: What SDKs ask in Segment's own form, and streams of server-sent events, whose description says what they send.
 FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream"}
-
-
-class Operation(NamedTuple):
-    """One method of one path of one service, as its page describes it."""
-
-    service: str
-    method: str
-    path: str
-    said: dict[str, Any]
-    page: dict[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.service} {self.method} {self.path}"
-
-
-def app(service: str) -> FastAPI:
-    settings = importlib.import_module(f"services.{service}.settings").Settings
-    create = importlib.import_module(f"services.{service}.app").create
-    url = SecretStr("postgresql://nobody@127.0.0.1:1/none")  # nothing connects before a service is started
-    made: FastAPI = create(settings(database_url=url, jwt_public_key=generate_keys()[1]))
-    return made
-
-
-APPS = {service: app(service) for service in SERVICES}
-
-
-def operations() -> Iterator[Operation]:
-    for service, made in APPS.items():
-        page = made.openapi()
-        for path, methods in page["paths"].items():
-            for method, said in methods.items():
-                yield Operation(service, method.upper(), path, said, page)
 
 
 ALL = list(operations())

@@ -1,23 +1,16 @@
 """The five services as processes of their own, on one real PostgreSQL, for the tests that attack their doors."""
 
 import asyncio
-import importlib
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
-from fastapi import FastAPI
-from pydantic import SecretStr
 
-from libs.common.contracts.registry import SCOPES, SERVICES
+from libs.common.contracts.registry import SERVICES
 from libs.common.http.auth.keyring import generate_keys
-from libs.common.http.auth.tokens import mint
-from tests.conftest import KEYS
+from tests.client import token
 from tests.process import ServiceProcess
 
 CUSTOMERS = generate_keys()
@@ -53,51 +46,15 @@ class Five:
 
     async def call(self, service: str, method: str, path: str, **options: Any) -> httpx.Response:
         """One request with a token that may do everything."""
-        options.setdefault("headers", bearer(*SCOPES))
+        options.setdefault("headers", token())
         return await self.clients[service].request(method, path, **options)
 
     async def made(self, service: str, path: str, json: Any = None, **headers: str) -> dict[str, Any]:
         """What a POST has made."""
-        answer = await self.call(service, "POST", path, json=json, headers={**bearer(*SCOPES), **headers})
+        answer = await self.call(service, "POST", path, json=json, headers={**token(), **headers})
         assert answer.is_success, f"{path}: {answer.text}"
         body: dict[str, Any] = answer.json()
         return body
-
-
-@cache
-def bearer(*scopes: str) -> dict[str, str]:
-    """The header of a member of staff who holds `scopes`."""
-    return {"authorization": f"Bearer {mint(KEYS[0], 'marta', scopes, timedelta(hours=1))}"}
-
-
-class Operation(NamedTuple):
-    """One method of one path of one service, as its OpenAPI page describes it."""
-
-    service: str
-    method: str
-    path: str
-    said: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.service} {self.method} {self.path}"
-
-
-@cache
-def app(service: str) -> FastAPI:
-    """A service as it is put together, never started."""
-    settings = importlib.import_module(f"services.{service}.settings").Settings
-    create = importlib.import_module(f"services.{service}.app").create
-    url = SecretStr("postgresql://nobody@127.0.0.1:1/none")  # nothing connects before a service is started
-    made: FastAPI = create(settings(database_url=url, jwt_public_key=generate_keys()[1]))
-    return made
-
-
-def operations() -> Iterator[Operation]:
-    """Every operation of all five pages."""
-    for service in SERVICES:
-        for path, methods in app(service).openapi()["paths"].items():
-            for method, said in methods.items():
-                yield Operation(service, method.upper(), path, said)
 
 
 async def start(dsn: str, folder: Path, **environment: str) -> Five:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
-from tests.doors.five import SIZE, Service, bearer
+from tests.client import token
+from tests.doors.five import SIZE, Service
 
 ROUTES = ["track", "identify", "page", "screen", "group", "alias", "batch", "import"]
 MEMBERS = (
@@ -51,7 +52,7 @@ class Sender:
 @pytest.fixture(scope="module")
 async def sender(ingest: Service) -> AsyncIterator[Sender]:
     name = f"anything-{uuid.uuid4().hex[:8]}"
-    async with httpx.AsyncClient(base_url=ingest.url, headers=bearer("sources:write"), timeout=60) as client:
+    async with httpx.AsyncClient(base_url=ingest.url, headers=token("sources:write"), timeout=60) as client:
         made = await client.post("/v1/sources", json={"name": name})
     opened = Sender(ingest, made.json()["write_key"], name)
     yield opened

@@ -15,7 +15,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from libs.common.http.fast.connection import HEAD
-from tests.doors.five import Service, bearer
+from tests.client import token
+from tests.doors.five import Service
 from tests.support import eventually
 
 IDLE = 10_000
@@ -65,7 +66,7 @@ def _whole(answer: bytes) -> bool:
 
 @pytest.fixture(scope="module")
 async def attacked(ingest: Service) -> AsyncIterator[Attacked]:
-    async with httpx.AsyncClient(base_url=ingest.url, headers=bearer("sources:write"), timeout=60) as client:
+    async with httpx.AsyncClient(base_url=ingest.url, headers=token("sources:write"), timeout=60) as client:
         made = await client.post("/v1/sources", json={"name": "attacked"})
     ready = Attacked(ingest, made.json()["write_key"])
     await ready.answers()
@@ -169,7 +170,7 @@ async def test_slow_heads_are_cut_off(attacked: Attacked) -> None:
 async def test_slow_bodies_hold_nobody_up(attacked: Attacked) -> None:
     """Two hundred on the door and on REST: others are answered; REST's end with 408."""
     slow = []
-    for path, key in (("/v1/track", b""), ("/v1/sources", bearer("sources:write")["authorization"].encode())):
+    for path, key in (("/v1/track", b""), ("/v1/sources", token("sources:write")["authorization"].encode())):
         for _ in range(100):
             reader, writer = await asyncio.open_connection("127.0.0.1", attacked.service.port)
             writer.write(b"POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n" % (path.encode(), key))
@@ -213,7 +214,7 @@ async def test_gzip_bombs(attacked: Attacked) -> None:
         answers = await asyncio.gather(*(attacked.client.post("/v1/batch", content=body) for _ in range(4)))
         assert {answer.status_code for answer in answers} == {400}
     assert attacked.memory() - before < CALM
-    sources = {**bearer("sources:write"), "content-encoding": "gzip", "content-type": "application/json"}
+    sources = {**token("sources:write"), "content-encoding": "gzip", "content-type": "application/json"}
     answer = await attacked.client.post("/v1/sources", content=bomb, headers=sources)
     assert answer.status_code == 415
     await attacked.answers()
@@ -241,7 +242,7 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_json_bombs(attacked: Attacked, bomb: str) -> None:
     before = attacked.memory()
-    rest = {**bearer("sources:write"), "content-type": "application/json"}
+    rest = {**token("sources:write"), "content-type": "application/json"}
     for path, headers in (("/v1/track", {}), ("/v1/batch", {}), ("/v1/sources", rest)):
         request = attacked.client.build_request("POST", path, content=BOMBS[bomb][: MB - 1], headers=headers)
         auth = None if headers else attacked.client.auth

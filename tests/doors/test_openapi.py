@@ -20,8 +20,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from libs.common.contracts.registry import SCOPES
-from tests.doors.five import SIZE, Five, Operation, app, bearer, operations
+from tests.client import token
+from tests.doors.five import SIZE, Five
 from tests.doors.seed import HOOK
+from tests.openapi import Operation, app, operations
 
 #: Endless, so read by itself.
 STREAMS = {"/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream"}
@@ -42,7 +44,7 @@ PAGES = {service: schemathesis.openapi.from_dict(app(service).openapi()) for ser
 def test_answers_are_as_described(five: Five, operation: Operation) -> None:
     described = PAGES[operation.service][operation.path][operation.method]
     known = next((ids for path, ids in five.known.items() if operation.path.startswith(path)), {})
-    headers, checks = bearer(*SCOPES), [*CHECKS, negative_data_rejection]
+    headers, checks = token(*SCOPES), [*CHECKS, negative_data_rejection]
     if EVENTS in operation.said.get("tags", ()):
         headers, checks = {"authorization": f"Bearer {five.write_key}"}, CHECKS
 
@@ -81,7 +83,7 @@ def is_problem(service: str, status: int, kind: str, body: dict[str, Any]) -> No
 
 async def test_the_stream_is_as_described(five: Five) -> None:
     async with (
-        httpx.AsyncClient(base_url=five.url("metrics"), headers=bearer("metrics:read"), timeout=60) as client,
+        httpx.AsyncClient(base_url=five.url("metrics"), headers=token("metrics:read"), timeout=60) as client,
         client.stream("GET", "/v1/kpis/stream") as answer,
     ):
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
@@ -116,7 +118,7 @@ async def test_true_is_no_number_and_a_text_is_none_either(
 ) -> None:
     if "{id}" in path:
         path = path.replace("{id}", next(ids["id"][0] for known, ids in five.known.items() if path.startswith(known)))
-    headers = {**bearer(*SCOPES), "Idempotency-Key": str(uuid.uuid4())}
+    headers = {**token(*SCOPES), "Idempotency-Key": str(uuid.uuid4())}
     answer = await five.call(service, "POST", path, json=body, headers=headers)
     assert answer.status_code == 422, answer.text
     assert any(error["at"].endswith(f".{at}") for error in answer.json()["errors"])

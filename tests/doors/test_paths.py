@@ -10,7 +10,8 @@ import pytest
 
 from libs.common.contracts.registry import OWN_SCOPES, SERVICES
 from libs.common.http.auth.tokens import mint_customer
-from tests.doors.five import CUSTOMERS, Five, Operation, operations
+from tests.doors.five import CUSTOMERS, Five
+from tests.openapi import Operation, operations
 from tests.support import eventually
 
 IDS = [

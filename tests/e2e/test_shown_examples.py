@@ -11,7 +11,8 @@ from deploy.local.platform import Platform
 from deploy.local.tokens import private_key_file
 from libs.common.contracts.registry import SCOPES
 from libs.common.http.auth.tokens import mint
-from tests.contract.test_openapi import WITH_BODY, Operation, example
+from tests.contract.test_openapi import WITH_BODY, example
+from tests.openapi import Operation
 
 #: 404: there is no such customer, hook …; 409: there is too little to fit, a name is taken. The body was taken.
 TAKEN = {200, 201, 404, 409}

@@ -1,27 +1,29 @@
 """Inbox messages that are sent in the transaction of the fold: their order, their one fact, and what still waits for delivery."""
 
-import asyncio
 import itertools
-import os
 import signal
-import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import Snapshot, decode, spliced
+from libs.common.db.pool import Database
 from libs.common.log.append import Outgoing
 from libs.common.replay.run import compared
 from services.triggers.delivery.workers import Delivery
 from services.triggers.replay import replayable, same_decision
 from services.triggers.settings import Settings
+from tests.client import append_to
 from tests.integration.triggers.receiver import Receiver
 from tests.integration.triggers.service import ANN, BEN, Triggers, order, serving
 from tests.integration.triggers.test_messages import merge
 from tests.integration.triggers.test_quiet_hours import now_quiet, over
-from tests.integration.triggers.test_webhooks import ROOT, hook_to, triggers_append
+from tests.integration.triggers.test_webhooks import hook_to
+from tests.process import ServiceProcess
 
 BY_ORDER = {"action": {"channel": "inbox", "text": "{{ event.properties.order_id }}"}}
 HOURS_AGO = timedelta(hours=2)
@@ -80,21 +82,16 @@ async def test_the_same_record_again_changes_nothing(triggers: Triggers) -> None
 
 
 @pytest.mark.parametrize("where", ["decided", "written", "committed"])
-async def test_a_kill_in_the_fold_sends_once(triggers_settings: Settings, where: str) -> None:
+async def test_a_kill_in_the_fold_sends_once(
+    triggers_settings: Settings, database: Database, tmp_path: Path, where: str
+) -> None:
     async with serving(triggers_settings) as triggers:
         await triggers.hook(**BY_ORDER)
         await triggers.journal(order(ANN, "0", 1))
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.triggers", cwd=ROOT, stdout=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "RAPPORT_DATABASE_URL": triggers_settings.dsn, "RAPPORT_PORT": "0", "RAPPORT_POOL_SIZE": "8",
-             "RAPPORT_FAILPOINTS": f"fold.{where}=kill", "RAPPORT_DIE_WITH_PARENT": "1"},
-    )  # fmt: skip
-    try:
-        await triggers_append(triggers_settings, order(ANN, "1"))
-        assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
-    finally:
-        if child.returncode is None:
-            child.kill()
+    failpoint = f"fold.{where}=kill"
+    process = ServiceProcess("triggers", triggers_settings.dsn, tmp_path / "log", RAPPORT_FAILPOINTS=failpoint)
+    await append_to(database, JOURNAL, order(ANN, "1"))
+    assert await process.ended() == -signal.SIGKILL
     async with serving(triggers_settings) as triggers:
         await triggers.journal(order(ANN, "2"))
         assert await inbox(triggers) == ["1", "2"]

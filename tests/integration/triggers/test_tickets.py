@@ -1,8 +1,6 @@
 """Who may follow an inbox: tickets and tokens, for how long, a polite end, and no log that shows a ticket."""
 
 import asyncio
-import os
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,12 +9,9 @@ import httpx
 from libs.common.db.pool import Database
 from libs.common.settings import Settings as CommonSettings
 from tests.client import token
-from tests.conftest import free_port
 from tests.integration.triggers.following import STREAM, followed, own, refused, ticket
 from tests.integration.triggers.service import ANN, Triggers, known_as, order
-from tests.support import eventually
-
-ROOT = Path(__file__).parents[3]
+from tests.process import ServiceProcess
 
 
 async def test_a_ticket_opens_the_stream_once(shop: Triggers) -> None:
@@ -80,28 +75,18 @@ async def test_a_stream_ends_with_its_token_and_not_before(shop: Triggers) -> No
 
 
 async def test_a_drain_ends_streams_politely_and_no_log_shows_a_ticket(
-    settings: CommonSettings, tmp_path: Path
+    settings: CommonSettings, database: Database, tmp_path: Path
 ) -> None:
-    database = await Database.connect(settings, "test")
-    log = tmp_path / "log"
-    with log.open("wb") as out:
-        port = free_port()
-        environment = {
-            **os.environ,
-            "RAPPORT_PORT": str(port),
-            "RAPPORT_DATABASE_URL": settings.dsn,
-            "RAPPORT_JWT_PUBLIC_KEY": settings.jwt_public_key,
-            "RAPPORT_CUSTOMER_PUBLIC_KEY": settings.customer_public_key,
-            "RAPPORT_LOG_LEVEL": "debug",
-            "RAPPORT_DIE_WITH_PARENT": "1",
-        }
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.triggers", cwd=ROOT, env=environment, stdout=out, stderr=out
-        )
+    process = ServiceProcess(
+        "triggers",
+        settings.dsn,
+        tmp_path / "log",
+        RAPPORT_CUSTOMER_PUBLIC_KEY=settings.customer_public_key,
+        RAPPORT_LOG_LEVEL="debug",
+    )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            client.headers.update(token())
-            await eventually(lambda: _answers(client))
+        await process.ready()
+        async with httpx.AsyncClient(base_url=process.url, headers=token(), timeout=20) as client:
             shop = Triggers(client, database)
             await shop.journal(order(ANN, "1", snapshot=known_as(ANN, "ann")))
             given = await ticket(shop)
@@ -109,21 +94,11 @@ async def test_a_drain_ends_streams_politely_and_no_log_shows_a_ticket(
                 await anext(stream)
                 assert (await refused(shop, f"{STREAM}?ticket={given}"))[0] == 401
                 assert (await refused(shop, f"/v1/nothing?ticket={given}"))[0] == 404
-                child.terminate()
+                process.process.terminate()
                 assert [event async for event in stream] == []
-        assert await asyncio.wait_for(child.wait(), 60) == 0
+        assert await process.ended() == 0
     finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-        await database.close()
-    said = log.read_text()
+        process.stop()
+    said = process.printed()
     assert "/inbox/stream" in said
     assert given.removeprefix("rt_") not in said
-
-
-async def _answers(client: httpx.AsyncClient) -> bool:
-    try:
-        return (await client.get("/readyz")).status_code == 200
-    except httpx.TransportError:
-        return False

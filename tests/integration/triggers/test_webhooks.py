@@ -1,9 +1,6 @@
 """Webhooks: signed, tried again, stopped; one endpoint never slows another; nothing goes to addresses of our own."""
 
-import asyncio
-import os
 import signal
-import sys
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
@@ -15,13 +12,12 @@ from standardwebhooks.webhooks import Webhook
 
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database
-from libs.common.log.append import Outgoing, append
 from services.triggers.settings import Settings
+from tests.client import append_to
 from tests.integration.triggers.receiver import Receiver
 from tests.integration.triggers.service import ANN, BEN, Triggers, order, serving
+from tests.process import ServiceProcess
 from tests.support import eventually
-
-ROOT = Path(__file__).parents[3]
 
 
 def webhook(url: str) -> dict[str, Any]:
@@ -189,23 +185,22 @@ async def test_nothing_goes_to_addresses_of_our_own(triggers_settings: Settings)
     assert not receiver.came
 
 
-async def test_killed_between_the_receivers_yes_and_our_record(triggers_settings: Settings) -> None:
+async def test_killed_between_the_receivers_yes_and_our_record(
+    triggers_settings: Settings, database: Database, tmp_path: Path
+) -> None:
     """The one possible second copy, with the same id; recorded once."""
     with Receiver() as receiver:
         async with serving(triggers_settings) as triggers:
             hook = await published(triggers, receiver.url)
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.triggers", cwd=ROOT, stdout=asyncio.subprocess.DEVNULL,
-            env={**os.environ, "RAPPORT_DATABASE_URL": triggers_settings.dsn, "RAPPORT_PORT": "0", "RAPPORT_POOL_SIZE": "8",
-                 "RAPPORT_TRIGGERS_WEBHOOK_ALLOW": "127.0.0.0/8", "RAPPORT_FAILPOINTS": "delivery.sent=kill",
-                 "RAPPORT_DIE_WITH_PARENT": "1"},
-        )  # fmt: skip
-        try:
-            await triggers_append(triggers_settings, order(ANN, "1"))
-            assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
-        finally:
-            if child.returncode is None:
-                child.kill()
+        process = ServiceProcess(
+            "triggers",
+            triggers_settings.dsn,
+            tmp_path / "log",
+            RAPPORT_TRIGGERS_WEBHOOK_ALLOW="127.0.0.0/8",
+            RAPPORT_FAILPOINTS="delivery.sent=kill",
+        )
+        await append_to(database, JOURNAL, order(ANN, "1"))
+        assert await process.ended() == -signal.SIGKILL
         assert list(receiver.ids.values()) == [1]
         async with serving(triggers_settings) as triggers:
             assert await triggers.verdict(hook) == "queued"
@@ -214,13 +209,6 @@ async def test_killed_between_the_receivers_yes_and_our_record(triggers_settings
             assert list(receiver.ids.values()) == [2]
             assert receiver.came[0][1] == receiver.came[1][1]
             assert await triggers.types() == ["message.queued.v1", "message.sent.v1"]
-
-
-async def triggers_append(settings: Settings, *records: Outgoing) -> None:
-    database = await Database.connect(settings, "test")
-    async with database.transaction() as tx:
-        await append(tx, JOURNAL, records, settings.partitions)
-    await database.close()
 
 
 async def test_a_message_that_no_attempt_gets_an_outcome_of_fails(triggers: Triggers) -> None:
