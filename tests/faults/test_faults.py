@@ -52,8 +52,8 @@ DOCTORED = {
         " (SELECT customer FROM metrics.identifiers WHERE value LIKE 't1p-%')",
     ),
     "a badge is lost": (
-        "rewards.tallies",
-        "DELETE FROM rewards.tallies WHERE kind = 'badges'",
+        "rewards.daily_totals",
+        "DELETE FROM rewards.daily_totals WHERE kind = 'badges'",
     ),
 }
 
