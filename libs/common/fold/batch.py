@@ -1,4 +1,4 @@
-"""What passes between the loop and a service: batches of records in, records out."""
+"""The interface between the fold's loop and a service: batches of records in, records out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from libs.common.log.reader import Record, TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of one partition: `records` in order, under a `rulebook`; `position` is the offset it starts at."""
+    """Records of one partition, in order, and the rulebook that applies. `position` is the first record's offset."""
 
     tp: TopicPartition
     records: Sequence[Record]
@@ -20,17 +20,19 @@ class Batch:
     position: int
 
     def place(self, index: int) -> str:
-        """Where the record at `index` is applied: partition, position and rulebook, as a stamp says it. A dead letter's
-        is where it is replayed, not where it died."""
+        """Where the record at `index` is applied, as in a stamp: partition/position/rulebook.
+
+        For a dead letter, this is where it is replayed, not where it failed.
+        """
         return f"{self.tp.partition}/{self.position + index}/{self.rulebook}"
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What batches led to: records for the service's own topic, and what to do once they are committed (fill caches).
+    """The result of applying batches: records for the service's own topic, and callbacks for after the commit.
 
-    `taken` says how many records of a partition were taken, where the next one must wait for another partition (a merge
-    for the other customer's `left`); of the others all were.
+    `taken` names the partitions that stopped early, and how many of their records were applied: the next record waits
+    for another partition (a merge waits for the other customer's `left`). All other partitions were applied whole.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
@@ -39,15 +41,17 @@ class Outcome:
 
 
 class Handler(Protocol):
-    """A service's part of the fold: change the state for a few batches, in the transaction given. Never commits."""
+    """A service's part of the fold: changes the state for some batches, in the given transaction. Never commits."""
 
     async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
-        """Apply batches of different partitions, all under one rulebook, each in its order. What a pipeline is given to write
-        may wait there."""
+        """Apply batches of different partitions, all under one rulebook, each in its order.
+
+        If `tx` is a pipeline, some writes may still be unsent when this returns.
+        """
         ...
 
     async def skip(self, tx: Tx, record: Record) -> None:
-        """`record` becomes a dead letter: keep what must not be missed even so, and raise nothing over what it holds."""
+        """`record` becomes a dead letter. Store what must not be lost (identifiers); never raise because of its content."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Commands: a REST call that changes a customer is a batch of one without a position, on the same path."""
+"""Commands: a REST call that changes a customer takes the path of a record, as a batch of one without a position."""
 
 import hashlib
 import time
@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 class _Locked(NamedTuple, Generic[S, R]):
-    """A locked customer, what they draw on, and where in the journal they are."""
+    """A locked customer and shared resources, with the customer's partition, its position and the rules there."""
 
     tx: Tx
     row: Row[S]
@@ -59,10 +59,10 @@ class Commands(Generic[S, R]):
         answer: Callable[[Applied[S]], Any],
         traceparent: str | None = None,
     ) -> Any:
-        """Decide and apply `body` once for an idempotency `key`, and return `answer` of it (as JSON-able data).
+        """Decide and apply `body` once for an idempotency `key`, in its own transaction; returns `answer(applied)`.
 
-        The same key again gives the stored answer and changes nothing; with another body it is a Conflict. Errors that
-        `decide` raises (RapportError) leave nothing behind.
+        The answer must be JSON-able. The same key again returns the stored answer and changes nothing; the same key with
+        another body raises Conflict. If `decide` raises (RapportError), nothing is stored.
         """
         service, handler, began = self._fold.service, self._handler, time.time_ns()
         id = str(derived(service, "command", key))
@@ -72,11 +72,11 @@ class Commands(Generic[S, R]):
             known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
             if known:
                 if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
-                    raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
+                    raise Conflict(f"the idempotency key {key!r} was used for another request: use a new key")
                 return msgspec.json.decode(known["answer"])
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
             place = f"{tp.partition}/{stored.position.next}/{stored.rulebook}"
-            applied = await handler.share_on(tx, row, input, rules, place, shared)
+            applied = await handler.apply_with_shared(tx, row, input, rules, place, shared)
             await handler.customers.save(tx, [row])
             await handler.shared.save(tx, shared)
             await handler.decider.project(tx, [applied])
@@ -89,17 +89,19 @@ class Commands(Generic[S, R]):
                 digest,
                 result,
             )
-            if status != "INSERT 0 1":  # at this moment, for another customer
-                raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
+            if status != "INSERT 0 1":  # a concurrent request used the key for another customer
+                raise Conflict(f"the idempotency key {key!r} was used for another request: use a new key")
             await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
         tracing.commanded(service, id, input.type, traceparent, began)
         return msgspec.json.decode(result)
 
     @asynccontextmanager
     async def _locked(self, customer: UUID, body: msgspec.Struct, at: datetime) -> AsyncIterator[_Locked[S, R]]:
-        """A transaction that holds the row of whom `customer` went into, and no other: to wait for one row with another
-        in hand would be out of the order in which the fold locks. For the same reason it begins anew where the body draws on
-        shared resources, to hold them first."""
+        """A transaction that locks the row of `customer`'s survivor and no other customer's.
+
+        The fold locks rows in id order, so waiting for a second row while holding one could deadlock. Shared resources
+        come before customers: if the body draws on some, the transaction starts again and locks those first.
+        """
         handler, id = self._handler, customer
         resources: tuple[Resource, ...] = ()
         while True:
@@ -120,43 +122,46 @@ class Commands(Generic[S, R]):
     async def run_many(
         self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], *, key: str, at: datetime, traceparent: str | None = None
     ) -> list[Applied[S]]:
-        """Decide and apply one command each for many customers, in the transaction given; those who have left are
-        passed over.
+        """Decide and apply one command for each customer, in the given transaction; customers who were merged are skipped.
 
-        Ids derive from `key` and the customer, so that a repetition gives the facts that it gave; that it isn't repeated
-        after its commit is the caller's to see to, by a mark in the same transaction. Call it last before the commit, as
-        it locks the heads of the log. Does not commit. An error of `decide` leaves nothing behind.
+        Ids derive from `key` and the customer, so a retry gives the same facts. The caller must prevent a second run
+        after the commit, by a mark in the same transaction. Call this last before the commit, because it locks the
+        log's heads. Does not commit. If `decide` raises, the caller must roll back. Raises StaleResource (try again) if
+        rules were published meanwhile.
         """
         service, handler = self._fold.service, self._handler
         shared = await handler.shared.lock(tx, await self._resources(tx, bodies.values(), at))
         rows = await handler.customers.load(tx, bodies)
-        there = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
-        partitions = [partition_of(str(row.id), self._fold.partitions) for row in there]
+        active = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
+        partitions = [partition_of(str(row.id), self._fold.partitions) for row in active]
         stored = {
             partition: await self._fold.positions.load(tx, TopicPartition(JOURNAL, partition))
             for partition in sorted(set(partitions))
         }
         rules = {each.rulebook: await handler.rules(tx, each.rulebook) for each in stored.values()}
-        under = [rules[stored[partition].rulebook] for partition in partitions]
-        drawn = (
-            each
-            for row, held in zip(there, under, strict=True)
-            for each in handler.shared.named(bodies[row.id], at, held)
-        )
-        if not shared.holds(drawn):
-            raise StaleResource("other rules were published meanwhile")
-        named = [
-            each for row, held in zip(there, under, strict=True) for each in handler.named(row, bodies[row.id], held)
+        customers_rules = [
+            (row, rules[stored[partition].rulebook]) for row, partition in zip(active, partitions, strict=True)
         ]
-        await handler.customers.load_sections(tx, named)
+        if not shared.holds(
+            resource
+            for row, their_rules in customers_rules
+            for resource in handler.shared.named(bodies[row.id], at, their_rules)
+        ):
+            raise StaleResource("other rules were published meanwhile")
+        sections = [
+            section
+            for row, their_rules in customers_rules
+            for section in handler.named(row, bodies[row.id], their_rules)
+        ]
+        await handler.customers.load_sections(tx, sections)
         applied: list[Applied[S]] = []
-        for row, partition in zip(there, partitions, strict=True):
+        for row, partition in zip(active, partitions, strict=True):
             body, position, rulebook = bodies[row.id], stored[partition].position.next, stored[partition].rulebook
             id = str(derived(service, "command", key, str(row.id)))
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent)
             place = f"{partition}/{position}/{rulebook}"
-            applied.append(await handler.share_on(tx, row, input, rules[rulebook], place, shared))
-        await handler.customers.save(tx, there)
+            applied.append(await handler.apply_with_shared(tx, row, input, rules[rulebook], place, shared))
+        await handler.customers.save(tx, active)
         await handler.shared.save(tx, shared)
         await handler.decider.project(tx, applied)
         outgoing = [record for each in applied for record in handler.outgoing(each)]
@@ -164,7 +169,7 @@ class Commands(Generic[S, R]):
         return applied
 
     async def _resources(self, tx: Tx, bodies: Iterable[msgspec.Struct], at: datetime) -> set[Resource]:
-        """What the bodies draw on under the rulebook in force."""
+        """The shared resources that the bodies may draw on under the rulebook in force."""
         if self._handler.decider.shared is None:
             return set()
         rules = await self._handler.rules(tx, await self._fold.positions.rulebook(tx))

@@ -1,4 +1,4 @@
-"""The rows of customers in a service: loaded locked, saved counted, found by any of their identifiers."""
+"""The rows of a service's customers: loaded with a lock, saved with a version check, found by any identifier."""
 
 import re
 from collections.abc import Iterable
@@ -22,13 +22,17 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class StaleRow(OSError):
-    """A customer's row is not as it was read: the batch is tried again (it counts as unavailability)."""
+    """A customer's row changed since it was read. It counts as unavailability, so the batch is tried again."""
 
 
 @dataclass(slots=True)
 class Row(Generic[S]):
-    """A locked customer: their state, how many facts were decided on them, and into whom they went if they left. `stored` is
-    that as it is in the table. `sections` are the state's, where a service has any."""
+    """A locked customer.
+
+    `facts` counts the facts decided on this customer. `merged_into` is the survivor of a merge, if there was one.
+    `touched` marks a row to be saved. `stored` is (state, facts, merged_into) as in the table. `sections` is None if
+    the service has none.
+    """
 
     id: UUID
     state: S
@@ -41,7 +45,7 @@ class Row(Generic[S]):
 
 
 class Customers(Generic[S]):
-    """The table `customers` of one service; `S` is its state, stored as JSON, and in sections where it has `kinds` of them."""
+    """The table `customers` of one service. `S` is the state, stored as JSON; `kinds` describes its sections, if any."""
 
     def __init__(self, service: str, state: type[S], kinds: SectionKinds | None = None) -> None:
         self._table = f'"{service}".customers'
@@ -53,7 +57,10 @@ class Customers(Generic[S]):
         self._known: set[UUID] = set()
         self._sections = None if kinds is None else SectionStore(service, kinds.types)
         columns = "id, state, version, facts, merged_into"
-        self._there = f"SELECT {columns} FROM (SELECT {columns} FROM {self._table} WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE) there"
+        self._existing = (
+            f"SELECT {columns} FROM (SELECT {columns} FROM {self._table} WHERE id = ANY($1::uuid[])"
+            " ORDER BY id FOR UPDATE) existing"
+        )
         self._make = (
             f"made AS (INSERT INTO {self._table} (id) SELECT id FROM unnest($2::uuid[]) id ORDER BY id"
             f" ON CONFLICT DO NOTHING RETURNING {columns})"
@@ -67,20 +74,20 @@ class Customers(Generic[S]):
         )
 
     async def load(self, tx: AnyTx, ids: Iterable[UUID]) -> dict[UUID, Row[S]]:
-        """The rows of `ids`, locked in the order of their ids; missing ones are made first, so that there is a lock."""
+        """Load the rows of `ids` and lock them in id order. Missing rows are created first, so that there is a lock."""
         wanted = sorted(set(ids))
         if not wanted:
             return {}
         async with pipelined(tx) as pipeline:
             if unknown := [id for id in wanted if id not in self._known]:
-                rows = [*await pipeline.rows(self._there + self._made, wanted, unknown, ctes=self._make)]
-                if missing := set(wanted) - {row[0] for row in rows}:  # made by others, whose commit it waited for
-                    rows += await pipeline.rows(self._there, sorted(missing))
+                rows = [*await pipeline.rows(self._existing + self._made, wanted, unknown, ctes=self._make)]
+                if missing := set(wanted) - {row[0] for row in rows}:  # another transaction created them meanwhile
+                    rows += await pipeline.rows(self._existing, sorted(missing))
             else:
-                rows = [*await pipeline.rows(self._there, wanted)]
+                rows = [*await pipeline.rows(self._existing, wanted)]
         if len(rows) != len(wanted):
             self.forget()
-            raise StaleRow("a customer's row has gone")
+            raise StaleRow("a customer's row was deleted")
         loaded = {
             id: Row(id, self._decode(value), version, facts, merged_into, stored=(value, facts, merged_into))
             for id, value, version, facts, merged_into in rows
@@ -91,33 +98,33 @@ class Customers(Generic[S]):
         return loaded
 
     async def load_sections(self, tx: AnyTx, wanted: Iterable[tuple[Row[S], Wanted]]) -> None:
-        """Load sections of customers whose rows are locked, a statement for each way of asking."""
+        """Load sections of customers whose rows are locked, with one statement for each type of Wanted."""
         if self._sections is not None:
             await self._sections.load(tx, [(row.sections, each) for row, each in wanted if row.sections is not None])
 
     def empty(self, row: Row[S]) -> None:
-        """Nothing is left of a customer: another one has absorbed their state."""
+        """Empty a customer's state, after another customer has absorbed it."""
         row.state, row.touched = self._state(), True
         if row.sections is not None:
             row.sections.empty()
             self._hold(row, row.sections)
 
     def known(self, ids: Iterable[UUID]) -> None:
-        """Call once the transaction is committed: these rows exist."""
+        """Remember that these rows exist. Call it after the commit."""
         if len(self._known) > 500_000:
             self._known.clear()
         self._known.update(ids)
 
     def forget(self) -> None:
-        """Call it when a transaction was rolled back whose rows were said to be known."""
+        """Forget which rows exist. Call it when a transaction rolls back after its rows were passed to `known`."""
         self._known.clear()
 
     async def save(self, tx: AnyTx, rows: Iterable[Row[S]]) -> None:
-        """Write the touched rows that are not as they are stored, and their sections. Raises StaleRow unless each of them was
-        as it was read."""
+        """Write the touched rows that differ from what is stored, and their sections. Raises StaleRow if a row changed
+        since it was read. Does not commit."""
         touched = [(row, (self._encoder.encode(row.state), row.facts, row.merged_into)) for row in rows if row.touched]
         sections = [row.sections for row, _ in touched if row.sections is not None and row.sections.changed]
-        sectioned = {each.customer for each in sections}  # counted too: a row of version 0 has no sections
+        sectioned = {each.customer for each in sections}  # their version rises too: version 0 means "no sections"
         changed = [(row.id, row.version, *now) for row, now in touched if now != row.stored or row.id in sectioned]
         if not changed:
             return
@@ -130,7 +137,7 @@ class Customers(Generic[S]):
                 await self._sections.save(pipeline, sections)
 
     async def bind(self, tx: Tx, bindings: Iterable[tuple[Binding, UUID]]) -> None:
-        """Let identifiers lead to customers; of several versions the highest wins, whatever the order they come in."""
+        """Store which customers identifiers lead to. The highest version wins, in whatever order bindings arrive."""
         newest: dict[tuple[str, str], tuple[int, UUID]] = {}
         for binding, customer in bindings:
             key = (binding.kind, binding.value)
@@ -151,7 +158,10 @@ class Customers(Generic[S]):
         )
 
     async def resolve(self, tx: Tx, ref: str) -> UUID:
-        """The customer that `ref` (an id, `user:ann`, `anon:…`) leads to, the survivor of a merge. Raises NotFound."""
+        """The customer that `ref` (an id, `user:ann`, `anon:…`) leads to, or their survivor if they were merged.
+
+        Raises NotFound, and Invalid for a malformed `ref`.
+        """
         kind, _, value = ref.partition(":")
         if _UUID.fullmatch(ref):
             customer = UUID(ref)
@@ -163,15 +173,15 @@ class Customers(Generic[S]):
                 raise NotFound(f"no customer {ref} is known to {self._service}: nothing has been received about them")
             customer = found
         else:
-            raise Invalid(f"{ref!r} is no customer: give their id, user:<userId> or anon:<anonymousId>")
+            raise Invalid(f"{ref!r} is not a customer: give their id, user:<userId> or anon:<anonymousId>")
         return await self.survivor(tx, customer)
 
     async def survivor(self, tx: Tx, customer: UUID) -> UUID:
-        """Whom `customer` went into by merges, at the end of the chain; themselves if they are still there."""
+        """The customer at the end of `customer`'s chain of merges; `customer` if they were never merged."""
         return await survivor(tx, self._service, customer)
 
     async def state(self, tx: Tx, customer: UUID, *wanted: Wanted) -> S | None:
-        """A customer's state for reading, without a lock, and the sections wanted of it; None when there is no row yet."""
+        """A customer's state and the `wanted` sections, for reading, without a lock. None if there is no row yet."""
         value = await tx.fetchval(f"SELECT state FROM {self._table} WHERE id = $1", customer)
         if value is None:
             return None
@@ -186,7 +196,7 @@ class Customers(Generic[S]):
         cast("Sectioned", row.state).hold(sections)
 
     def blank(self) -> S:
-        """The state of a customer of whom nothing is known."""
+        """The state of a new customer."""
         return self._state()
 
     def _decode(self, value: bytes) -> S:
@@ -194,7 +204,7 @@ class Customers(Generic[S]):
 
 
 async def survivor(tx: Tx, service: str, customer: UUID) -> UUID:
-    """Whom `customer` went into by merges, as far as a service has heard."""
+    """The customer at the end of `customer`'s chain of merges, as far as `service` has folded."""
     while into := await tx.fetchval(f'SELECT merged_into FROM "{service}".customers WHERE id = $1', customer):
         customer = into
     return customer

@@ -1,4 +1,4 @@
-"""A decider: what a service does for one customer, as pure functions over one state."""
+"""A decider: a service's rules for one customer, as pure functions over one state."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,33 +11,36 @@ from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.records import Envelope, Fact
 from libs.common.fold.sections import SectionKinds
 
-if TYPE_CHECKING:  # domains import this module, and know no database
+if TYPE_CHECKING:  # domain code imports this module and must not load the database
     from libs.common.db.pool import Tx
 
 S = TypeVar("S")
 R = TypeVar("R")
 
-#: A fact that lies deeper than this below an event is not decided: rules that start each other must end.
+#: From this depth below an event on, nothing more is decided, so rules that start each other end.
 DEEPEST = 8
 
 
 class Decision(msgspec.Struct, kw_only=True):
-    """What `decide` says: the facts that follow. A service's own Decision adds, with defaults, whatever else `evolve` and its
-    projections need to know of what was decided. A replay that only has the facts passes them alone."""
+    """The result of `decide`: the facts that follow.
+
+    A service's subclass adds what else `evolve` and projections need. Each such field has a default, because a replay
+    may have only the facts.
+    """
 
     facts: list[Fact] = []
-    #: How much more is taken of each shared resource.
+    #: The amount to take from each shared resource.
     takes: dict[Resource, int] = {}
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """The body of an input by which a customer has just absorbed the state of `other`."""
+    """The body of an input after a merge: the customer has just absorbed the state of `other`."""
 
     other: UUID
 
 
 class Stamped(NamedTuple):
-    """A fact with the id, place and bytes that it goes into the log with."""
+    """A fact with the id and stamp that it has in the log."""
 
     id: UUID
     fact: Fact
@@ -45,10 +48,11 @@ class Stamped(NamedTuple):
 
 
 class Applied(msgspec.Struct, Generic[S], frozen=True):
-    """One input, applied: what projections (rows that are queried) are made from. `state` is the one after the batch (or an
-    empty one, if all that happened to the customer in it was stateless); `decision` is the service's own.
+    """One applied input; projections are written from it.
 
-    `stamp` says where it was: partition, position, rulebook, and how many facts were decided on the customer before.
+    `state` is the customer's state after the whole batch; it is empty if all the customer's inputs were stateless.
+    `decision` is the service's own Decision. `stamp` says where the input was applied: partition, position, rulebook,
+    and the number of facts decided on the customer before it.
     """
 
     customer: UUID
@@ -62,57 +66,64 @@ class Applied(msgspec.Struct, Generic[S], frozen=True):
 class Draws(NamedTuple, Generic[R]):
     """How a service draws on shared resources (see `shared`). Both functions are pure."""
 
-    #: Those that what was read, and happened at that time, may draw on under the rules.
+    #: The resources that a body of that time may draw on under the rules.
     named: Callable[[Any, datetime, R], Iterable[Resource]]
-    #: For a replay: `input.shared` as `decide` saw it when it gave these facts.
+    #: For a replay: rebuilds `input.shared` as `decide` saw it, from the facts that it gave.
     recorded: Callable[[Any, datetime, R, Sequence[Fact]], Mapping[Resource, int]]
 
 
 class Decider(Protocol[S, R]):
-    """What a service gives to the fold. `decide` changes nothing; `evolve` and `absorb` never fail; none has a clock."""
+    """A service's rules. `decide` changes nothing; `evolve` and `absorb` never fail; none of them reads a clock."""
 
     source: str
     state: type[S]
-    #: The service's Decision; made without arguments it decides nothing.
+    #: The service's Decision class; without arguments it means "nothing was decided".
     decision: type[Any]
 
     @property
     def sections(self) -> SectionKinds | None:
-        """What lies in sections of the state (`sections`); None where nothing does."""
+        """The kinds of sections in the state (see `sections`); None if there are none."""
         ...
 
     @property
     def shared(self) -> Draws[R] | None:
-        """What it draws on together with other customers (`shared`); None where there is nothing."""
+        """How it draws on shared resources (see `shared`); None if it uses none."""
         ...
 
     def read(self, envelope: Envelope, rules: R) -> Any | None:
-        """What this service reads from a record's data; None when the record can change nothing here, under these rules:
-        its customer is then not even loaded. An exception is poison."""
+        """Decode what this service needs from a record's data.
+
+        None means that the record changes nothing here under these rules; its customer is then not loaded. An exception
+        makes the record poison.
+        """
         ...
 
     def stateless(self, body: object, rules: R) -> bool:
-        """Whether, under these rules, nothing is decided on what was read, and it changes no state, whatever the state is:
-        the customer is then neither loaded nor locked, it draws on nothing shared, and only reaches projections."""
+        """Whether, under these rules, `body` leads to no decision and changes no state, whatever the state is.
+
+        The customer is then neither loaded nor locked, no shared resource is used, and only projections see the input.
+        """
         ...
 
     def decide(self, state: S, input: Input, rules: R) -> Decision:
-        """What follows from `input`. Pure: it changes neither argument, and an exception leaves nothing behind. Asked again
-        once sections are loaded that it looked for (NotLoaded)."""
+        """What follows from `input`. Pure: it changes no argument, and if it raises, nothing is stored.
+
+        If it raises NotLoaded, the fold loads the sections and calls it again.
+        """
         ...
 
     def evolve(self, state: S, input: Input, decision: Any) -> None:
-        """Change `state` for the input and for what was decided. Total."""
+        """Change `state` according to the input and the decision. Never fails."""
         ...
 
     def absorb(self, survivor: S, other: S) -> None:
-        """Take over the state of a customer who turned out to be the same person. Total."""
+        """Take over the state of a customer who turned out to be the same person. Never fails."""
         ...
 
     async def rules(self, tx: "Tx", rulebook: int) -> R:
-        """The rules of a rulebook (cached: a rulebook never changes)."""
+        """The rules of a rulebook. May be cached, because a rulebook never changes."""
         ...
 
     async def project(self, tx: "Tx", applied: list[Applied[S]]) -> None:
-        """Write the rows that are queried, for all inputs of the batch, in their order. Does not commit."""
+        """Write the rows that routes query, for all inputs of the batch, in order. Does not commit."""
         ...

@@ -4,7 +4,7 @@ from sqlalchemy import Column, DateTime, Index, MetaData, PrimaryKeyConstraint, 
 
 
 def timer_table(metadata: MetaData) -> Table:
-    """When something is due for a customer, of each kind once."""
+    """Define the timers: when something is due for a customer, once for each kind."""
     table = Table(
         "timers",
         metadata,

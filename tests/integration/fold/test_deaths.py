@@ -80,7 +80,7 @@ async def test_restarts_while_something_is_away_are_no_deaths(toy: Database, err
 
 
 async def _tried(service: Running) -> bool:
-    return bool(service.fold._tried)
+    return bool(service.fold._started)
 
 
 @pytest.mark.parametrize(("fail", "status", "said"), [("block", 1, b"decide"), ("hang", 70, b"no progress")])

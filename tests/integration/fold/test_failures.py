@@ -147,7 +147,7 @@ async def test_a_merge_is_never_buried(toy: Database) -> None:
 
 async def _tried(service: Running) -> bool:
     tp = service.fold.tps[partition_of(ONE, PARTITIONS)]
-    return tp in service.fold._tried and tp not in service.fold.assignment.busy
+    return tp in service.fold._started and tp not in service.fold.assignment.busy
 
 
 async def _lagging(service: Running) -> bool:
