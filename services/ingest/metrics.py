@@ -30,7 +30,7 @@ class Metrics:
         self._most = Gauge("rapport_ingest_waiting_limit", "Events that may wait at most.", registry=registry)
         self._held = Gauge("rapport_ingest_held_bytes", "What all requests together hold.", registry=registry)
         self._held_most = Gauge("rapport_ingest_held_limit_bytes", "What they may hold at most.", registry=registry)
-        for cause in outage.WORDS:  # so that the first one is an increase
+        for cause in outage.REASONS:  # so that the first one is an increase
             self._shed.labels(cause)
 
     def watch(self, waiting: Callable[[], int], most: int, held: Callable[[], int], most_held: int) -> None:

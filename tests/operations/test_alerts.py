@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.service import ROOT
-from libs.common.fold.outage import WORDS
+from libs.common.fold.outage import REASONS
 from tests.operations import promql
 from tests.operations.broken import break_record
 from tests.operations.exposition import TARGET, Exposed, scrape, story
@@ -38,7 +38,7 @@ QUERIES = {
 #: Metrics without a sample until something is wrong, or with Kafka only, and the labels that they then have.
 RARE = {"rapport_log_pinned_segments": {"topic", "reader"}}
 #: Values of labels that a healthy platform without Kafka does not show.
-LATER = {"reader": {"forwarder"}, "cause": set(WORDS), "status": {"5xx"}}
+LATER = {"reader": {"forwarder"}, "cause": set(REASONS), "status": {"5xx"}}
 HOUR = 3600.0
 
 

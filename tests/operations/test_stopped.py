@@ -54,8 +54,10 @@ async def test_a_broken_merge_is_told_until_it_is_mended(platform: Platform, api
             answer = await client.get(f"{platform.urls['rewards']}/readyz")
             people = (await client.get(f"{platform.urls['rewards']}/readyz?verbose")).text
         assert answer.status_code == 200
-        assert answer.json()["detail"].startswith(f"Ready, but partition {JOURNAL}/{partition} has stood at offset")
-        assert f"Needs a person: partition {JOURNAL}/{partition} has stood at offset" in people
+        assert answer.json()["detail"].startswith(
+            f"Ready, but partition {JOURNAL}/{partition} has been stopped at offset"
+        )
+        assert f"Needs a person: partition {JOURNAL}/{partition} has been stopped at offset" in people
         assert f"record broken-{customer} (customer.merged.v1) fails with" in people
         assert "What to do: Look at each of what needs a person: docs/operations.md#a-partition-has-stopped." in people
         logged = (platform.home / "logs" / "rewards.log").read_text()

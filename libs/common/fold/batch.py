@@ -1,4 +1,4 @@
-"""What passes between the loop and a service: batches of records in, records out."""
+"""The interface between the fold's loop and a service: batches of records in, records out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from libs.common.log.reader import Record, TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of one partition: `records` in order, under a `rulebook`; `position` is the offset it starts at."""
+    """Records of one partition, in order, and the rulebook that applies. `position` is the first record's offset."""
 
     tp: TopicPartition
     records: Sequence[Record]
@@ -20,18 +20,19 @@ class Batch:
     position: int
 
     def place(self, index: int) -> str:
-        """The place at which the record at `index` is applied: partition, position and rulebook, as in a stamp. For
-        a dead letter that is the place of its replay."""
+        """Where the record at `index` is applied, as in a stamp: partition/position/rulebook.
+
+        For a dead letter, this is where it is replayed, not where it failed.
+        """
         return f"{self.tp.partition}/{self.position + index}/{self.rulebook}"
 
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of a few batches: records for the service's own topic, and callbacks to run after the commit (they
-    fill caches).
+    """The result of applying batches: records for the service's own topic, and callbacks for after the commit.
 
-    `taken` holds, for each partition that stopped early, the number of records it applied. A partition stops early at a
-    merge whose other customer has not left yet. All other partitions were applied whole.
+    `taken` names the partitions that stopped early, and how many of their records were applied: the next record waits
+    for another partition (a merge waits for the other customer's `left`). All other partitions were applied whole.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
@@ -40,16 +41,17 @@ class Outcome:
 
 
 class Handler(Protocol):
-    """A service's part of the fold: it changes the state for a few batches, in the given transaction. It never
-    commits."""
+    """A service's part of the fold: changes the state for some batches, in the given transaction. Never commits."""
 
     async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
-        """Apply batches of different partitions, each in its order, all under one rulebook. Writes may still wait in
-        the pipeline when it returns."""
+        """Apply batches of different partitions, all under one rulebook, each in its order.
+
+        If `tx` is a pipeline, some writes may still be unsent when this returns.
+        """
         ...
 
     async def skip(self, tx: Tx, record: Record) -> None:
-        """`record` becomes a dead letter. Keep what no later record repeats; do not raise over its content."""
+        """`record` becomes a dead letter. Store what must not be lost (identifiers); never raise because of its content."""
         ...
 
 

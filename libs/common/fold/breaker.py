@@ -1,9 +1,10 @@
-"""The breaker stops a partition in which many records fail: then our code is more likely at fault than the records.
+"""The breaker: if many records of a partition fail, our code is more likely at fault than the records.
 
-A stopped partition retries its record until it can be applied, for example by a release that mends the code, or until
-an operator lets it skip. The breaker reads the past from the database, so a restart changes nothing.
+An open breaker skips nothing more. The partition stops and retries until the record can be applied, or until an operator
+allows it to skip the records so far. A release with a fix needs no other step. The breaker counts dead letters in the
+database, so a restart changes nothing.
 
-One app that sends nonsense must not stop the others. Its records are skipped as long as records of other apps succeed.
+One app that sends nonsense must not stop the others: its records are still skipped while other sources' records succeed.
 """
 
 import re
@@ -13,22 +14,23 @@ from collections.abc import Iterable, Mapping
 from libs.common.db.pool import Database, Tx
 from libs.common.log.reader import Record, TopicPartition
 
-#: The breaker opens at so many dead letters (5 %) among the last so many records of a partition.
+#: The breaker opens at BAD dead letters (5 %) among the last WINDOW records of a partition.
 BAD, WINDOW = 50, 1000
-#: A source that alone brings them is exempt while so many of the last records applied by this process are others'.
+#: If one source alone causes them, it stays closed while at least OTHERS of the last REMEMBERED records that this
+#: process applied came from other sources.
 OTHERS, REMEMBERED = 100, 5000
 
 _SOURCE = re.compile(rb'"source":"([^"]*)"')
-#: The source stands at the beginning of a record.
+#: A record's source is within its first bytes.
 _HEAD = 600
 
 
 class BreakerOpen(Exception):
-    """A record failed and may not be skipped: too many failed before it."""
+    """A failing record must not be skipped: too many before it failed."""
 
 
 class Breaker:
-    """The breaker of one fold. From the first dead letter on it remembers the sources of applied records."""
+    """The breaker of one fold. It remembers the sources of applied records only after the first dead letter."""
 
     def __init__(self, service: str, database: Database) -> None:
         self._database = database
@@ -37,12 +39,12 @@ class Breaker:
         self._applied: deque[bytes] | None = None
 
     def applied(self, records: Iterable[Record]) -> None:
-        """Remember that these records were applied."""
+        """Note that these records were applied."""
         if self._applied is not None:
             self._applied.extend(_source(record.value) for record in records)
 
     async def check(self, tp: TopicPartition, record: Record) -> None:
-        """Raises BreakerOpen if the failing `record` may not be skipped."""
+        """Raises BreakerOpen if `record`, which is poison, must not be skipped."""
         if self._applied is None:
             self._applied = deque(maxlen=REMEMBERED)
         async with self._database.connection() as tx:
@@ -55,12 +57,12 @@ class Breaker:
         if others_bad < BAD and others_good >= OTHERS:
             return
         raise BreakerOpen(
-            f"{len(heads)} of the last {WINDOW:,} records of {tp} could not be applied, so no more are passed over:"
-            " mend the code (the partition goes on by itself), or POST …/dead-letters/skip"
+            f"{len(heads)} of the last {WINDOW:,} records of {tp} could not be applied, so no more are skipped:"
+            " fix the code (the partition then continues by itself), or POST …/dead-letters/skip"
         )
 
     async def allow(self, tx: Tx, through: Mapping[TopicPartition, int]) -> None:
-        """Let each partition skip bad records before an offset. Does not commit."""
+        """Allow each partition to skip failing records before an offset. Does not commit."""
         for tp, offset in sorted(through.items()):
             await tx.execute(
                 f"UPDATE {self._positions} SET skip_before = greatest(skip_before, $3)"
@@ -70,7 +72,7 @@ class Breaker:
             )
 
     async def _bad(self, tx: Tx, tp: TopicPartition, offset: int) -> list[bytes]:
-        """The first bytes of the dead letters among the last records."""
+        """The first bytes of each dead letter among the last WINDOW records."""
         rows = await tx.fetch(
             f"SELECT substring(value FROM 1 FOR {_HEAD}) FROM {self._letters}"
             ' WHERE topic = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4',

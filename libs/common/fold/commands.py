@@ -1,4 +1,4 @@
-"""Commands. A REST call that changes a customer takes the same path as a record: a batch of one, without a position."""
+"""Commands: a REST call that changes a customer takes the path of a record, as a batch of one without a position."""
 
 import hashlib
 import time
@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 class _Locked(NamedTuple, Generic[S, R]):
-    """A locked customer, their shared resources, and their place in the journal."""
+    """A locked customer and shared resources, with the customer's partition, its position and the rules there."""
 
     tx: Tx
     row: Row[S]
@@ -59,10 +59,10 @@ class Commands(Generic[S, R]):
         answer: Callable[[Applied[S]], Any],
         traceparent: str | None = None,
     ) -> Any:
-        """Decide and apply `body` once for an idempotency `key`. Returns `answer` of it, as JSON-able data.
+        """Decide and apply `body` once for an idempotency `key`, in its own transaction; returns `answer(applied)`.
 
-        The same key again returns the stored answer and changes nothing; with another body it is a Conflict. An error
-        that `decide` raises (RapportError) leaves nothing behind.
+        The answer must be JSON-able. The same key again returns the stored answer and changes nothing; the same key with
+        another body raises Conflict. If `decide` raises (RapportError), nothing is stored.
         """
         service, handler, began = self._fold.service, self._handler, time.time_ns()
         id = str(derived(service, "command", key))
@@ -72,11 +72,11 @@ class Commands(Generic[S, R]):
             known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
             if known:
                 if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
-                    raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
+                    raise Conflict(f"the idempotency key {key!r} was used for another request: use a new key")
                 return msgspec.json.decode(known["answer"])
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent, tp.partition)
             place = f"{tp.partition}/{stored.position.next}/{stored.rulebook}"
-            applied = await handler.share_on(tx, row, input, rules, place, shared)
+            applied = await handler.apply_with_shared(tx, row, input, rules, place, shared)
             await handler.customers.save(tx, [row])
             await handler.shared.save(tx, shared)
             await handler.decider.project(tx, [applied])
@@ -89,17 +89,19 @@ class Commands(Generic[S, R]):
                 digest,
                 result,
             )
-            if status != "INSERT 0 1":  # at this moment, for another customer
-                raise Conflict(f"the idempotency key {key!r} was used for another request: take a new key")
+            if status != "INSERT 0 1":  # a concurrent request used the key for another customer
+                raise Conflict(f"the idempotency key {key!r} was used for another request: use a new key")
             await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
         tracing.commanded(service, id, input.type, traceparent, began)
         return msgspec.json.decode(result)
 
     @asynccontextmanager
     async def _locked(self, customer: UUID, body: msgspec.Struct, at: datetime) -> AsyncIterator[_Locked[S, R]]:
-        """Open a transaction that holds the row of the customer's survivor, and no other row. Waiting for one row
-        while holding another would break the fold's lock order. So if the body draws on shared resources, it starts
-        again and locks those first."""
+        """A transaction that locks the row of `customer`'s survivor and no other customer's.
+
+        The fold locks rows in id order, so waiting for a second row while holding one could deadlock. Shared resources
+        come before customers: if the body draws on some, the transaction starts again and locks those first.
+        """
         handler, id = self._handler, customer
         resources: tuple[Resource, ...] = ()
         while True:
@@ -120,43 +122,46 @@ class Commands(Generic[S, R]):
     async def run_many(
         self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], *, key: str, at: datetime, traceparent: str | None = None
     ) -> list[Applied[S]]:
-        """Decide and apply one command for each of many customers, in the given transaction. Customers who were merged
-        away are left out.
+        """Decide and apply one command for each customer, in the given transaction; customers who were merged are skipped.
 
-        Ids derive from `key` and the customer, so a repetition gives the same facts. The caller prevents repetition
-        after the commit by a mark in the same transaction. Call this last before the commit, because it locks the heads
-        of the log. Does not commit. An error of `decide` leaves nothing behind.
+        Ids derive from `key` and the customer, so a retry gives the same facts. The caller must prevent a second run
+        after the commit, by a mark in the same transaction. Call this last before the commit, because it locks the
+        log's heads. Does not commit. If `decide` raises, the caller must roll back. Raises StaleResource (try again) if
+        rules were published meanwhile.
         """
         service, handler = self._fold.service, self._handler
         shared = await handler.shared.lock(tx, await self._resources(tx, bodies, at))
         rows = await handler.customers.load(tx, bodies)
-        there = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
-        partitions = [partition_of(str(row.id), self._fold.partitions) for row in there]
+        active = [rows[id] for id in sorted(bodies) if rows[id].merged_into is None]
+        partitions = [partition_of(str(row.id), self._fold.partitions) for row in active]
         stored = {
             partition: await self._fold.positions.load(tx, TopicPartition(JOURNAL, partition))
             for partition in sorted(set(partitions))
         }
         rules = {each.rulebook: await handler.rules(tx, each.rulebook) for each in stored.values()}
-        under = [rules[stored[partition].rulebook] for partition in partitions]
-        drawn = (
-            each
-            for row, partition, held in zip(there, partitions, under, strict=True)
-            for each in handler.shared.named(bodies[row.id], at, partition, held)
-        )
-        if not shared.holds(drawn):
-            raise StaleResource("other rules were published meanwhile")
-        named = [
-            each for row, held in zip(there, under, strict=True) for each in handler.named(row, bodies[row.id], held)
+        customers_rules = [
+            (row, rules[stored[partition].rulebook]) for row, partition in zip(active, partitions, strict=True)
         ]
-        await handler.customers.load_sections(tx, named)
+        if not shared.holds(
+            resource
+            for (row, their_rules), partition in zip(customers_rules, partitions, strict=True)
+            for resource in handler.shared.named(bodies[row.id], at, partition, their_rules)
+        ):
+            raise StaleResource("other rules were published meanwhile")
+        sections = [
+            section
+            for row, their_rules in customers_rules
+            for section in handler.named(row, bodies[row.id], their_rules)
+        ]
+        await handler.customers.load_sections(tx, sections)
         applied: list[Applied[S]] = []
-        for row, partition in zip(there, partitions, strict=True):
+        for row, partition in zip(active, partitions, strict=True):
             body, position, rulebook = bodies[row.id], stored[partition].position.next, stored[partition].rulebook
             id = str(derived(service, "command", key, str(row.id)))
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent, partition)
             place = f"{partition}/{position}/{rulebook}"
-            applied.append(await handler.share_on(tx, row, input, rules[rulebook], place, shared))
-        await handler.customers.save(tx, there)
+            applied.append(await handler.apply_with_shared(tx, row, input, rules[rulebook], place, shared))
+        await handler.customers.save(tx, active)
         await handler.shared.save(tx, shared)
         await handler.decider.project(tx, applied)
         outgoing = [record for each in applied for record in handler.outgoing(each)]
@@ -164,7 +169,7 @@ class Commands(Generic[S, R]):
         return applied
 
     async def _resources(self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], at: datetime) -> set[Resource]:
-        """The shared resources of the bodies under the rulebook in force."""
+        """The shared resources that the bodies may draw on under the rulebook in force."""
         if self._handler.decider.shared is None:
             return set()
         rules = await self._handler.rules(tx, await self._fold.positions.rulebook(tx))

@@ -1,5 +1,4 @@
-"""The table of customers of a service. Rows are locked when loaded, versioned when saved, and found by any
-identifier."""
+"""The rows of a service's customers: loaded with a lock, saved with a version check, found by any identifier."""
 
 import re
 from collections.abc import Iterable
@@ -23,14 +22,17 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class StaleRow(OSError):
-    """A customer's row has changed since it was read. The batch is retried, as if the database had been away."""
+    """A customer's row changed since it was read. It counts as unavailability, so the batch is tried again."""
 
 
 @dataclass(slots=True)
 class Row(Generic[S]):
-    """A locked customer: their state, the number of facts decided on them, and the customer into whom they were
-    merged. `stored` holds these three as they are in the table. `sections` belong to the state, in services that
-    have sections."""
+    """A locked customer.
+
+    `facts` counts the facts decided on this customer. `merged_into` is the survivor of a merge, if there was one.
+    `touched` marks a row to be saved. `stored` is (state, facts, merged_into) as in the table. `sections` is None if
+    the service has none.
+    """
 
     id: UUID
     state: S
@@ -43,8 +45,7 @@ class Row(Generic[S]):
 
 
 class Customers(Generic[S]):
-    """The table `customers` of one service. The state `S` is stored as JSON, and in sections if the service has
-    `kinds` of them."""
+    """The table `customers` of one service. `S` is the state, stored as JSON; `kinds` describes its sections, if any."""
 
     def __init__(self, service: str, state: type[S], kinds: SectionKinds | None = None) -> None:
         self._table = f'"{service}".customers'
@@ -56,7 +57,10 @@ class Customers(Generic[S]):
         self._known: set[UUID] = set()
         self._sections = None if kinds is None else SectionStore(service, kinds.types)
         columns = "id, state, version, facts, merged_into"
-        self._there = f"SELECT {columns} FROM (SELECT {columns} FROM {self._table} WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE) there"
+        self._existing = (
+            f"SELECT {columns} FROM (SELECT {columns} FROM {self._table} WHERE id = ANY($1::uuid[])"
+            " ORDER BY id FOR UPDATE) existing"
+        )
         self._make = (
             f"made AS (INSERT INTO {self._table} (id) SELECT id FROM unnest($2::uuid[]) id ORDER BY id"
             f" ON CONFLICT DO NOTHING RETURNING {columns})"
@@ -70,21 +74,20 @@ class Customers(Generic[S]):
         )
 
     async def load(self, tx: AnyTx, ids: Iterable[UUID]) -> dict[UUID, Row[S]]:
-        """Lock and return the rows of `ids`, in the order of the ids. Missing rows are created first, so that there
-        is something to lock."""
+        """Load the rows of `ids` and lock them in id order. Missing rows are created first, so that there is a lock."""
         wanted = sorted(set(ids))
         if not wanted:
             return {}
         async with pipelined(tx) as pipeline:
             if unknown := [id for id in wanted if id not in self._known]:
-                rows = [*await pipeline.rows(self._there + self._made, wanted, unknown, ctes=self._make)]
-                if missing := set(wanted) - {row[0] for row in rows}:  # made by others, whose commit it waited for
-                    rows += await pipeline.rows(self._there, sorted(missing))
+                rows = [*await pipeline.rows(self._existing + self._made, wanted, unknown, ctes=self._make)]
+                if missing := set(wanted) - {row[0] for row in rows}:  # another transaction created them meanwhile
+                    rows += await pipeline.rows(self._existing, sorted(missing))
             else:
-                rows = [*await pipeline.rows(self._there, wanted)]
+                rows = [*await pipeline.rows(self._existing, wanted)]
         if len(rows) != len(wanted):
             self.forget()
-            raise StaleRow("a customer's row has gone")
+            raise StaleRow("a customer's row was deleted")
         loaded = {
             id: Row(id, self._decode(value), version, facts, merged_into, stored=(value, facts, merged_into))
             for id, value, version, facts, merged_into in rows
@@ -95,32 +98,33 @@ class Customers(Generic[S]):
         return loaded
 
     async def load_sections(self, tx: AnyTx, wanted: Iterable[tuple[Row[S], Wanted]]) -> None:
-        """Load sections of customers whose rows are locked, in one statement for each way of asking."""
+        """Load sections of customers whose rows are locked, with one statement for each type of Wanted."""
         if self._sections is not None:
             await self._sections.load(tx, [(row.sections, each) for row, each in wanted if row.sections is not None])
 
     def empty(self, row: Row[S]) -> None:
-        """Clear the state of a customer whom another one has absorbed."""
+        """Empty a customer's state, after another customer has absorbed it."""
         row.state, row.touched = self._state(), True
         if row.sections is not None:
             row.sections.empty()
             self._hold(row, row.sections)
 
     def known(self, ids: Iterable[UUID]) -> None:
-        """Call this after the commit: these rows exist."""
+        """Remember that these rows exist. Call it after the commit."""
         if len(self._known) > 500_000:
             self._known.clear()
         self._known.update(ids)
 
     def forget(self) -> None:
-        """Forget which rows exist, after a rollback of rows that were called known."""
+        """Forget which rows exist. Call it when a transaction rolls back after its rows were passed to `known`."""
         self._known.clear()
 
     async def save(self, tx: AnyTx, rows: Iterable[Row[S]]) -> None:
-        """Write changed rows and their sections. Raises StaleRow if a row is not as it was read."""
+        """Write the touched rows that differ from what is stored, and their sections. Raises StaleRow if a row changed
+        since it was read. Does not commit."""
         touched = [(row, (self._encoder.encode(row.state), row.facts, row.merged_into)) for row in rows if row.touched]
         sections = [row.sections for row, _ in touched if row.sections is not None and row.sections.changed]
-        sectioned = {each.customer for each in sections}  # counted too: a row of version 0 has no sections
+        sectioned = {each.customer for each in sections}  # their version rises too: version 0 means "no sections"
         changed = [(row.id, row.version, *now) for row, now in touched if now != row.stored or row.id in sectioned]
         if not changed:
             return
@@ -133,7 +137,7 @@ class Customers(Generic[S]):
                 await self._sections.save(pipeline, sections)
 
     async def bind(self, tx: Tx, bindings: Iterable[tuple[Binding, UUID]]) -> None:
-        """Bind identifiers to customers. The highest version wins, in whatever order bindings arrive."""
+        """Store which customers identifiers lead to. The highest version wins, in whatever order bindings arrive."""
         newest: dict[tuple[str, str], tuple[int, UUID]] = {}
         for binding, customer in bindings:
             key = (binding.kind, binding.value)
@@ -154,8 +158,10 @@ class Customers(Generic[S]):
         )
 
     async def resolve(self, tx: Tx, ref: str) -> UUID:
-        """The customer of `ref` (an id, `user:ann`, `anon:…`), after merges. Raises NotFound, or Invalid for no
-        reference."""
+        """The customer that `ref` (an id, `user:ann`, `anon:…`) leads to, or their survivor if they were merged.
+
+        Raises NotFound, and Invalid for a malformed `ref`.
+        """
         kind, _, value = ref.partition(":")
         if _UUID.fullmatch(ref):
             customer = UUID(ref)
@@ -167,15 +173,15 @@ class Customers(Generic[S]):
                 raise NotFound(f"no customer {ref} is known to {self._service}: nothing has been received about them")
             customer = found
         else:
-            raise Invalid(f"{ref!r} is no customer: give their id, user:<userId> or anon:<anonymousId>")
+            raise Invalid(f"{ref!r} is not a customer: give their id, user:<userId> or anon:<anonymousId>")
         return await self.survivor(tx, customer)
 
     async def survivor(self, tx: Tx, customer: UUID) -> UUID:
-        """The customer at the end of the chain of merges; `customer` if there was none."""
+        """The customer at the end of `customer`'s chain of merges; `customer` if they were never merged."""
         return await survivor(tx, self._service, customer)
 
     async def state(self, tx: Tx, customer: UUID, *wanted: Wanted) -> S | None:
-        """A customer's state for reading, without a lock, with the wanted sections. None if there is no row."""
+        """A customer's state and the `wanted` sections, for reading, without a lock. None if there is no row yet."""
         value = await tx.fetchval(f"SELECT state FROM {self._table} WHERE id = $1", customer)
         if value is None:
             return None
@@ -198,7 +204,7 @@ class Customers(Generic[S]):
 
 
 async def survivor(tx: Tx, service: str, customer: UUID) -> UUID:
-    """The customer into whom `customer` was merged, as far as this service has read the journal; else `customer`."""
+    """The customer at the end of `customer`'s chain of merges, as far as `service` has folded."""
     while into := await tx.fetchval(f'SELECT merged_into FROM "{service}".customers WHERE id = $1', customer):
         customer = into
     return customer

@@ -1,5 +1,4 @@
-"""Dead letters: records that a fold could not apply. They are kept with their error until an operator replays or
-discards them."""
+"""Dead letters: records that a fold could not apply, kept with their error until an operator replays or discards them."""
 
 import base64
 import json
@@ -33,19 +32,18 @@ LONGEST_TRACE = 8_000
 UUID_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-#: Records that are never dead-lettered: leaving one out would leave a customer in two places.
+#: Types that are never dead-lettered: skipping one would leave a customer in two places.
 _STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
 
 
 def never_dead_lettered(record: Record) -> bool:
-    """Whether the record is one half of a merge. It reads the record's own type, not its `data`, which a client may
-    have written."""
+    """Whether the record is part of a merge. Looks only before `data`, which comes last and may hold client content."""
     envelope, _, _ = record.value.partition(b'"data":')
     return any(mark in envelope for mark in _STOPPING)
 
 
 async def dead_letter(tx: Tx, service: str, record: Record, error: BaseException) -> None:
-    """Keep `record` with its error. A record of a partition is kept once."""
+    """Store `record` with its error, once for each record. Does not commit."""
     trace = "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
     await tx.execute(
         f'INSERT INTO "{service}".dead_letters (id, topic, partition, "offset", key, value, error, trace)'
@@ -62,14 +60,14 @@ async def dead_letter(tx: Tx, service: str, record: Record, error: BaseException
 
 
 class DeadLetters:
-    """The operators' actions on the dead letters of one fold."""
+    """The operator's actions on the dead letters of one fold."""
 
     def __init__(self, fold: "Fold") -> None:
         self._fold = fold
         self._table = f'"{fold.service}".dead_letters'
 
     async def page(self, waiting: bool, limit: int, cursor: UUID | None) -> list[dict[str, Any]]:
-        """A page, the oldest first. `waiting` leaves out those that were replayed or discarded."""
+        """A page of dead letters, the oldest first; `waiting` leaves out those that were replayed or discarded."""
         async with self._fold.database.connection() as tx:
             rows = await tx.fetch(
                 f"SELECT * FROM {self._table} WHERE (NOT $1 OR outcome IS NULL) AND ($2::uuid IS NULL OR (died_at, id) >"
@@ -81,7 +79,7 @@ class DeadLetters:
         return [_shown(row) for row in rows]
 
     async def read(self, id: UUID) -> dict[str, Any]:
-        """One dead letter with its record and the stack of its error. Raises NotFound."""
+        """One dead letter with its record and stack trace. Raises NotFound."""
         async with self._fold.database.connection() as tx:
             row = await tx.fetchrow(f"SELECT * FROM {self._table} WHERE id = $1", id)
         if row is None:
@@ -89,17 +87,17 @@ class DeadLetters:
         return {**_shown(row), "trace": row["trace"], "record": _legible(row["value"])}
 
     async def replay(self, id: UUID, by: str, mended: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Apply the record now, with `data` in place of its own if it was mended.
+        """Apply the record now, in its own transaction; `mended` replaces its `data`, if given.
 
-        All or nothing: if it fails again it stays, and Conflict gives the reason. Raises NotFound; Conflict if it is
-        settled already; Unavailable, and what asyncpg raises, if something other than the record fails.
+        If the record fails again, nothing changes and Conflict says why. Raises NotFound; Conflict if it was already
+        replayed or discarded; Unavailable (and what asyncpg raises) if the cause is not the record.
         """
         fold = self._fold
         async with fold.database.transaction() as tx:
             row = await self._claim(tx, id)
             value = _mended(row["value"], mended) if mended is not None else row["value"]
             tp, key = await self._destination(tx, row)
-            stored = await fold.positions.load(tx, tp, lock=True)  # it happens here, and between two batches
+            stored = await fold.positions.load(tx, tp, lock=True)  # the replay takes place here, between two batches
             if key != (await self._destination(tx, row))[1]:
                 raise Unavailable("the customer of this record is being merged just now: try again")
             record = Record(*tp, row["offset"], key, value, row["died_at"], row["offset"])
@@ -114,7 +112,7 @@ class DeadLetters:
                 if not is_poison(error):
                     raise
                 raise Conflict(
-                    f"the record fails again, with {type(error).__name__}: {error}. Mend its data, or discard it with a reason."
+                    f"the record fails again, with {type(error).__name__}: {error}. Fix its data, or discard it with a reason."
                 ) from error
             stamp = await self._stamp(tx, batch, len(outcome.outgoing))
             await self._settle(tx, id, "replayed", "mended" if mended is not None else None, by)
@@ -131,33 +129,35 @@ class DeadLetters:
         return await self.read(id)
 
     async def skip(self, by: str, reason: str) -> dict[TopicPartition, int]:
-        """Let the fold skip bad records again, up to the current ends of its partitions (see `breaker`). Returns
-        these ends."""
+        """Allow the fold to skip failing records again, up to the current ends of its partitions (see `breaker`).
+
+        Returns those ends. Commits.
+        """
         fold = self._fold
         lags = await fold.lag()
         async with fold.database.transaction() as tx:
             positions = await fold.positions.all(tx)
             through = {tp: positions[tp].next + lag.records for tp, lag in lags.items()}
             await fold.breaker.allow(tx, through)
-        logger.warning("bad records are passed over again, up to the present ends", by=by, reason=reason)
+        logger.warning("failing records are skipped again, up to the current ends", by=by, reason=reason)
         return through
 
     async def discard(self, id: UUID, by: str, reason: str) -> dict[str, Any]:
-        """Settle a dead letter without applying it, with a reason."""
+        """Settle a dead letter without applying it, and store the reason. Commits."""
         async with self._fold.database.transaction() as tx:
             await self._claim(tx, id)
             await self._settle(tx, id, "discarded", reason, by)
         return await self.read(id)
 
     async def _destination(self, tx: Tx, row: asyncpg.Record) -> tuple[TopicPartition, str]:
-        """The record's current partition and key: its customer may have been merged since."""
+        """The record's current partition and key: its customer may have been merged since it failed."""
         if row["topic"] != JOURNAL or not UUID_KEY.fullmatch(row["key"]):
             return TopicPartition(row["topic"], row["partition"]), row["key"]
         key = str(await survivor(tx, self._fold.service, UUID(row["key"])))
         return TopicPartition(JOURNAL, partition_of(key, self._fold.partitions)), key
 
     async def waiting(self) -> list[UUID]:
-        """The ids of all unsettled dead letters, in the order of their records."""
+        """The ids of all waiting dead letters, in the order of their records."""
         async with self._fold.database.connection() as tx:
             rows = await tx.fetch(
                 f'SELECT id FROM {self._table} WHERE outcome IS NULL ORDER BY topic, partition, "offset"'
@@ -173,9 +173,11 @@ class DeadLetters:
         return row
 
     async def _stamp(self, tx: Tx, batch: Batch, made: int) -> str:
-        """The place of the replay: for a customer's record also the number of their facts before it, so that a
-        replay of the journal can put it back. `made` is the number of facts that it led to. The row is locked only
-        now, because shared resources are locked first."""
+        """Where the record was replayed: its place, and for a customer's record also the number of facts before it.
+
+        A replay puts the record back there. `made` is the number of facts that the record led to. The customer's row is
+        locked only now, because shared resources must be locked first.
+        """
         key, place = batch.records[0].key, batch.place(0)
         if batch.tp.topic != JOURNAL or not UUID_KEY.fullmatch(key):
             return place
@@ -209,7 +211,7 @@ def _shown(row: asyncpg.Record) -> dict[str, Any]:
 
 
 def _legible(value: bytes) -> Any:
-    """The record as JSON, or in base64 when it is none."""
+    """The record as JSON, or in base64 if it is not JSON."""
     try:
         return json.loads(value)
     except ValueError:
@@ -219,13 +221,13 @@ def _legible(value: bytes) -> Any:
 def _mended(value: bytes, data: Mapping[str, Any]) -> bytes:
     record = _legible(value)
     if not isinstance(record, dict) or "specversion" not in record:
-        raise Invalid("the record is no CloudEvent, so its data cannot be replaced: discard it with a reason")
-    was = record.get("data")
-    kept = {"customer": was["customer"]} if isinstance(was, dict) and "customer" in was else {}
-    record["data"] = {**data, **kept}
+        raise Invalid("the record is not a CloudEvent, so its data cannot be replaced: discard it with a reason")
+    old = record.get("data")
+    snapshot = {"customer": old["customer"]} if isinstance(old, dict) and "customer" in old else {}
+    record["data"] = {**data, **snapshot}
     return json.dumps(record, separators=(",", ":")).encode()
 
 
 def _storable(text: str) -> str:
-    """The text as PostgreSQL accepts it. A dead letter that cannot be stored would stop its partition."""
+    """Text that PostgreSQL accepts. If a dead letter could not be stored, its partition would stop."""
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

@@ -1,4 +1,4 @@
-"""A decider: the rules of a service for one customer, as pure functions over one state."""
+"""A decider: a service's rules for one customer, as pure functions over one state."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,33 +11,36 @@ from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.records import Envelope, Fact
 from libs.common.fold.sections import SectionKinds
 
-if TYPE_CHECKING:  # domains import this module, and know no database
+if TYPE_CHECKING:  # domain code imports this module and must not load the database
     from libs.common.db.pool import Tx
 
 S = TypeVar("S")
 R = TypeVar("R")
 
-#: A fact that lies deeper than this below an event is not decided: rules that start each other must end.
+#: From this depth below an event on, nothing more is decided, so rules that start each other end.
 DEEPEST = 8
 
 
 class Decision(msgspec.Struct, kw_only=True):
-    """The result of `decide`: the facts that follow. A service's own Decision adds, with defaults, what `evolve` and
-    projections need besides. A replay that has only the facts passes a Decision of these alone."""
+    """The result of `decide`: the facts that follow.
+
+    A service's subclass adds what else `evolve` and projections need. Each such field has a default, because a replay
+    may have only the facts.
+    """
 
     facts: list[Fact] = []
-    #: How much more is taken of each shared resource.
+    #: The amount to take from each shared resource.
     takes: dict[Resource, int] = {}
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """The body of an input after which the customer has absorbed the state of `other`."""
+    """The body of an input after a merge: the customer has just absorbed the state of `other`."""
 
     other: UUID
 
 
 class Stamped(NamedTuple):
-    """A fact with its record id and its stamp."""
+    """A fact with the id and stamp that it has in the log."""
 
     id: UUID
     fact: Fact
@@ -45,11 +48,11 @@ class Stamped(NamedTuple):
 
 
 class Applied(msgspec.Struct, Generic[S], frozen=True):
-    """One applied input, from which projections are made. `state` is the customer's state after the whole batch (an
-    empty one if the batch held only stateless inputs for them). `decision` is the service's own.
+    """One applied input; projections are written from it.
 
-    `stamp` is the place of the input: partition, position, rulebook, and the number of facts decided on the customer
-    before it.
+    `state` is the customer's state after the whole batch; it is empty if all the customer's inputs were stateless.
+    `decision` is the service's own Decision. `stamp` says where the input was applied: partition, position, rulebook,
+    and the number of facts decided on the customer before it.
     """
 
     customer: UUID
@@ -63,58 +66,64 @@ class Applied(msgspec.Struct, Generic[S], frozen=True):
 class Draws(NamedTuple, Generic[R]):
     """How a service draws on shared resources (see `shared`). Both functions are pure."""
 
-    #: Those that a body, which happened at a time, to a customer of a partition, may draw on under the rules.
+    #: The resources that a body of that time, for a customer of that partition, may draw on under the rules.
     named: Callable[[Any, datetime, int, R], Iterable[Resource]]
-    #: For a replay: `input.shared` as `decide` saw it when it gave these facts on the input.
+    #: For a replay: rebuilds `input.shared` as `decide` saw it, from the facts that it gave.
     recorded: Callable[[Input, R, Sequence[Fact]], Mapping[Resource, int]]
 
 
 class Decider(Protocol[S, R]):
-    """The rules that a service gives to the fold. `decide` changes nothing, `evolve` and `absorb` never fail, and
-    none of them reads a clock."""
+    """A service's rules. `decide` changes nothing; `evolve` and `absorb` never fail; none of them reads a clock."""
 
     source: str
     state: type[S]
-    #: The service's Decision; made without arguments it decides nothing.
+    #: The service's Decision class; without arguments it means "nothing was decided".
     decision: type[Any]
 
     @property
     def sections(self) -> SectionKinds | None:
-        """The kinds of sections of the state (see `sections`); None if there are none."""
+        """The kinds of sections in the state (see `sections`); None if there are none."""
         ...
 
     @property
     def shared(self) -> Draws[R] | None:
-        """How the service draws on shared resources (see `shared`); None if it has none."""
+        """How it draws on shared resources (see `shared`); None if it uses none."""
         ...
 
     def read(self, envelope: Envelope, rules: R) -> Any | None:
-        """Decode what this service needs of a record. None if the record can change nothing here under these rules:
-        then its customer is not loaded. An exception makes the record poison."""
+        """Decode what this service needs from a record's data.
+
+        None means that the record changes nothing here under these rules; its customer is then not loaded. An exception
+        makes the record poison.
+        """
         ...
 
     def stateless(self, body: object, rules: R) -> bool:
-        """Whether the body leads to no decision and changes no state, whatever the state is. Then the customer is
-        neither loaded nor locked, nothing shared is drawn on, and only projections see it."""
+        """Whether, under these rules, `body` leads to no decision and changes no state, whatever the state is.
+
+        The customer is then neither loaded nor locked, no shared resource is used, and only projections see the input.
+        """
         ...
 
     def decide(self, state: S, input: Input, rules: R) -> Decision:
-        """What follows from `input`. Pure: it changes neither argument. It may look for sections that are not loaded
-        (NotLoaded): the fold loads them and calls it again."""
+        """What follows from `input`. Pure: it changes no argument, and if it raises, nothing is stored.
+
+        If it raises NotLoaded, the fold loads the sections and calls it again.
+        """
         ...
 
     def evolve(self, state: S, input: Input, decision: Any) -> None:
-        """Change `state` for the input and the decision. Never fails."""
+        """Change `state` according to the input and the decision. Never fails."""
         ...
 
     def absorb(self, survivor: S, other: S) -> None:
-        """Merge `other` into `survivor`. Never fails."""
+        """Take over the state of a customer who turned out to be the same person. Never fails."""
         ...
 
     async def rules(self, tx: "Tx", rulebook: int) -> R:
-        """The rules of a rulebook. They are cached, because a rulebook never changes."""
+        """The rules of a rulebook. May be cached, because a rulebook never changes."""
         ...
 
     async def project(self, tx: "Tx", applied: list[Applied[S]]) -> None:
-        """Write the rows that routes query, for all inputs of the batch, in their order. Does not commit."""
+        """Write the rows that routes query, for all inputs of the batch, in order. Does not commit."""
         ...

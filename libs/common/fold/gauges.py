@@ -1,4 +1,4 @@
-"""The state of a fold and its forwarder, measured once for both /readyz and /metrics."""
+"""The readiness and metrics of a fold and its forwarder: measured once, for /readyz and /metrics."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from libs.common.contracts.registry import written_by
 from libs.common.fold.loop import Fold
-from libs.common.fold.outage import WORDS
+from libs.common.fold.outage import REASONS
 from libs.common.log.reader import Gap, Lag, TopicPartition
 from libs.common.observability.telemetry import Meter, Totals
 from libs.common.runtime.component import Check, ReaderLag
@@ -14,33 +14,34 @@ from libs.common.runtime.component import Check, ReaderLag
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
 
-#: Seconds that the log may take to say how far it goes: less than a check may take, so that it is named.
-PATIENCE = 1.2
+#: Seconds to wait for the log's lag. Shorter than a check's own timeout, so that the answer can name the cause.
+LAG_TIMEOUT = 1.2
 _WAITING = 'SELECT count(*) FROM "{service}".dead_letters WHERE outcome IS NULL'
 
 
 class Gauges:
-    """`check` is the readiness of the consumer service. It sets the metrics too."""
+    """Measures one consumer service. `check` gives its readiness, and sets the metrics."""
 
     def __init__(
-        self, meter: Meter, fold: Fold, forwarder: "Forwarder | None", topics: Iterable[str], counted: Totals
+        self, meter: Meter, fold: Fold, forwarder: "Forwarder | None", topics: Iterable[str], totals: Totals
     ) -> None:
         self._meter = meter
         self._fold = fold
         self._forwarder = forwarder
         self._topics = list(topics)
-        self._counted = counted
+        self._totals = totals
 
     async def check(self) -> Check:
         """Whether the log is complete, how far each reader is behind, and what needs an operator."""
         fold, forwarder = self._fold, self._forwarder
         self._count()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LAG_TIMEOUT):
                 lags = await fold.lag()
         except TimeoutError:
-            away = "Kafka" if fold.database.settings.log == "kafka" else "PostgreSQL"
-            return Check(False, f"{away} does not say within {PATIENCE:g} s how far the log goes", (), self._concerns())
+            server = "Kafka" if fold.database.settings.log == "kafka" else "PostgreSQL"
+            detail = f"{server} did not give the ends of the log within {LAG_TIMEOUT:g} s"
+            return Check(False, detail, (), self._concerns())
         readers = [*self._behind("fold", lags)]
         self._show_gaps("fold", fold.reader.gaps)
         self._show_stopped()
@@ -57,7 +58,7 @@ class Gauges:
             tp, gap = next(iter(gaps.items()))
             detail = f"records {gap.expected} to {gap.found - 1} of {tp} are missing from the log: rewind its forwarder"
             return Check(False, detail, tuple(readers), concerns)
-        return Check(True, _letters(waiting), tuple(readers), concerns)
+        return Check(True, _waiting_text(waiting), tuple(readers), concerns)
 
     def _concerns(self) -> tuple[str, ...]:
         return tuple(stopped.sentence() for stopped in self._fold.failure_log.stopped.values())
@@ -89,15 +90,18 @@ class Gauges:
     def _count(self) -> None:
         fold, meter = self._fold, self._meter
         label = self._topics[0]
-        self._counted.bring(meter.folded.labels("fold", label), fold.folded)
-        self._counted.bring(meter.dead_letters.labels("fold", label), fold.dead_lettered)
-        self._counted.bring(meter.suppressed, getattr(fold.handler, "suppressed", 0))
-        for cause in (*WORDS, "record"):  # also those that never were, so that the first one is an increase
-            self._counted.bring(meter.unavailable.labels("fold", cause), fold.failure_log.pauses[cause])
+        self._totals.bring(meter.folded.labels("fold", label), fold.folded)
+        self._totals.bring(meter.dead_letters.labels("fold", label), fold.dead_lettered)
+        self._totals.bring(meter.suppressed, getattr(fold.handler, "suppressed", 0))
+        for cause in (
+            *REASONS,
+            "record",
+        ):  # also causes that have not occurred, so that the first one shows as an increase
+            self._totals.bring(meter.unavailable.labels("fold", cause), fold.failure_log.pauses[cause])
         if self._forwarder is not None:
             topic = written_by(fold.service)
-            self._counted.bring(meter.forwarded.labels(topic), self._forwarder.forwarded)
+            self._totals.bring(meter.forwarded.labels(topic), self._forwarder.forwarded)
 
 
-def _letters(waiting: int) -> str:
+def _waiting_text(waiting: int) -> str:
     return f"{waiting:,} dead letter{'s wait' if waiting != 1 else ' waits'}" if waiting else ""

@@ -1,4 +1,4 @@
-"""The fold of a service that reads the journal: load the customers of a batch, decide and evolve in order, save."""
+"""Applies batches of the journal for a service with a decider: load the customers, decide and evolve in order, save."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,8 +33,7 @@ _bound = msgspec.json.Decoder(Bound)
 
 
 class ParsedRecord(NamedTuple):
-    """A parsed record. `body` is None if it can change nothing here. `stateless`: it changes nothing in the
-    customer's state."""
+    """A parsed record. `body` is None if it changes nothing here. `stateless`: it changes no customer's state."""
 
     customer: UUID
     envelope: Envelope
@@ -45,29 +44,29 @@ class ParsedRecord(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """A parsed batch of one partition. Records before `next` are applied."""
+    """A parsed batch of one partition. `next` is the index of the first record that has not been applied yet."""
 
     batch: Batch
-    read: list[ParsedRecord]
+    records: list[ParsedRecord]
     next: int = 0
 
     def customers(self) -> Iterator[UUID]:
-        """The customers whose rows the batch needs."""
-        for said in self.read:
-            if said.body is not None and not said.stateless:
-                yield said.customer
-            if isinstance(said.body, CustomerMerged):
-                yield parsed(said.body.other)
+        """The customers whose rows are needed."""
+        for record in self.records:
+            if record.body is not None and not record.stateless:
+                yield record.customer
+            if isinstance(record.body, CustomerMerged):
+                yield parsed(record.body.other)
 
     def bindings(self) -> Iterator[tuple[Binding, UUID]]:
-        """The identifiers that the applied records bind, with their customers."""
-        for said in self.read[: self.next]:
-            for binding in said.bindings:
-                yield binding, said.customer
+        """The bindings of the applied records, each with its customer."""
+        for record in self.records[: self.next]:
+            for binding in record.bindings:
+                yield binding, record.customer
 
 
 class DeciderHandler(Generic[S, R]):
-    """Applies a Decider to batches of the journal, and to commands."""
+    """Applies a Decider to batches of the journal and to commands."""
 
     def __init__(self, service: str, decider: Decider[S, R]) -> None:
         self.decider = decider
@@ -76,138 +75,145 @@ class DeciderHandler(Generic[S, R]):
         self.suppressed = 0
 
     async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
-        """Apply batches of different partitions in the given transaction. Each stops at a merge whose other customer
-        has not left yet."""
+        """Apply batches of different partitions, in the given transaction. A partition stops at a merge whose other
+        customer has not left yet."""
         async with pipelined(tx) as pipeline:
-            over = cast("Tx", pipeline)  # it has of a transaction what rules and projections use
-            rules = await self.rules(over, batches[0].rulebook)
-            partitions = [Progress(batch, [self._read(record, rules) for record in batch.records]) for batch in batches]
+            as_tx = cast("Tx", pipeline)  # it has the methods that rules and projections use
+            rules = await self.rules(as_tx, batches[0].rulebook)
+            partitions = [Progress(batch, [self.parse(record, rules) for record in batch.records]) for batch in batches]
             shared = await self.shared.lock(pipeline, self._resources(partitions, rules))
             rows = await self.customers.load(pipeline, {id for partition in partitions for id in partition.customers()})
             if self.decider.sections is not None:
                 await self.customers.load_sections(pipeline, self._named(partitions, rows, rules))
-            applied = await self._decided(pipeline, partitions, rows, rules, shared)
+            applied = await self._apply_all(pipeline, partitions, rows, rules, shared)
             await self.customers.save(pipeline, rows.values())
             await self.shared.save(pipeline, shared)
-            await self.customers.bind(over, [bound for partition in partitions for bound in partition.bindings()])
-            await self.decider.project(over, applied)
+            await self.customers.bind(as_tx, [bound for partition in partitions for bound in partition.bindings()])
+            await self.decider.project(as_tx, applied)
         return Outcome(
             outgoing=[record for done in applied for record in self.outgoing(done)],
             committed=[lambda: self.customers.known(rows), lambda: self.shared.known(shared)],
             taken={
-                partition.batch.tp: partition.next for partition in partitions if partition.next < len(partition.read)
+                partition.batch.tp: partition.next
+                for partition in partitions
+                if partition.next < len(partition.records)
             },
         )
 
     def _resources(self, partitions: Sequence["Progress"], rules: R) -> Iterator[Resource]:
         """The shared resources that the records of a batch may draw on."""
-        for partition, said in (
-            ()
-            if self.decider.shared is None
-            else ((one.batch.tp.partition, each) for one in partitions for each in one.read)
-        ):
-            body = Merged(parsed(said.body.other)) if isinstance(said.body, CustomerMerged) else said.body
-            if body is not None and not said.stateless and not isinstance(body, CustomerLeft):
-                yield from self.shared.named(body, said.envelope.time, partition, rules)
+        if self.decider.shared is None:
+            return
+        for partition, record in ((each.batch.tp.partition, record) for each in partitions for record in each.records):
+            body = Merged(parsed(record.body.other)) if isinstance(record.body, CustomerMerged) else record.body
+            if body is not None and not record.stateless and not isinstance(body, CustomerLeft):
+                yield from self.shared.named(body, record.envelope.time, partition, rules)
 
     def _named(
         self, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R
     ) -> Iterator[tuple[Row[S], Wanted]]:
-        """The sections that the records of a batch name; for customers who are merged in it, all sections."""
+        """The sections that the records of a batch name; all sections of customers who are merged in it."""
         leaving = {
-            each.customer for partition in partitions for each in partition.read if isinstance(each.body, CustomerLeft)
+            each.customer
+            for partition in partitions
+            for each in partition.records
+            if isinstance(each.body, CustomerLeft)
         }
         for partition in partitions:
-            for said in partition.read:
-                if isinstance(said.body, CustomerMerged):
-                    other = rows[parsed(said.body.other)]
-                    if other.merged_into is not None or other.id in leaving:  # else it waits
-                        yield from ((row, Every()) for row in (rows[said.customer], other))
-                elif said.body is not None and not said.stateless:
-                    yield from self.named(rows[said.customer], said.body, rules)
+            for record in partition.records:
+                if isinstance(record.body, CustomerMerged):
+                    other = rows[parsed(record.body.other)]
+                    if other.merged_into is not None or other.id in leaving:  # otherwise the merge waits
+                        yield from ((row, Every()) for row in (rows[record.customer], other))
+                elif record.body is not None and not record.stateless:
+                    yield from self.named(rows[record.customer], record.body, rules)
 
     def named(self, row: Row[S], body: object, rules: R) -> Iterator[tuple[Row[S], Wanted]]:
         """The sections of a customer that a body names."""
         if self.decider.sections is not None:
             yield from ((row, each) for each in self.decider.sections.named(body, rules))
 
-    async def _decided(
+    async def _apply_all(
         self, pipeline: Pipeline, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
     ) -> list[Applied[S]]:
-        """Apply all records in order. When `decide` looks for a section that is not loaded, load it and decide
-        again."""
+        """Apply all records. If `decide` needs a section that is not loaded, load it and call `decide` again."""
         applied: list[Applied[S]] = []
         while True:
             try:
-                for each in self._through(partitions, rows, rules, shared):
+                for each in self._apply_in_turns(partitions, rows, rules, shared):
                     applied.append(each)
                 return applied
             except NotLoaded as missing:
                 await self.customers.load_sections(pipeline, [(rows[missing.customer], missing.wanted)])
 
-    async def decide_on(self, tx: AnyTx, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
-        """`decided` for a single input, with the sections that it needs."""
+    async def load_and_apply(self, tx: AnyTx, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
+        """Load the sections that one input needs, then apply it."""
         await self.customers.load_sections(tx, self.named(row, input.body, rules))
         while True:
             try:
-                return self.decided(row, input, rules, place)
+                return self.apply_input(row, input, rules, place)
             except NotLoaded as missing:
                 await self.customers.load_sections(tx, [(row, missing.wanted)])
 
-    async def share_on(self, tx: AnyTx, row: Row[S], input: Input, rules: R, place: str, shared: Shared) -> Applied[S]:
-        """`decide_on` with a view of the shared resources, of which the decision's share is taken."""
-        applied = await self.decide_on(tx, row, self.shared.viewed(input, rules, shared), rules, place)
+    async def apply_with_shared(
+        self, tx: AnyTx, row: Row[S], input: Input, rules: R, place: str, shared: Shared
+    ) -> Applied[S]:
+        """`load_and_apply` with shared resources: `decide` sees them, and what it takes is booked in `shared`."""
+        applied = await self.load_and_apply(tx, row, self.shared.viewed(input, rules, shared), rules, place)
         shared.take(applied.decision.takes)
         return applied
 
-    def _through(
+    def _apply_in_turns(
         self, partitions: Sequence["Progress"], rows: dict[UUID, Row[S]], rules: R, shared: Shared
     ) -> Iterator[Applied[S]]:
-        """Apply each partition as far as possible. A partition that waits at a merge goes on once another partition
-        has applied the `customer.left` that it waits for."""
+        """Apply each partition as far as possible, in turns, until none moves.
+
+        A partition that stopped at a merge continues when another partition has applied the `left` that it waits for.
+        """
         moved = True
         while moved:
             moved = False
             for partition in partitions:
                 before = partition.next
-                yield from self._along(partition, rows, rules, shared)
+                yield from self._apply_partition(partition, rows, rules, shared)
                 moved |= partition.next > before
-            partitions = [partition for partition in partitions if partition.next < len(partition.read)]
+            partitions = [partition for partition in partitions if partition.next < len(partition.records)]
 
-    def _along(self, partition: "Progress", rows: dict[UUID, Row[S]], rules: R, shared: Shared) -> Iterator[Applied[S]]:
-        for index in range(partition.next, len(partition.read)):
-            said = partition.read[index]
-            body = said.body
+    def _apply_partition(
+        self, partition: "Progress", rows: dict[UUID, Row[S]], rules: R, shared: Shared
+    ) -> Iterator[Applied[S]]:
+        for index in range(partition.next, len(partition.records)):
+            record = partition.records[index]
+            body = record.body
             if isinstance(body, CustomerMerged):
                 if (other := rows[parsed(body.other)]).merged_into is None:
                     return
-                body = self._absorb(rows[said.customer], other)
+                body = self.absorb(rows[record.customer], other)
             applied = None
             if isinstance(body, CustomerLeft):
-                row = rows[said.customer]
+                row = rows[record.customer]
                 row.merged_into, row.touched = parsed(body.into), True
             elif body is not None:
-                row = rows.get(said.customer) or Row(said.customer, self.decider.state())  # of a stateless one
-                input = self._input(said.envelope, body, partition.batch.tp.partition)
-                if not said.stateless:
+                row = rows.get(record.customer) or Row(record.customer, self.decider.state())  # stateless: not loaded
+                input = self.input_of(record.envelope, body, partition.batch.tp.partition)
+                if not record.stateless:
                     input = self.shared.viewed(input, rules, shared)
-                applied = self.decided(row, input, rules, partition.batch.place(index))
+                applied = self.apply_input(row, input, rules, partition.batch.place(index))
                 shared.take(applied.decision.takes)
             partition.next = index + 1
             if applied is not None:
                 yield applied
 
     async def skip(self, tx: Tx, record: Record) -> None:
-        """Keep the identifiers that the record binds: no later record repeats them."""
+        """Store the bindings of a record that becomes a dead letter, because no later record repeats them."""
         try:
             bindings = self._bindings(record, decode(record.value))
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            return  # it says nothing that can be read
+            return  # unreadable, so it has no bindings
         await self.customers.bind(tx, [(binding, UUID(record.key)) for binding in bindings])
 
     async def rules(self, tx: Tx, rulebook: int) -> R:
-        """The rules of a rulebook. Raises Unavailable if they cannot be loaded, because that is not the record's
-        fault."""
+        """The rules of a rulebook. Raises Unavailable if they cannot be loaded, because that is no record's fault."""
         try:
             return await self.decider.rules(tx, rulebook)
         except (Unavailable, *UNAVAILABLE):
@@ -215,10 +221,10 @@ class DeciderHandler(Generic[S, R]):
         except Exception as error:
             raise Unavailable(f"rulebook {rulebook} cannot be read by this release: {error}") from error
 
-    def decided(self, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
-        """Decide and evolve one input on a locked row. `place` is its place in the journal.
+    def apply_input(self, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
+        """Decide and evolve one input on a locked row; `place` is its place in the journal (`Batch.place`).
 
-        Raises NotLoaded, before anything changes, if `decide` looks for sections that are not loaded.
+        Raises NotLoaded, before anything has changed, if `decide` needs a section that is not loaded.
         """
         if self.decider.stateless(input.body, rules):
             return Applied(row.id, row.state, input, self.decider.decision(), [], f"{place}/{row.facts}")
@@ -235,16 +241,15 @@ class DeciderHandler(Generic[S, R]):
         return Applied(row.id, row.state, input, decision, stamped, stamp)
 
     def evolve(self, row: Row[S], input: Input, decision: Any) -> None:
-        """Change a locked row's state. Raises RuntimeError if `evolve` looks for sections that `decide` did not look
-        at."""
+        """Change a locked row's state. Raises RuntimeError if `evolve` needs a section that `decide` did not load."""
         try:
             self.decider.evolve(row.state, input, decision)
         except NotLoaded as missing:
-            raise RuntimeError(f"evolve looks for what decide did not: {missing.wanted}") from missing
+            raise RuntimeError(f"evolve uses a section that decide did not load: {missing.wanted}") from missing
         row.touched = True
 
     def outgoing(self, applied: Applied[S]) -> list[Outgoing]:
-        """The decided facts as records on the customer's key."""
+        """The facts of an applied input, as records with the customer's key."""
         input, customer = applied.input, str(applied.customer)
         return [
             Outgoing(
@@ -267,9 +272,9 @@ class DeciderHandler(Generic[S, R]):
             for stamped in applied.facts
         ]
 
-    def _absorb(self, row: Row[S], other: Row[S]) -> Merged:
-        """Merge one customer's state into another's. Raises NotLoaded, before anything changes, unless all sections
-        of both are loaded."""
+    def absorb(self, row: Row[S], other: Row[S]) -> Merged:
+        """Move the state of `other` into `row`'s. Raises NotLoaded, before anything has changed, unless all sections of
+        both are loaded."""
         for each in (row, other):
             if each.sections is not None and not each.sections.has(Every()):
                 raise NotLoaded(each.id, Every())
@@ -277,7 +282,8 @@ class DeciderHandler(Generic[S, R]):
         self.customers.empty(other)
         return Merged(other.id)
 
-    def _read(self, record: Record, rules: R) -> "ParsedRecord":
+    def parse(self, record: Record, rules: R) -> ParsedRecord:
+        """Decode a record. An exception makes the record poison."""
         envelope = decode(record.value)
         customer, bindings = parsed(record.key), self._bindings(record, envelope)
         if envelope.type == CustomerLeft.TYPE:
@@ -294,7 +300,8 @@ class DeciderHandler(Generic[S, R]):
             return ()
         return _bound.decode(envelope.data).customer.bound
 
-    def _input(self, envelope: Envelope, body: object, partition: int) -> Input:
+    def input_of(self, envelope: Envelope, body: object, partition: int) -> Input:
+        """The input that a record gives, with the body that `parse` found in it."""
         return Input(
             id=envelope.id,
             type=envelope.type,
@@ -312,5 +319,5 @@ class DeciderHandler(Generic[S, R]):
 def command_input(
     source: str, type: str, id: str, at: datetime, body: object, traceparent: str | None, partition: int
 ) -> Input:
-    """The input of a command: a REST call that changes a customer, at `at`."""
+    """The input of a command (a REST call or timer that changes a customer), as of `at`."""
     return Input(id, type, source, at, at, 0, False, traceparent, body, partition)

@@ -1,7 +1,7 @@
 """The fold: it reads its partitions and hands their records to `transactions`.
 
-After any doubt (a failed fence, a lost answer to COMMIT) it reads the position again. It finds a bad record by trying
-records alone, and dead-letters it.
+After any failure (a failed fence, a lost answer to COMMIT) it reads the position again. If a batch fails because of a
+record, it applies the records one by one; the record that fails alone becomes a dead letter.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ from libs.common.runtime.backoff import Backoff
 logger = structlog.get_logger()
 
 BATCH = 500
-#: A record that waits for another partition, perhaps of another process, is tried again after so many seconds.
-LONGEST_WAIT = 0.1
-#: After so many deaths of the process on one position its first record is dead-lettered unread.
-DEATHS = 3
+#: Seconds until a blocked record is tried again. The partition that it waits for may belong to another process.
+RETRY_BLOCKED = 0.1
+#: If the process crashed this often at one position, its first record is dead-lettered without another try.
+MAX_CRASHES = 3
 
 
 class Fold:
-    """Reads all partitions that this process owns, concurrently, each in order."""
+    """Folds the partitions that it owns, all concurrently, each in order. `pause` is in seconds (see `Transactions`)."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Fold:
         handler: Handler,
         topics: Sequence[str],
         writes: str,
-        rest: float = 0.0,
+        pause: float = 0.0,
     ) -> None:
         self.service = service
         self.database = database
@@ -59,14 +59,14 @@ class Fold:
         self.positions = Positions(service, "fold")
         self.notifier = Notifier(database)
         self.ownership = Ownership(database, f"{service}/fold", self.tps)
-        self.transactions = Transactions(service, database, self.positions, handler, writes, self.notifier, rest)
+        self.transactions = Transactions(service, database, self.positions, handler, writes, self.notifier, pause)
         self.dead_lettered = 0
         self.failure_log = FailureLog()
         self.breaker = Breaker(service, database)
-        self._tried: set[TopicPartition] = set()
-        self._suspects = asyncio.Lock()  # one at a time, so that it is known of which one a process died
-        self._sizes: dict[TopicPartition, int] = {}
-        self._suspect: set[TopicPartition] = set()  # failed, and have not succeeded since: not to be another's burden
+        self._started: set[TopicPartition] = set()  # their first batch was tried
+        self._suspect_lock = asyncio.Lock()  # suspects are tried one at a time, so a crash points to one record
+        self._sizes: dict[TopicPartition, int] = {}  # of the next batch
+        self._failing: set[TopicPartition] = set()  # failed and not succeeded since; they share no transactions
         self.assignment = Assignment("fold", self.ownership, self.tps, self._run, self.failure_log.lost)
         self.watchdog = Watchdog(self)
 
@@ -78,7 +78,7 @@ class Fold:
         self.watchdog.start()
 
     async def stop(self) -> None:
-        """Drain: finish the current batches, then release the partitions."""
+        """Finish the batches in progress, then give the partitions back."""
         self.assignment.stopping.set()
         await self.watchdog.stop()
         await self.assignment.stop()
@@ -87,7 +87,7 @@ class Fold:
         await self.notifier.stop()
 
     async def lag(self) -> Mapping[TopicPartition, Lag]:
-        """How far the stored positions of all partitions are behind, whichever process owns them."""
+        """How far the stored positions of all partitions are behind, in this process and in others."""
         async with self.database.connection() as connection:
             positions = await self.positions.all(connection)
         return await self.reader.lag({tp: positions[tp] for tp in self.tps if tp in positions})
@@ -112,18 +112,18 @@ class Fold:
                     size = self._sizes.get(tp, BATCH)
                     records = await self.reader.fetch(tp, position, size, wait=1.0)
                     if not records:
-                        if tp in self.reader.gaps:  # an operator's to mend: a restart would not
+                        if tp in self.reader.gaps:  # needs an operator; a restart would not help
                             self.watchdog.excused(tp)
                         continue
-                    # what does not come to its end, by being too much for one transaction, is tried again in halves
+                    # if this batch fails, perhaps because it is too large for one transaction, the next is half of it
                     self._sizes[tp] = max(1, len(records) // 2)
                     position = await self._fold(Fetch(tp, position, records), crashes)
                     self._sizes[tp] = min(2 * size, BATCH)
-                    self._suspect.discard(tp)
+                    self._failing.discard(tp)
                     backoff.reset()
             except Exception as error:
-                # Unavailability, or poison that must not be passed over: the position is read again after a pause.
-                self._suspect.add(tp)
+                # something is unavailable, or a poison record must not be skipped: pause, then read the position again
+                self._failing.add(tp)
                 self.watchdog.excused(tp)
                 pause = backoff.pause()
                 self.failure_log.paused(tp, error, pause)
@@ -137,37 +137,39 @@ class Fold:
     async def _fold(self, fetch: Fetch, crashes: int) -> Position:
         tp = fetch.tp
         with self.assignment.batch(tp):
-            if tp in self._tried:
-                return await self._step(fetch)
-            self._tried.add(tp)
-            return await self._first(fetch, crashes)
+            if tp in self._started:
+                return await self._apply_batch(fetch)
+            self._started.add(tp)
+            return await self._first_batch(fetch, crashes)
 
-    async def _first(self, fetch: Fetch, crashes: int) -> Position:
-        """Fold the first batch of a partition in this process. The crash count rises before the try, and `advance`
-        resets it. So a record that kills the process again and again is found, and in the end dead-lettered unread.
+    async def _first_batch(self, fetch: Fetch, crashes: int) -> Position:
+        """Fold the first batch of a partition in this process.
 
-        After a crash the first record is tried alone, and only one partition tries at a time, so that a crash is
-        counted against the right record.
+        The crash count rises before the try, and `advance` resets it. So it counts how often the process crashed at this
+        position, and a record that crashes it MAX_CRASHES times is dead-lettered without another try.
+
+        After a crash, the first record is a suspect. It is tried alone, and only one suspect of all partitions at a time,
+        so that a crash is not counted against the wrong record.
         """
         if not crashes:
-            async with self._counted(fetch.tp):
-                return await self._step(fetch)
+            async with self._counting_crash(fetch.tp):
+                return await self._apply_batch(fetch)
         first = fetch.records[0]
         try:
-            async with self._suspects:
-                if crashes >= DEATHS and not never_dead_lettered(first):
+            async with self._suspect_lock:
+                if crashes >= MAX_CRASHES and not never_dead_lettered(first):
                     error = RuntimeError(f"the process died {crashes} times on it")
                     position = await self._dead_letter(fetch.tp, fetch.position, first, error)
                 else:
-                    async with self._counted(fetch.tp):
-                        position = await self._alone(fetch.tp, fetch.position, first)
+                    async with self._counting_crash(fetch.tp):
+                        position = await self._apply_alone(fetch.tp, fetch.position, first)
         except Blocked:
             return await self._wait_until_unblocked(fetch.tp, fetch.position, first)
         return await self._one_by_one(Fetch(fetch.tp, position, fetch.records[1:]))
 
     @contextlib.asynccontextmanager
-    async def _counted(self, tp: TopicPartition) -> AsyncIterator[None]:
-        """Count a crash in advance. An error, or a cancellation, takes it back."""
+    async def _counting_crash(self, tp: TopicPartition) -> AsyncIterator[None]:
+        """Raise the crash count during the block. If the block raises or is cancelled, that is no crash: lower it again."""
         async with self.database.transaction() as tx:
             await self.positions.count_crash(tx, tp)
         try:
@@ -178,11 +180,13 @@ class Fold:
                     await self.positions.count_crash(tx, tp, -1)
             raise
 
-    async def _step(self, fetch: Fetch) -> Position:
-        """Fold a batch, together with other partitions' unless it is a suspect. If it holds poison, fold it record
-        by record, and dead-letter the bad ones."""
+    async def _apply_batch(self, fetch: Fetch) -> Position:
+        """Fold a batch, in one transaction with other partitions unless this partition is failing.
+
+        If a record is poison, fold the records one by one and dead-letter those that fail.
+        """
         try:
-            if fetch.tp not in self._suspect:
+            if fetch.tp not in self._failing:
                 with contextlib.suppress(RetryIndividually):
                     return self._applied(fetch, await self.transactions.together(fetch))
             return self._applied(fetch, await self.transactions.alone(fetch))
@@ -198,15 +202,17 @@ class Fold:
         position = fetch.position
         for record in fetch.records:
             try:
-                position = await self._alone(fetch.tp, position, record)
+                position = await self._apply_alone(fetch.tp, position, record)
             except Blocked:
                 position = await self._wait_until_unblocked(fetch.tp, position, record)
             if self.assignment.is_left(fetch.tp):
                 break
         return position
 
-    async def _alone(self, tp: TopicPartition, position: Position, record: Record, *, again: bool = True) -> Position:
-        """Fold one record in a transaction of its own. If it fails as poison twice, it becomes a dead letter."""
+    async def _apply_alone(
+        self, tp: TopicPartition, position: Position, record: Record, *, again: bool = True
+    ) -> Position:
+        """Apply one record in its own transaction. If it fails as poison twice, it becomes a dead letter."""
         try:
             fetch = Fetch(tp, position, [record])
             return self._applied(fetch, await self.transactions.alone(fetch))
@@ -218,7 +224,7 @@ class Fold:
                 raise
             poison = error
         if again:
-            return await self._alone(tp, position, record, again=False)
+            return await self._apply_alone(tp, position, record, again=False)
         try:
             await self.breaker.check(tp, record)
         except BreakerOpen as open:
@@ -226,11 +232,10 @@ class Fold:
         return await self._dead_letter(tp, position, record, poison)
 
     async def _wait_until_unblocked(self, tp: TopicPartition, position: Position, record: Record) -> Position:
-        """Retry a record whenever another partition has moved, until it is no longer blocked. The watchdog does not
-        count this time."""
+        """Try a blocked record again whenever another partition commits, until it is applied. The watchdog excuses this."""
         while not self.assignment.is_left(tp):
             self.watchdog.excused(tp)
-            await self.transactions.committed(within=LONGEST_WAIT)
+            await self.transactions.committed(within=RETRY_BLOCKED)
             with contextlib.suppress(Blocked):
                 return self._advanced(tp, await self.transactions.alone(Fetch(tp, position, [record])))
         return position

@@ -1,7 +1,8 @@
-"""What the first migration of a service with a fold calls to create the fold's tables in the service's schema.
+"""Creates the fold's tables in a service's schema, for the service's first migration.
 
-Each describes its tables as the first release has them (`fold.tables` and `fold.timer_table` describe them as they are).
-After that release nothing here changes: a change of a table is a new function, which a new migration of each service calls.
+The functions describe the tables as of the first release; `fold.tables` and `fold.timer_table` describe them as they are
+now. After the first release nothing here changes. A changed table needs a new function, called by a new migration of
+each service.
 """
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ _MOMENT = sa.DateTime(timezone=True)
 
 
 def create_fold_tables(schema: str) -> None:
-    """Positions, dead letters, answered commands, and the rulebooks with the positions from which they hold."""
+    """Create positions, dead letters, answered commands, and rulebooks with the positions from which they apply."""
     op.create_table(
         "positions",
         sa.Column("reader", sa.Text, nullable=False),
@@ -76,7 +77,7 @@ def create_fold_tables(schema: str) -> None:
 
 
 def create_sections(schema: str) -> None:
-    """The sections of customers' states."""
+    """Create the sections of customers' states."""
     op.create_table(
         "sections",
         sa.Column("customer", sa.Uuid, nullable=False),
@@ -98,7 +99,7 @@ def create_sections(schema: str) -> None:
 
 
 def create_shared(schema: str) -> None:
-    """What customers share."""
+    """Create the shared resources."""
     op.create_table(
         "shared",
         sa.Column("kind", sa.Text, nullable=False),
@@ -113,7 +114,7 @@ def create_shared(schema: str) -> None:
 
 
 def create_customers(schema: str) -> None:
-    """The state of each customer as one JSON value. Profile has a table of its own."""
+    """Create the customers, each with a state as one JSON value. Profile has its own table instead."""
     op.create_table(
         "customers",
         sa.Column("id", sa.Uuid, primary_key=True),
@@ -127,12 +128,12 @@ def create_customers(schema: str) -> None:
 
 
 def store_uncompressed(schema: str) -> None:
-    """States are stored as they are: PostgreSQL's compression of a long history costs more than folding it."""
+    """Store states uncompressed, because PostgreSQL's compression of a long state costs more than folding it."""
     op.execute(f'ALTER TABLE "{schema}".customers ALTER COLUMN state SET STORAGE EXTERNAL')
 
 
 def create_identifiers(schema: str) -> None:
-    """The identifiers that lead to a customer."""
+    """Create the identifiers that lead to customers."""
     op.create_table(
         "identifiers",
         sa.Column("kind", sa.Text, nullable=False),
@@ -145,7 +146,7 @@ def create_identifiers(schema: str) -> None:
 
 
 def create_timers(schema: str) -> None:
-    """When something is due for a customer."""
+    """Create the timers: when something is due for a customer."""
     op.create_table(
         "timers",
         sa.Column("customer", sa.Uuid, nullable=False),

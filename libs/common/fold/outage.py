@@ -1,11 +1,11 @@
-"""Why a partition pauses: a word for metrics, and a few words for people."""
+"""Why work pauses: the cause as a label for metrics, and as a phrase for people."""
 
 import asyncpg
 
 from libs.common.errors import Unavailable
 from libs.common.log.positions import FenceLost
 
-#: SQLSTATE (or its class) to the cause; the longer match wins.
+#: The cause for each SQLSTATE or SQLSTATE class; the longer match wins.
 _BY_SQLSTATE = {
     "53100": "disk_full",
     "53200": "out_of_memory",
@@ -20,30 +20,31 @@ _BY_SQLSTATE = {
     "57": "postgres_away",
 }
 
-WORDS = {
+REASONS = {
     "disk_full": "the disk of PostgreSQL is full",
     "out_of_memory": "PostgreSQL is out of memory",
     "too_many_connections": "PostgreSQL has no connection left",
     "database_limits": "PostgreSQL is at one of its limits",
     "timeout": "PostgreSQL does not answer in time",
     "lock_timeout": "another transaction holds a lock for long",
-    "conflict": "two transactions met",
+    "conflict": "two transactions conflicted",
     "postgres_away": "PostgreSQL cannot be reached",
     "kafka_away": "Kafka cannot be reached",
-    "taken_over": "another process has taken the partition over",
-    "other": "something that is needed is away",
+    "taken_over": "another process has taken over the partition",
+    "other": "something that is needed is unavailable",
 }
 
 
 def cause(error: BaseException) -> str:
-    """The cause of a pause: a key of WORDS."""
+    """The cause of a pause: a key of REASONS."""
     if isinstance(error, FenceLost):
         return "taken_over"
     if isinstance(error, Unavailable):
-        if (said := _of_sentence(error.detail)) == "kafka_away":  # whose client's errors are timeouts too
-            return said
+        named = _named_server(error.detail)
+        if named == "kafka_away":  # Kafka's client raises timeouts too, so the inner error would mislead
+            return named
         inner = error.__cause__
-        return cause(inner) if inner is not None and cause(inner) != "other" else said
+        return cause(inner) if inner is not None and cause(inner) != "other" else named
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2]) or "other"
@@ -54,5 +55,5 @@ def cause(error: BaseException) -> str:
     return "other"
 
 
-def _of_sentence(detail: str) -> str:
+def _named_server(detail: str) -> str:
     return "kafka_away" if "Kafka" in detail else "postgres_away" if "PostgreSQL" in detail else "other"

@@ -1,14 +1,14 @@
-"""Rulebooks: the numbered versions of a service's rules. The number in force is part of each partition's position.
+"""Rulebooks: the numbered versions of a service's rules. Each partition's position stores the rulebook in force.
 
-Publishing locks every position of the fold, so each record is folded under exactly one rulebook. It also logs the
-position from which the rulebook holds; a replay follows that log.
+Publishing locks every position of the fold, so each record is folded under exactly one rulebook. It also stores the
+positions from which the rulebook applies; a replay uses them.
 """
 
 from libs.common.db.pool import Tx
 
 
 async def publish(tx: Tx, service: str, content: bytes, by: str) -> int:
-    """Put `content` in force as the next rulebook, from the current position of every partition. Returns its number.
+    """Publish `content` as the next rulebook, from the current position of every partition on. Returns its number.
 
     Waits for the batches in flight. Does not commit.
     """
@@ -32,13 +32,13 @@ async def publish(tx: Tx, service: str, content: bytes, by: str) -> int:
 
 
 async def newest(tx: Tx, service: str) -> int:
-    """The number of the newest rulebook; 0 if there is none. No other is published until the transaction ends."""
+    """The number of the newest rulebook, 0 if there is none. Locks out other publishers until the transaction ends."""
     await tx.execute(f'LOCK TABLE "{service}".rulebooks IN SHARE ROW EXCLUSIVE MODE')
     number: int = await tx.fetchval(f'SELECT coalesce(max(number), 0) FROM "{service}".rulebooks')
     return number
 
 
 async def content(tx: Tx, service: str, number: int) -> bytes | None:
-    """A rulebook's content; None for number 0, before anything was published."""
+    """A rulebook's content; None for number 0, which means that nothing was published yet."""
     value: bytes | None = await tx.fetchval(f'SELECT content FROM "{service}".rulebooks WHERE number = $1', number)
     return value

@@ -1,4 +1,4 @@
-"""The table of customers' sections. Loads and writes are set-based; the customers are locked before."""
+"""The rows of customers' sections: loaded set-based after the customers are locked, saved with the customers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,16 +9,16 @@ import msgspec
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.fold.sections import Every, One, Open, Ref, SectionRow, Sections, Wanted
 
-#: Open sections that are loaded at once.
+#: How many open sections one page loads.
 PAGE = 100
 _START = (-(2**63), "")
 
 
 class SectionStore:
-    """The table `sections` of one service. The caller holds the customers' locks."""
+    """The table `sections` of one service. Callers must hold the locks of the customers."""
 
     def __init__(self, service: str, types: Mapping[str, Any]) -> None:
-        """`types` maps each kind to the type of its values."""
+        """`types` gives the type of a section's value, by kind."""
         table = f'"{service}".sections'
         self.decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
             kind: msgspec.json.Decoder(type) for kind, type in types.items()
@@ -51,21 +51,21 @@ class SectionStore:
         )
 
     async def load(self, tx: AnyTx, wanted: Iterable[tuple[Sections, Wanted]]) -> None:
-        """Load sections that are not loaded yet, in one statement for each way of asking."""
-        lacking = {(sections.customer, each): sections for sections, each in wanted if not sections.has(each)}
-        if not lacking:
+        """Load what is not loaded yet, with one statement for each type of Wanted."""
+        missing = {(sections.customer, each): sections for sections, each in wanted if not sections.has(each)}
+        if not missing:
             return
         async with pipelined(tx) as pipeline:
-            for way in (One, Every, Open):
-                asked = [(customer, each) for customer, each in lacking if isinstance(each, way)]
-                if asked:
-                    found = await self._found(pipeline, way, asked)
-                    for customer, each in asked:
+            for kind in (One, Every, Open):
+                requests = [(customer, each) for customer, each in missing if isinstance(each, kind)]
+                if requests:
+                    found = await self._fetch(pipeline, kind, requests)
+                    for customer, each in requests:
                         rows = found.get((customer, _group(each)), [])
-                        lacking[customer, each].loaded(each, rows, PAGE)
+                        missing[customer, each].loaded(each, rows, PAGE)
 
     async def save(self, pipeline: Pipeline, changed: Iterable[Sections]) -> None:
-        """Queue the writes of changed sections in the pipeline."""
+        """Write the changes, when the pipeline next sends. Does not commit."""
         emptied: list[UUID] = []
         gone: list[tuple[UUID, str, str]] = []
         rows: list[tuple[Any, ...]] = []
@@ -82,26 +82,27 @@ class SectionStore:
         if rows:
             await pipeline.execute(self._save, *zip(*rows, strict=True))
 
-    async def _found(
-        self, pipeline: Pipeline, way: type[Wanted], asked: list[tuple[UUID, Wanted]]
+    async def _fetch(
+        self, pipeline: Pipeline, kind: type[Wanted], requests: list[tuple[UUID, Wanted]]
     ) -> dict[tuple[UUID, Ref], list[SectionRow]]:
-        customers = [customer for customer, _ in asked]
-        kinds = [each.kind for _, each in asked]
-        if way is One:
+        """The rows that all requests (of one kind) ask for, by customer and group."""
+        customers = [customer for customer, _ in requests]
+        kinds = [each.kind for _, each in requests]
+        if kind is One:
             rows = await pipeline.rows(
-                self._one, customers, kinds, [each.key for _, each in asked if isinstance(each, One)]
+                self._one, customers, kinds, [each.key for _, each in requests if isinstance(each, One)]
             )
-        elif way is Every:
+        elif kind is Every:
             rows = await pipeline.rows(self._every, customers, kinds)
         else:
-            behind = [each.behind or _START for _, each in asked if isinstance(each, Open)]
+            behind = [each.behind or _START for _, each in requests if isinstance(each, Open)]
             ranks, keys = [rank for rank, _ in behind], [key for _, key in behind]
             rows = await pipeline.rows(self._open, customers, kinds, ranks, keys)
-        whole = {customer for customer, each in asked if each == Every()}
+        whole = {customer for customer, each in requests if each == Every()}
         found: dict[tuple[UUID, Ref], list[SectionRow]] = {}
         for customer, *row in rows:
             section = SectionRow(*row)
-            group = (section.kind, section.key) if way is One else ("" if customer in whole else section.kind, "")
+            group = (section.kind, section.key) if kind is One else ("" if customer in whole else section.kind, "")
             found.setdefault((customer, group), []).append(section)
         return found
 

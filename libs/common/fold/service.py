@@ -1,4 +1,4 @@
-"""The stateful part of a service as one component: database, log reader, fold and, with Kafka, the forwarder."""
+"""The consumer service as one component: database, log reader, fold, and the forwarder if Kafka is the log."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,15 +23,15 @@ from libs.common.settings import Settings
 if TYPE_CHECKING:
     from libs.common.log.forward import Forwarder
 
-#: Of the fold's own pool, whose plans are pinned to indexes: what reads, folds and forwards goes through it.
+#: The size of the fold's own pool. Its plans always use indexes; reading, folding and forwarding go through it.
 CONNECTIONS = 5
-#: Seconds between two small transactions of who reads the events over Kafka: each is forwarded and read again by all others,
-#: and with a broker in between it costs so much that two cores are busy with a hundred a second.
-REST = 0.02
+#: Seconds between two small transactions of the service that reads the events, with Kafka as the log. Each transaction
+#: is forwarded and read again by all other services; without the pause, a hundred a second keep two cores busy.
+PAUSE = 0.02
 
 
 class ConsumerService:
-    """A component. `database`, `fold` and `dead_letters` raise Unavailable before the start."""
+    """A component. `database`, `fold` and `dead_letters` raise Unavailable before it has started."""
 
     name = "fold"
 
@@ -43,23 +43,23 @@ class ConsumerService:
         self._postgres = Postgres(settings, service, self.meter)
         self._fold: Fold | None = None
         self._forwarder: Forwarder | None = None
-        self._counted = Totals()
+        self._totals = Totals()
         self._stack = AsyncExitStack()
 
     async def start(self) -> None:
-        """Open everything in order. If something is away it raises Unavailable and closes what it opened."""
+        """Open everything in order. Raises Unavailable if a part cannot be opened, after closing the others."""
         async with AsyncExitStack() as stack:
             await self._postgres.start()
             stack.push_async_callback(self._postgres.stop)
-            own = await Database.connect(
+            fold_database = await Database.connect(
                 self.settings.model_copy(update={"pool_size": CONNECTIONS}), f"{self.service}-fold", **BY_INDEX
             )
-            stack.push_async_callback(own.close)
-            reader = await self._reader(own, stack)
+            stack.push_async_callback(fold_database.close)
+            reader = await self._reader(fold_database, stack)
             writes = written_by(self.service)
             topics = read_by(self.service)
-            rest = REST if self.settings.log == "kafka" and EVENTS in topics else 0.0
-            fold = Fold(self.service, own, reader, self.handler, topics, writes, rest)
+            pause = PAUSE if self.settings.log == "kafka" and EVENTS in topics else 0.0
+            fold = Fold(self.service, fold_database, reader, self.handler, topics, writes, pause)
             await fold.start()
             stack.push_async_callback(fold.stop)
             self._fold, self._stack = fold, stack.pop_all()
@@ -71,10 +71,10 @@ class ConsumerService:
     async def check(self) -> Check:
         """Whether the database answers and the log is complete, with every reader's lag. Sets the metrics."""
         await self._postgres.check()
-        return await Gauges(self.meter, self.fold, self._forwarder, read_by(self.service), self._counted).check()
+        return await Gauges(self.meter, self.fold, self._forwarder, read_by(self.service), self._totals).check()
 
     def died(self) -> str:
-        """The task that ended though it should not."""
+        """A sentence if a task of the fold has ended, which it never should; else empty."""
         return "" if self._fold is None or self._fold.alive else "a task of the fold has ended"
 
     @property
@@ -84,7 +84,7 @@ class ConsumerService:
     @property
     def fold(self) -> Fold:
         if self._fold is None:
-            raise Unavailable("the service is starting: its database or log is not there yet")
+            raise Unavailable("the service is starting: its database or log is not available yet")
         return self._fold
 
     @property
@@ -93,7 +93,7 @@ class ConsumerService:
 
     @asynccontextmanager
     async def tx(self) -> AsyncIterator[Tx]:
-        """A transaction that commits at the end of the block."""
+        """A transaction. It commits at the end of the block."""
         async with self.database.transaction() as tx:
             yield tx
 
@@ -110,7 +110,7 @@ class ConsumerService:
             moved = await move_to_kafka.closed(tx) if EVENTS in topics else {}
         if self.settings.log == "postgres":
             move_to_kafka.refuse_closed(moved)
-        if self.settings.log == "kafka":  # imported here: an installation without Kafka need not hold its client
+        if self.settings.log == "kafka":  # imported here, so that installations without Kafka do not load its client
             from libs.common.log.forward import Forwarder
             from libs.common.log.kafka import KafkaReader, ensure_topics
             from libs.common.log.kafka.tail import refuse_behind
@@ -121,8 +121,8 @@ class ConsumerService:
             self._forwarder = Forwarder(database, self.settings, self.service, writes)
             await self._forwarder.start()
             stack.push_async_callback(self._forwarder.stop)
-            older = [topic for topic in topics if topic != EVENTS or moved]  # else ingest never wrote to PostgreSQL
-            fallback = PostgresReader(database, older)
+            in_postgres = [topic for topic in topics if topic != EVENTS or moved]  # events only if they were moved
+            fallback = PostgresReader(database, in_postgres)
             at_once = bool(notified_at_once(self.service))
             reader = KafkaReader(self.settings, topics, fallback, at_once=at_once, bases=moved)
         await reader.start()

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 
 class FoldTables(NamedTuple):
-    """What `fold_tables` made."""
+    """The tables that `fold_tables` defines."""
 
     positions: Table
     dead_letters: Table
@@ -30,7 +30,7 @@ class FoldTables(NamedTuple):
 
 
 def fold_tables(metadata: MetaData) -> FoldTables:
-    """Positions, dead letters, answered commands, and the rulebooks with the positions from which they hold."""
+    """Define positions, dead letters, answered commands, and rulebooks with the positions from which they apply."""
     positions = Table(
         "positions",
         metadata,
@@ -42,9 +42,8 @@ def fold_tables(metadata: MetaData) -> FoldTables:
         Column("hint", BigInteger),
         Column("rulebook", Integer, nullable=False, server_default="0"),
         Column("crashes", Integer, nullable=False, server_default="0"),
-        Column(
-            "skip_before", BigInteger, nullable=False, server_default="0"
-        ),  # the breaker lets bad records before it pass
+        # the breaker allows failing records before this offset to be skipped
+        Column("skip_before", BigInteger, nullable=False, server_default="0"),
         PrimaryKeyConstraint("reader", "topic", "partition"),
         postgresql_with={"fillfactor": 10},
     )
@@ -60,11 +59,11 @@ def fold_tables(metadata: MetaData) -> FoldTables:
         Column("error", Text, nullable=False),
         Column("trace", Text, nullable=False),
         Column("died_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-        Column("outcome", Text),  # null while it waits; replayed or discarded
+        Column("outcome", Text),  # null (waiting), replayed or discarded
         Column("reason", Text),
         Column("settled_by", Text),
         Column("settled_at", DateTime(timezone=True)),
-        # Where it was replayed, and after how many facts of its customer; on whose key; the record, where it was mended.
+        # Of a replayed one: where, with the number of its customer's facts before it; its key then; its corrected record.
         Column("stamp", Text),
         Column("replayed_key", Text),
         Column("mended", LargeBinary),
@@ -99,7 +98,7 @@ def fold_tables(metadata: MetaData) -> FoldTables:
 
 
 def section_table(metadata: MetaData) -> Table:
-    """The sections of customers' states, one JSON value each; those with a rank are read in its order."""
+    """Define the sections of customers' states, one JSON value each. Sections with a rank are read in rank order."""
     table = Table(
         "sections",
         metadata,
@@ -117,7 +116,7 @@ def section_table(metadata: MetaData) -> Table:
 
 
 def shared_table(metadata: MetaData) -> Table:
-    """What customers share: how much has been taken of each resource."""
+    """Define the shared resources: how much has been taken of each."""
     return Table(
         "shared",
         metadata,
@@ -126,29 +125,29 @@ def shared_table(metadata: MetaData) -> Table:
         Column("period", Text, nullable=False),
         Column("part", Integer, nullable=False, server_default="0"),
         Column("value", BigInteger, nullable=False, server_default="0"),
-        PrimaryKeyConstraint("kind", "id", "period", "part"),
-        postgresql_with={"fillfactor": 10},  # few rows, each changed time and again
+        PrimaryKeyConstraint("kind", "id", "period"),
+        postgresql_with={"fillfactor": 10},  # few rows, updated often
     )
 
 
 class CustomerTables(NamedTuple):
-    """What `customer_tables` made."""
+    """The tables that `customer_tables` defines."""
 
     customers: Table
     identifiers: Table
 
 
 def customer_tables(metadata: MetaData) -> CustomerTables:
-    """The state of each customer as one JSON value, and the identifiers that lead to them."""
+    """Define the customers, each with a state as one JSON value, and the identifiers that lead to them."""
     customers = Table(
         "customers",
         metadata,
         Column("id", Uuid, primary_key=True),
         Column("state", LargeBinary, nullable=False, server_default=""),
         Column("version", BigInteger, nullable=False, server_default="0"),
-        Column("facts", BigInteger, nullable=False, server_default="0"),  # how many were decided: the stamps' sequence
-        Column("merged_into", Uuid),  # set once the customer has left, by a merge
-        postgresql_with={"fillfactor": 70},  # so that a row's next version has room beside it
+        Column("facts", BigInteger, nullable=False, server_default="0"),  # how many were decided; numbers the stamps
+        Column("merged_into", Uuid),  # the survivor, once the customer was merged
+        postgresql_with={"fillfactor": 70},  # leaves room for a row's next version on the same page
     )
     identifiers = Table(
         "identifiers",

@@ -4,7 +4,7 @@ from sqlalchemy import Column, DateTime, Index, MetaData, PrimaryKeyConstraint, 
 
 
 def timer_table(metadata: MetaData) -> Table:
-    """One row for each customer and kind of timer: when it is due."""
+    """Define the timers: when something is due for a customer, once for each kind."""
     table = Table(
         "timers",
         metadata,

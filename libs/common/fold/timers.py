@@ -1,8 +1,9 @@
-"""Timers: a command that is due for a customer at a time, stored in the database.
+"""Timers: something becomes due for a customer at a time. The timer is a row; when it is due, it runs as a command.
 
-A timer fires only after the service has folded everything up to its time: a service that is hours behind does not yet
-know what happened before. It is a command with a stamp, so a replay puts it back in its place. It has its effect once,
-because `decide` looks at the customer's state under their lock, and the timer is deleted in the same transaction.
+A timer fires only after the watermark has passed its time and the service has folded that far, because a service that is
+hours behind does not know yet what happened before. Its facts are stamped like any command's, so a replay puts them back
+in place. It takes effect once: `decide` checks the customer's state under the customer's lock, and the timer's row is
+deleted in the same transaction.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from libs.common.runtime.periodic import PeriodicTask
 
 logger = structlog.get_logger()
 
-#: Timers of one transaction.
+#: At most so many due timers are read at once.
 BATCH = 200
 
 _SET = """
@@ -45,15 +46,15 @@ _DONE = 'DELETE FROM "{service}".timers WHERE customer = ANY($1::uuid[]) AND kin
 
 
 async def set_at(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int) -> None:
-    """Set the timers of customers whose rows the transaction holds. Each customer has one of a kind. Does not commit.
+    """Set timers of customers whose rows the transaction has locked. A customer has one timer of a kind. Does not commit.
 
-    A timer that is no longer needed may stay: it fires without effect.
+    A timer that is no longer needed may stay: its command finds nothing to do.
     """
     await _set(tx, service, kind, due, partitions, "<>")
 
 
 async def set_by(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int) -> None:
-    """Like `set_at`, but a timer that is due earlier stays as it is."""
+    """Like `set_at`, but a timer that is due earlier stays."""
     await _set(tx, service, kind, due, partitions, ">")
 
 
@@ -62,71 +63,75 @@ async def _set(
 ) -> None:
     if due:
         customers = sorted(due)
-        homes = [partition_of(str(customer), partitions) for customer in customers]
+        numbers = [partition_of(str(customer), partitions) for customer in customers]
         await tx.execute(
-            _SET.format(service=service, which=which), kind, customers, homes, [due[each] for each in customers]
+            _SET.format(service=service, which=which), kind, customers, numbers, [due[each] for each in customers]
         )
 
 
 class Timers(PeriodicTask):
-    """A component that fires due timers. `bodies` makes the command of each kind from the time at which it was due."""
+    """A component that fires due timers. `bodies` makes the command of each kind, from the time at which it was due."""
 
     name = "timers"
     every = 5.0
 
     def __init__(
         self,
-        part: ConsumerService,
+        consumer: ConsumerService,
         handler: DeciderHandler[Any, Any],
         bodies: Mapping[str, Callable[[datetime], msgspec.Struct]],
     ) -> None:
         super().__init__()
-        self._part = part
+        self._consumer = consumer
         self._handler = handler
         self._bodies = bodies
-        #: Of each partition of the journal: a head, and what was heard when it stood there; and what holds now.
-        self._looked: dict[int, tuple[int, datetime]] = {}
-        self._folded: dict[int, datetime] = {}
+        #: For each partition of the journal: a watermark with its head, until the fold has reached that head.
+        self._awaited: dict[int, tuple[int, datetime]] = {}
+        #: For each partition of the journal: the time up to which it has been folded.
+        self._folded_until: dict[int, datetime] = {}
 
     async def round(self, now: datetime) -> int:
-        """Fire what is due. Returns the number of timers."""
-        async with self._part.read() as connection:
+        """Fire all timers that are due; returns how many. Commits one transaction for each time and kind."""
+        async with self._consumer.read() as connection:
             if not await connection.fetchval(
-                _ANY.format(service=self._part.service), self._part.settings.partitions, now
+                _ANY.format(service=self._consumer.service), self._consumer.settings.partitions, now
             ):
                 return 0
-        await self._look()
+        await self._update_folded_until()
         fired = 0
-        for partition, until in sorted(self._folded.items()):
+        for partition, until in sorted(self._folded_until.items()):
             while more := await self._fire(partition, min(until, now)):
                 fired += more
         return fired
 
-    async def _look(self) -> None:
-        """Find the time up to which each partition is folded: a watermark counts once the head that it was read with
-        is reached."""
-        told = await published_watermarks(self._part.settings) if self._part.settings.log == "kafka" else None
-        async with self._part.read() as connection:
-            heard = await watermarks(connection) if told is None else told
-            positions = await self._part.fold.positions.all(connection)
-        for partition, head, until in heard:
+    async def _update_folded_until(self) -> None:
+        """Find the time up to which each partition has been folded. It is a watermark's time once the fold has reached the
+        head that came with it."""
+        published = (
+            await published_watermarks(self._consumer.settings) if self._consumer.settings.log == "kafka" else None
+        )
+        async with self._consumer.read() as connection:
+            current = await watermarks(connection) if published is None else published
+            positions = await self._consumer.fold.positions.all(connection)
+        for partition, head, until in current:
             next = positions[TopicPartition(JOURNAL, partition)].next
-            looked = self._looked.setdefault(partition, (head, until))
-            if next >= looked[0]:
-                self._folded[partition] = max(looked[1], self._folded.get(partition, looked[1]))
-                self._looked[partition] = (head, until)
+            awaited_head, awaited_until = self._awaited.setdefault(partition, (head, until))
+            if next >= awaited_head:
+                self._folded_until[partition] = max(awaited_until, self._folded_until.get(partition, awaited_until))
+                self._awaited[partition] = (head, until)
                 if next >= head:
-                    self._folded[partition] = max(until, self._folded[partition])
+                    self._folded_until[partition] = max(until, self._folded_until[partition])
 
     async def _fire(self, partition: int, until: datetime) -> int:
-        service = self._part.service
-        async with self._part.read() as connection:
+        """Fire up to BATCH timers of a partition that are due by `until`; returns how many."""
+        service = self._consumer.service
+        async with self._consumer.read() as connection:
             rows = await connection.fetch(_DUE.format(service=service), partition, until, BATCH)
-        commands: Commands[Any, Any] = Commands(self._part.fold, self._handler)
+        commands: Commands[Any, Any] = Commands(self._consumer.fold, self._handler)
         for (due, kind), group in groupby(rows, key=lambda row: (row["due"], row["kind"])):
             body = self._bodies[kind](due)
             customers = [row["customer"] for row in group]
-            async with self._part.tx() as tx:
+            async with self._consumer.tx() as tx:
                 key = f"{kind}/{due.isoformat()}"
                 await commands.run_many(tx, dict.fromkeys(customers, body), key=key, at=due)
                 await tx.execute(_DONE.format(service=service), customers, kind, due)

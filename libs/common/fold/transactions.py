@@ -1,9 +1,9 @@
-"""The transactions of a fold. Partitions that are ready at the same time share one.
+"""The transactions of a fold. Batches of several partitions that are ready at the same time share one transaction:
 
-    fence the positions, load → decide, evolve → save, append what was decided → commit
+    fence the positions, load → decide, evolve → save, append the facts → commit
 
-Each step is one round trip. State, positions and output move together, so a crash at any point leaves all of them or
-none.
+Each database step is one round trip. State, positions and output are committed together, so a crash at any point leaves
+all of them or none.
 """
 
 import asyncio
@@ -24,16 +24,15 @@ from libs.common.log.reader import Position, Record, TopicPartition, after
 from libs.common.observability import tracing
 from libs.common.runtime.failpoints import failpoint
 
-#: Records in one transaction, unless one partition alone brings more.
-LARGEST = 1000
-#: Batches of so many records go through transactions of their own, beside those of the smaller ones: so the other partitions
-#: need not wait for one that has a customer with a thousand events a second.
-MUCH = 50
+#: The most records in one transaction, unless a single batch has more.
+MAX_RECORDS = 1000
+#: Batches of at least so many records share transactions only with each other. So small batches do not wait for a
+#: partition that has a customer with a thousand events a second.
+LARGE_BATCH = 50
 
 
-class _Published(OSError):
-    """Another rulebook is in force than the one that the records were read under. It counts as unavailability, not
-    as poison."""
+class _RulebookChanged(OSError):
+    """The rulebook in force is not the one that the records were read under. It counts as unavailability."""
 
     def __init__(self, rulebook: int) -> None:
         super().__init__(rulebook)
@@ -41,18 +40,19 @@ class _Published(OSError):
 
 
 def _require(rulebook: int, fence: Fence) -> None:
+    """Raises _RulebookChanged if another rulebook is in force, FenceLost if a position is not where it was left."""
     failpoint("fold.fenced")
     if (found := fence.rulebook()) != rulebook:
-        raise _Published(found)
+        raise _RulebookChanged(found)
 
 
 class RetryIndividually(Exception):
-    """A transaction of several partitions failed. Each retries alone, so that the bad one is found."""
+    """A transaction of several partitions failed. Each must retry alone, to find the one that failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """What a partition has ready: the records that follow `position`."""
+    """The fetched records of one partition; they follow `position`."""
 
     tp: TopicPartition
     position: Position
@@ -65,12 +65,14 @@ class Fetch:
 
 @dataclass(eq=False, slots=True)
 class _Ready:
+    """A fetch that waits for a transaction; `done` gets the position after it, or the error."""
+
     fetch: Fetch
     done: "asyncio.Future[Position]"
 
 
 class _Queue:
-    """Fetches that go through one transaction after the other."""
+    """Fetches that a worker applies, one transaction after the other."""
 
     __slots__ = ("ready", "worker")
 
@@ -81,18 +83,20 @@ class _Queue:
     def next_group(self) -> list[_Ready]:
         group: list[_Ready] = []
         size = 0
-        while self.ready and (not group or size + len(self.ready[0].fetch.records) <= LARGEST):
+        while self.ready and (not group or size + len(self.ready[0].fetch.records) <= MAX_RECORDS):
             ready = self.ready.popleft()
-            if not ready.done.done():  # who waited for it has not left
+            if not ready.done.done():  # not cancelled by its partition's task
                 group.append(ready)
                 size += len(ready.fetch.records)
         return group
 
 
 class Transactions:
-    """Applies fetches. `together` shares transactions: small fetches with small ones, large with large. `alone` and
-    `skip` have transactions of their own. After a small shared one it rests for `rest` seconds, so that more comes
-    together."""
+    """Applies batches. `together` shares transactions between batches: small with small ones, large with large ones.
+    `alone` and `skip` use a transaction of their own.
+
+    After a small shared transaction it waits `pause` seconds, so that more records share the next one.
+    """
 
     def __init__(
         self,
@@ -102,22 +106,22 @@ class Transactions:
         handler: Handler,
         writes: str,
         notifier: Notifier,
-        rest: float = 0.0,
+        pause: float = 0.0,
     ) -> None:
         self._service = service
-        self._rest = rest
+        self._pause = pause
         self._database = database
         self._positions = positions
         self._handler = handler
         self._notifier = notifier
         self._writes = writes
         self._small, self._large = _Queue(), _Queue()
-        self._rulebook = 0  # in force when it was last looked
-        self._commit = asyncio.Event()  # set, and replaced, at the next commit
+        self._rulebook = 0  # in force at the last transaction
+        self._commit = asyncio.Event()  # set and replaced at each commit
         self.folded = 0
 
     async def stop(self) -> None:
-        """Stop the workers. Call this when no fetch waits any more."""
+        """End the workers. Call it when no task waits in `together` any more."""
         for queue in (self._small, self._large):
             if queue.worker:
                 queue.worker.cancel()
@@ -125,24 +129,27 @@ class Transactions:
                     await queue.worker
 
     async def together(self, fetch: Fetch) -> Position:
-        """Apply a fetch with what other partitions have ready. Returns the position after it.
+        """Apply a batch together with other partitions' batches that are ready. Returns the position after it.
 
-        Raises RetryIndividually if the transaction failed and held other fetches too; else raises as `alone` does.
+        Raises RetryIndividually if the transaction failed with several partitions in it; else what `alone` raises.
         """
         ready = _Ready(fetch, asyncio.get_running_loop().create_future())
-        queue = self._small if len(fetch.records) < MUCH else self._large
+        queue = self._small if len(fetch.records) < LARGE_BATCH else self._large
         queue.ready.append(ready)
         if queue.worker is None or queue.worker.done():
             queue.worker = asyncio.create_task(self._work(queue), name="fold transactions")
         return await ready.done
 
     async def alone(self, fetch: Fetch) -> Position:
-        """Apply a fetch. Returns the position after it. Raises Blocked if its first record must wait for another
-        partition, FenceLost if the position has moved, and what the service or PostgreSQL raise."""
+        """Apply a batch in its own transaction. Returns the position after it.
+
+        Raises Blocked if its first record must wait for another partition, FenceLost if the stored position is another
+        one, and what the service or PostgreSQL raise.
+        """
         return (await self._transact([fetch]))[0]
 
     async def skip(self, tp: TopicPartition, position: Position, record: Record, error: Exception) -> Position:
-        """Dead-letter a record, in the transaction that moves the position over it."""
+        """Dead-letter a record and move the position past it, in one transaction. Raises FenceLost."""
         moved, began = after(position, [record]), time.time_ns()
         async with self._database.transaction() as tx:
             await self._positions.advance(tx, {tp: (position, moved)})
@@ -152,19 +159,19 @@ class Transactions:
         return moved
 
     async def committed(self, within: float) -> None:
-        """Return at the next commit of any partition, or after `within` seconds."""
+        """Wait for the next commit of any partition, at most `within` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._commit.wait()
 
     async def _work(self, queue: _Queue) -> None:
-        """Run one transaction after the other while fetches are ready."""
+        """Run one transaction after the other while fetches are ready, with a pause after small ones."""
         while group := queue.next_group():
-            await self._share(group)
-            if self._rest and sum(len(ready.fetch.records) for ready in group) < LARGEST / 2:
-                await asyncio.sleep(self._rest)
+            await self._apply_group(group)
+            if self._pause and sum(len(ready.fetch.records) for ready in group) < MAX_RECORDS / 2:
+                await asyncio.sleep(self._pause)
 
-    async def _share(self, group: list[_Ready]) -> None:
+    async def _apply_group(self, group: list[_Ready]) -> None:
         try:
             results = await self._transact([ready.fetch for ready in group])
         except Exception as error:
@@ -188,14 +195,14 @@ class Transactions:
         for fetch in fetches:
             first = fetch.records[0]
             if first.offset != fetch.position.next and (first.epoch or 0) <= fetch.position.epoch:
-                raise FenceLost(f"{fetch.tp} stands at {fetch.position.next}, not at {fetch.records[0].offset}")
+                raise FenceLost(f"{fetch.tp} is at {fetch.position.next}, not at {fetch.records[0].offset}")
         began = time.time_ns()
         async with self._database.connection() as connection:
             try:
                 outcome, reached = await self._apply(connection, fetches, self._rulebook)
-            except _Published as published:
-                self._rulebook = published.rulebook
-                outcome, reached = await self._apply(connection, fetches, published.rulebook)
+            except _RulebookChanged as changed:
+                self._rulebook = changed.rulebook
+                outcome, reached = await self._apply(connection, fetches, changed.rulebook)
             failpoint("fold.committed")
         for done in outcome.committed:
             done()
@@ -210,10 +217,11 @@ class Transactions:
     async def _apply(
         self, connection: Tx, fetches: Sequence[Fetch], rulebook: int
     ) -> tuple[Outcome, dict[TopicPartition, Position]]:
-        """Run one transaction. Returns its outcome and the positions reached.
+        """Run one transaction and commit it. Returns the outcome and the positions reached.
 
-        The fence travels with the service's first statement, so the service works under the rulebook that was in force
-        last. If the fence finds another rulebook, _Published rolls the transaction back.
+        The fence is sent with the service's first statement, before its answer is known. So the service works under
+        `rulebook`, the one in force last. If the fence then finds another rulebook, this raises _RulebookChanged and
+        rolls back.
         """
         ends = {fetch.tp: fetch.behind(len(fetch.records)) for fetch in fetches}
         reached = dict(ends)
@@ -226,7 +234,7 @@ class Transactions:
                 if not fence.passed:
                     await pipeline.flush()
             except Exception:
-                if fence.passed:  # what failed under a lost fence or another rulebook says nothing of the records
+                if fence.passed:  # a lost fence or another rulebook is the better explanation of the failure
                     _require(rulebook, fence)
                 raise
             _require(rulebook, fence)

@@ -1,5 +1,5 @@
-"""The watchdog. If a partition lags and does not advance for a minute, without an excuse, it dumps the stacks and
-ends the process."""
+"""The watchdog: if a partition lags and does not advance for a minute without an excuse, the process prints its stacks and
+exits."""
 
 import asyncio
 import faulthandler
@@ -33,10 +33,10 @@ class Owner(Protocol):
 
 
 class Watchdog:
-    """Remembers when each partition last advanced or had an excuse (its database is away, it waits for a merge).
+    """Remembers when each partition last advanced or had an excuse (the database is unavailable, a merge is blocked).
 
-    It looks six times in `longest` seconds. If it cannot look for that long, because the event loop is blocked, a
-    thread of faulthandler ends the process.
+    It looks six times in `longest` seconds. If it cannot look for that long because the event loop is blocked, a thread
+    of `faulthandler` ends the process.
     """
 
     def __init__(self, watched: Watched, longest: float = LONGEST) -> None:
@@ -60,7 +60,7 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def stuck(self, lags: Mapping[TopicPartition, Lag], now: float) -> list[TopicPartition]:
-        """The owned partitions that lag and have not advanced for too long."""
+        """The owned partitions that lag and have not advanced for over `longest` seconds."""
         stuck = []
         for tp, lag in lags.items():
             if lag.records == 0 or tp not in self._watched.ownership.owned:
@@ -76,8 +76,8 @@ class Watchdog:
             try:
                 async with asyncio.timeout(self._every):
                     lags = await self._watched.lag()
-            except Exception as error:  # an unreadable lag is unavailability, which readiness reports
-                logger.warning("lag cannot be read", error=repr(error))
+            except Exception as error:  # something is unavailable, which readiness reports
+                logger.warning("cannot read the lag", error=repr(error))
                 self._moved.clear()
                 continue
             if stuck := self.stuck(lags, time.monotonic()):

@@ -1,8 +1,7 @@
-"""Watermarks: the time up to which the journal holds everything that was received. Profile writes them at the journal's
-heads.
+"""Watermarks: the time up to which all received events are in the journal. Profile stores them with the journal's heads.
 
-A rule that waits for silence needs them: only up to the watermark is it certain that nothing came. With Kafka each
-service may have a database of its own, so profile also publishes them in a compacted topic.
+Timers and rules that wait for silence depend on them: only up to the watermark is it certain that no event came. With
+Kafka, where each service may have its own database, profile also publishes them in a compacted topic.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from libs.common.settings import Settings
 if TYPE_CHECKING:
     from libs.common.log.kafka.compacted_topic import CompactedTopicWriter
 
-#: An event may lie for so long in the hands of ingest before it is in the log.
+#: The longest time between receiving an event and having it in the log.
 MARGIN = timedelta(seconds=15)
 
 _MOVE = "UPDATE log.heads SET watermark = greatest(watermark, $3) WHERE topic = $1 AND partition = $2"
@@ -30,7 +29,7 @@ _MARKS = "SELECT partition, next, watermark FROM log.heads WHERE topic = $1 AND 
 
 
 class Watermark(NamedTuple):
-    """When a partition of the journal ended before `head`, it held everything received before `until`."""
+    """All events received before `until` lie before `head` in a partition of the journal."""
 
     partition: int
     head: int
@@ -41,41 +40,42 @@ _decoder = msgspec.json.Decoder(list[Watermark])
 
 
 async def watermarks(tx: Tx) -> list[Watermark]:
-    """The watermarks in the journal's database."""
+    """The watermarks, from the database that holds the journal."""
     return [Watermark(*row) for row in await tx.fetch(_MARKS, JOURNAL)]
 
 
 async def published_watermarks(settings: Settings) -> Sequence[Watermark]:
-    """The watermarks that profile published last over Kafka. Raises Unavailable, also if they cannot be read."""
-
+    """The watermarks that profile published last in Kafka. Raises Unavailable if Kafka or the message cannot be read."""
     from libs.common.log.kafka.compacted_topic import newest_message
 
     value = await newest_message(settings, WATERMARK)
     try:
         return _decoder.decode(value) if value else []
     except msgspec.MsgspecError as error:
-        raise Unavailable(f"the newest message of {WATERMARK} is of another release: {error}") from error
+        raise Unavailable(f"the newest message of {WATERMARK} comes from another release: {error}") from error
 
 
 class WatermarkWriter(PeriodicTask):
-    """A component of profile. It moves the journal's watermarks, and publishes them over Kafka if that is the log.
-    It writes no records and takes no part in the fold's transactions. While a watermark does not move, timers wait."""
+    """A component of profile: moves the journal's watermarks, and publishes them if Kafka is the log.
+
+    It writes no records and takes no consumer in the fold's transactions. While a watermark does not move, timers wait.
+    """
 
     name = "watermark"
     every = 5.0
 
-    def __init__(self, part: ConsumerService) -> None:
+    def __init__(self, consumer: ConsumerService) -> None:
         super().__init__()
-        self._part = part
+        self._consumer = consumer
         self._received_until: dict[TopicPartition, datetime] = {}
         self._writer: CompactedTopicWriter | None = None
 
     async def start(self) -> None:
         self._received_until.clear()
-        if self._part.settings.log == "kafka":
+        if self._consumer.settings.log == "kafka":
             from libs.common.log.kafka.compacted_topic import CompactedTopicWriter
 
-            self._writer = CompactedTopicWriter(self._part.settings, WATERMARK)
+            self._writer = CompactedTopicWriter(self._consumer.settings, WATERMARK)
         await super().start()
 
     async def stop(self) -> None:
@@ -84,22 +84,22 @@ class WatermarkWriter(PeriodicTask):
             await self._writer.stop()
 
     async def round(self, now: datetime) -> datetime | None:
-        """Look at all inputs. Returns the watermark over all of them, once each was looked at.
+        """Move and publish the watermarks. Returns the watermark of all inputs, or None until each input is known.
 
-        The watermark of a partition that is behind is the time at which its oldest unread record was appended. Kafka
-        does not tell that time: there the watermark stands still until the partition is read to its end. It is
-        published even if it did not move: after a restore from a backup the last published one may be later.
+        The watermark of a partition that lags is the time at which its oldest unread record was appended. Kafka does not
+        give that time, so there the watermark does not move until the partition has been read to its end. The stored
+        watermarks are published even then, because after a restore from a backup the last published ones may be later.
         """
-        for tp, lag in (await self._part.fold.lag()).items():
+        for tp, lag in (await self._consumer.fold.lag()).items():
             if lag.records == 0:
                 self._received_until[tp] = now - MARGIN
-            elif self._part.settings.log == "postgres":
+            elif self._consumer.settings.log == "postgres":
                 self._received_until[tp] = now - MARGIN - timedelta(seconds=lag.seconds)
-        known = self._received_until.keys() >= set(self._part.fold.tps)
+        known = self._received_until.keys() >= set(self._consumer.fold.tps)
         until = min(self._received_until.values()) if known else None
-        async with self._part.read() as connection:
+        async with self._consumer.read() as connection:
             if until:
-                for partition in range(self._part.settings.partitions):
+                for partition in range(self._consumer.settings.partitions):
                     await connection.execute(_MOVE, JOURNAL, partition, until)
             current = await watermarks(connection)
         if self._writer:

@@ -1,5 +1,4 @@
-"""Comparing a shadow with the live state, table by table, in the database. Rows that say nothing (sums of zero) count as
-absent."""
+"""Compares a shadow with the live state, table by table, in the database. Rows whose sums are zero count as absent."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,14 +10,14 @@ import msgspec
 from libs.common.db.pool import Tx
 from libs.common.replay.replayable import Compared, Replayable
 
-#: Customers of whom it is shown in what they differ.
+#: For so many customers, the comparison lists their differences.
 SHOWN = 5
 _LONGEST = 120
 
 
 @dataclass
 class TableCompared:
-    """A table: rows live, and how many rows are in one of the two only."""
+    """A compared table: the number of live rows, and of rows that only one of the two has."""
 
     table: str
     rows: int
@@ -26,8 +25,8 @@ class TableCompared:
 
 
 @dataclass
-class Different:
-    """One customer and one thing of theirs: as it is live, and as it was replayed."""
+class Difference:
+    """One difference in one customer: a member of the state or a table (`what`), live and replayed."""
 
     customer: str
     what: str
@@ -37,7 +36,7 @@ class Different:
 
 @dataclass
 class Comparison:
-    """What came of a replay."""
+    """The result of comparing a replay with the live state. `first` lists the differences of the first SHOWN customers."""
 
     service: str
     records: int
@@ -46,7 +45,7 @@ class Comparison:
     customers: int = 0
     differing: int = 0
     tables: list[TableCompared] = field(default_factory=list)
-    first: list[Different] = field(default_factory=list)
+    first: list[Difference] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
@@ -56,77 +55,78 @@ class Comparison:
 async def compare(
     tx: Tx, replayable: Replayable[Any, Any], shadow: str, records: int, facts: int, differing_facts: int
 ) -> Comparison:
-    """Compare all tables. `tx` must see the live state as it was at the position that the replay has reached."""
-    live, found = replayable.service, Comparison(replayable.service, records, facts, differing_facts)
-    found.customers = await tx.fetchval(
+    """Compare all tables. `tx` must see the live state as of the position that the replay has reached."""
+    live, result = replayable.service, Comparison(replayable.service, records, facts, differing_facts)
+    result.customers = await tx.fetchval(
         f'SELECT count(*) FROM "{live}".customers FULL JOIN "{shadow}".customers s USING (id)'
     )
     await tx.execute("CREATE TEMPORARY TABLE differing (customer uuid, what text) ON COMMIT DROP")
     for each in replayable.compared:
         rows = await tx.fetchval(f"SELECT count(*) FROM ({_rows(each, live)}) AS r")
-        differing = await tx.fetchval(f"SELECT count(*) FROM ({_apart(each, live, shadow)}) AS r")
-        found.tables.append(TableCompared(each.table, rows, differing))
+        differing = await tx.fetchval(f"SELECT count(*) FROM ({_differing_rows(each, live, shadow)}) AS r")
+        result.tables.append(TableCompared(each.table, rows, differing))
         if differing and each.customer:
             await tx.execute(
                 f"INSERT INTO differing SELECT DISTINCT {each.customer}, '{each.table}'"
-                f" FROM ({_apart(each, live, shadow)}) AS r"
+                f" FROM ({_differing_rows(each, live, shadow)}) AS r"
             )
-    found.differing = await tx.fetchval("SELECT count(DISTINCT customer) FROM differing")
+    result.differing = await tx.fetchval("SELECT count(DISTINCT customer) FROM differing")
     for row in await tx.fetch("SELECT DISTINCT customer FROM differing ORDER BY customer LIMIT $1", SHOWN):
-        found.first += await _differences(tx, replayable, shadow, row["customer"])
-    return found
+        result.first += await _differences(tx, replayable, shadow, row["customer"])
+    return result
 
 
 def _rows(each: Compared, schema: str) -> str:
     sums = [f"sum({name}) AS {name}" for name in each.sums]
-    nothing = " OR ".join(f"sum({name}) <> 0" for name in each.sums)
-    grouped = f" GROUP BY {', '.join(each.columns)} HAVING {nothing}" if sums else ""
+    not_zero = " OR ".join(f"sum({name}) <> 0" for name in each.sums)
+    grouped = f" GROUP BY {', '.join(each.columns)} HAVING {not_zero}" if sums else ""
     return f'SELECT {", ".join([*each.columns, *sums])} FROM "{schema}"."{each.table}" WHERE {each.where}{grouped}'
 
 
-def _apart(each: Compared, live: str, shadow: str) -> str:
-    """The rows that are in one of the two only."""
-    one, other = _rows(each, live), _rows(each, shadow)
-    return f"(({one}) EXCEPT ALL ({other})) UNION ALL (({other}) EXCEPT ALL ({one}))"
+def _differing_rows(each: Compared, live: str, shadow: str) -> str:
+    """SQL for the rows that only one of the two has."""
+    ours, theirs = _rows(each, live), _rows(each, shadow)
+    return f"(({ours}) EXCEPT ALL ({theirs})) UNION ALL (({theirs}) EXCEPT ALL ({ours}))"
 
 
-async def _differences(tx: Tx, replayable: Replayable[Any, Any], shadow: str, customer: UUID) -> list[Different]:
-    """In what a customer differs: the members of their state, and the rows of other tables."""
-    found: list[Different] = []
+async def _differences(tx: Tx, replayable: Replayable[Any, Any], shadow: str, customer: UUID) -> list[Difference]:
+    """The differences of one customer: members of the state, and rows of other tables."""
+    result: list[Difference] = []
     for each in replayable.compared:
         if each.customer is None:
             continue
         of = each._replace(where=f"({each.where}) AND {each.customer} = '{customer}'")
         live = [dict(row) for row in await tx.fetch(_rows(of, replayable.service))]
-        made = [dict(row) for row in await tx.fetch(_rows(of, shadow))]
+        replayed = [dict(row) for row in await tx.fetch(_rows(of, shadow))]
         if each.table == "customers":
-            found += _members(str(customer), live[0] if live else {}, made[0] if made else {})
+            result += _members(str(customer), live[0] if live else {}, replayed[0] if replayed else {})
             continue
-        lost = [list(row.values()) for row in live if row not in made]
-        new = [list(row.values()) for row in made if row not in live]
-        if lost or new:
-            found.append(Different(str(customer), each.table, _brief(lost), _brief(new)))
-    return found
+        only_live = [list(row.values()) for row in live if row not in replayed]
+        only_replayed = [list(row.values()) for row in replayed if row not in live]
+        if only_live or only_replayed:
+            result.append(Difference(str(customer), each.table, _brief(only_live), _brief(only_replayed)))
+    return result
 
 
-def _members(customer: str, live: dict[str, Any], made: dict[str, Any]) -> Iterable[Different]:
+def _members(customer: str, live: dict[str, Any], replayed: dict[str, Any]) -> Iterable[Difference]:
+    """The differences between two rows of `customers`."""
     for name in ("facts", "merged_into"):
-        if (was := live.get(name)) != (now := made.get(name)):
-            yield Different(customer, name, _brief(was), _brief(now))
-    was, now = (msgspec.json.decode(row.get("state") or b"{}") for row in (live, made))
-    yield from _differing(customer, "state", was, now)
-    if was == now and live.get("state") != made.get("state"):
-        yield Different(customer, "state", "the same members,", "in another order")
+        if (ours := live.get(name)) != (theirs := replayed.get(name)):
+            yield Difference(customer, name, _brief(ours), _brief(theirs))
+    ours, theirs = (msgspec.json.decode(row.get("state") or b"{}") for row in (live, replayed))
+    yield from _differing(customer, "state", ours, theirs)
+    if ours == theirs and live.get("state") != replayed.get("state"):
+        yield Difference(customer, "state", "the same members,", "in another order")
 
 
-def _differing(customer: str, path: str, was: dict[str, Any], now: dict[str, Any]) -> Iterable[Different]:
-    """The members that differ; where both are objects again, their members."""
-    for name in sorted(was.keys() | now.keys()):
-        one, other = was.get(name), now.get(name)
-        if isinstance(one, dict) and isinstance(other, dict):
-            yield from _differing(customer, f"{path}.{name}", one, other)
-        elif one != other:
-            yield Different(customer, f"{path}.{name}", _brief(one), _brief(other))
+def _differing(customer: str, path: str, live: dict[str, Any], replayed: dict[str, Any]) -> Iterable[Difference]:
+    """The members that differ between two objects, recursively."""
+    for name in sorted(live.keys() | replayed.keys()):
+        ours, theirs = live.get(name), replayed.get(name)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            yield from _differing(customer, f"{path}.{name}", ours, theirs)
+        elif ours != theirs:
+            yield Difference(customer, f"{path}.{name}", _brief(ours), _brief(theirs))
 
 
 def _brief(value: Any) -> str:

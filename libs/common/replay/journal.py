@@ -1,4 +1,4 @@
-"""The journal as a replay reads it: from profile's database, which keeps it for ever, whatever the services read."""
+"""Reads the journal for a replay, from profile's database. That keeps the journal for ever, whichever log services read."""
 
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from libs.common.log.partition import partition_of
 from libs.common.log.reader import LARGEST_FETCH, Record
 from libs.common.log.tables import relation
 
-#: Rows until the bytes before them come to $4.
+#: Rows in order, until their values reach $4 bytes.
 _ROWS = f"""
 SELECT "offset", key, value, appended_at FROM (
   SELECT *, sum(octet_length(value)) OVER (ORDER BY "offset" ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before
@@ -19,7 +19,7 @@ SELECT "offset", key, value, appended_at FROM (
 
 
 class ReplayFailed(Exception):
-    """The journal cannot be folded again; the message says at which record (`record`, if it is one's own fault), and why."""
+    """The journal cannot be folded again. The message says where and why; `record` is set if that record failed."""
 
     def __init__(self, message: str, record: Record | None = None) -> None:
         super().__init__(message)
@@ -38,12 +38,12 @@ class Journal:
         return partition_of(str(customer), self.partitions)
 
     async def read(self, partition: int, first: int, end: int) -> list[Record]:
-        """The records from `first` up to `end`, or fewer when they are large. Raises ReplayFailed."""
+        """The records from `first` to before `end`, or fewer if they are large. Raises ReplayFailed if any are missing."""
         rows = await self._tx.fetch(_ROWS, partition, first, end, LARGEST_FETCH)
         if not rows or rows[0][0] != first or rows[-1][0] - first + 1 != len(rows):
-            there = f"record {rows[0][0]}" if rows else "nothing"
+            next = f"record {rows[0][0]}" if rows else "nothing"
             raise ReplayFailed(
-                f"{JOURNAL}/{partition}: record {first} was folded and is not there any more, {there} follows; "
-                "a replay needs the whole journal"
+                f"{JOURNAL}/{partition}: the journal no longer has record {first}, which was folded ({next} follows);"
+                " a replay needs the whole journal"
             )
         return [Record(JOURNAL, partition, row[0], row[1], row[2], row[3], row[0]) for row in rows]

@@ -1,8 +1,8 @@
-"""A replay: folds the journal once more, into a shadow, exactly as the service did.
+"""A replay folds the journal again, into a shadow, exactly as the service did.
 
-What happened beside the journal is put back in its place: a fact of a command before the first record that was folded
-after it, told by their stamps; a dead letter not where it died, but where it was replayed. Nothing is sent, and nothing
-live is written to. The state comes out the same, byte for byte, under the release that made it.
+Out-of-band changes are put back in their place, which their stamps give: a command's fact before the first record that
+was folded after it, a dead letter where it was replayed (not where it failed). A replay sends nothing and writes no live
+table. Under the release that made the state, the result is the same byte for byte.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from libs.common.replay.out_of_band import OutOfBand, OutOfBandIndex
 from libs.common.replay.replayable import Replayable
 from libs.common.replay.rulebooks import RulebookLog
 from libs.common.replay.shadow import Shadow
-from libs.common.replay.steps import Steps, remembered
+from libs.common.replay.steps import Steps, recorded_fact
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -32,10 +32,10 @@ BATCH = 500
 
 
 class Replay(Generic[S, R]):
-    """One replay. `tx` is a connection to the service's database; every method works in the transaction that it is in."""
+    """One replay. `tx` is a connection to the service's database. Methods use the transaction that it is in, if any."""
 
-    #: Whether customers are looked at to whom a record can do nothing, too.
-    everyone = False
+    #: Whether to load customers even if their record changes nothing.
+    load_all = False
 
     def __init__(self, replayable: Replayable[S, R], shadow: Shadow, journal: Journal, tx: Tx) -> None:
         self.replayable = replayable
@@ -43,26 +43,26 @@ class Replay(Generic[S, R]):
         self.journal = journal
         self.tx = tx
         self.handler = replayable.handler
-        self.besides = OutOfBandIndex(replayable, shadow.schema)
+        self.out_of_band = OutOfBandIndex(replayable, shadow.schema)
         self.reached: dict[int, int] = {}
         self.records = 0
-        #: Facts decided again: how many, and how many of them were not as they had been.
+        #: The number of facts decided again, and of those that differ from the recorded ones.
         self.facts = self.differing_facts = 0
-        #: The connection for the service's own statements.
-        self.over = shadow.over(tx)
+        #: The connection for the service's own statements, redirected to the shadow.
+        self.service_tx = shadow.redirected(tx)
         self._targets: dict[int, int] = {}
         self._rulebooks = RulebookLog({})
         self._dead_lettered: set[tuple[int, int]] = set()
 
     async def begin(self, *, durable: bool = False) -> None:
-        """Make the shadow, empty."""
+        """Create the shadow, empty. `durable`: to be swapped in later."""
         await self.shadow.make(self.tx, durable=durable)
-        await self.besides.make(self.tx)
+        await self.out_of_band.make(self.tx)
 
     async def seek(self) -> int:
-        """At where the service stands now; how many records away that is.
+        """Set the target to the service's current position. Returns how many records remain.
 
-        Positions are read first: what was put in between before them was committed before them.
+        Reads positions first: all out-of-band changes before these positions are then committed and visible.
         """
         service = self.replayable.service
         rows = await self.tx.fetch(
@@ -74,13 +74,14 @@ class Replay(Generic[S, R]):
             f'SELECT partition, "offset" FROM "{service}".dead_letters WHERE topic = $1', JOURNAL
         )
         self._dead_lettered = {(row[0], row[1]) for row in rows}
-        await self.besides.extend(self.tx)
+        await self.out_of_band.extend(self.tx)
         return sum(next - self.reached.get(partition, 0) for partition, next in self._targets.items())
 
     async def fold(self) -> int:
-        """One batch of each partition, as far as it goes; how many records. 0: the aim is reached.
+        """Fold one batch of each partition. Returns the number of records; 0 means that the target is reached.
 
-        Raises ReplayFailed for a record that cannot be applied, and when merges wait for each other.
+        Commits a transaction for each batch, unless `tx` is in one. Raises ReplayFailed for a record that cannot be
+        applied, and if merges wait for customers who never leave.
         """
         before, behind = self.records, 0
         for partition, target in sorted(self._targets.items()):
@@ -93,15 +94,15 @@ class Replay(Generic[S, R]):
                 self.records += taken
                 behind += target - reached - taken
         if behind and self.records == before:
-            raise ReplayFailed(f"{self.replayable.service}: merges wait for customers who do not leave")
+            raise ReplayFailed(f"{self.replayable.service}: merges wait for customers that never leave")
         return self.records - before
 
     async def drain(self) -> None:
-        """Put back what comes after the last record. Call it when the aim is reached, and its reading was consistent."""
-        while customers := await self.besides.left(self.tx, BATCH):
+        """Put back what comes after the last record. Call it at the target, in a transaction that includes the `seek`."""
+        while customers := await self.out_of_band.left(self.tx, BATCH):
             async with self.tx.transaction():
-                rows = await self.handler.customers.load(self.over, customers)
-                due = await self.besides.due(self.tx, rows, 0, leaving=rows)
+                rows = await self.handler.customers.load(self.service_tx, customers)
+                due = await self.out_of_band.due(self.tx, rows, 0, leaving=rows)
                 steps = Steps(self, rows, due, await self._rules_of(due))
                 for row in rows.values():
                     await steps.put_back(row)
@@ -112,7 +113,7 @@ class Replay(Generic[S, R]):
                 await self._save(rows, steps)
 
     async def _batch(self, partition: int, records: Sequence[Record]) -> int:
-        """One batch; how many of its records were taken, when one waits for a customer who has not left yet."""
+        """Fold one batch. Returns how many records were applied: it stops at a merge whose other customer has not left."""
         read: list[tuple[Record, int, ParsedRecord | None]] = []
         rules: dict[int, R] = {}
         for record in records:
@@ -120,23 +121,30 @@ class Replay(Generic[S, R]):
             if rulebook not in rules:
                 rules[rulebook] = await self.rules(rulebook)
             dead_lettered = (partition, record.offset) in self._dead_lettered
-            read.append((record, rulebook, None if dead_lettered else self.read(record, rules[rulebook])))
-        needed = {id for _, _, said in read if said and (said.body is not None or self.everyone) for id in _needs(said)}
-        rows = await self.handler.customers.load(self.over, needed)
-        leaving = [said.customer for _, _, said in read if said and isinstance(said.body, CustomerLeft)]
-        due = await self.besides.due(self.tx, rows, records[-1].offset, leaving)
+            read.append((record, rulebook, None if dead_lettered else self.parse(record, rules[rulebook])))
+        needed = {
+            id
+            for _, _, parsed in read
+            if parsed and (parsed.body is not None or self.load_all)
+            for id in _needs(parsed)
+        }
+        rows = await self.handler.customers.load(self.service_tx, needed)
+        leaving = [parsed.customer for _, _, parsed in read if parsed and isinstance(parsed.body, CustomerLeft)]
+        due = await self.out_of_band.due(self.tx, rows, records[-1].offset, leaving)
         steps = Steps(self, rows, due, rules | await self._rules_of(due))
         await self._load_sections(rows, read, rules)
         taken = 0
-        for record, rulebook, said in read:
-            if said is None:
-                await self.handler.skip(self.over, record)
-            elif said.body is None:
-                await steps.skip(record, said)
-            elif not await steps.apply(record, said, rulebook):
+        for record, rulebook, parsed in read:
+            if parsed is None:
+                await self.handler.skip(self.service_tx, record)
+            elif parsed.body is None:
+                await steps.skip(record, parsed)
+            elif not await steps.apply(record, parsed, rulebook):
                 break
             taken += 1
-        steps.bound.extend((each, said.customer) for _, _, said in read[:taken] if said for each in said.bindings)
+        steps.bound.extend(
+            (each, parsed.customer) for _, _, parsed in read[:taken] if parsed for each in parsed.bindings
+        )
         await self._project(steps.applied)
         await self._save(rows, steps)
         self.replayable.written([partition])
@@ -148,73 +156,75 @@ class Replay(Generic[S, R]):
         read: Sequence[tuple[Record, int, ParsedRecord | None]],
         rules: Mapping[int, R],
     ) -> None:
-        """The sections that the records of a batch name."""
+        """Load the sections that the records of a batch name."""
         named = [
             each
-            for _, rulebook, said in read
-            if said is not None and said.body is not None and not isinstance(said.body, CustomerLeft | CustomerMerged)
-            for each in self.handler.named(rows[said.customer], said.body, rules[rulebook])
+            for _, rulebook, parsed in read
+            if parsed is not None
+            and parsed.body is not None
+            and not isinstance(parsed.body, CustomerLeft | CustomerMerged)
+            for each in self.handler.named(rows[parsed.customer], parsed.body, rules[rulebook])
         ]
-        await self.handler.customers.load_sections(self.over, named)
+        await self.handler.customers.load_sections(self.service_tx, named)
 
     async def _project(self, applied: list[Applied[S]]) -> None:
         if applied:
-            await self.handler.decider.project(self.over, applied)
+            await self.handler.decider.project(self.service_tx, applied)
 
     async def _save(self, rows: Mapping[UUID, Row[S]], steps: Steps[S, R]) -> None:
-        await self.handler.customers.bind(self.over, steps.bound)
-        await self.handler.customers.save(self.over, rows.values())
-        await self.besides.done(self.tx, steps.done)
+        await self.handler.customers.bind(self.service_tx, steps.bound)
+        await self.handler.customers.save(self.service_tx, rows.values())
+        await self.out_of_band.done(self.tx, steps.done)
         self.handler.customers.known(rows)
 
     async def _rules_of(self, due: Mapping[UUID, list[OutOfBand]]) -> dict[int, R]:
         books = {each.rulebook for these in due.values() for each in these if each.kind == "record"}
         return {book: await self.rules(book) for book in sorted(books)}
 
-    # -- what a what-if does otherwise --------------------------------------------------------------------------------
+    # -- what a what-if overrides -------------------------------------------------------------------------------------
     async def rules(self, rulebook: int) -> R:
         """The rules of a rulebook."""
-        return await self.handler.rules(self.over, rulebook)
+        return await self.handler.rules(self.service_tx, rulebook)
 
-    def read(self, record: Record, rules: R) -> ParsedRecord:
-        """What the service reads from a record. Raises ReplayFailed when it can't."""
+    def parse(self, record: Record, rules: R) -> ParsedRecord:
+        """Parse a record as the service does. Raises ReplayFailed."""
         try:
-            return self.handler._read(record, rules)
+            return self.handler.parse(record, rules)
         except Exception as error:
             raise self.failed(record, error) from error
 
-    async def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
-        """What follows from an input."""
-        return [await self.handler.decide_on(self.over, row, input, rules, place)]
+    async def decide(self, row: Row[S], parsed: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
+        """Decide and apply one input."""
+        return [await self.handler.load_and_apply(self.service_tx, row, input, rules, place)]
 
-    def viewed(self, input: Input, rules: R, told: Sequence[OutOfBand]) -> Input:
-        """The input with the view of shared resources that it was decided with, as the recorded facts tell."""
+    def viewed(self, input: Input, rules: R, recorded: Sequence[OutOfBand]) -> Input:
+        """The input with the shared resources as `decide` saw them, rebuilt from the recorded facts."""
         draws = self.handler.decider.shared
         if draws is None or not tuple(draws.named(input.body, input.time, input.partition, rules)):
             return input
-        facts = [remembered(each)[1].fact for each in told]
+        facts = [recorded_fact(each)[1].fact for each in recorded]
         return msgspec.structs.replace(input, shared=draws.recorded(input, rules, facts))
 
     def puts_back(self, fact: OutOfBand) -> bool:
-        """Whether a fact that a command led to is put back."""
+        """Whether to put back a command's fact."""
         return True
 
-    def compare_facts(self, told: Sequence[OutOfBand], made: Sequence[Applied[S]]) -> None:
-        """Count the facts of one cause: as they were `told` in the log, and as they are `made` now."""
-        values = [each.value for applied in made for each in self.handler.outgoing(applied)]
-        self.facts += len(told)
-        self.differing_facts += abs(len(told) - len(values))
+    def compare_facts(self, recorded: Sequence[OutOfBand], decided: Sequence[Applied[S]]) -> None:
+        """Compare the facts of one cause, as recorded in the log and as decided now, and count differences."""
+        values = [each.value for applied in decided for each in self.handler.outgoing(applied)]
+        self.facts += len(recorded)
+        self.differing_facts += abs(len(recorded) - len(values))
         self.differing_facts += sum(
             one.value != value and not self.replayable.same(one.value, value)
-            for one, value in zip(told, values, strict=False)
+            for one, value in zip(recorded, values, strict=False)
         )
 
     def failed(self, record: Record, error: Exception) -> ReplayFailed:
         where = f"record {record.offset} of {record.topic}/{record.partition}"
-        return ReplayFailed(f"{where} was applied once, and cannot be now: {type(error).__name__}: {error}", record)
+        return ReplayFailed(f"{where} was applied before, but fails now: {type(error).__name__}: {error}", record)
 
 
-def _needs(said: ParsedRecord) -> Iterator[UUID]:
-    yield said.customer
-    if isinstance(said.body, CustomerMerged):
-        yield UUID(said.body.other)
+def _needs(parsed: ParsedRecord) -> Iterator[UUID]:
+    yield parsed.customer
+    if isinstance(parsed.body, CustomerMerged):
+        yield UUID(parsed.body.other)

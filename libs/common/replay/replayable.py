@@ -1,4 +1,4 @@
-"""What a service says of itself, so that its state can be made again from the journal and be compared."""
+"""What a service declares so that its state can be rebuilt from the journal and compared."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +15,10 @@ R = TypeVar("R")
 
 
 class Compared(NamedTuple):
-    """A table of which `columns` (SQL expressions) must come out equal; `customer` is the column that says of whom.
+    """A table to compare. `columns` (SQL expressions) must be equal after a replay; `customer` is the customer's column.
 
-    Of `sums` the sum over all rows that are alike in `columns` is compared: what is summed on read. `where` leaves out rows
-    that say nothing. What is in neither cannot be the same: when a row was written, how often, and what became of it
-    outside.
+    `sums` are columns to be summed over all rows with equal `columns`, as queries sum them. `where` leaves out empty rows.
+    Columns in neither may differ: when and how often a row was written, and what happened to it outside the fold.
     """
 
     table: str
@@ -30,25 +29,27 @@ class Compared(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One customer in a what-if: what people see of them as it is, and as it would be."""
+    """One customer in a what-if: what people see now, and what they would see then."""
 
     customer: UUID
     now: dict[str, Any]
     then: dict[str, Any]
 
 
-#: Gives the customers who would be different: (connection, live schema, shadow's schema).
+#: Yields the customers that would differ, from (connection, live schema, shadow's schema).
 Differences = Callable[[Tx, str, str], AsyncIterator[Change]]
 
 
 @dataclass(frozen=True)
 class Replayable(Generic[S, R]):
-    """`state` are the tables that hold nothing but what follows from the journal: they are made anew, and swapped in by a
-    rebuild. `outside` are written by the fold and changed by others (deliveries): made anew only to be compared.
-    `only_read` are the service's own tables that its fold only looks into: a replay looks into the live ones.
+    """A service that can be replayed.
 
-    `commands` are the bodies, by their type's name, of those that cannot be made again from their facts; the SQL
-    `commands_from` gives them as (customer, stamp, at, type, id, time, body).
+    `state` are the tables that follow from the journal alone; a rebuild swaps them in. `outside` are tables that the fold
+    writes and others change (deliveries); they are replayed only to be compared. `only_read` are tables that the fold
+    only reads; a replay reads the live ones.
+
+    `commands` are the bodies, by type name, of commands whose facts are not enough to replay them. The SQL `commands_from`
+    selects them as (customer, stamp, at, type, id, time, body).
     """
 
     service: str
@@ -60,18 +61,18 @@ class Replayable(Generic[S, R]):
     only_read: tuple[str, ...] = ()
     commands: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
     commands_from: str = ""
-    #: Types of own facts that a what-if takes over from commands; None: all.
+    #: Types of the commands' facts that a what-if keeps; None keeps all.
     kept_in_what_if: frozenset[str] | None = None
-    #: Call it with partitions whose batches are written.
+    #: Called with the partitions whose batches have been written.
     written: Callable[[Sequence[int]], None] = lambda partitions: None
-    #: Whether two facts, as they were recorded and as they are made now, are one decision though their bytes differ.
-    same: Callable[[bytes, bytes], bool] = lambda recorded, made: False
+    #: Whether two facts, the recorded one and the one decided now, are the same decision although their bytes differ.
+    same: Callable[[bytes, bytes], bool] = lambda recorded, decided: False
 
 
-#: The customers' own rows, alike in every service. `version` counts writes, which depends on how batches were cut.
+#: The rows of customers. `version` is left out: it counts writes, which depend on the size of batches.
 CUSTOMERS = Compared(
     "customers", ("id", "state", "facts", "merged_into"), "id", "state <> '' OR facts > 0 OR merged_into IS NOT NULL"
 )
-#: Of services that have sections.
+#: For services with sections.
 SECTIONS = Compared("sections", ("customer", "kind", "key", "value", "rank"), "customer")
 IDENTIFIERS = Compared("identifiers", ("kind", "value", "customer", "version"))

@@ -1,4 +1,4 @@
-"""The log of rulebooks: which one held at which position of the journal."""
+"""Which rulebook was in force at which position of the journal."""
 
 from bisect import bisect_right
 
@@ -7,17 +7,17 @@ from libs.common.db.pool import Tx
 
 
 class RulebookLog:
-    """For each partition, the positions from which rulebooks hold, in order."""
+    """For each partition, in order: (position, the rulebook in force from there on)."""
 
-    def __init__(self, held: dict[int, list[tuple[int, int]]]) -> None:
-        self._held = held
+    def __init__(self, starts: dict[int, list[tuple[int, int]]]) -> None:
+        self._starts = starts
 
     @classmethod
     async def load(cls, tx: Tx, service: str) -> "RulebookLog":
-        """As the service has logged it up to now.
+        """Load what the service has stored so far.
 
-        A partition that nobody read yet when rules were published is in no row: it began under what was the newest
-        then, which is one less than the first that it has a row of.
+        Publishing stores a row for each partition that has a position. A partition without a position yet gets no row; it
+        starts under the newest rulebook of that time, which is one less than that of its first row.
         """
         rows = await tx.fetch(
             f'SELECT partition, next, number FROM "{service}".rulebook_positions WHERE topic = $1'
@@ -27,17 +27,17 @@ class RulebookLog:
         begun = await tx.fetch(
             f"SELECT partition, rulebook FROM \"{service}\".positions WHERE reader = 'fold' AND topic = $1", JOURNAL
         )
-        held: dict[int, list[tuple[int, int]]] = {row["partition"]: [] for row in begun}
+        starts_of: dict[int, list[tuple[int, int]]] = {row["partition"]: [] for row in begun}
         for row in rows:
-            if not (known := held.setdefault(row["partition"], [])):
-                known.append((0, row["number"] - 1))
-            known.append((row["next"], row["number"]))
+            if not (starts := starts_of.setdefault(row["partition"], [])):
+                starts.append((0, row["number"] - 1))
+            starts.append((row["next"], row["number"]))
         for row in begun:
-            if not held[row["partition"]]:
-                held[row["partition"]] = [(0, row["rulebook"])]
-        return cls(held)
+            if not starts_of[row["partition"]]:
+                starts_of[row["partition"]] = [(0, row["rulebook"])]
+        return cls(starts_of)
 
     def at(self, partition: int, offset: int) -> int:
-        """The rulebook under which the record at `offset` is folded."""
-        held = self._held[partition]
-        return held[bisect_right(held, offset, key=lambda each: each[0]) - 1][1]
+        """The rulebook under which the record at `offset` was folded."""
+        starts = self._starts[partition]
+        return starts[bisect_right(starts, offset, key=lambda each: each[0]) - 1][1]

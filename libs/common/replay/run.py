@@ -1,4 +1,4 @@
-"""Running a replay beside the live service: fold up to where it stands, then look at both in one snapshot."""
+"""Runs a replay beside the live service: folds up to the service's position, then compares both in one snapshot."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,17 +16,19 @@ from libs.common.replay.replayable import Replayable
 from libs.common.replay.shadow import Shadow
 from libs.common.settings import Settings
 
-#: Once so few records are missing, the rest is folded with the live state held in one look.
+#: Once so few records remain, the caller takes over, with the live state fixed by a snapshot or locks.
 NEAR = 2_000
 
-#: Called with the records folded and those still missing.
+#: Called with the number of records folded and the number that remain.
 Progress = Callable[[int, int], None]
 AnyReplay = Callable[[Replayable[Any, Any], Shadow, Journal, Any], Replay[Any, Any]]
 
 
 async def connect(settings: Settings, name: str) -> "asyncpg.Connection[Any]":
-    """A connection for long work: no statement is too long, none waits long for a lock; plans go by the index, as
-    the tables of a shadow have no statistics yet."""
+    """A connection for long work: without a statement timeout, with a short lock timeout.
+
+    Plans use indexes, because the shadow's tables have no statistics yet.
+    """
     return await asyncpg.connect(
         settings.dsn,
         ssl=settings.database_ssl(),
@@ -51,29 +53,30 @@ async def replaying(
     *,
     durable: bool = False,
     kind: AnyReplay = Replay,
-    progress: Progress = lambda folded, missing: None,
+    progress: Progress = lambda folded, remaining: None,
 ) -> AsyncIterator[Replay[Any, Any]]:
-    """A replay that has come near to where the service stands. `journal` are the settings of profile's database.
+    """A replay that is within NEAR records of the service's position. `journal` are the settings of profile's database.
 
-    The shadow is dropped at the end, unless the caller has swapped it in. Raises Conflict when one is running already.
+    The shadow is dropped at the end, unless the caller has swapped it in. Raises Conflict if another replay of this name
+    and service is running.
     """
     async with AsyncExitStack() as stack:
         connection = await connect(settings, f"{replayable.service}-{name}")
         stack.push_async_callback(connection.close, timeout=5)
-        reading = connection
+        journal_connection = connection
         if journal.dsn != settings.dsn:
-            reading = await connect(journal, f"{replayable.service}-{name}-journal")
-            stack.push_async_callback(reading.close, timeout=5)
+            journal_connection = await connect(journal, f"{replayable.service}-{name}-journal")
+            stack.push_async_callback(journal_connection.close, timeout=5)
         shadow = Shadow(replayable, name)
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", Lock.REPLAY, shadow.schema):
-            raise Conflict(f"a {name} of {replayable.service} is running already")
+            raise Conflict(f"a {name} of {replayable.service} is already running")
         stack.push_async_callback(shadow.drop, connection)
-        replay = kind(replayable, shadow, Journal(reading, settings.partitions), connection)
+        replay = kind(replayable, shadow, Journal(journal_connection, settings.partitions), connection)
         await replay.begin(durable=durable)
-        while (missing := await replay.seek()) > NEAR or not replay.records:
-            while taken := await replay.fold():
-                missing -= taken
-                progress(replay.records, missing)
+        while (remaining := await replay.seek()) > NEAR or not replay.records:
+            while folded := await replay.fold():
+                remaining -= folded
+                progress(replay.records, remaining)
             if not replay.records:
                 break
         yield replay
@@ -81,7 +84,7 @@ async def replaying(
 
 @asynccontextmanager
 async def snapshot(replay: Replay[Any, Any]) -> AsyncIterator[None]:
-    """The rest is folded, and everything is looked at, in one snapshot: the live service goes on meanwhile."""
+    """Fold the rest and run the block in one read snapshot. The live service continues meanwhile."""
     async with replay.tx.transaction(isolation="repeatable_read"):
         await catch_up(replay)
         await replay.tx.execute("SET LOCAL enable_seqscan = on")
@@ -89,7 +92,7 @@ async def snapshot(replay: Replay[Any, Any]) -> AsyncIterator[None]:
 
 
 async def catch_up(replay: Replay[Any, Any]) -> None:
-    """Fold what the transaction sees, to the end."""
+    """Fold all that the transaction sees, and put back what comes after the last record."""
     await replay.seek()
     while await replay.fold():
         pass
@@ -100,9 +103,9 @@ async def compared(
     replayable: Replayable[Any, Any],
     settings: Settings,
     journal: Settings,
-    progress: Progress = lambda folded, missing: None,
+    progress: Progress = lambda folded, remaining: None,
 ) -> Comparison:
-    """Replay a service beside the live one, and compare."""
+    """Replay a service beside the live one and compare both."""
     async with replaying(replayable, settings, journal, "replay", progress=progress) as replay, snapshot(replay):
         return await compare(
             replay.tx, replayable, replay.shadow.schema, replay.records, replay.facts, replay.differing_facts

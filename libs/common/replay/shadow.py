@@ -1,7 +1,7 @@
-"""A shadow: empty copies of a service's state tables in a schema of their own, in the same database.
+"""A shadow: copies of a service's state tables, at first empty, in their own schema in the same database.
 
-The service's own SQL writes into them, unchanged: statements are redirected by table name. Whatever is neither a table
-of the shadow nor known to be only read is refused, so that nothing live can be written to.
+The service's SQL runs unchanged: its statements are redirected to the shadow by table name. A table that is neither in
+the shadow nor declared as only read is refused, so no live table can be written.
 """
 
 import re
@@ -14,7 +14,7 @@ import asyncpg
 from libs.common.db.pool import Tx
 from libs.common.replay.replayable import Replayable
 
-#: Live tables that every fold reads and a shadow has none of.
+#: Live tables that every fold reads and no shadow copies.
 READ_ONLY = ("rulebooks",)
 _OPTIONS = "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = $1::text::regclass"
 _RIGHTS = """
@@ -24,18 +24,18 @@ WHERE table_schema = $1 AND table_name = $2 AND grantee <> current_user AND gran
 
 
 class Shadow:
-    """`name` is what it is for (replay, rebuild, what_if): two of one name replace each other."""
+    """`name` is its purpose (replay, rebuild, what_if). A new shadow replaces an old one of the same name."""
 
     def __init__(self, replayable: Replayable[Any, Any], name: str) -> None:
         self.live = replayable.service
         self.schema = f"{replayable.service}_{name}"
         self.tables = (*replayable.state, *replayable.outside)
         self._only_read = (*READ_ONLY, *replayable.only_read)
-        self._redirect = lru_cache(maxsize=512)(self._redirected)
+        self._redirect = lru_cache(maxsize=512)(self._redirect_query)
         self._mention = re.compile(rf"(?<![\w.\"'])(?:{self.live}|\"{self.live}\")\.\"?(\w+)\"?")
 
     async def make(self, tx: Tx, *, durable: bool) -> None:
-        """Make the tables, empty; what an earlier run left is dropped. `durable`: to be swapped in later."""
+        """Create the tables, empty, after dropping what an earlier run left. `durable`: to be swapped in later."""
         await self.drop(tx)
         await tx.execute(f'CREATE SCHEMA "{self.schema}"')
         for table in self.tables:
@@ -49,41 +49,41 @@ class Shadow:
     async def drop(self, tx: Tx) -> None:
         await tx.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
 
-    def over(self, connection: Tx) -> Tx:
-        """The connection for the service's own statements."""
+    def redirected(self, connection: Tx) -> Tx:
+        """The connection with the service's own statements redirected to the shadow."""
         return cast("Tx", _Redirected(connection, self._redirect))
 
-    def _redirected(self, query: str) -> str:
-        return self._mention.sub(self._elsewhere, query)
+    def _redirect_query(self, query: str) -> str:
+        return self._mention.sub(self._redirect_table, query)
 
-    def _elsewhere(self, mention: re.Match[str]) -> str:
+    def _redirect_table(self, mention: re.Match[str]) -> str:
         table = mention[1]
         if table in self.tables:
             return f'"{self.schema}"."{table}"'
         if table in self._only_read:
             return mention[0]
-        raise RuntimeError(f"a replay of {self.live} would touch the live table {table}")
+        raise RuntimeError(f"a replay of {self.live} must not use the live table {table}")
 
     # -- swapping -----------------------------------------------------------------------------------------------------
     async def lift_versions(self, tx: Tx, version: int) -> None:
-        """Count the customers' versions from there: a process that remembers a row must not take another one for it."""
+        """Add `version` to all customers' versions, so that a process cannot save a live row that it loaded before."""
         await tx.execute(f'UPDATE "{self.schema}".customers SET version = version + {version}')
         await tx.execute(f'ALTER TABLE "{self.schema}".customers ALTER version SET DEFAULT {version}')
 
     async def swap(self, tx: Tx, tables: Sequence[str]) -> None:
-        """Put the shadow's `tables` in the place of the live ones, under the same names of indexes. Does not commit."""
+        """Replace the live `tables` by the shadow's, with the same index names. Does not commit."""
         await tx.execute(f"ALTER TABLE \"{self.schema}\".customers ALTER version SET DEFAULT '0'")
         for table in tables:
             names = await self._index_names(tx, table)
             await tx.execute(f'DROP TABLE "{self.live}"."{table}"')
             await tx.execute(f'ALTER TABLE "{self.schema}"."{table}" SET SCHEMA "{self.live}"')
-            for made, wanted in names.items():
-                if made != wanted:
-                    await tx.execute(f'ALTER INDEX "{self.live}"."{made}" RENAME TO "{wanted}"')
+            for old, new in names.items():
+                if old != new:
+                    await tx.execute(f'ALTER INDEX "{self.live}"."{old}" RENAME TO "{new}"')
         await self.drop(tx)
 
     async def _index_names(self, tx: Tx, table: str) -> dict[str, str]:
-        """What each index of the shadow's table is called in the live one, told by what it is on."""
+        """The live name of each index of the shadow's table, matched by definition."""
         live = {_bare(row): row["indexname"] for row in await _indexes(tx, self.live, table)}
         return {row["indexname"]: live[_bare(row)] for row in await _indexes(tx, self.schema, table)}
 
@@ -100,7 +100,7 @@ def _bare(row: asyncpg.Record) -> str:
 
 
 class _Redirected:
-    """As much of a connection as services use of their transaction."""
+    """A connection whose statements are redirected, with the methods that services use."""
 
     def __init__(self, connection: Tx, redirect: Any) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""The steps of one batch of a replay, on loaded rows: of each customer first what is due, then the record."""
+"""The steps of one batch of a replay, on loaded rows: first put back what is due for the customer, then the record."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 class Steps(Generic[S, R]):
-    """`due` is what happened to each customer beside the journal, in order; `rules` those of every rulebook needed."""
+    """`due` holds each customer's out-of-band changes, in order; `rules` the rules of every rulebook needed."""
 
     def __init__(
         self,
@@ -40,127 +40,130 @@ class Steps(Generic[S, R]):
         self._due = {customer: list(reversed(these)) for customer, these in due.items()}
         self._rules = rules
         self.applied: list[Applied[S]] = []
-        #: What was put back, and identifiers that came with it.
+        #: The changes that were put back, and the bindings that came with them.
         self.done: list[OutOfBand] = []
         self.bound: list[tuple[Binding, UUID]] = []
 
-    async def apply(self, record: Record, said: ParsedRecord, rulebook: int) -> bool:
-        """One record; False when it must wait for a customer who has not left yet."""
-        row, body = self._rows[said.customer], said.body
+    async def apply(self, record: Record, parsed: ParsedRecord, rulebook: int) -> bool:
+        """Apply one record. False means that it must wait for a customer who has not left yet."""
+        row, body = self._rows[parsed.customer], parsed.body
         if isinstance(body, CustomerLeft):
-            await self.put_back(row)  # whatever there is: nothing happens to them from here on
+            await self.put_back(row)  # all that remains: nothing happens to this customer from here on
             row.merged_into, row.touched = UUID(body.into), True
             return True
         if isinstance(body, CustomerMerged):
             if (other := self._rows[UUID(body.other)]).merged_into is None:
                 return False
-            await self.put_back(row, record, said)
+            await self.put_back(row, record, parsed)
             await self._load_all(row, other)
-            body = self._handler._absorb(row, other)
+            body = self._handler.absorb(row, other)
         else:
-            await self.put_back(row, record, said)
-        await self._decide(row, said, body, rulebook, record)
+            await self.put_back(row, record, parsed)
+        await self._decide(row, parsed, body, rulebook, record)
         return True
 
-    async def skip(self, record: Record, said: ParsedRecord) -> None:
-        """A record that can do nothing under these rules; what was once decided on it is forgotten."""
-        if (row := self._rows.get(said.customer)) is not None:
-            await self.put_back(row, record, said)
-            self._told(row, record, said)
+    async def skip(self, record: Record, parsed: ParsedRecord) -> None:
+        """Skip a record that changes nothing under these rules, and drop the facts once decided on it."""
+        if (row := self._rows.get(parsed.customer)) is not None:
+            await self.put_back(row, record, parsed)
+            self._take_recorded(row, record, parsed)
 
-    async def put_back(self, row: Row[S], record: Record | None = None, said: ParsedRecord | None = None) -> None:
-        """What was done to a customer beside the journal before this record; without one, all."""
+    async def put_back(self, row: Row[S], record: Record | None = None, parsed: ParsedRecord | None = None) -> None:
+        """Put back a customer's out-of-band changes before this record; without a record, all of them."""
         due = self._due.get(row.id, [])
         while due:
-            beside = due[-1]
-            if record and said and (beside.position > record.offset or _follows(beside, record.offset, said)):
+            change = due[-1]
+            if record and parsed and (change.position > record.offset or _follows(change, record.offset, parsed)):
                 return
             self.done.append(due.pop())
-            match beside.kind:
+            match change.kind:
                 case "fact":
-                    await self._put_back_fact(row, beside)
+                    await self._put_back_fact(row, change)
                 case "record":
-                    await self._put_back_record(row, beside)
+                    await self._put_back_record(row, change)
                 case _:
-                    await self._put_back_command(row, beside)
+                    await self._put_back_command(row, change)
 
-    async def _put_back_fact(self, row: Row[S], beside: OutOfBand) -> None:
-        """A fact that a command led to: it changes the state as it did."""
-        row.facts, row.touched = beside.sequence, True
-        if self._replay.puts_back(beside):
-            input, stamped = remembered(beside)
+    async def _put_back_fact(self, row: Row[S], change: OutOfBand) -> None:
+        """Put back a command's fact: evolve the state by it."""
+        row.facts, row.touched = change.sequence, True
+        if self._replay.puts_back(change):
+            input, stamped = recorded_fact(change)
             await self._evolve(row, input, [stamped])
 
-    async def _put_back_command(self, row: Row[S], beside: OutOfBand) -> None:
-        """A command that was kept, with the facts that it led to."""
-        type, id, time = beside.type or "", beside.id or "", beside.time or beside.at
-        body = msgspec.json.decode(beside.value, type=self._replay.replayable.commands[type])
+    async def _put_back_command(self, row: Row[S], change: OutOfBand) -> None:
+        """Put back a stored command, with its facts."""
+        type, id, time = change.type or "", change.id or "", change.time or change.at
+        body = msgspec.json.decode(change.value, type=self._replay.replayable.commands[type])
         partition = self._replay.journal.partition_of(row.id)
         facts = []
         due = self._due.get(row.id, [])
         while due and due[-1].kind == "fact" and due[-1].id == id:
-            facts.append(remembered(due[-1])[1])
+            facts.append(recorded_fact(due[-1])[1])
             row.facts = due.pop().sequence
         await self._evolve(
             row, command_input(self._handler.decider.source, type, id, time, body, None, partition), facts
         )
 
-    async def _put_back_record(self, row: Row[S], beside: OutOfBand) -> None:
-        """A dead letter, where it was replayed."""
+    async def _put_back_record(self, row: Row[S], change: OutOfBand) -> None:
+        """Put back a replayed dead letter."""
         partition = self._replay.journal.partition_of(row.id)
-        record = Record(JOURNAL, partition, beside.position, str(row.id), beside.value, beside.at, beside.position)
-        said = self._replay.read(record, self._rules[beside.rulebook])
-        self.bound.extend((binding, row.id) for binding in said.bindings)
-        if said.body is not None:
-            await self._decide(row, said, said.body, beside.rulebook, record)
+        record = Record(JOURNAL, partition, change.position, str(row.id), change.value, change.at, change.position)
+        parsed = self._replay.parse(record, self._rules[change.rulebook])
+        self.bound.extend((binding, row.id) for binding in parsed.bindings)
+        if parsed.body is not None:
+            await self._decide(row, parsed, parsed.body, change.rulebook, record)
 
-    async def _decide(self, row: Row[S], said: ParsedRecord, body: object, rulebook: int, record: Record) -> None:
+    async def _decide(self, row: Row[S], parsed: ParsedRecord, body: object, rulebook: int, record: Record) -> None:
         replay, before = self._replay, row.facts
-        told = self._told(row, record, said)
+        recorded = self._take_recorded(row, record, parsed)
         row.facts = before
-        input = replay.viewed(self._handler._input(said.envelope, body, record.partition), self._rules[rulebook], told)
+        input = replay.viewed(
+            self._handler.input_of(parsed.envelope, body, record.partition), self._rules[rulebook], recorded
+        )
         place = f"{record.partition}/{record.offset}/{rulebook}"
         try:
-            made = await replay.decided(row, said, input, self._rules[rulebook], place)
+            decided = await replay.decide(row, parsed, input, self._rules[rulebook], place)
         except Exception as error:
             raise replay.failed(record, error) from error
-        self.applied.extend(made)
-        replay.compare_facts(told, made)
-        row.facts = told[-1].sequence if told else before  # as the log counts them, also where it differs
+        self.applied.extend(decided)
+        replay.compare_facts(recorded, decided)
+        row.facts = recorded[-1].sequence if recorded else before  # the log's count, even if the facts differ
 
-    def _told(self, row: Row[S], record: Record, said: ParsedRecord) -> list[OutOfBand]:
-        """The facts that the log has of a record; the row counts them."""
-        due, told = self._due.get(row.id, []), []
-        while due and _follows(due[-1], record.offset, said):
-            told.append(due.pop())
-            row.facts, row.touched = told[-1].sequence, True
-        return told
+    def _take_recorded(self, row: Row[S], record: Record, parsed: ParsedRecord) -> list[OutOfBand]:
+        """Take the facts that the log has for a record out of `due`, and count them in the row."""
+        due, recorded = self._due.get(row.id, []), []
+        while due and _follows(due[-1], record.offset, parsed):
+            recorded.append(due.pop())
+            row.facts, row.touched = recorded[-1].sequence, True
+        return recorded
 
     async def _evolve(self, row: Row[S], input: Input, facts: list[Stamped]) -> None:
         decision = self._handler.decider.decision(facts=[each.fact for each in facts])
-        await self._load_all(row)  # nothing is decided that could ask for them
+        await self._load_all(row)  # without `decide`, the needed ones are not known
         self._handler.evolve(row, input, decision)
         self.applied.append(Applied(row.id, row.state, input, decision, facts))
 
     async def _load_all(self, *rows: Row[S]) -> None:
-        """All sections of customers."""
-        await self._handler.customers.load_sections(self._replay.over, [(row, Every()) for row in rows])
+        """Load all sections of customers."""
+        await self._handler.customers.load_sections(self._replay.service_tx, [(row, Every()) for row in rows])
 
 
-def _follows(beside: OutOfBand, offset: int, said: ParsedRecord) -> bool:
-    """Whether a fact was decided on this very record, at this very place.
+def _follows(change: OutOfBand, offset: int, parsed: ParsedRecord) -> bool:
+    """Whether a fact was decided on this record, at this place.
 
-    A command may have been stamped with the same place, just before. What became of a message follows from a fact, too,
-    and may be recorded when that very fact is about to be folded: so when it was received counts as well.
+    The place alone is not enough: a command just before may have the same one. The cause alone is not enough either: a
+    delivery's result has the queued message's fact as its cause, and may be recorded just before that fact is folded. So
+    place, cause and the time of receipt must all match.
     """
-    if beside.kind != "fact" or beside.position != offset or beside.id != said.envelope.id:
+    if change.kind != "fact" or change.position != offset or change.id != parsed.envelope.id:
         return False
-    return decode(beside.value).recordedtime == said.envelope.recordedtime
+    return decode(change.value).recordedtime == parsed.envelope.recordedtime
 
 
-def remembered(beside: OutOfBand) -> tuple[Input, Stamped]:
-    """A fact of the log, with the cause that led to it, as far as that is known."""
-    envelope = decode(beside.value)
+def recorded_fact(change: OutOfBand) -> tuple[Input, Stamped]:
+    """A fact from the log, with its input as far as the fact tells."""
+    envelope = decode(change.value)
     fact = msgspec.json.decode(envelope.data, type=BY_TYPE[envelope.type])
     input = Input(
         id=envelope.causationid or "",

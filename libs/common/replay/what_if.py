@@ -1,7 +1,7 @@
-"""A what-if: the journal folded under other rules than those that were in force.
+"""A what-if folds the journal under other rules than those that were in force.
 
-What the service itself decided then is passed over in the journal; what the other rules decide is fed to them right
-after its cause, with the customer as they were at that record. What people did (commands) stays as it was.
+It skips the service's own facts in the journal. It feeds the facts that the other rules decide back to them, right after
+their cause, with the customer's snapshot of that record. Commands stay as they were.
 """
 
 from collections import Counter
@@ -31,9 +31,9 @@ _journalled = msgspec.json.Decoder(Journalled)
 
 
 class WhatIf(Replay[S, R]):
-    """`rules` gives the rules to fold under where a rulebook was in force."""
+    """`rules` gives the rules to use in place of a rulebook."""
 
-    everyone = True
+    load_all = True
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class WhatIf(Replay[S, R]):
         super().__init__(replayable, shadow, journal, tx)
         self._other_rules = rules
         self._kept: set[str] = set()
-        #: How much of each shared resource would have been taken.
+        #: How much of each shared resource has been taken under the other rules.
         self._taken: Counter[Resource] = Counter()
 
     async def rules(self, rulebook: int) -> R:
@@ -59,17 +59,17 @@ class WhatIf(Replay[S, R]):
         self._kept.add(decode(fact.value).id)
         return True
 
-    async def decided(self, row: Row[S], said: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
+    async def decide(self, row: Row[S], parsed: ParsedRecord, input: Input, rules: R, place: str) -> list[Applied[S]]:
         if input.own and input.id not in self._kept:
             return []
-        made = [await self._taking(row, input, rules, place)]
-        for applied in made:  # which grows meanwhile, until facts lie too deep for more to be decided
-            for news in self._fed(row, said, applied, rules):
-                made.append(await self._taking(row, self.viewed(news, rules, ()), rules, place))
-        return made
+        decided = [await self._taking(row, input, rules, place)]
+        for applied in decided:  # the list grows meanwhile; at the greatest depth nothing more is decided
+            for fact in self._fed(row, parsed, applied, rules):
+                decided.append(await self._taking(row, self.viewed(fact, rules, ()), rules, place))
+        return decided
 
-    def viewed(self, input: Input, rules: R, told: Sequence[OutOfBand]) -> Input:
-        """With what would have been taken by now, in the order in which the partitions are folded here."""
+    def viewed(self, input: Input, rules: R, recorded: Sequence[OutOfBand]) -> Input:
+        """The input with what the other rules have taken so far, in the order in which this what-if folds partitions."""
         view = {
             each: self._taken[each]
             for each in self.handler.shared.named(input.body, input.time, input.partition, rules)
@@ -77,28 +77,28 @@ class WhatIf(Replay[S, R]):
         return msgspec.structs.replace(input, shared=view) if view else input
 
     async def _taking(self, row: Row[S], input: Input, rules: R, place: str) -> Applied[S]:
-        applied = await self.handler.decide_on(self.over, row, input, rules, place)
+        applied = await self.handler.load_and_apply(self.service_tx, row, input, rules, place)
         self._taken.update(applied.decision.takes)
         return applied
 
-    def compare_facts(self, told: Sequence[OutOfBand], made: Sequence[Applied[S]]) -> None:
-        """Others are what is asked for."""
+    def compare_facts(self, recorded: Sequence[OutOfBand], decided: Sequence[Applied[S]]) -> None:
+        """Does nothing, because other rules are meant to give other facts."""
 
-    def _fed(self, row: Row[S], said: ParsedRecord, applied: Applied[S], rules: R) -> Iterator[Input]:
-        """The facts that were just decided, as the journal would bring them."""
+    def _fed(self, row: Row[S], parsed: ParsedRecord, applied: Applied[S], rules: R) -> Iterator[Input]:
+        """The facts just decided, as inputs, as if they came back through the journal."""
         for outgoing in self.handler.outgoing(applied):
-            snapshot = msgspec.structs.replace(_journalled.decode(said.envelope.data).customer, bound=[])
+            snapshot = msgspec.structs.replace(_journalled.decode(parsed.envelope.data).customer, bound=[])
             value = spliced(outgoing.value, msgspec.json.encode(snapshot))
             partition = self.journal.partition_of(row.id)
-            news = self.handler._read(
-                Record(JOURNAL, partition, 0, str(row.id), value, said.envelope.recordedtime, 0), rules
+            fact = self.handler.parse(
+                Record(JOURNAL, partition, 0, str(row.id), value, parsed.envelope.recordedtime, 0), rules
             )
-            if news.body is not None:
-                yield self.handler._input(news.envelope, news.body, partition)
+            if fact.body is not None:
+                yield self.handler.input_of(fact.envelope, fact.body, partition)
 
 
 def what_if(rules: Callable[[Tx, int], Awaitable[Any]]) -> Callable[..., Replay[Any, Any]]:
-    """The kind of replay to run."""
+    """The `kind` to pass to `replaying`: a what-if with these rules."""
 
     def make(replayable: Replayable[Any, Any], shadow: Shadow, journal: Journal, tx: Tx) -> Replay[Any, Any]:
         return WhatIf(replayable, shadow, journal, tx, rules)

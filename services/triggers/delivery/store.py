@@ -148,7 +148,9 @@ async def settle(
         )
         settled.append((row["customer"], row["id"], *verdict))
         stamping = stampings[account.id]
-        applied.append(handler.decided(account, _input(row, verdict, now), rules, f"{stamping.at}/{stamping.rulebook}"))
+        applied.append(
+            handler.apply_input(account, _input(row, verdict, now), rules, f"{stamping.at}/{stamping.rulebook}")
+        )
     await handler.customers.save(tx, accounts.values())
     await tx.execute(_SETTLE, *bulk.transposed(settled), now)
     await append(tx, fold.writes, [record for each in applied for record in handler.outgoing(each)], fold.partitions)

@@ -95,5 +95,5 @@ async def test_replayed_and_died_again_leaves_nothing(running: Running) -> None:
 async def test_what_is_no_record_cannot_be_mended(running: Running, value: bytes) -> None:
     await journal(running.database, Outgoing(GONE, value, NOW))
     id = await letter(running)
-    with pytest.raises(Invalid, match="no CloudEvent"):
+    with pytest.raises(Invalid, match="not a CloudEvent"):
         await DeadLetters(running.fold).replay(id, "anna", MENDED)

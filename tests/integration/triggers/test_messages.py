@@ -40,7 +40,7 @@ async def test_what_cannot_be_answered(triggers: Triggers) -> None:
     for path, status, said in (
         (f"customers/{BEN}/inbox", 404, "no customer"),
         ("customers/user:nobody/messages", 404, "no customer"),
-        ("customers/bob/inbox", 422, "is no customer"),
+        ("customers/bob/inbox", 422, "is not a customer"),
         (f"customers/{ANN}/inbox?cursor=abc", 422, "The cursor is not valid"),
         (f"customers/{ANN}/inbox?cursor=!!!", 422, "The cursor is not valid"),
         (f"customers/{ANN}/inbox?limit=0", 422, "query.limit"),

@@ -95,7 +95,7 @@ def test_a_stopped_partition_is_told_once_with_all_that_is_known_of_its_record(
     assert expected.items() <= line.items()
     assert failure_log.pauses == {"record": 10}
     sentence = failure_log.stopped[WHERE].sentence()
-    assert "partition profile.journal/3 has stood at offset 7" in sentence
+    assert "partition profile.journal/3 has been stopped at offset 7" in sentence
     assert "KeyError: 'other'" in sentence
     failure_log.moved(WHERE)
     assert failure_log.stopped == {}
@@ -138,4 +138,4 @@ def test_causes_have_words() -> None:
     ]
     for error, cause in cases:
         assert outage.cause(error) == cause, error
-        assert outage.WORDS[cause]
+        assert outage.REASONS[cause]
