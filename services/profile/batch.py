@@ -126,9 +126,11 @@ class EventBatch:
         later on either key."""
         survivor, other = working_set.by_id[matched.customer], working_set.by_id[matched.absorbs or matched.customer]
         left = decide.left(event, other, survivor.id, place)
+        other.state.facts += 1
         self._journal(other.id, left, other.snapshot(), event)
         bound = evolve.apply_match(working_set, matched)
         merged = decide.merged(event, survivor, other.id, place)
+        survivor.state.facts += 1
         self._journal(survivor.id, merged, survivor.snapshot(bound), event)
 
     def _journal(self, customer: UUID, record: bytes, snapshot: bytes, event: Event) -> None:

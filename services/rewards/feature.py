@@ -1,7 +1,7 @@
 """The base of a feature of rewards. Each feature is a room of its own, with the same furniture.
 
 A feature brings a section of the programme, a part of the account, its decisions, how its part changes and merges, the
-rows that routes query, and these routes. `features.py` lists the features; nothing else names one.
+rows that routes query, and these routes. `features.py` lists the features.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence

@@ -98,9 +98,8 @@ async def _decisions(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
             if not isinstance(fact, MessageSent | MessageQueued | MessageWithheld):
                 continue
             made = each.decision.made[fact.hook]
-            channel = "inbox" if made.endpoint == "inbox" else "webhook"
-            rows.append((each.customer, UUID(message_id(input.id, fact.hook)), UUID(fact.hook), fact.version, channel,
-                         made.endpoint, *_state(fact), made.detail,
+            rows.append((each.customer, UUID(message_id(input.id, fact.hook)), UUID(fact.hook), fact.version,
+                         made.channel, made.endpoint, *_state(fact), made.detail,
                          made.title, made.text, event.name, input.id, input.depth + 1, input.traceparent, input.time,
                          made.not_before, None if made.quiet is None else msgspec.json.encode(made.quiet).decode(),
                          input.received if isinstance(fact, MessageWithheld) else None))  # fmt: skip

@@ -39,7 +39,6 @@ def merged(event: Event, loaded: LoadedCustomer, other: UUID, place: str) -> byt
 
 
 def _fact(event: Event, loaded: LoadedCustomer, fact: Fact, effect: str, place: str) -> bytes:
-    loaded.state.facts += 1
     return encode(
         id=str(derived(str(event.id), fact.TYPE, effect)),
         source=SOURCE,
@@ -50,6 +49,6 @@ def _fact(event: Event, loaded: LoadedCustomer, fact: Fact, effect: str, place: 
         traceparent=event.traceparent,
         causationid=str(event.id),
         depth=1,
-        stamp=f"{place}/{loaded.state.facts}",
+        stamp=f"{place}/{loaded.state.facts + 1}",
         data=fact,
     )

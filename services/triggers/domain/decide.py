@@ -11,6 +11,7 @@ from libs.common.contracts.ids import derived
 from libs.common.contracts.input import Input
 from libs.common.contracts.records import Fact
 from libs.common.contracts.triggers import (
+    Channel,
     MessageFailed,
     MessageQueued,
     MessageSeen,
@@ -54,9 +55,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The message that a hook makes of a record, beside its fact: its endpoint and text, the quiet hours that apply to it, and
-    their end if it was decided in them; or why it is withheld."""
+    """The message that a hook makes of a record, beside its fact: its channel, endpoint and text, the quiet hours that apply to
+    it, and their end if it was decided in them; or why it is withheld."""
 
+    channel: Channel
     endpoint: str
     title: str | None = None
     text: str | None = None
@@ -112,21 +114,23 @@ def unfit(text: Text) -> Withheld | None:
 
 
 def _message(decision: Decision, hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rules) -> None:
-    input, endpoint = scope.input, hook.hook.action.endpoint
+    input, channel, endpoint = scope.input, hook.hook.action.channel, hook.hook.action.endpoint
     if (why_not := withheld(hook, recipient, scope, rules, len(decision.counts))) is None:
         text = hook.render(scope)
         why_not = unfit(text)
     if why_not is not None:
-        decision.made[hook.id] = Made(endpoint, detail=why_not.detail)
+        decision.made[hook.id] = Made(channel, endpoint, detail=why_not.detail)
         decision.facts.append(MessageWithheld(hook=hook.id, version=hook.version, reason=why_not.reason))
         return
     quiet = rules.quiet(hook, scope)
     not_before = None if quiet is None else quiet.until(input.received)
-    made = Made(endpoint, text.title, text.text, None, quiet, not_before)
+    made = Made(channel, endpoint, text.title, text.text, None, quiet, not_before)
     decision.made[hook.id] = made
-    id, channel = message_id(input.id, hook.id), hook.hook.action.channel
-    fact = MessageQueued if channel == "webhook" or _waits(hook, made, input, rules.at) else MessageSent
-    decision.facts.append(fact(message=id, hook=hook.id, version=hook.version, channel=channel))
+    at_once = channel == "inbox" and not _waits(hook, made, input, rules.at)
+    fact = MessageSent if at_once else MessageQueued
+    decision.facts.append(
+        fact(message=message_id(input.id, hook.id), hook=hook.id, version=hook.version, channel=channel)
+    )
     decision.counts.append(Count(hook.id, rules.day(scope), hook.kept))
 
 
