@@ -182,7 +182,7 @@ async def test_evolve_may_not_look_for_what_decide_did_not(wallets: Running) -> 
     await eventually(wallets.caught_up)
     ((id, error),) = await dead(wallets.database)
     assert id == "careless"
-    assert "evolve looks for what decide did not" in error
+    assert "evolve uses a section that decide did not load" in error
     assert (await stored(wallets.database))[ONE][0] == 10
 
 
