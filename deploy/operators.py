@@ -45,7 +45,7 @@ def readers(service: str, expire: str | None) -> int:
         connection = await asyncpg.connect(settings.dsn, ssl=settings.database_ssl(), timeout=5, command_timeout=30)
         try:
             if expire:
-                await retention.give_up(connection, expire)
+                await retention.expire(connection, expire)
                 return [
                     f"{expire} is expired: records are not kept for it any more. If it reads again, it is registered again."
                 ]

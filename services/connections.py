@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from libs.common.contracts.registry import SERVICES, read_by
 from libs.common.fold.service import CONNECTIONS
-from libs.common.log.postgres import LISTENING
+from libs.common.log.postgres import LISTEN_CONNECTIONS
 from libs.common.settings import Settings
 from services.ingest.settings import Settings as Ingest
 from services.metrics.settings import Settings as Metrics
@@ -36,7 +36,7 @@ def at_most(service: str, settings: Settings) -> int:
     if not read_by(service):
         return settings.pool_size
     readers = 2 if settings.log == "kafka" else 1
-    return settings.pool_size + CONNECTIONS + readers * (LISTENING + SESSION)
+    return settings.pool_size + CONNECTIONS + readers * (LISTEN_CONNECTIONS + SESSION)
 
 
 def summary(settings: Mapping[str, Settings] | None = None) -> str:

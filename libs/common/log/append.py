@@ -1,4 +1,4 @@
-"""Appending to the log, in the transaction that changed the state."""
+"""Appends to the log, in the transaction that changed the state."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,8 +16,10 @@ from libs.common.log.tables import SCHEMA, relation
 
 
 class Outgoing(NamedTuple):
-    """A record on its way into a topic. `time` is when it happened (the record's own `time`); `name` what marketers call it,
-    in topics of which readers are told at once."""
+    """A record to append. `time` is when it happened (the record's own `time`).
+
+    `name` is the event or fact name for wake hints; only topics with notified readers need it.
+    """
 
     key: str
     value: bytes
@@ -25,11 +27,11 @@ class Outgoing(NamedTuple):
     name: str = ""
 
 
-#: From so many records on they are copied: a round trip more, but half of PostgreSQL's work for each record.
-COPIED = 200
+#: From so many records on, COPY is used: one round trip more, but half of PostgreSQL's work for each record.
+COPY_FROM = 200
 
-# Heads are locked in the order of their partitions, so that two appenders never wait for each other; the offsets that
-# they give out stay dense because the heads move in the same transaction that inserts the rows.
+# Heads are locked in the order of their partitions, so that appenders cannot deadlock. Offsets have no gaps, because the
+# heads move in the transaction that inserts the rows.
 _MOVED = """
 counts AS MATERIALIZED (
   SELECT * FROM unnest($2::smallint[], $3::int[]) AS counts(partition, records)
@@ -46,19 +48,18 @@ counts AS MATERIALIZED (
 _MOVE = f"WITH {_MOVED} SELECT partition, first FROM moved"
 _INSERT = """
 INSERT INTO {relation} (partition, "offset", key, time, value)
-SELECT record.partition, moved.first + record.place, record.key, record.time, record.value
+SELECT record.partition, moved.first + record.index, record.key, record.time, record.value
 FROM unnest($4::smallint[], $5::int[], $6::text[], $7::timestamptz[], $8::bytea[])
-  AS record(partition, place, key, time, value) JOIN moved USING (partition)
+  AS record(partition, index, key, time, value) JOIN moved USING (partition)
 """
 
 
 async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions: int) -> Written:
-    """Append `records`, in their order, each to the partition of its key; what was written, for the notifier.
+    """Append `records`, in order, each to the partition of its key. Returns what was written, for the notifier.
 
-    Call it last before the commit: it locks the heads of the partitions it writes until then. What waits in a pipeline is
-    written with them. Does not commit. Raises
-    TooLarge when a record is over 900 KB, Unavailable when the topic has not been set up for so many partitions, or the
-    segment for their offsets is not there yet (`segments` makes them, ahead).
+    Call it last before the commit, because it locks the heads of the partitions until then. It flushes a pipeline. Does
+    not commit. Raises TooLarge if a record is over 900 KB; Unavailable if the topic is not set up for so many partitions,
+    was closed (moved to Kafka), or has no segment for the offsets yet (`segments` makes them ahead).
     """
     if not records:
         return {}
@@ -66,7 +67,7 @@ async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions:
     closed = Unavailable(f"{topic} is closed, or not set up for {partitions} partitions: run `rapport migrate`")
     try:
         async with pipelined(tx) as pipeline:
-            if len(records) < COPIED:
+            if len(records) < COPY_FROM:
                 await _insert(pipeline, topic, records, placed, closed)
                 await pipeline.flush()
             else:
@@ -75,7 +76,7 @@ async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions:
     except asyncpg.CheckViolationError as error:
         if error.schema_name != SCHEMA:
             raise
-        # the only check that the log has: that there is a segment
+        # the log's tables have only one check: that a segment exists
         raise Unavailable(f"{topic} has no segment for its next offsets yet", retry_after=2) from error
     return placed.names
 
@@ -83,9 +84,9 @@ async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions:
 async def append_alone(
     database: Database, notifier: Notifier, topic: str, records: Sequence[Outgoing], partitions: int
 ) -> None:
-    """`append` in a transaction of its own, which costs few records one round trip only. Commits, and notifies readers."""
+    """`append` in its own transaction: one round trip for fewer than COPY_FROM records. Commits and notifies readers."""
     async with database.connection() as connection:
-        if len(records) < COPIED:
+        if len(records) < COPY_FROM:
             written = await append(connection, topic, records, partitions)
         else:
             async with connection.transaction():
@@ -94,11 +95,11 @@ async def append_alone(
 
 
 class _Placed:
-    """The partition of each record, and its place among those of its partition; how many each partition gets, and of what."""
+    """Where records go: the partition of each and its index there; the number and the names of records by partition."""
 
     def __init__(self, records: Sequence[Outgoing], partitions: int) -> None:
         self.partitions: list[int] = []
-        self.places: list[int] = []
+        self.indexes: list[int] = []
         self.counts: dict[int, int] = {}
         self.names: dict[int, set[str]] = {}
         counts, names = self.counts, self.names
@@ -106,19 +107,19 @@ class _Placed:
             if len(value) > LARGEST:
                 raise TooLarge(f"a record of {len(value):,} bytes is over the log's limit of {LARGEST:,}")
             partition = partition_of(key, partitions)
-            place = counts.get(partition, 0)
-            counts[partition] = place + 1
-            if not place:
+            index = counts.get(partition, 0)
+            counts[partition] = index + 1
+            if not index:
                 names[partition] = set()
             names[partition].add(name)
             self.partitions.append(partition)
-            self.places.append(place)
+            self.indexes.append(index)
 
 
 async def _insert(
     pipeline: Pipeline, topic: str, records: Sequence[Outgoing], placed: _Placed, closed: Exception
 ) -> None:
-    """Move the heads and write the rows in one statement; raises `closed` when a head is missing."""
+    """Move the heads and insert the rows in one statement. Raises `closed` if a head is missing or closed."""
     keys, values, times, _ = zip(*records, strict=True)
     await pipeline.write(
         _INSERT.format(relation=relation(topic)),
@@ -126,7 +127,7 @@ async def _insert(
         list(placed.counts),
         list(placed.counts.values()),
         placed.partitions,
-        placed.places,
+        placed.indexes,
         keys,
         times,
         values,
@@ -137,7 +138,7 @@ async def _insert(
 
 
 async def _copy(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Placed, closed: Exception) -> None:
-    """Move the heads, then copy the rows with the offsets that this gave; raises `closed` when a head is missing."""
+    """Move the heads, then copy the rows with the offsets from them. Raises `closed` if a head is missing or closed."""
     first = dict(await tx.fetch(_MOVE, topic, list(placed.counts), list(placed.counts.values())))
     if len(first) < len(placed.counts):
         raise closed
@@ -146,7 +147,7 @@ async def _copy(tx: Tx, topic: str, records: Sequence[Outgoing], placed: _Placed
         schema_name=SCHEMA,
         columns=("partition", "offset", "key", "time", "value"),
         records=[
-            (partition, first[partition] + place, key, time, value)
-            for partition, place, (key, value, time, _) in zip(placed.partitions, placed.places, records, strict=True)
+            (partition, first[partition] + index, key, time, value)
+            for partition, index, (key, value, time, _) in zip(placed.partitions, placed.indexes, records, strict=True)
         ],
     )

@@ -1,4 +1,4 @@
-"""The partitions assigned to this process: a task reads each, from when it becomes its own until it is another's."""
+"""The partitions assigned to this process. One task reads each, from when the process gets it until it gives it up."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,17 @@ from libs.common.log.ownership import HEARTBEAT, Ownership
 from libs.common.log.reader import TopicPartition
 from libs.common.runtime.cancel import cancel_and_wait
 
-#: A partition is left at the end of the batch begun, or in the midst of it after so many seconds: well before the session
-#: that holds the locks has been idle for too long. At the end of the process there is more time.
-PATIENCE, LAST_PATIENCE = 1.5, 5.0
+#: To give up a partition, its task may finish its batch for so many seconds; then it is cancelled. That is well before
+#: the session that holds the locks times out. When the process stops, there is more time.
+BATCH_TIMEOUT, LAST_BATCH_TIMEOUT = 1.5, 5.0
 
 
 class Assignment:
-    """`read` is run for each partition and returns once it `is_left`. `lost` is told why all were lost at once; `left` is
-    awaited whenever some have been left, before they are given back."""
+    """Runs `read` as a task for each owned partition; it must return once the partition `is_left`.
+
+    `lost` is called with the error if all partitions are lost at once. `left` is awaited after tasks have ended and before
+    their partitions are given back.
+    """
 
     def __init__(
         self,
@@ -31,42 +34,42 @@ class Assignment:
     ) -> None:
         self._name = name
         self._ownership = ownership
-        self._wheres = tps
+        self._tps = tps
         self._read = read
         self._lost = lost
         self._left = left
         self._balancer: asyncio.Task[None] | None = None
         self.stopping = asyncio.Event()
         self.tasks: dict[TopicPartition, asyncio.Task[None]] = {}
-        #: Those in the midst of a batch.
+        #: The partitions whose task is in a batch.
         self.busy: set[TopicPartition] = set()
 
     def start(self) -> None:
         self._balancer = asyncio.create_task(self._balance(), name=f"{self._name} balance")
 
     async def stop(self) -> None:
-        """Take no more, and finish the batches begun. The partitions are given back by `close`."""
+        """Take no more partitions and finish the batches in progress. `close` then gives the partitions back."""
         self.stopping.set()
         if self._balancer:
             await cancel_and_wait(self._balancer)
-        await self._leave(self._wheres, LAST_PATIENCE)
+        await self._leave(self._tps, LAST_BATCH_TIMEOUT)
 
     async def close(self) -> None:
         with contextlib.suppress(*UNAVAILABLE):
             await self._ownership.close()
 
     def dead(self) -> list[str]:
-        """The tasks that ended and never should."""
+        """The names of tasks that have ended, which they should not before `stop`."""
         tasks = [*self.tasks.values(), *([self._balancer] if self._balancer else [])]
         return [task.get_name() for task in tasks if task.done() and not self.stopping.is_set()]
 
     def is_left(self, tp: TopicPartition) -> bool:
-        """Whether the running task is not to read its partition any more."""
+        """Whether the current task must stop reading its partition."""
         return self.stopping.is_set() or self.tasks.get(tp) is not asyncio.current_task()
 
     @contextmanager
     def batch(self, tp: TopicPartition) -> Iterator[None]:
-        """Within it the partition's task is not to be cut off without need."""
+        """Marks a batch: during the block, the partition's task is cancelled only after a timeout."""
         self.busy.add(tp)
         try:
             yield
@@ -84,19 +87,19 @@ class Assignment:
                 await self._leave(surplus)
                 for tp in surplus:
                     await self._ownership.give_back(tp)
-            except Exception as error:  # whatever it is: the session is gone, and the next round opens another
+            except Exception as error:  # whatever the error, the session is lost; the next balance opens another
                 self._lost(error)
-                await self._leave(self._wheres)
+                await self._leave(self._tps)
             await asyncio.sleep(HEARTBEAT)
 
-    async def _leave(self, tps: Iterable[TopicPartition], patience: float = PATIENCE) -> None:
-        """Those in a batch at its end, if that comes within `patience` seconds."""
+    async def _leave(self, tps: Iterable[TopicPartition], timeout: float = BATCH_TIMEOUT) -> None:
+        """End the tasks of partitions: at the end of their batch, or after `timeout` seconds."""
         leaving = {tp: task for tp in tps if (task := self.tasks.pop(tp, None))}
         for tp, task in leaving.items():
             if tp not in self.busy:
                 task.cancel()
         if leaving:
-            _, late = await asyncio.wait(leaving.values(), timeout=patience)
+            _, late = await asyncio.wait(leaving.values(), timeout=timeout)
             for task in late:
                 task.cancel()
             await asyncio.gather(*leaving.values(), return_exceptions=True)

@@ -1,7 +1,7 @@
-"""Which failures are the record's own, and which say that something we need is away.
+"""Tells apart failures caused by a record and failures because something is unavailable.
 
-*Poison* is an exception of our own code on a record, or PostgreSQL refusing its data (SQLSTATE 22, 23 or 54).
-Everything else is unavailability: roll back, pause, try again, dead-letter nothing.
+A record is *poison* if our own code raises an exception on it, or if PostgreSQL refuses its data (SQLSTATE class 22, 23 or
+54). Everything else is unavailability: roll back, pause, try again, dead-letter nothing.
 """
 
 import asyncio
@@ -10,16 +10,16 @@ from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log.positions import FenceLost
 
-_AWAY = (
+_UNAVAILABLE = (
     *UNAVAILABLE,  # with OSError: TimeoutError, ConnectionError
     EOFError,
     MemoryError,
     asyncio.CancelledError,
-    Unavailable,  # Kafka's client errors come as this
+    Unavailable,  # wraps the errors of Kafka's client
     FenceLost,
 )
 
 
 def is_poison(error: BaseException) -> bool:
-    """Whether trying again can only fail again, because of the record itself."""
-    return is_data_error(error) or not isinstance(error, _AWAY)
+    """Whether the record itself is the cause, so that every retry must fail too."""
+    return is_data_error(error) or not isinstance(error, _UNAVAILABLE)

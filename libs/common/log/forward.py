@@ -1,8 +1,8 @@
-"""The forwarder: reads a service's own topic in PostgreSQL and feeds Kafka with it.
+"""The forwarder copies a service's own topic from PostgreSQL to Kafka.
 
-Each record carries its epoch and offset as headers. Between sending and recording the position (a little later) it may die:
-then it sends again, and readers pass over the duplicates. An operator who sets the stored position back makes it send
-again from there; it looks at that position whenever it has nothing to send.
+Each record carries its epoch and offset as headers. The forwarder stores its position a little after sending. If it
+crashes between the two, it sends records again, and readers skip the duplicates. An operator can set the stored position
+back to have records sent again; the forwarder reads it whenever it has nothing to send.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ BATCH = 1000
 
 
 class Forwarder:
-    """Forwards the partitions that it owns of one topic, all at once, each in order."""
+    """Forwards its partitions of one topic, all concurrently, each in order."""
 
     name = "forwarder"
 
@@ -45,25 +45,25 @@ class Forwarder:
         self._database = database
         self._settings = settings
         self._topic = topic
-        self._wheres = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
+        self._tps = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
         self._reader = PostgresReader(database, [topic], notified_at_once())
         self._producer = Producer(settings)
         self._positions = Positions(schema, "forwarder")
         self._committer = OffsetCommitter(database, self._positions)
-        ownership = Ownership(database, f"{schema}/forwarder", self._wheres)
-        self._assignment = Assignment("forward", ownership, self._wheres, self._run, self._lost, self._record)
+        ownership = Ownership(database, f"{schema}/forwarder", self._tps)
+        self._assignment = Assignment("forward", ownership, self._tps, self._run, self._lost, self._record)
         self.forwarded = 0
 
     async def start(self) -> None:
-        """Make the topic if it is missing. Raises Unavailable when Kafka is away, and what asyncpg raises."""
+        """Create the topic if it is missing, and start. Raises Unavailable if Kafka is, and what asyncpg raises."""
         await ensure_topics(self._settings, [self._topic])
         async with self._database.transaction() as tx:
-            await self._positions.ensure(tx, self._wheres)
+            await self._positions.ensure(tx, self._tps)
         await self._reader.start()
         self._assignment.start()
 
     async def stop(self) -> None:
-        """Finish the batches begun, then give the partitions back."""
+        """Finish the batches in progress, then give the partitions back."""
         await self._assignment.stop()
         await self._committer.stop()
         await self._producer.stop()
@@ -71,18 +71,18 @@ class Forwarder:
         await self._assignment.close()
 
     def died(self) -> str:
-        """Which task ended that never should, in a sentence; empty while all is well."""
+        """A sentence if a task has ended, which it never should; else empty."""
         dead = self._assignment.dead()
         return f"{', '.join(dead)} ended" if dead else ""
 
     async def lag(self) -> Mapping[TopicPartition, Lag]:
-        """How far the stored positions are behind, whoever owns the partitions."""
+        """How far the stored positions of all partitions are behind, in this process and in others."""
         async with self._database.connection() as connection:
             positions = await self._positions.all(connection)
-        return await self._reader.lag({tp: positions[tp] for tp in self._wheres})
+        return await self._reader.lag({tp: positions[tp] for tp in self._tps})
 
     async def check(self) -> Check:
-        """Whether it works, and how far it is behind."""
+        """Whether it runs without gaps, and how far it is behind."""
         lags = await self.lag()
         records, seconds = sum(lag.records for lag in lags.values()), max(lag.seconds for lag in lags.values())
         detail = self.died() or next(
@@ -95,10 +95,10 @@ class Forwarder:
         return Check(not detail, detail, (ReaderLag(self.name, self._topic, records, seconds),))
 
     def _lost(self, error: Exception) -> None:
-        logger.warning("partitions lost: the database is away", error=repr(error))
+        logger.warning("partitions lost: PostgreSQL cannot be reached", error=repr(error))
 
     async def _record(self) -> None:
-        with contextlib.suppress(*UNAVAILABLE):  # what is not recorded the next owner sends again
+        with contextlib.suppress(*UNAVAILABLE):  # the next owner sends again what was not recorded
             await self._committer.record()
 
     async def _run(self, tp: TopicPartition) -> None:
@@ -112,13 +112,13 @@ class Forwarder:
                     with self._assignment.batch(tp):
                         position = await self._forward(tp, position, records)
                     backoff.reset()
-            except Exception as error:  # nothing may end it; the position is read again, and the topic seen to
+            except Exception as error:  # must not end; the next round reads the position again
                 pause = backoff.pause()
                 log = logger.error if is_poison(error) else logger.warning
                 log("forwarding paused", topic_partition=str(tp), error=repr(error), pause=round(pause, 2))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._assignment.stopping.wait(), pause)
-                with contextlib.suppress(Unavailable):  # somebody may have deleted it
+                with contextlib.suppress(Unavailable):  # an operator may have deleted it
                     await ensure_topics(self._settings, [self._topic])
 
     async def _read_position(self, tp: TopicPartition) -> Position:

@@ -1,5 +1,5 @@
-"""Maintenance of a service's own topic: segments made ahead and dropped behind, its readers' positions noted, answers to
-commands forgotten. A component of each service; of its processes one does the work at a time.
+"""Maintenance of a service's own topic: creates segments ahead and drops old ones, notes how far the service's readers are,
+deletes old answers to commands. Each service has this component; only one process at a time does the work.
 """
 
 from typing import Protocol
@@ -20,12 +20,12 @@ from libs.common.settings import Settings
 
 logger = structlog.get_logger()
 
-#: Every so many rounds readers' positions are noted, segments expire, old answers are forgotten.
-NOTING, EXPIRING, FORGETTING = 5, 30, 1800
-FORGOTTEN = 1000
-#: A statement that would wait for longer lets others pass, and is tried again.
-PATIENCE = "1s"
-#: Answers are kept for as long as a client may reasonably repeat a command, and forgotten so many at a time.
+#: Every so many rounds, it notes the readers' positions, drops old segments, deletes old answers.
+NOTE_EVERY, EXPIRE_EVERY, FORGET_EVERY = 5, 30, 1800
+FORGET_BATCH = 1000
+#: A statement that waits longer for a lock is given up until the next round, because others queue behind it.
+LOCK_TIMEOUT = "1s"
+#: Answers are kept for as long as a client may reasonably repeat a command.
 _FORGET = """
 DELETE FROM "{service}".commands WHERE ctid = ANY(ARRAY(
   SELECT ctid FROM "{service}".commands WHERE answered_at < now() - interval '30 days' LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -33,8 +33,8 @@ DELETE FROM "{service}".commands WHERE ctid = ANY(ARRAY(
 """
 
 
-class Home(Protocol):
-    """Where the topic's database is: the service's part that opens it. `database` raises Unavailable while it is away."""
+class DatabaseComponent(Protocol):
+    """The component that opens the topic's database. `database` raises Unavailable until it is connected."""
 
     @property
     def settings(self) -> Settings: ...
@@ -47,16 +47,16 @@ class Home(Protocol):
 
 
 class LogMaintenance(PeriodicTask):
-    """Keeps the topic that a service writes in this database."""
+    """Maintains the topic that a service writes to this database."""
 
     name = "log"
-    #: Between looks at the heads; at the fastest measured a segment lasts ten seconds.
+    #: Seconds between two rounds. At the highest measured rate, a segment lasts ten seconds.
     every = 2.0
 
-    def __init__(self, service: str, home: Home) -> None:
+    def __init__(self, service: str, component: DatabaseComponent) -> None:
         super().__init__()
         self._service = service
-        self._home = home
+        self._component = component
         self.topic = written_by(service)
         self._folds = bool(read_by(service))
         self._rounds = 0
@@ -67,41 +67,41 @@ class LogMaintenance(PeriodicTask):
         if self._gauge is None:
             self._gauge = Gauge(
                 "rapport_log_pinned_segments",
-                "Segments of a topic past their time that a reader has not read.",
+                "Old segments of a topic that are kept because a reader has not read them.",
                 ["topic", "reader"],
-                registry=self._home.meter.registry,
+                registry=self._component.meter.registry,
             )
         await super().start()
 
     async def check(self) -> Check:
-        """Always ready; who keeps old records from being dropped is named."""
+        """Always ready. The detail names readers that keep old segments from being dropped."""
         return Check(True, "; ".join(str(pinned) for pinned in self._pinned))
 
     async def round(self, *, note: bool = True, expire: bool = True) -> tuple[list[str], list[str]]:
-        """Make the segments that will be needed; note positions and expire segments, if wanted.
+        """Create the segments that will be needed; note positions and drop old segments if asked to.
 
-        The segments made, and those dropped; none of either while another process is at it.
+        Returns the names of segments created and dropped; none while another process does the work.
         """
         made: list[str] = []
         dropped: list[str] = []
-        async with self._home.database.connection() as connection:
+        async with self._component.database.connection() as connection:
             if not await connection.fetchval(
                 "SELECT pg_try_advisory_lock($1, hashtext($2))", Lock.LOG_MAINTENANCE, self.topic
             ):
                 return made, dropped
             try:
-                await connection.execute(f"SET lock_timeout = '{PATIENCE}'")
+                await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
                 made = await self._make(connection)
                 if note and self._folds:
-                    await retention.note(connection, self._service, self._home.settings)
+                    await retention.note(connection, self._service, self._component.settings)
                 if expire:
                     dropped = await self._expire(connection)
             finally:
-                await self._leave(connection)
+                await self._release(connection)
         return made, dropped
 
-    async def _leave(self, connection: Tx) -> None:
-        """Leave the session as the pool's others expect it, or end it: with it the lock goes, too."""
+    async def _release(self, connection: Tx) -> None:
+        """Unlock and restore the session's settings for the pool; if that fails, end the session, and with it the lock."""
         try:
             await connection.execute("SELECT pg_advisory_unlock($1, hashtext($2))", Lock.LOG_MAINTENANCE, self.topic)
             await connection.execute("RESET lock_timeout")
@@ -112,28 +112,30 @@ class LogMaintenance(PeriodicTask):
             raise
 
     async def forget(self) -> None:
-        """Forget the answers to commands of over 30 days ago, a thousand a transaction."""
-        status = f"DELETE {FORGOTTEN}"
-        while status == f"DELETE {FORGOTTEN}":
-            async with self._home.database.connection() as connection:
-                status = await connection.execute(_FORGET.format(service=self._service), FORGOTTEN)
+        """Delete answers to commands that are over 30 days old, FORGET_BATCH in each transaction."""
+        status = f"DELETE {FORGET_BATCH}"
+        while status == f"DELETE {FORGET_BATCH}":
+            async with self._component.database.connection() as connection:
+                status = await connection.execute(_FORGET.format(service=self._service), FORGET_BATCH)
 
     async def _make(self, connection: Tx) -> list[str]:
-        there = await segments.existing(connection, self.topic)
+        existing = await segments.existing(connection, self.topic)
         heads = [row[0] for row in await connection.fetch("SELECT next FROM log.heads WHERE topic = $1", self.topic)]
-        size = segments.size_of(self.topic, self._home.settings)
-        return await segments.make(connection, self.topic, segments.missing(there, heads, size))
+        size = segments.size_of(self.topic, self._component.settings)
+        return await segments.make(connection, self.topic, segments.missing(existing, heads, size))
 
     async def _expire(self, connection: Tx) -> list[str]:
         leaving = [segment for segment in await segments.existing(connection, self.topic) if segment.leaving]
-        dropped = await segments.drop(connection, self.topic, leaving)  # also what an earlier round left behind
-        expired = await retention.expirable(connection, self.topic, self._home.settings)
+        dropped = await segments.drop(
+            connection, self.topic, leaving
+        )  # also those that an earlier round left half dropped
+        expired = await retention.expirable(connection, self.topic, self._component.settings)
         self._report_pinned(expired.pinned)
         return dropped + await segments.drop(connection, self.topic, expired.due)
 
     def _report_pinned(self, pinned: list[Pinned]) -> None:
         for each in pinned:
-            logger.error("a reader keeps old records from being dropped", **each._asdict(), detail=str(each))
+            logger.error("a reader keeps old segments from being dropped", **each._asdict(), detail=str(each))
         if self._gauge is not None:
             for each in self._pinned:
                 self._gauge.labels(each.topic, each.reader).set(0)
@@ -143,9 +145,9 @@ class LogMaintenance(PeriodicTask):
 
     async def _run_once(self) -> None:
         number = self._rounds
-        made, dropped = await self.round(note=number % NOTING == 0, expire=number % EXPIRING == 0)
+        made, dropped = await self.round(note=number % NOTE_EVERY == 0, expire=number % EXPIRE_EVERY == 0)
         if dropped:
             logger.info("segments dropped", made=made, dropped=dropped)
-        if self._folds and number % FORGETTING == 0:
+        if self._folds and number % FORGET_EVERY == 0:
             await self.forget()
         self._rounds += 1

@@ -1,8 +1,8 @@
-"""Moving from PostgreSQL's log to Kafka's: `ingest.events` is closed at its heads, the other topics go on.
+"""Moves the log from PostgreSQL to Kafka: closes `ingest.events` at its heads; the other topics continue.
 
-From then on ingest writes its events to Kafka, whose own offsets begin anew: they count on from the closed heads, so that
-positions only ever rise. What lies before the heads is still read from PostgreSQL. The other topics are written to
-PostgreSQL as ever, and forwarded from where the slowest of their readers stands.
+From then on, ingest writes its events to Kafka. Kafka's own offsets begin at 0, so they are counted from the closed heads,
+and positions only rise. Events before the heads are still read from PostgreSQL. The other topics are still written to
+PostgreSQL; they are forwarded from the position of their slowest reader.
 """
 
 from collections.abc import Mapping
@@ -26,29 +26,32 @@ ON CONFLICT DO NOTHING
 
 
 async def closed(tx: Tx) -> dict[TopicPartition, int]:
-    """The heads at which `ingest.events` was closed; none where it was not."""
+    """The heads at which `ingest.events` was closed; empty if it was not."""
     return {TopicPartition(EVENTS, row[0]): row[1] for row in await tx.fetch(_CLOSED, EVENTS)}
 
 
 async def refuse_unclosed(tx: Tx) -> None:
-    """Raises Unavailable when events were written to PostgreSQL, and it was not closed: Kafka's would be taken for those."""
+    """Raises Unavailable if PostgreSQL has events and was not closed, because Kafka would give the same offsets again."""
     if await tx.fetchval("SELECT 1 FROM log.heads WHERE topic = $1 AND next > 0 AND NOT closed LIMIT 1", EVENTS):
         raise Unavailable(f"{EVENTS} is in PostgreSQL: run `rapport move-to-kafka` first")
 
 
 def refuse_closed(heads: Mapping[TopicPartition, int]) -> None:
-    """Raises Unavailable when the events are in Kafka."""
+    """Raises Unavailable if the events were moved to Kafka."""
     if heads:
         raise Unavailable(f"{EVENTS} has been moved to Kafka: set RAPPORT_LOG=kafka")
 
 
 async def move(settings: Mapping[str, Settings]) -> dict[TopicPartition, int]:
-    """Close `ingest.events` in PostgreSQL, and let forwarders begin where the slowest reader of their topic stands; the
-    heads. `settings` are those of the services. Safe to repeat. Raises Unavailable when databases are not shared."""
+    """Close `ingest.events` in PostgreSQL, and set forwarders to their topic's slowest reader. Returns the closed heads.
+
+    `settings` are those of the services. Commits. Safe to repeat. Raises Unavailable if the services do not share a
+    database.
+    """
     if len({each.dsn for each in settings.values()}) > 1:
-        raise Unavailable("the services have databases of their own, so Kafka is their log already")
-    one = settings["ingest"]
-    connection = await asyncpg.connect(one.dsn, ssl=one.database_ssl(), timeout=10, command_timeout=60)
+        raise Unavailable("each service has its own database, so Kafka is their log already")
+    ingest = settings["ingest"]
+    connection = await asyncpg.connect(ingest.dsn, ssl=ingest.database_ssl(), timeout=10, command_timeout=60)
     try:
         async with connection.transaction():
             heads = {TopicPartition(EVENTS, row[0]): row[1] for row in await connection.fetch(_CLOSE, EVENTS)}
@@ -61,11 +64,11 @@ async def move(settings: Mapping[str, Settings]) -> dict[TopicPartition, int]:
 
 
 async def _begin_forwarding(tx: Tx, topic: str, writer: str, readers: tuple[str, ...]) -> None:
-    """Kafka need not have what everybody has read: there might be years of it."""
-    standing: dict[int, list[int]] = {}
+    """Set a topic's forwarder to the slowest reader. Kafka needs no records that all readers have read: it may be years."""
+    positions: dict[int, list[int]] = {}
     for reader in readers:
         query = f"SELECT partition, next FROM \"{reader}\".positions WHERE reader = 'fold' AND topic = $1"
         for row in await tx.fetch(query, topic):
-            standing.setdefault(row[0], []).append(row[1])
-    slowest = {at: min(nexts) if len(nexts) == len(readers) else 0 for at, nexts in standing.items()}
+            positions.setdefault(row[0], []).append(row[1])
+    slowest = {at: min(nexts) if len(nexts) == len(readers) else 0 for at, nexts in positions.items()}
     await tx.execute(_BEGIN.format(writer=writer), topic, list(slowest), list(slowest.values()))

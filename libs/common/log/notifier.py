@@ -1,9 +1,9 @@
-"""The notifier: wakes readers in other processes when a topic has new records, so that they need not poll.
+"""The notifier wakes readers in other processes when a topic has new records.
 
-NOTIFY takes a lock that all of PostgreSQL shares, so it is sent after the commit, not in it. It is a hint: a reader that misses
-it finds the records at its next look. Waking a process costs more than reading a few records, so only latency-sensitive readers
-are notified (`registry.notified_at_once`), only of their own topics: immediately of records that match a wake hint
-(`wake_hints`), of all others together a little later. The other readers look now and then (`PostgresReader`).
+NOTIFY takes a lock that the whole PostgreSQL server shares, so it is sent after the commit, not in it. It is only a hint:
+a reader that misses it finds the records at its next poll. Waking a process costs more than reading a few records, so only
+latency-sensitive readers are notified (`registry.notified_at_once`): immediately of records that match a wake hint
+(`wake_hints`), a little later of all others together. The other readers poll (`PostgresReader`).
 """
 
 import asyncio
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger()
 
-#: Seconds between two notifications by one process: of records that match a wake hint, and of others.
-PAUSE, LATER = 0.005, 0.1
+#: Seconds between two notifications by one process: for records that match a wake hint, and for others.
+URGENT_PAUSE, OTHER_PAUSE = 0.005, 0.1
 
-#: What was written to a topic: the partitions, and the names of what each now has more of.
+#: What was written to a topic: for each partition, the names of the new records.
 Written: TypeAlias = Mapping[int, Set[str]]
 
 _URGENT = frozenset(notified_at_once())
@@ -36,17 +36,17 @@ _NOTIFY = "SELECT pg_notify('{channel}', '{partitions}')"
 
 
 def channel(topic: str) -> str:
-    """Where a topic's readers listen."""
+    """The channel on which a topic's readers listen."""
     return f"rapport {topic}"
 
 
 def partitions(payload: str) -> list[int]:
-    """The partitions that have new records, out of a notification."""
+    """The partitions with new records, from a notification's payload."""
     return [int(each) for each in payload.split(",")]
 
 
 class Notifier:
-    """Of one process, for the topics that it writes through `database`. Over Kafka every record counts as urgent."""
+    """Notifies of what one process writes through `database`. With Kafka as the log, every record counts as urgent."""
 
     def __init__(self, database: "Database") -> None:
         self._pool = database.pool
@@ -54,24 +54,29 @@ class Notifier:
         self._pending: dict[str, set[int]] = {}
         self._notified_at = 0.0
         self._timer: asyncio.Handle | None = None
-        self._at = 0.0  # when it is due
+        self._due = 0.0  # when the timer is due
         self._task: asyncio.Task[None] | None = None
 
     def notify_later(self, topic: str, written: Written) -> None:
-        """Notify of what was written, in the background. Call it after the commit; returns at once."""
+        """Notify of what was written, in the background. Does not block. Call it after the commit."""
         self._later(topic, written, self._wait(topic, written))
 
     async def notify(self, connection: "Tx", topic: str, written: Written) -> None:
-        """The same through a connection that has just committed, and so is awake, if a notification is due now."""
+        """Notify of what was written: now through `connection`, if a notification is due, else later in the background.
+
+        Call it after the commit, with the connection that committed, because its server process is awake.
+        """
         if (wait := self._wait(topic, written)) <= 0:
             await _notify(connection, self._statements_with(topic, written))
         else:
             self._later(topic, written, wait)
 
     async def commit(self, connection: "Tx", topic: str, written: Written) -> None:
-        """Commit what was begun by a plain BEGIN, and `notify` in the same round trip: readers still learn only of what is
-        committed. Raises what asyncpg raises; then it may be committed all the same, and the readers find it, and what else
-        was pending, at their next look."""
+        """Commit a transaction begun by a plain BEGIN, and `notify` in the same round trip, after the commit.
+
+        Raises what asyncpg raises. The transaction may be committed even then; readers find its records, and others whose
+        notification was pending, at their next poll.
+        """
         if (wait := self._wait(topic, written)) <= 0:
             await connection.execute(f"COMMIT; {self._statements_with(topic, written)}")
         else:
@@ -81,7 +86,7 @@ class Notifier:
     @property
     def due_at(self) -> float | None:
         """The event loop's time at which the next deferred notification is due; None if there is none."""
-        return None if self._timer is None else self._at
+        return None if self._timer is None else self._due
 
     async def stop(self) -> None:
         if self._timer:
@@ -92,11 +97,11 @@ class Notifier:
             await self.hints.stop()
 
     def _wait(self, topic: str, written: Written) -> float:
-        """Seconds until the notification is due; infinite when no reader gets one."""
+        """Seconds until the notification is due; infinite if no reader is notified."""
         if topic not in _URGENT or not written:
             return math.inf
         urgent = self.hints is None or self.hints.match(set().union(*written.values()))
-        return self._notified_at + (PAUSE if urgent else LATER) - asyncio.get_running_loop().time()
+        return self._notified_at + (URGENT_PAUSE if urgent else OTHER_PAUSE) - asyncio.get_running_loop().time()
 
     def _later(self, topic: str, written: Written, wait: float) -> None:
         if wait < math.inf:
@@ -106,25 +111,25 @@ class Notifier:
     def _schedule(self, wait: float) -> None:
         loop = asyncio.get_running_loop()
         at = loop.time() + wait
-        if self._timer is None or at < self._at:
+        if self._timer is None or at < self._due:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer, self._at = loop.call_at(at, self._fire), at
+            self._timer, self._due = loop.call_at(at, self._fire), at
 
     def _fire(self) -> None:
         self._timer = None
         if self._task is not None and not self._task.done():
-            self._schedule(PAUSE)
+            self._schedule(URGENT_PAUSE)
         else:
             self._task = asyncio.create_task(_notify(self._pool, self._statements()), name="notifier")
 
     def _statements_with(self, topic: str, written: Written) -> str:
-        """The statements that notify of this and of all that is pending."""
+        """SQL that notifies of this and of all that is pending."""
         self._pending.setdefault(topic, set()).update(written)
         return self._statements()
 
     def _statements(self) -> str:
-        """The statements that notify of all that is pending; after it nothing is pending, and no timer runs."""
+        """SQL that notifies of all that is pending. Afterwards nothing is pending and no timer runs."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

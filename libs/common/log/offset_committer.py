@@ -1,6 +1,6 @@
-"""Positions that are recorded a little later than they are reached, those of several partitions together.
+"""The offset committer stores positions a little after they are reached, those of several partitions together.
 
-For a reader whose work may be done twice: what was not recorded when its process dies is read again.
+It suits a reader that may do work twice: after a crash, the reader reads again what was not recorded.
 """
 
 import asyncio
@@ -15,34 +15,37 @@ from libs.common.log.reader import Position, TopicPartition
 
 logger = structlog.get_logger()
 
-#: Seconds for which positions are gathered.
+#: Seconds for which it gathers positions.
 LINGER = 0.1
 
 
 class OffsetCommitter:
-    """Moves stored positions after the partitions' readers. One that turns out to stand elsewhere is lost to its reader."""
+    """Stores the positions of partitions' readers. If a stored position was moved by another, its reader gets FenceLost."""
 
     def __init__(self, database: Database, positions: Positions) -> None:
         self._database = database
         self._positions = positions
         self._moves: dict[TopicPartition, tuple[Position, Position]] = {}
         self._lost: set[TopicPartition] = set()
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def note(self, tp: TopicPartition, old: Position, new: Position) -> None:
-        """The reader of a partition went from `old` to `new`. Raises FenceLost when it was not where it thought, some time
-        before: it has to read its position again."""
+        """Note that a partition's reader moved from `old` to `new`; stored later. Does not block.
+
+        Raises FenceLost if an earlier move failed, because the stored position was another one. The reader must then read
+        its position again.
+        """
         if tp in self._lost:
             self._lost.discard(tp)
-            raise FenceLost(f"{tp} did not stand at {old.next} any more when its position was to be recorded")
+            raise FenceLost(f"{tp} was no longer at {old.next} when its position was recorded")
         self._moves[tp] = (self._moves[tp][0] if tp in self._moves else old, new)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._later(), name="positions")
 
     async def record(self) -> None:
-        """Now, what was noted. Raises what asyncpg raises; then it is kept for the next time."""
-        async with self._turn:
+        """Store all noted positions now. Commits. If it raises (what asyncpg raises), they are kept for the next call."""
+        async with self._lock:
             moves, self._moves = self._moves, {}
             try:
                 if not await self._recorded(moves):
@@ -55,12 +58,12 @@ class OffsetCommitter:
                 raise
 
     def forget(self, tp: TopicPartition) -> None:
-        """Its position is about to be read again."""
+        """Drop what was noted of a partition. Call it before its reader reads the position again."""
         self._moves.pop(tp, None)
         self._lost.discard(tp)
 
     async def stop(self) -> None:
-        """Record what is left, if that can be done."""
+        """Store the remaining positions, if the database is available."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -68,6 +71,7 @@ class OffsetCommitter:
             await self.record()
 
     async def _recorded(self, moves: dict[TopicPartition, tuple[Position, Position]]) -> bool:
+        """Whether all these moves were stored; if not, none was."""
         if not moves:
             return True
         try:
@@ -83,5 +87,5 @@ class OffsetCommitter:
             try:
                 await self.record()
             except UNAVAILABLE as error:
-                logger.warning("positions are recorded later: the database is away", error=repr(error))
+                logger.warning("positions are recorded later: PostgreSQL cannot be reached", error=repr(error))
                 await asyncio.sleep(1)

@@ -1,7 +1,7 @@
-"""Who reads which partition: session advisory locks on one connection, shared fairly between the living processes.
+"""Which process reads which partition: session advisory locks on one connection, shared fairly between live processes.
 
-The locks only keep processes out of each other's way; what makes double reading harmless is the fence. The connection
-has an `idle_session_timeout`, so that the locks of a frozen process are freed while it stands still.
+The locks only keep processes from doing the same work; the fence makes double reading harmless. The connection has an
+`idle_session_timeout`, so PostgreSQL frees the locks of a frozen process.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from libs.common.db.locks import reader_class
 from libs.common.db.pool import Database
 from libs.common.log.reader import TopicPartition
 
-#: A process that has not been heard of for so long has lost its partitions.
+#: A process loses its partitions when its session has been idle for so long. It renews it every HEARTBEAT seconds.
 IDLE_SESSION_MS = 3000
 HEARTBEAT = 0.5
 
@@ -34,17 +34,17 @@ class Ownership:
     def __init__(self, database: Database, reader: str, tps: Sequence[TopicPartition]) -> None:
         self._database = database
         self._reader = reader
-        #: Shared topic by topic, as one topic may bring most of the work.
+        #: Each topic's partitions are shared separately, because one topic may cause most of the work.
         self._topics = [list(topic) for _, topic in groupby(sorted(tps), key=lambda tp: tp.topic)]
         self._session: asyncpg.Connection[Any] | None = None
         self.owned: set[TopicPartition] = set()
-        #: What lies over the fair share and should be given back.
+        #: Owned partitions above the fair share; they should be given back.
         self.surplus: list[TopicPartition] = []
 
     async def balance(self) -> set[TopicPartition]:
-        """Renew the session and take free partitions up to the fair share; returns what is now owned.
+        """Renew the session and take free partitions up to the fair share. Returns the owned partitions.
 
-        Raises what asyncpg raises when the session is gone: then everything is lost, and `owned` is empty.
+        Raises what asyncpg raises if the session is lost. Then all partitions are lost and `owned` is empty.
         """
         try:
             session = self._session or await self._open()
@@ -63,8 +63,11 @@ class Ownership:
             raise
 
     async def give_back(self, tp: TopicPartition) -> None:
-        """Free a partition, after its last batch is done. Where that fails everything is lost, as in `balance`: a lock
-        that the session went on holding unknown to us would keep the partition from everyone."""
+        """Free a partition. Call it after its last batch.
+
+        If that fails, the session is dropped and everything is lost, as in `balance`. Otherwise the session might keep a
+        lock that we no longer know of, and no process could read the partition.
+        """
         try:
             self.owned.discard(tp)
             if self._session:
@@ -74,7 +77,7 @@ class Ownership:
             raise
 
     def forget(self) -> None:
-        """Drop the session, and with it all locks, without asking the server."""
+        """Drop the session and all its locks, without a round trip."""
         self.owned.clear()
         self.surplus = []
         if self._session:

@@ -1,4 +1,4 @@
-"""Partition of a key: murmur2 mod n, as Kafka's Java producer does it, so that both logs agree."""
+"""The partition of a key: murmur2 modulo n, as in Kafka's Java producer, so that both logs agree."""
 
 from functools import lru_cache
 
@@ -23,5 +23,5 @@ def murmur2(data: bytes) -> int:
 
 @lru_cache(maxsize=100_000)
 def partition_of(key: str, partitions: int) -> int:
-    """The partition that `key` lies in: `toPositive(murmur2(key)) % partitions`."""
+    """The partition of `key`: `toPositive(murmur2(key)) % partitions`."""
     return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions

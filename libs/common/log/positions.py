@@ -1,4 +1,4 @@
-"""Positions: where a reader stands, kept in the database that its results go to, moved in the same transaction."""
+"""Positions: the next offset of each reader, stored with the reader's results and moved in the same transaction."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -10,18 +10,19 @@ from libs.common.log.reader import Position, TopicPartition
 
 
 class FenceLost(Exception):
-    """The position is not where we left it: another process reads this partition, or our commit did succeed."""
+    """The stored position is not where we left it: another process reads this partition, or a commit of ours succeeded
+    although its answer was lost."""
 
 
 class Stored(NamedTuple):
-    """A position as stored, the rulebook in force from it on, and how often a process died on it without moving it."""
+    """A stored position, the rulebook in force there, and how often a process crashed there."""
 
     position: Position
     rulebook: int
     crashes: int
 
 
-# Locked in the order in which a publication locks them. It locks all, so that they are always under one rulebook.
+# Locks rows in the same order as publishing does. Publishing locks all, so all positions have the same rulebook.
 _ADVANCE = """
 WITH moves AS MATERIALIZED (
   SELECT * FROM unnest($2::text[], $3::smallint[], $4::int[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[])
@@ -39,7 +40,7 @@ RETURNING p.rulebook
 
 
 class Fence(NamedTuple):
-    """Positions that are moved, if all of them still stand where they were left."""
+    """A conditional move of positions: it succeeds if all of them are still where they were left."""
 
     schema: str
     moves: Mapping[TopicPartition, tuple[Position, Position]]
@@ -47,17 +48,17 @@ class Fence(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the answer is there."""
+        """Whether the database has answered."""
         return self.sent.answer is not None
 
     def rulebook(self) -> int:
-        """The rulebook in force. Raises FenceLost when a position stands elsewhere."""
+        """The rulebook in force. Raises FenceLost if a position was not where it was left."""
         if self.sent.answer is None:
             raise RuntimeError("the fence has not been sent yet")
         moved, rulebook = self.sent.answer
         if moved != len(self.moves):
             places = ", ".join(f"{old.next} of {tp}" for tp, (old, _) in self.moves.items())
-            raise FenceLost(f"{self.schema} is not at {places} any more")
+            raise FenceLost(f"{self.schema} is no longer at {places}")
         return int(rulebook)
 
 
@@ -71,10 +72,10 @@ class Positions:
         self._advance = _ADVANCE.format(table=self._table)
 
     async def ensure(self, tx: Tx, tps: Iterable[TopicPartition], rulebook: int = 0) -> None:
-        """Make the rows that are missing, at the start of the log."""
+        """Create missing rows, at offset 0. Does not commit."""
         rows = sorted(tps)
         await tx.execute(
-            # those that are there are left out beforehand: ON CONFLICT would wait for the batches in flight on them
+            # existing rows are left out first, because ON CONFLICT would wait for the batches in flight on them
             f"INSERT INTO {self._table} (reader, topic, partition, rulebook)"
             " SELECT $1, topic, partition, $4 FROM unnest($2::text[], $3::smallint[]) AS at(topic, partition)"
             f" WHERE (topic, partition) NOT IN (SELECT topic, partition FROM {self._table} WHERE reader = $1)"
@@ -86,8 +87,8 @@ class Positions:
         )
 
     async def load(self, tx: Tx, tp: TopicPartition, *, lock: bool = False) -> Stored:
-        """The stored position; locked, it stays so until the transaction ends. Raises LookupError when `ensure` has not
-        made it."""
+        """The stored position, if asked locked until the transaction ends. Raises LookupError if `ensure` has not created
+        it."""
         row = await tx.fetchrow(
             f"SELECT epoch, next, hint, rulebook, crashes FROM {self._table}"
             f" WHERE reader = $1 AND topic = $2 AND partition = $3{' FOR UPDATE' if lock else ''}",
@@ -99,7 +100,7 @@ class Positions:
         return Stored(Position(row[0], row[1], row[2]), row[3], row[4])
 
     async def rulebook(self, tx: Tx) -> int:
-        """The rulebook in force, of all partitions alike; 0 before there are positions."""
+        """The rulebook in force, the same for all partitions; 0 before there are positions."""
         query = f"SELECT coalesce(max(rulebook), 0) FROM {self._table} WHERE reader = $1"
         found: int = await tx.fetchval(query, self.reader)
         return found
@@ -110,11 +111,10 @@ class Positions:
         return {TopicPartition(row[0], row[1]): Position(*row[2:]) for row in await tx.fetch(query, self.reader)}
 
     async def advance(self, tx: AnyTx, moves: Mapping[TopicPartition, tuple[Position, Position]]) -> int:
-        """The fence: move each partition from its old to its new position, if all still stand at the old ones, and return
-        the rulebook in force.
+        """The fence: move each partition from its old to its new position. Returns the rulebook in force.
 
-        Locks the rows, in the order of the partitions, until the transaction ends. Raises FenceLost when one of them stands
-        elsewhere.
+        Locks the rows, in the order of the partitions, until the transaction ends. Raises FenceLost if any of them is not
+        at its old position; the caller must then roll back. Does not commit.
         """
         async with pipelined(tx) as pipeline:
             fence = self.fence(pipeline, moves)
@@ -122,15 +122,17 @@ class Positions:
         return fence.rulebook()
 
     def fence(self, pipeline: Pipeline, moves: Mapping[TopicPartition, tuple[Position, Position]]) -> "Fence":
-        """`advance`, sent with the first statement of a pipeline. Ask the fence for the rulebook once that has been sent."""
+        """`advance`, sent with the next statement of a pipeline. Call `rulebook` on the result after that statement."""
         rows = sorted((*tp, *old[:2], *new) for tp, (old, new) in moves.items())
         select = ("count(*) AS moved", "min(rulebook) AS rulebook")
         sent = pipeline.ahead(self._advance, self.reader, *bulk.transposed(rows), select=select)
         return Fence(self.schema, moves, sent)
 
     async def count_crash(self, tx: Tx, tp: TopicPartition, more: int = 1) -> None:
-        """Count a death of the process before a try that it may die of; `advance` sets the count back to none, and
-        -1 takes one back, after an error that nobody died of."""
+        """Add `more` to the crash count. Add 1 before a risky try and -1 if it only raised; `advance` resets the count.
+
+        Does not commit.
+        """
         await tx.execute(
             f"UPDATE {self._table} SET crashes = greatest(crashes + $4, 0)"
             " WHERE reader = $1 AND topic = $2 AND partition = $3",

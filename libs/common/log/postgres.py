@@ -1,4 +1,4 @@
-"""Reading the log from PostgreSQL: told of new records, or by a look at all heads; rows by their index."""
+"""Reads the log from PostgreSQL. It learns of new records by notifications and by polling the heads."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -19,9 +19,9 @@ from libs.common.runtime.cancel import cancel_and_wait
 logger = structlog.get_logger()
 
 _HEADS = "SELECT topic, partition, next FROM log.heads WHERE topic = ANY($1)"
-#: Of each partition rows until the bytes before them come to $4: 500 of the largest would be 450 MB. Sorted here, where that
-#: costs nothing: they come in order, but PostgreSQL would copy all of them to make sure. $5 and $6 bound all
-#: offsets, so that only the segments concerned are planned and locked (offsets are dense: nothing is left out).
+#: The rows of each partition, until their values reach $4 bytes: 500 of the largest would be 450 MB. The outer query does
+#: not sort them, because PostgreSQL would copy them all; Python sorts them, and they usually are in order. $5 and $6 bound
+#: all offsets, so that PostgreSQL plans and locks only the segments concerned. Offsets have no gaps, so nothing is left out.
 _ROWS = """
 SELECT at.partition, rows."offset", rows.key, rows.value, rows.appended_at
 FROM unnest($1::smallint[], $2::bigint[], $3::int[]) AS at(partition, next, most) CROSS JOIN LATERAL (
@@ -38,32 +38,34 @@ SELECT at.partition, (
 ) FROM unnest($1::smallint[], $2::bigint[]) AS at(partition, next)
 """
 
-#: Connections that a reader listens on, beside the pool that it reads through (which should plan `BY_INDEX`).
-LISTENING = 1
-#: Seconds between two looks at the heads, for what nobody told of; and where nobody is told, while something comes.
-POLL, SOON = 0.5, 0.1
+#: The connections that a reader listens on, beside its pool (which should plan `BY_INDEX`).
+LISTEN_CONNECTIONS = 1
+#: Seconds between two polls of the heads; and while records arrive in topics without notifications.
+POLL, BUSY_POLL = 0.5, 0.1
 
 
 _offset = attrgetter("offset")
 
 
-class _Found(NamedTuple):
-    """Records of a partition; `whole` when there were no more."""
+class _Rows(NamedTuple):
+    """Records of a partition; `whole` if there were no more."""
 
     records: list[Record]
     whole: bool
 
 
-class _Wanted(NamedTuple):
+class _Request(NamedTuple):
+    """A request for up to `limit` rows of a partition; `found` gets the answer."""
+
     tp: TopicPartition
     next: int
-    most: int
-    found: "asyncio.Future[_Found]"
+    limit: int
+    found: "asyncio.Future[_Rows]"
 
 
 class PostgresReader(Reader):
-    """Reads topics of one database. Of those `at_once` it is told when there are new records (`notifier`); it looks at the heads of
-    all now and then; `fetch` waits for either. What partitions of one topic want at the same time is read by one query.
+    """Reads topics of one database. It listens for notifications of the topics in `at_once` (see `notifier`) and polls the
+    heads of all; `fetch` waits for either. Concurrent fetches of one topic share a query.
     """
 
     def __init__(self, database: Database, topics: Sequence[str], at_once: Collection[str] = ()) -> None:
@@ -78,11 +80,10 @@ class PostgresReader(Reader):
             TopicPartition(topic, partition) for topic in topics for partition in range(database.settings.partitions)
         ]
         self._events = {tp: asyncio.Event() for tp in self._partitions}
-        self._wakeups = dict.fromkeys(self._partitions, 0)  # how often each was woken
-        self._emptied: dict[
-            TopicPartition, tuple[int, int]
-        ] = {}  # at which of them, and where, a partition's end was reached
-        self._wanted: dict[str, list[_Wanted]] = {topic: [] for topic in topics}
+        self._wakeups = dict.fromkeys(self._partitions, 0)  # how often each partition was woken
+        #: Where a partition's end was reached: its number of wake-ups then, and the offset.
+        self._exhausted: dict[TopicPartition, tuple[int, int]] = {}
+        self._requests: dict[str, list[_Request]] = {topic: [] for topic in topics}
         self._fetchers: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
@@ -92,35 +93,35 @@ class PostgresReader(Reader):
         except BaseException:
             await self._close()
             raise
-        self._poller = asyncio.create_task(self._watch(), name="log heads")
+        self._poller = asyncio.create_task(self._poll_forever(), name="log heads")
 
     async def stop(self) -> None:
         await cancel_and_wait(*([self._poller] if self._poller else []), *self._fetchers.values())
         await self._close()
 
     async def fetch(self, tp: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
-        if tp not in self._events:  # Kafka's alone
+        if tp not in self._events:  # a topic that is in Kafka only
             await asyncio.sleep(wait)
             return []
         until = asyncio.get_running_loop().time() + wait
         while True:
             wakeups, wakeup = self._wakeups[tp], self._events[tp]
-            if self._emptied.get(tp) != (wakeups, position.next):
+            if self._exhausted.get(tp) != (wakeups, position.next):
                 found = await self._read(tp, position.next, limit)
                 accepted, gap = contiguous(position, found.records)
                 if not found.records and self._heads.get(tp, 0) > position.next:
                     gap = Gap(position.next, self._heads[tp])
                 self._log_gap(tp, gap)
                 if found.whole:
-                    self._emptied[tp] = (wakeups, after(position, accepted).next)
+                    self._exhausted[tp] = (wakeups, after(position, accepted).next)
                 if accepted:
                     return accepted
             try:
                 async with asyncio.timeout_at(until):
                     await wakeup.wait()
             except TimeoutError:
-                if self._heads.get(tp, 0) > position.next:  # a gap: look again
-                    self._emptied.pop(tp, None)
+                if self._heads.get(tp, 0) > position.next:  # a gap: read again
+                    self._exhausted.pop(tp, None)
                 return []
 
     async def lag(self, positions: Mapping[TopicPartition, Position]) -> dict[TopicPartition, Lag]:
@@ -146,32 +147,33 @@ class PostgresReader(Reader):
         return self._gaps
 
     # -- rows ---------------------------------------------------------------------------------------------------------
-    async def _read(self, tp: TopicPartition, next: int, most: int) -> _Found:
-        """Rows from `next` on. Those who ask at the same time are answered by one query."""
-        found: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
-        self._wanted[tp.topic].append(_Wanted(tp, next, most, found))
+    async def _read(self, tp: TopicPartition, next: int, limit: int) -> _Rows:
+        """Rows from `next` on. Concurrent requests for one topic share a query."""
+        found: asyncio.Future[_Rows] = asyncio.get_running_loop().create_future()
+        self._requests[tp.topic].append(_Request(tp, next, limit, found))
         fetcher = self._fetchers.get(tp.topic)
         if fetcher is None or fetcher.done():
-            self._fetchers[tp.topic] = asyncio.create_task(self._answer(tp.topic), name=f"fetch {tp.topic}")
+            self._fetchers[tp.topic] = asyncio.create_task(self._serve(tp.topic), name=f"fetch {tp.topic}")
         return await found
 
-    async def _answer(self, topic: str) -> None:
-        await asyncio.sleep(0)  # who was woken at the same time asks too
-        while wanted := [one for one in self._wanted[topic] if not one.found.done()]:
-            self._wanted[topic] = []
-            share = LARGEST_FETCH // len(wanted)
+    async def _serve(self, topic: str) -> None:
+        """Answer the requests for a topic, until there are none."""
+        await asyncio.sleep(0)  # lets tasks that were woken at the same time add their requests
+        while requests := [one for one in self._requests[topic] if not one.found.done()]:
+            self._requests[topic] = []
+            share = LARGEST_FETCH // len(requests)
             try:
                 rows = await self._database.pool.fetch(
                     _ROWS.format(relation=relation(topic)),
-                    [one.tp.partition for one in wanted],
-                    [one.next for one in wanted],
-                    [one.most for one in wanted],
+                    [one.tp.partition for one in requests],
+                    [one.next for one in requests],
+                    [one.limit for one in requests],
                     share,
-                    min(one.next for one in wanted),
-                    max(one.next + one.most for one in wanted),
+                    min(one.next for one in requests),
+                    max(one.next + one.limit for one in requests),
                 )
             except BaseException as error:
-                for one in wanted:
+                for one in requests:
                     if isinstance(error, Exception) and not one.found.done():
                         one.found.set_exception(error)
                     one.found.cancel()
@@ -182,11 +184,11 @@ class PostgresReader(Reader):
             for partition, offset, key, value, appended_at in rows:
                 record = Record(topic, partition, offset, key, value, appended_at, offset)
                 records.setdefault(partition, []).append(record)
-            for one in wanted:
+            for one in requests:
                 if not one.found.done():
-                    mine = sorted(records.get(one.tp.partition, ()), key=_offset)
-                    whole = len(mine) < one.most and sum(len(record.value) for record in mine) < share
-                    one.found.set_result(_Found(mine, whole))
+                    answer = sorted(records.get(one.tp.partition, ()), key=_offset)
+                    whole = len(answer) < one.limit and sum(len(record.value) for record in answer) < share
+                    one.found.set_result(_Rows(answer, whole))
 
     def _log_gap(self, tp: TopicPartition, gap: Gap | None) -> None:
         if gap is None:
@@ -197,7 +199,7 @@ class PostgresReader(Reader):
 
     # -- wake-ups -----------------------------------------------------------------------------------------------------
     async def _listen(self) -> None:
-        """Listen, unless no topic is notified of. Raises what asyncpg raises."""
+        """Listen, if any topic has notifications. Raises what asyncpg raises."""
         if self._at_once and (self._listen_connection is None or self._listen_connection.is_closed()):
             connection = await self._database.session("rapport-listen")
             try:
@@ -215,13 +217,13 @@ class PostgresReader(Reader):
                 self._wake(tp)
 
     def _wake(self, tp: TopicPartition) -> None:
-        """There may be new records in a partition: wake whoever waits for them."""
+        """Wake the fetches of a partition, because it may have new records."""
         self._wakeups[tp] += 1
         wakeup, self._events[tp] = self._events[tp], asyncio.Event()
         wakeup.set()
 
     async def _poll(self) -> bool:
-        """Read the heads, and wake those that moved; whether any were of topics that nobody notifies us of."""
+        """Read the heads and wake partitions that moved. Returns whether any is of a topic without notifications."""
         rows = await self._database.pool.fetch(_HEADS, self._topics)
         heads = {TopicPartition(row[0], row[1]): row[2] for row in rows}
         moved = [tp for tp, next in heads.items() if self._heads.get(tp) != next and tp in self._events]
@@ -230,16 +232,16 @@ class PostgresReader(Reader):
             self._wake(tp)
         return any(tp.topic not in self._at_once for tp in moved)
 
-    async def _watch(self) -> None:
+    async def _poll_forever(self) -> None:
         warned = False
         while True:
             try:
                 await self._listen()
-                pause = SOON if await self._poll() else POLL
+                pause = BUSY_POLL if await self._poll() else POLL
                 warned = False
-            except Exception as error:  # it must not end: without it nobody would be woken
+            except Exception as error:  # must not end, because it wakes all fetches
                 if not warned:
-                    logger.warning("the log cannot be read", error=repr(error))
+                    logger.warning("cannot read the log", error=repr(error))
                 warned, pause = True, 1.0
             await asyncio.sleep(pause)
 

@@ -1,10 +1,10 @@
-"""Reading the log: one interface, two implementations (PostgreSQL and Kafka), proven by one suite."""
+"""The interface for reading the log. PostgreSQL and Kafka implement it; one test suite proves both."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-#: A fetch ends after so many bytes, however many records were asked for.
+#: The most bytes of one fetch, whatever its limit of records.
 LARGEST_FETCH = 4_000_000
 
 
@@ -19,7 +19,7 @@ class TopicPartition(NamedTuple):
 
 
 class Position(NamedTuple):
-    """What to read next: offset `next` of `epoch`; `hint` is where Kafka keeps it, if that is known."""
+    """The next offset to read, and its epoch. `hint` is Kafka's own offset of it, if known."""
 
     epoch: int
     next: int
@@ -27,10 +27,10 @@ class Position(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as read. `native` is the offset in the log that it was read from (Kafka's own may differ from ours).
+    """A record from the log. `native` is its offset in the log that it was read from; Kafka's may differ from ours.
 
-    `epoch` is the one it was given its offset in, and `since` the offset at which that one begins; where they are not
-    told, as by PostgreSQL, they are the reader's.
+    `epoch` is the epoch of its offset, and `since` the first offset of that epoch. PostgreSQL does not give them; then the
+    reader's epoch applies.
     """
 
     topic: str
@@ -45,31 +45,31 @@ class Record(NamedTuple):
 
 
 class Lag(NamedTuple):
-    """How far a position is behind: records, and the age in seconds of the oldest one not yet read."""
+    """How far a position is behind: unread records, and the age in seconds of the oldest one."""
 
     records: int
     seconds: float
 
 
 class Gap(NamedTuple):
-    """Offset `expected` was to come, `found` came: what lies between is missing from the log that is read."""
+    """Missing records: the reader expected offset `expected` and found `found`."""
 
     expected: int
     found: int
 
 
 class Reader(Protocol):
-    """Reads any partition of some topics. Keeps no position: the caller's is the truth, given with each call."""
+    """Reads any partition of some topics. It keeps no position; the caller passes it with each call."""
 
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
 
     async def fetch(self, tp: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
-        """The next records, exactly from `position` on without a gap, at most `limit`; none after `wait` seconds.
+        """The next records, exactly from `position` on and without a gap, at most `limit`. Waits up to `wait` seconds.
 
-        Fewer when they are large (LARGEST_FETCH). Safe to cancel, and to call again with the same position. Raises
-        what its driver raises while the log is away.
+        Returns fewer if they are large (LARGEST_FETCH), and none if none came in time. Safe to cancel, and to call again
+        with the same position. Raises what its driver raises if the log is unavailable.
         """
         ...
 
@@ -79,29 +79,29 @@ class Reader(Protocol):
 
     @property
     def gaps(self) -> Mapping[TopicPartition, Gap]:
-        """The partitions at which records are missing now; empty in health."""
+        """The partitions in which records are missing now. Normally empty."""
         ...
 
 
 def contiguous(position: Position, records: Iterable[Record]) -> tuple[list[Record], Gap | None]:
-    """The records that follow `position` without a gap, and the gap that they end at, if more come after one.
+    """The records that follow `position` without a gap, and the gap after them, if there is one.
 
-    A lower offset than expected is a duplicate, a higher one lies behind a gap: both are passed over, because the missing
-    record may still come (a forwarder that was rewound sends it behind those that were sent before).
+    A record with a lower offset than expected is a duplicate; one with a higher offset lies behind a gap. Both are
+    skipped: the missing record may still come, because a rewound forwarder sends it after the others.
 
-    A record of a higher epoch is followed: what comes next is that epoch's first. It ends the batch if it leads back, so
-    that offsets only rise within one. Records of a lower epoch are passed over.
+    A record of a higher epoch is followed: the next expected offset is that epoch's first. If that leads back, the batch
+    ends before it, so that offsets only rise within a batch. Records of a lower epoch are skipped.
     """
     accepted: list[Record] = []
     epoch, expected = position.epoch, position.next
     gap = None
     for record in records:
-        told = epoch if record.epoch is None else record.epoch
-        if told > epoch and record.since <= expected:
+        of_record = epoch if record.epoch is None else record.epoch
+        if of_record > epoch and record.since <= expected:
             if accepted and record.since < expected:
                 break
-            epoch, expected = told, record.since
-        if told < epoch:
+            epoch, expected = of_record, record.since
+        if of_record < epoch:
             continue
         if record.offset == expected:
             accepted.append(record)
@@ -113,7 +113,7 @@ def contiguous(position: Position, records: Iterable[Record]) -> tuple[list[Reco
 
 
 def after(position: Position, records: list[Record]) -> Position:
-    """The position behind `records` (which must follow `position` without a gap)."""
+    """The position after `records`, which must follow `position` without a gap."""
     if not records:
         return position
     last = records[-1]

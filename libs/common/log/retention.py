@@ -1,4 +1,5 @@
-"""What a topic keeps: a segment goes when it is old enough and every reader has passed it; who holds it up is named."""
+"""Retention: a topic's segment is dropped once it is old enough and every reader has read it. Readers that are too far
+behind are reported."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ FROM unnest($1::smallint[]) AS at(partition)
 
 
 class Pinned(NamedTuple):
-    """A reader that keeps old segments of a topic from being dropped: how many, and how many records it has not read."""
+    """A reader that keeps old segments of a topic from being dropped: their number, and its number of unread records."""
 
     reader: str
     topic: str
@@ -38,28 +39,28 @@ class Pinned(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.reader} has {self.records:,} records of {self.topic} still to read: they are kept, in {self.segments}"
-            f" old segments; start it, or give it up: rapport readers --expire {self.reader}"
+            f"{self.reader} has {self.records:,} unread records of {self.topic}, so {self.segments} old segments are kept:"
+            f" start it, or expire it: rapport readers --expire {self.reader}"
         )
 
 
 class Expired(NamedTuple):
-    """What a round of retention did: the segments that may go, and who holds up others."""
+    """The segments that may be dropped, and the readers that keep others."""
 
     due: list[Segment]
     pinned: list[Pinned]
 
 
 async def note(tx: Tx, service: str, settings: Settings) -> None:
-    """Say in the log how far a service's readers are. A reader that was given up and goes on is taken back."""
+    """Store in the log's schema how far a service's readers are. An expired reader that advances counts again."""
     readers = ["fold", "forwarder"] if settings.log == "kafka" else ["fold"]
     await tx.execute(_NOTE.format(service=service), service, readers)
 
 
 def expected(topic: str, settings: Settings) -> list[str]:
-    """The readers for which a topic is kept even if nothing was ever heard of them."""
+    """The readers for which a topic is kept even if their positions were never noted."""
     described = next(each for each in TOPICS if each.name == topic)
-    if settings.log == "kafka":  # others read from Kafka, and may have databases of their own
+    if settings.log == "kafka":  # the others read from Kafka
         return [f"{described.writer}/forwarder"]
     return [f"{reader}/fold" for reader in described.readers]
 
@@ -70,20 +71,20 @@ async def expirable(tx: Tx, topic: str, settings: Settings, now: datetime | None
     if topic == JOURNAL and not days:
         return Expired([], [])
     heads = {TopicPartition(topic, row[0]): int(row[1]) for row in await tx.fetch(_HEADS, topic)}
-    there = await segments.existing(tx, topic)
+    existing = await segments.existing(tx, topic)
     size = segments.size_of(topic, settings)
     before = (now or datetime.now(UTC)) - timedelta(days=days)
     old = [
         segment
-        for segment in segments.droppable(there, heads, heads, size)
+        for segment in segments.droppable(existing, heads, heads, size)
         if not (newest := await _newest(tx, segment, heads)) or newest < before
     ]
     readers = await _readers(tx, topic, settings, heads)
     passed = {tp: min([each[tp] for each in readers.values()], default=heads[tp]) for tp in heads}
-    due = [segment for segment in segments.droppable(there, heads, passed, size) if segment in old]
+    due = [segment for segment in segments.droppable(existing, heads, passed, size) if segment in old]
     pinned = []
     for reader, next in sorted(readers.items()):
-        alone = segments.droppable(there, heads, next, size)
+        alone = segments.droppable(existing, heads, next, size)
         if held := [segment for segment in old if segment not in alone]:
             behind = sum(max(0, head - next[tp]) for tp, head in heads.items())
             pinned.append(Pinned(reader, topic, len(held), behind))
@@ -101,7 +102,7 @@ async def _newest(
 async def _readers(
     tx: Tx, topic: str, settings: Settings, heads: dict[TopicPartition, int]
 ) -> dict[str, dict[TopicPartition, int]]:
-    """How far each reader is in each partition, without those that were given up."""
+    """Each reader's next offset by partition. An expired reader counts as being at the heads."""
     readers: dict[str, dict[TopicPartition, int]] = {reader: {} for reader in expected(topic, settings)}
     for reader, partition, next, expired in await tx.fetch(_READERS, topic):
         readers.setdefault(reader, {})[TopicPartition(topic, partition)] = (
@@ -110,13 +111,13 @@ async def _readers(
     return {reader: {tp: at.get(tp, 0) for tp in heads} for reader, at in readers.items()}
 
 
-async def give_up(tx: Tx, reader: str) -> None:
-    """Give a reader up: nothing is kept for it any more, until it goes on by itself. Raises NotFound."""
+async def expire(tx: Tx, reader: str) -> None:
+    """Expire a reader: no records are kept for it any more, until it advances again. Does not commit. Raises NotFound."""
     topics = [
         topic.name for topic in TOPICS if reader in (f"{topic.writer}/forwarder", *(f"{r}/fold" for r in topic.readers))
     ]
     if not topics:
-        raise NotFound(f"there is no reader {reader}: they are called rewards/fold, rewards/forwarder and so on")
+        raise NotFound(f"there is no reader {reader}: readers are called rewards/fold, rewards/forwarder and so on")
     await tx.execute(
         "INSERT INTO log.readers (reader, topic, partition, next, expired_at)"
         " SELECT $1, topic, partition, 0, now() FROM log.heads WHERE topic = ANY($2)"
@@ -127,14 +128,14 @@ async def give_up(tx: Tx, reader: str) -> None:
 
 
 async def listed(tx: Tx) -> list[str]:
-    """Each reader of each topic, how far behind it is, and when it was last heard of: a line each."""
+    """A line for each reader of each topic: how far it is behind, and when that was noted."""
     rows = await tx.fetch(
         "SELECT r.reader, topic, sum(greatest(h.next - r.next, 0))::bigint AS behind, min(noted_at) AS noted,"
         " bool_and(expired_at IS NOT NULL) AS expired FROM log.readers r JOIN log.heads h USING (topic, partition)"
         " GROUP BY r.reader, topic ORDER BY topic, r.reader"
     )
     return [
-        f"{row['topic']}: {row['reader']} is {row['behind']:,} records behind, heard of {row['noted']:%Y-%m-%d %H:%M:%S} UTC"
-        + (" (given up)" if row["expired"] else "")
+        f"{row['topic']}: {row['reader']} is {row['behind']:,} records behind, as of {row['noted']:%Y-%m-%d %H:%M:%S} UTC"
+        + (" (expired)" if row["expired"] else "")
         for row in rows
     ]

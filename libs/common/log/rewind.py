@@ -1,5 +1,6 @@
-"""Rewinding a forwarder: an operator has it send again to Kafka what Kafka has lost. Readers that stand at the gap discard
-what comes after it, and read on until the missing records have come; those that have read them pass over them.
+"""Rewinds a forwarder: an operator makes it send records again that Kafka has lost.
+
+Readers at the gap discard later records until the missing ones arrive. Readers that have read them skip them.
 """
 
 from typing import NamedTuple
@@ -21,7 +22,7 @@ WHERE reader = $1 AND topic = $2 AND partition = $3 AND next > $4 RETURNING next
 
 
 class Rewound(NamedTuple):
-    """A partition whose forwarder stood at `before` and goes on from `now`; the same where it was not past the offset."""
+    """A partition whose forwarder was at `before` and continues from `now`; both are equal if it was not past `now`."""
 
     tp: TopicPartition
     before: int
@@ -29,11 +30,11 @@ class Rewound(NamedTuple):
 
 
 async def rewind(settings: Settings, service: str, to: int, partition: int | None = None) -> list[Rewound]:
-    """Set the stored position of the service's forwarder back to `to`, in one partition or all; never forward, and never
-    before the oldest record that PostgreSQL still has.
+    """Set the stored position of the service's forwarder back to `to`, in one partition or all. Commits.
 
-    A running forwarder notices by itself: within a second, or at the end of the batch that it sends. Raises Invalid for a
-    service or partition that there is not, and what asyncpg raises.
+    Never moves it forward, nor before the oldest record that PostgreSQL still has. A running forwarder notices within a
+    second, or at the end of its current batch. Raises Invalid for an unknown partition or a service without a forwarder,
+    and what asyncpg raises.
     """
     topics = written_by(service)
     if to < 0 or partition not in (None, *range(settings.partitions)):

@@ -1,7 +1,7 @@
-"""The segments of a topic's table: ranges of offsets, each a table of its own, made ahead and dropped whole.
+"""The segments of a topic's table: ranges of offsets, each in its own table, created ahead and dropped whole.
 
-A segment holds its range of every partition. It is made beside the topic and attached, which keeps nobody from reading or
-appending; it goes by DETACH … CONCURRENTLY, which waits for no reader and lets no appender wait, and then DROP.
+A segment holds its range of offsets of every partition. It is created as a separate table and then attached, which blocks
+no reader or appender. It is removed by DETACH … CONCURRENTLY, which blocks none either, and then DROP.
 """
 
 import re
@@ -14,16 +14,16 @@ from libs.common.log.reader import TopicPartition
 from libs.common.log.tables import SCHEMA, relation
 from libs.common.settings import Settings
 
-#: So many segments are there before the furthest partition needs them.
+#: So many segments exist ahead of the furthest partition.
 AHEAD = 2
-#: The journal is kept longest, and looked through by customer: fewer, larger ones.
+#: The journal's segments are larger, so there are fewer: it is kept longest and queried by customer.
 JOURNAL_TIMES = 10
 
 _EXISTING = """
 SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bound, i.inhdetachpending AS leaving
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1::regclass
 """
-# What was detached, and not dropped before the process ended.
+# Tables that were detached but not dropped, because the process ended between the two.
 _LOOSE = """
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind = 'r' AND NOT c.relispartition AND c.relname ~ $2
@@ -32,7 +32,7 @@ _BOUND = re.compile(r"FROM \('?(\d+)'?\) TO \('?(\d+)'?\)")
 
 
 class Segment(NamedTuple):
-    """Offsets from `first` to below `end`, of all partitions; `leaving` when a detachment was begun and not ended."""
+    """Offsets from `first` to before `end`, of all partitions. `leaving`: a DETACH was begun and not finished."""
 
     first: int
     end: int
@@ -41,7 +41,7 @@ class Segment(NamedTuple):
 
 
 def size_of(topic: str, settings: Settings) -> int:
-    """How many offsets a new segment has."""
+    """The number of offsets in a new segment."""
     return settings.segment_records * (JOURNAL_TIMES if topic == JOURNAL else 1)
 
 
@@ -51,17 +51,18 @@ async def existing(tx: Tx, topic: str) -> list[Segment]:
     for name, bound, leaving in await tx.fetch(_EXISTING, relation(topic)):
         match = _BOUND.search(bound)
         if match is None:
-            raise ValueError(f"{name} is no segment: its bound is {bound}")
+            raise ValueError(f"{name} is not a segment: its bound is {bound}")
         found.append(Segment(int(match[1]), int(match[2]), name, leaving))
     return sorted(found)
 
 
-def missing(there: Iterable[Segment], heads: Iterable[int], size: int) -> list[tuple[int, int]]:
-    """The ranges to be made, so that each head has AHEAD times `size` offsets before it. One that was dropped because the
-    others had passed it is made again when a slower partition comes to it.
+def missing(segments: Iterable[Segment], heads: Iterable[int], size: int) -> list[tuple[int, int]]:
+    """The ranges to create, so that AHEAD times `size` offsets exist ahead of each head.
+
+    A dropped range is created again when a slower partition comes to it.
     """
     wanted: list[tuple[int, int]] = []
-    covered = [(segment.first, segment.end) for segment in there]
+    covered = [(segment.first, segment.end) for segment in segments]
     for head in sorted(heads):
         at = head
         while at < head + AHEAD * size:
@@ -76,7 +77,7 @@ def missing(there: Iterable[Segment], heads: Iterable[int], size: int) -> list[t
 
 
 async def make(connection: Tx, topic: str, ranges: Iterable[tuple[int, int]]) -> list[str]:
-    """Make and attach segments, each in a transaction of its own; their names. Not in a transaction."""
+    """Create and attach segments, each in its own transaction. Returns their names. Call it outside a transaction."""
     made = []
     for first, end in ranges:
         name = f"{topic}.{first}"
@@ -90,7 +91,7 @@ async def make(connection: Tx, topic: str, ranges: Iterable[tuple[int, int]]) ->
 
 
 async def drop(connection: Tx, topic: str, segments: Iterable[Segment]) -> list[str]:
-    """Detach and drop segments; their names. Not in a transaction. What was begun before is ended too."""
+    """Detach and drop segments, and finish earlier drops. Returns the names of all. Call it outside a transaction."""
     for segment in segments:
         await connection.execute(
             f'ALTER TABLE {relation(topic)} DETACH PARTITION {SCHEMA}."{segment.name}"'
@@ -104,12 +105,14 @@ async def drop(connection: Tx, topic: str, segments: Iterable[Segment]) -> list[
 
 
 def droppable(
-    there: Iterable[Segment], heads: Mapping[TopicPartition, int], passed: Mapping[TopicPartition, int], size: int
+    segments: Iterable[Segment], heads: Mapping[TopicPartition, int], passed: Mapping[TopicPartition, int], size: int
 ) -> list[Segment]:
-    """The segments that every partition is past, by head and by `passed` (what all readers have read), or will not come to
-    soon; at least one has been in it."""
+    """The segments that no partition needs: each partition is past the segment or far before it, and at least one is past.
+
+    A partition is past a segment if both its head and `passed` (what all readers have read) are.
+    """
     found = []
-    for segment in there:
+    for segment in segments:
         states = [
             "past"
             if min(head, passed[tp]) >= segment.end

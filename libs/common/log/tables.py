@@ -1,8 +1,8 @@
-"""The log's tables, in the schema `log`: the wire between services, which belongs to none of them.
+"""The log's tables, in the schema `log`. No service owns it; it is the transport.
 
-Heads hold the next offset of each partition; a topic's table holds its records, in segments of offsets that are made
-and dropped beside it (`segments`); readers say how far they are, so that what they need is kept. Positions and forwarders' marks are each
-service's own (`libs.common.fold.tables`).
+`heads` holds the next offset of each partition. A topic's table holds its records, in segments of offsets (see `segments`).
+`readers` holds how far readers are, so that retention keeps what they need. Positions are in each service's own schema
+(`libs.common.fold.tables`).
 """
 
 from sqlalchemy import (
@@ -28,7 +28,7 @@ from libs.common.contracts.registry import TOPIC_NAMES
 SCHEMA = "log"
 metadata = MetaData(schema=SCHEMA)
 
-#: One row: how many partitions every topic has. Stored when the database is made; another number is refused.
+#: One row: the number of partitions of every topic. It is stored when the database is created and cannot change.
 installation = Table(
     "installation",
     metadata,
@@ -43,8 +43,8 @@ heads = Table(
     Column("partition", SmallInteger, primary_key=True),
     Column("epoch", Integer, nullable=False, server_default="0"),
     Column("next", BigInteger, nullable=False, server_default="0"),
-    Column("watermark", DateTime(timezone=True)),  # of the journal: all that was received before it is in
-    Column("closed", Boolean, nullable=False, server_default=text("false")),  # moved to Kafka: written to no more
+    Column("watermark", DateTime(timezone=True)),  # journal only: all events received before it are in
+    Column("closed", Boolean, nullable=False, server_default=text("false")),  # moved to Kafka; no more appends
     postgresql_with={"fillfactor": 10},
 )
 
@@ -56,11 +56,11 @@ readers = Table(
     Column("partition", SmallInteger, nullable=False),
     Column("next", BigInteger, nullable=False),
     Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("expired_at", DateTime(timezone=True)),  # by an operator: nothing is kept for it any more
+    Column("expired_at", DateTime(timezone=True)),  # by an operator: no records are kept for it
     PrimaryKeyConstraint("reader", "topic", "partition"),
 )
 
-#: From `first` on a partition's records are of `epoch`; before the first of these they are of epoch 0.
+#: A partition's records from offset `first` on are of `epoch`; those before the first row are of epoch 0.
 epochs = Table(
     "epochs",
     metadata,
@@ -72,7 +72,7 @@ epochs = Table(
     PrimaryKeyConstraint("topic", "partition", "epoch"),
 )
 
-#: The names of events and facts that a service's rules use: its reader is notified of these immediately.
+#: The names of events and facts that a service's rules use; its reader is notified of these immediately.
 wake_hints = Table(
     "wake_hints",
     metadata,
@@ -95,7 +95,7 @@ def _topic(name: str) -> Table:
         PrimaryKeyConstraint("partition", "offset"),
         postgresql_partition_by='RANGE ("offset")',
     )
-    if name == JOURNAL:  # read by customer: their timeline
+    if name == JOURNAL:  # for customers' timelines
         Index("journal_by_customer", table.c.key, table.c.time, table.c.partition, table.c.offset)
     return table
 
@@ -106,5 +106,5 @@ topics = {name: _topic(name) for name in TOPIC_NAMES}
 def relation(topic: str) -> str:
     """A topic's table as SQL: `log."profile.journal"`."""
     if topic not in topics:
-        raise ValueError(f"{topic} is no topic; the topics are {', '.join(TOPIC_NAMES)}")
+        raise ValueError(f"{topic} is not a topic; the topics are {', '.join(TOPIC_NAMES)}")
     return f'{SCHEMA}."{topic}"'

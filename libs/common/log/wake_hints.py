@@ -1,9 +1,8 @@
 """Wake hints: the names of events and facts that a latency-sensitive reader's rules use.
 
-A customer at the till waits for the points of an order; nobody waits for what follows from a page view. So a reader declares what
-its rules are about, and each writer notifies it immediately of such records, and of all others now and then (`notifier`). It is
-only a hint, in the log's own schema because both sides may read that: without it a reader finds the records a tenth of a second
-later.
+A customer at the till waits for the points of an order; nobody waits for the result of a page view. So a reader declares
+the names that its rules use, and each writer notifies it immediately of such records, and a tenth of a second later of
+others (see `notifier`). Hints are stored in the log's schema, because both sides may read it.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from libs.common.db.pool import Tx
 
-#: Seconds for which a writer goes by what it has looked up.
+#: Seconds for which a writer uses the hints that it has loaded.
 GOOD_FOR = 2.0
 
 
@@ -34,8 +33,8 @@ async def declare(tx: "Tx", service: str, names: Collection[str]) -> None:
 
 
 class WakeHints:
-    """The wake hints of all readers, looked up in the background and at most every GOOD_FOR seconds. Until they are known every
-    name matches."""
+    """The wake hints of all readers, loaded in the background, at most every GOOD_FOR seconds. Until then every name
+    matches."""
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
@@ -44,18 +43,18 @@ class WakeHints:
         self._task: asyncio.Task[None] | None = None
 
     def match(self, names: Set[str]) -> bool:
-        """Whether one of these names has a hint."""
+        """Whether one of these names has a hint. Does not block."""
         now = asyncio.get_running_loop().time()
         if now >= self._good_until and (self._task is None or self._task.done()):
             self._good_until = now + GOOD_FOR
-            self._task = asyncio.create_task(self._look(), name="wake hints")
+            self._task = asyncio.create_task(self._load(), name="wake hints")
         return self._names is None or not self._names.isdisjoint(names)
 
     async def stop(self) -> None:
         if self._task:
             await cancel_and_wait(self._task)
 
-    async def _look(self) -> None:
+    async def _load(self) -> None:
         try:
             rows = await self._pool.fetch("SELECT DISTINCT name FROM log.wake_hints", timeout=5)
         except UNAVAILABLE:

@@ -190,7 +190,7 @@ async def delete_topic(admin: AIOKafkaAdminClient, name: str) -> None:
 def make_reader(settings: Settings, database: Database, patience: float = 15.0) -> Reader:
     """A reader of the journal, from the log that the settings name."""
     if settings.log == "kafka":
-        return KafkaReader(settings, [JOURNAL], patience=patience)
+        return KafkaReader(settings, [JOURNAL], hang_timeout=patience)
     return PostgresReader(database, [JOURNAL])
 
 

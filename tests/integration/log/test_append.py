@@ -10,12 +10,12 @@ import pytest
 from libs.common.contracts.ingest import EVENTS
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
-from libs.common.log.append import COPIED, Outgoing, append, append_alone
+from libs.common.log.append import COPY_FROM, Outgoing, append, append_alone
 from libs.common.log.notifier import Notifier
 from libs.common.settings import Settings
 from tests.integration.log.logs import PARTITIONS, WHEN
 
-FEW, MANY = 7, COPIED + 3
+FEW, MANY = 7, COPY_FROM + 3
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def _rows(database: Database) -> list[tuple[int, int, str, bytes]]:
 
 
 async def test_both_ways_at_once_leave_dense_offsets_in_order(database: Database) -> None:
-    sizes = [FEW, MANY, 1, MANY, FEW, COPIED - 1, COPIED] * 2
+    sizes = [FEW, MANY, 1, MANY, FEW, COPY_FROM - 1, COPY_FROM] * 2
     await asyncio.gather(
         *(
             append_alone(database, Notifier(database), EVENTS, _records(size, f"{place}"), PARTITIONS)

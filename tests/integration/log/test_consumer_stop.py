@@ -57,7 +57,7 @@ async def test_its_connections_are_closed(
     assert any(each.connected() for each in connections)
     if fetcher:
         monkeypatch.setattr(Fetcher, "close", close)
-    await end_consumer(consumer, patience=1.0)
+    await end_consumer(consumer, timeout=1.0)
     assert not any(each.connected() for each in connections)
     monkeypatch.undo()
     for each in fetchers:

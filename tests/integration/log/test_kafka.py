@@ -195,7 +195,7 @@ async def test_a_consumer_that_hangs_is_made_anew(
         return {}
 
     monkeypatch.setattr(AIOKafkaConsumer, "getmany", hang)
-    reader = await running(KafkaReader(kafka_log.settings, [JOURNAL], patience=0.5))
+    reader = await running(KafkaReader(kafka_log.settings, [JOURNAL], hang_timeout=0.5))
     await kafka_log.append(numbered(KEY, range(5)))
     _, position = await read(reader, WHERE, 5)
     hanging |= asked

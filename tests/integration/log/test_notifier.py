@@ -11,7 +11,7 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.rewards import REWARDS
 from libs.common.db.pool import Database, Tx, begun
 from libs.common.log import wake_hints
-from libs.common.log.notifier import PAUSE, Notifier, Written, channel, partitions
+from libs.common.log.notifier import URGENT_PAUSE, Notifier, Written, channel, partitions
 from tests.support import eventually
 
 
@@ -90,7 +90,7 @@ async def test_who_is_waited_for_is_told_of_the_partitions_and_others_are_not_wo
 async def test_nobody_is_woken_for_what_is_not_awaited_but_now_and_then(
     database: Database, notifier: Notifier, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("libs.common.log.notifier.LATER", 5.0)
+    monkeypatch.setattr("libs.common.log.notifier.OTHER_PAUSE", 5.0)
     async with database.connection() as connection:
         await notifier.notify(connection, EVENTS, _views(0))  # nobody was told lately
         await _look(notifier)
@@ -108,12 +108,12 @@ async def test_nobody_is_woken_for_what_is_not_awaited_but_now_and_then(
 async def test_what_is_awaited_takes_along_what_is_not(
     database: Database, notifier: Notifier, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("libs.common.log.notifier.LATER", 60.0)
+    monkeypatch.setattr("libs.common.log.notifier.OTHER_PAUSE", 60.0)
     async with database.connection() as connection:
         await notifier.notify(connection, EVENTS, _orders(0))
         await _look(notifier)
         await notifier.notify(connection, EVENTS, _views(1))
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(URGENT_PAUSE)
         await notifier.notify(connection, EVENTS, _orders(2))
 
     async def told() -> bool:
@@ -178,7 +178,7 @@ async def test_a_wake_up_during_a_notification_is_heard(
 async def test_news_that_were_told_with_a_commit_are_not_told_again(
     database: Database, notifier: Notifier, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("libs.common.log.notifier.PAUSE", 0.5)  # far longer than it takes to tell
+    monkeypatch.setattr("libs.common.log.notifier.URGENT_PAUSE", 0.5)  # far longer than it takes to tell
     async with database.connection() as connection:
         await notifier.notify(connection, EVENTS, _orders(0))
         notifier.notify_later(EVENTS, _orders(1))
@@ -190,7 +190,7 @@ async def test_news_that_were_told_with_a_commit_are_not_told_again(
         return listener.told(EVENTS) == {0, 1, 2}
 
     await eventually(all_told)
-    await asyncio.sleep(4 * PAUSE)
+    await asyncio.sleep(4 * URGENT_PAUSE)
     assert listener.of(EVENTS) == ["0", "1,2"]
     assert notifier.due_at is None
 

@@ -55,7 +55,7 @@ async def test_one_that_stands_elsewhere_is_lost_and_the_others_are_recorded(
     await recorder.record()
     assert await stored(database, positions) == [7, 1, 7]
     recorder.note(WHERES[0], Position(0, 7), Position(0, 8))
-    with pytest.raises(FenceLost, match="did not stand at 7"):
+    with pytest.raises(FenceLost, match="was no longer at 7"):
         recorder.note(WHERES[1], Position(0, 7), Position(0, 8))
     recorder.note(WHERES[1], Position(0, 1), Position(0, 3))  # it has read its position again
     await recorder.stop()

@@ -116,14 +116,14 @@ async def test_a_reader_that_holds_old_records_up_is_named_until_it_is_given_up(
     assert (await house.keeping.round())[1] == []  # profile, which reads it, was never heard of
     check = await house.keeping.check()
     assert check.ok
-    assert "profile/fold has 480 records of rewards.facts still to read" in check.detail
+    assert "profile/fold has 480 unread records of rewards.facts" in check.detail
     assert b'rapport_log_pinned_segments{reader="profile/fold",topic="rewards.facts"} 1.0' in house.meter.text()
     async with house.database.connection() as connection:
         with pytest.raises(NotFound):
-            await retention.give_up(connection, "accounting/fold")
-        await retention.give_up(connection, "profile/fold")
+            await retention.expire(connection, "accounting/fold")
+        await retention.expire(connection, "profile/fold")
         assert (await house.keeping.round())[1] == [f"{REWARDS}.0"]
-        assert "given up" in (await retention.listed(connection))[0]
+        assert "(expired)" in (await retention.listed(connection))[0]
     assert (await house.keeping.check()).detail == ""
     assert b'rapport_log_pinned_segments{reader="profile/fold",topic="rewards.facts"} 0.0' in house.meter.text()
 
@@ -137,7 +137,7 @@ async def test_a_service_says_how_far_its_own_readers_are(house: House) -> None:
     async with house.database.connection() as connection:
         rows = await connection.fetch("SELECT reader, topic, partition, next FROM log.readers ORDER BY partition")
         assert [tuple(row) for row in rows] == [("rewards/fold", JOURNAL, p, 7) for p in range(PARTITIONS)]
-        await retention.give_up(connection, "rewards/fold")
+        await retention.expire(connection, "rewards/fold")
         await house.keeping.round()
         assert await connection.fetchval("SELECT bool_and(expired_at IS NOT NULL) FROM log.readers")
         await connection.execute("UPDATE rewards.positions SET next = 8")

@@ -1,4 +1,4 @@
-"""The log in Apache Kafka: writing to it, reading from it, its topics."""
+"""The log in Apache Kafka: producer, reader and topics."""
 
 from libs.common.log.kafka.producer import Producer
 from libs.common.log.kafka.reader import KafkaReader

@@ -1,5 +1,5 @@
-"""Writer and reader of a compacted topic: only its newest message counts. One service tells the others something beside its
-records there."""
+"""Writer and reader of a compacted topic, in which only the newest message counts. One service uses it to give the others
+something besides its records."""
 
 from datetime import UTC, datetime
 
@@ -10,28 +10,28 @@ from libs.common.log.kafka.tail import newest
 from libs.common.log.kafka.topics import check_topics, ensure_topics
 from libs.common.settings import Settings
 
-#: Of the topic; the others stay empty.
+#: The partition that is used; the others stay empty.
 PARTITION = 0
 
 
 class CompactedTopicWriter:
-    """Makes the topic with the first message. A message may take `deadline` seconds."""
+    """Writes the topic. Creates it before the first message. A message may take `deadline` seconds."""
 
     def __init__(self, settings: Settings, topic: str, deadline: float = DEADLINE) -> None:
         self._settings = settings
         self._topic = topic
         self._producer = Producer(settings, deadline)
-        self._made = False
+        self._created = False
 
     async def write(self, value: bytes) -> None:
-        """Write the newest message. Raises Unavailable; then it may be written, or not."""
-        if not self._made:
+        """Write the newest message. Raises Unavailable; the message may have been written even then."""
+        if not self._created:
             await ensure_topics(self._settings, [self._topic])
-            self._made = True
+            self._created = True
         try:
             await self._producer.send(self._topic, [Outgoing("", value, datetime.now(UTC))], partition=PARTITION)
         except Unavailable:
-            self._made = False  # it may be gone: somebody deleted it, or Kafka has come back empty
+            self._created = False  # the topic may have been deleted
             raise
 
     async def stop(self) -> None:
@@ -39,6 +39,6 @@ class CompactedTopicWriter:
 
 
 async def newest_message(settings: Settings, topic: str) -> bytes | None:
-    """The newest message; None when there is none (any more). Raises Unavailable, also while there is no such topic."""
+    """The newest message; None if there is none. Raises Unavailable, also if the topic does not exist."""
     await check_topics(settings, [topic])
     return await newest(settings, topic, PARTITION)

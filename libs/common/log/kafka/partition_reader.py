@@ -1,4 +1,4 @@
-"""One partition as it is read from Kafka: what was accepted, what comes next, how sure we are of where we read."""
+"""The state of reading one partition from Kafka: the accepted records, the next offset, and whether the place is proven."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from libs.common.log.reader import Gap, Position, Record, TopicPartition, contig
 
 
 class Proof(Enum):
-    """What is known of the place in Kafka that is read."""
+    """Whether the consumer is at the right place in Kafka."""
 
-    NONE = auto()  # nothing: it has to be sought
-    HINT = auto()  # one before the hint was sought; the record there must lie before the one expected
-    BEGINNING = auto()  # the beginning was sought; if it lies after the record expected, Kafka no longer has that
-    READING = auto()  # in the right place
+    NONE = auto()  # unknown: a seek is needed
+    HINT = auto()  # it is one before the hint; the record there must come before the expected one
+    BEGINNING = auto()  # it is at the beginning; if the first record comes after the expected one, Kafka lost that
+    READING = auto()  # it is at the right place
 
 
 class PartitionReader:
-    """The state of one partition's reading; does no I/O.
+    """The state of reading one partition. It does no I/O.
 
-    `records` were accepted, and stay until the caller's position has passed them. `next` is the offset (ours) that is to
-    follow them, `native` the offset (Kafka's) that is read next. While `next` is below `older_until`, records come from
-    PostgreSQL, which has what Kafka no longer has under the same offsets.
+    `records` are the accepted records; they stay until the caller's position has passed them. `next` is the offset (ours)
+    after them, and `native` the offset (Kafka's) to read next. While `next` is below `older_until`, records come from
+    PostgreSQL, which still has them under the same offsets.
     """
 
     def __init__(self, tp: TopicPartition, partition: KafkaPartition, base: int = 0) -> None:
-        """Where the topic is written to directly, its offsets count on from `base`."""
+        """`base` is added to Kafka's offsets if the topic is written to Kafka directly."""
         self.tp = tp
         self.partition = partition
         self._base = base
@@ -39,48 +39,45 @@ class PartitionReader:
         self.next = 0
         self.native = 0
         self.older_until = 0
-        #: Of `next`; and the position that was left for it, when a higher epoch led elsewhere.
+        #: The epoch of `next`; and the position before it, if a higher epoch led away from there.
         self.epoch = 0
-        self.turned: Position | None = None
+        self.before_epoch: Position | None = None
         self.gap: Gap | None = None
-        #: The record that was last missed, and then looked for from the beginning on.
+        #: The last missing offset that was searched for from the beginning.
         self.searched: int | None = None
-        #: When it was last asked for (time.monotonic).
-        self.wanted = 0.0
+        #: When a caller last asked for records (time.monotonic).
+        self.requested_at = 0.0
 
-    def unwanted(self, since: float) -> bool:
-        """Whether nobody has asked for it since then."""
-        return self.wanted < since and not self.lock.locked()
+    def is_unused(self, since: float) -> bool:
+        """Whether no caller has asked for records since then."""
+        return self.requested_at < since and not self.lock.locked()
 
     def seek(self, position: Position, native: int, proof: Proof) -> None:
-        """Forget what was read: `position` is wanted, and Kafka is read from `native` on."""
+        """Drop what was read. The caller wants `position`, and Kafka is read from `native` on."""
         self.records = []
         self.next = self.older_until = position.next
-        self.epoch, self.turned = position.epoch, None
+        self.epoch, self.before_epoch = position.epoch, None
         self.native = native
         self.proof = proof
 
     def forget(self) -> None:
-        """Free what is held; the place has to be sought again."""
+        """Drop what was read. The next fetch must seek."""
         self.records = []
         self.proof = Proof.NONE
 
     def is_at(self, position: Position) -> bool:
-        """Drop the records that `position` has passed; whether what is here, and then what is read, follows it exactly."""
-        if self.proof is not Proof.NONE and self.turned is not None and position[:2] == self.turned[:2]:
+        """Whether the records here, and then those read next, follow `position` exactly. Drops records before it."""
+        if self.proof is not Proof.NONE and self.before_epoch is not None and position[:2] == self.before_epoch[:2]:
             return True
         first = self.records[0].offset if self.records else self.next
         if self.proof is Proof.NONE or position.epoch != self.epoch or not first <= position.next <= self.next:
             return False
-        self.turned = None
+        self.before_epoch = None
         del self.records[: position.next - first]
         return True
 
     def ahead_of(self, position: Position) -> tuple[int, int] | None:
-        """Where in Kafka the reading from `position` goes on, and how many records come from PostgreSQL before that.
-
-        None when that is not known.
-        """
+        """Kafka's offset of `position`, and how many records come from PostgreSQL before it. None if unknown."""
         first = self.records[0].offset if self.records else self.next
         if self.proof is not Proof.READING or position.epoch != self.epoch or not first <= position.next <= self.next:
             return None
@@ -93,25 +90,25 @@ class PartitionReader:
         return self.next < self.older_until
 
     def take(self, messages: Sequence[Any]) -> Gap | None:
-        """Accept what Kafka gave; the gap, if one was met now.
+        """Accept messages from Kafka. Returns the gap, if a new one was found.
 
-        Raises Elsewhere when this turns out to be the wrong place, and the first time that a record is missing: a topic
-        that was made anew has it before the place that we read.
+        Raises WrongPlace if the messages prove the place wrong. Also raises it the first time a record is missing, because
+        in a recreated topic that record may come before this place.
         """
         found = [as_record(self.tp, message, self._base) for message in messages]
         ahead = found[0].offset - self.next
         if (self.proof is Proof.HINT and ahead >= 0) or (self.proof is Proof.BEGINNING and ahead > 0):
-            raise Elsewhere(found[0])
+            raise WrongPlace(found[0])
         self.proof = Proof.READING
         self.native = found[-1].native + 1
         gap = self._accept_epochs(found)
         if gap and self.searched != gap.expected:
             self.searched, self.gap = gap.expected, None
-            raise Elsewhere(found[-1])
+            raise WrongPlace(found[-1])
         return gap
 
     def _accept_epochs(self, found: Sequence[Record]) -> Gap | None:
-        """Accept what follows; where a higher epoch leads back, only once what was accepted before it has been taken."""
+        """Accept records across epochs. If a higher epoch leads back, it waits until the caller has taken all `records`."""
         change = next((at for at, each in enumerate(found) if (each.epoch or 0) > self.epoch), len(found))
         gap = self.accept(found[:change]) if change else None
         if change == len(found) or found[change].since > self.next:
@@ -119,14 +116,14 @@ class PartitionReader:
         if self.records:
             self.native = found[change].native
             return gap
-        self.turned = Position(self.epoch, self.next)
+        self.before_epoch = Position(self.epoch, self.next)
         self.epoch, self.next = found[change].epoch or 0, found[change].since
         self.older_until = self.next
         self.gap = None
         return self._accept_epochs(found[change:])
 
     def accept(self, found: Sequence[Record]) -> Gap | None:
-        """Accept the records that follow without a gap; the gap, if one was met now."""
+        """Accept the records that follow without a gap. Returns the gap, if a new one was found."""
         accepted, gap = contiguous(Position(self.epoch, self.next), found)
         if accepted:
             self.records += accepted
@@ -135,15 +132,15 @@ class PartitionReader:
         return gap if gap and self.miss(gap.found) else None
 
     def miss(self, found: int) -> bool:
-        """The next record is missing, `found` came instead; whether that is news."""
+        """Note that the next record is missing and `found` came instead. Returns whether this is a new gap."""
         if self.gap is not None:
             return False
         self.gap = Gap(self.next, found)
         return True
 
 
-class Elsewhere(Exception):
-    """What was found where we looked lies after the record that was to come."""
+class WrongPlace(Exception):
+    """The record found at this place comes after the expected one."""
 
     def __init__(self, first: Record) -> None:
         super().__init__(f"{first.offset} was found")
@@ -151,7 +148,7 @@ class Elsewhere(Exception):
 
 
 def as_record(tp: TopicPartition, message: Any, base: int = 0) -> Record:
-    """A record with our offset: the forwarder's header, or Kafka's own (from `base` on) where it is written to directly."""
+    """A record with our offset: from the forwarder's header or, if it was written directly, Kafka's own plus `base`."""
     offset, epoch, since = message.offset + base, None, 0
     for name, value in message.headers:
         if name == "offset":

@@ -1,8 +1,9 @@
-"""Writing to Kafka: the forwarder; ingest, which keeps nothing itself; profile, which tells until when all is heard.
+"""Writes to Kafka. Used by the forwarder, by ingest for events, and by profile for its watermark.
 
-An inner aiokafka producer (idempotent, acks=all) is used by one sender a partition at a time, because many that send to
-one partition get out of order. It never lets a batch expire, so the deadline is ours; an error, or no progress for half
-the deadline, and it is thrown away with all that it still holds, and made anew by the next `send`.
+It wraps an aiokafka producer (idempotent, acks=all). One sender at a time uses it for a partition, because concurrent sends
+to one partition get out of order. aiokafka never lets a batch expire, so this module has its own deadline. After an error,
+or without progress for half the deadline, the inner producer is discarded with all that it holds; the next `send` connects
+another one.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from aiokafka.errors import ProducerClosed
 from libs.common.contracts.records import LARGEST
 from libs.common.errors import TooLarge, Unavailable
 from libs.common.log.append import Outgoing
-from libs.common.log.kafka.topics import AWAY, CONNECT, RETRY_MS, kafka_name
+from libs.common.log.kafka.topics import CONNECT_TIMEOUT, KAFKA_ERRORS, RETRY_MS, kafka_name
 from libs.common.log.partition import partition_of
 from libs.common.settings import Settings
 
@@ -27,14 +28,15 @@ logger = structlog.get_logger()
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
 DEADLINE = 15.0
-#: Of a batch before compression; a single larger record makes a batch of its own.
+#: The size of a batch before compression. A larger record gets its own batch.
 BATCH_BYTES = 500_000
-#: Of records given to `send` and not yet acknowledged.
-MOST_BYTES = 64_000_000
+#: The most bytes that wait for an acknowledgement.
+MAX_PENDING_BYTES = 64_000_000
 
 
 class _Sending:
-    """One partition of one topic: who may send now, and since when nothing was acknowledged though something waits."""
+    """One partition of one topic. The lock lets one task send at a time; `waiting_since` is when it began to wait for an
+    acknowledgement."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -54,82 +56,82 @@ class Producer:
         self._discarding: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connect. Raises Unavailable when Kafka cannot be reached."""
+        """Connect. Raises Unavailable if Kafka cannot be reached."""
         try:
             async with asyncio.timeout(self._deadline):
                 await self._connected()
-        except AWAY as error:
+        except KAFKA_ERRORS as error:
             raise self._unavailable(error) from error
 
     async def stop(self) -> None:
-        """Disconnect; what is not acknowledged fails."""
+        """Disconnect. Sends that are not acknowledged fail."""
         if self._building:
             self._building.cancel()
             await asyncio.gather(self._building, return_exceptions=True)
         if self._inner:
-            self._throw_away(self._inner, "stopped")
+            self._discard(self._inner, "stopped")
         await asyncio.gather(*self._discarding)
 
     async def send(
         self, topic: str, records: Sequence[Outgoing], headers: Sequence[Headers] = (), partition: int | None = None
     ) -> None:
-        """Send `records`, each to the partition of its key (or all to `partition`); `headers` are one a record, or none.
+        """Send `records`, each to the partition of its key, or all to `partition`. `headers` has one entry a record, or none.
 
-        Returns when all are acknowledged; those of one partition are written in the order given, and of the calls.
-        Raises TooLarge (nothing was sent) when a record is over 900 KB; Unavailable when not all were acknowledged in
-        time: any of them may have been written, or not.
+        Returns when all are acknowledged. Within a partition, records are written in the order given, and in the order of
+        the calls. Raises TooLarge if a record is over 900 KB; nothing was sent then. Raises Unavailable if not all were
+        acknowledged in time; any of them may have been written then.
         """
-        places_in: dict[int, list[int]] = defaultdict(list)
+        indexes_by_partition: dict[int, list[int]] = defaultdict(list)
         size = 0
-        for place, record in enumerate(records):
+        for index, record in enumerate(records):
             if len(record.value) > LARGEST:
                 raise TooLarge(f"a record of {len(record.value):,} bytes is over the log's limit of {LARGEST:,}")
             size += len(record.value)
             number = partition_of(record.key, self._settings.partitions) if partition is None else partition
-            places_in[number].append(place)
-        if self._bytes and self._bytes + size > MOST_BYTES:
-            raise Unavailable(f"{self._bytes:,} bytes wait for Kafka already", retry_after=2)
+            indexes_by_partition[number].append(index)
+        if self._bytes and self._bytes + size > MAX_PENDING_BYTES:
+            raise Unavailable(f"{self._bytes:,} bytes are already waiting for Kafka", retry_after=2)
         self._bytes += size
         try:
             async with asyncio.timeout(self._deadline), asyncio.TaskGroup() as group:
-                for number, places in places_in.items():
-                    group.create_task(self._send_partition(topic, number, places, records, headers))
+                for number, indexes in indexes_by_partition.items():
+                    group.create_task(self._send_partition(topic, number, indexes, records, headers))
         except ExceptionGroup as errors:
-            # the task group's frame holds its error and it that, and with it the records, till the next collection
+            # the traceback and the task group's frame refer to each other and would keep the records until the next gc
             error = errors.with_traceback(None).exceptions[0]
-            raise (self._unavailable(error) if isinstance(error, AWAY) else error) from errors
+            raise (self._unavailable(error) if isinstance(error, KAFKA_ERRORS) else error) from errors
         except TimeoutError as error:
             raise self._unavailable(error) from error
         finally:
             self._bytes -= size
 
     async def _send_partition(
-        self, topic: str, partition: int, places: list[int], records: Sequence[Outgoing], headers: Sequence[Headers]
+        self, topic: str, partition: int, indexes: list[int], records: Sequence[Outgoing], headers: Sequence[Headers]
     ) -> None:
         sending = self._sending[topic, partition]
         name = kafka_name(self._settings, topic)
-        rest = iter(places)
-        place = next(rest, None)
+        rest = iter(indexes)
+        index = next(rest, None)
         async with sending.lock:
-            while place is not None:
+            while index is not None:
                 inner = await self._connected()
-                batch, place = _filled(inner.create_batch(), place, rest, records, headers)
+                batch, index = _filled(inner.create_batch(), index, rest, records, headers)
                 sending.waiting_since = sending.waiting_since or time.monotonic()
                 try:
                     await (await inner.send_batch(batch, name, partition=partition))
                 except asyncio.CancelledError:
                     if time.monotonic() - sending.waiting_since > self._deadline / 2:
-                        self._throw_away(inner, "no progress")
+                        self._discard(inner, "no progress")
                         sending.waiting_since = None
                     raise
                 except Exception as error:
                     sending.waiting_since = None
-                    self._throw_away(inner, repr(error))
+                    self._discard(inner, repr(error))
                     raise
                 sending.waiting_since = None
 
     async def _connected(self) -> Any:
-        """The inner producer, made if there is none: one attempt, which all who wait share."""
+        """The inner producer. Connects one if there is none; concurrent callers share the attempt."""
         if self._inner is None:
             if self._building is None or self._building.done():
                 self._building = asyncio.create_task(self._connect(), name="kafka producer")
@@ -149,19 +151,19 @@ class Producer:
             metadata_max_age_ms=2_000,
         )
         try:
-            async with asyncio.timeout(CONNECT):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 await inner.start()
         except BaseException:
             await _close(inner)
             raise
         self._inner = inner
 
-    def _throw_away(self, inner: Any, reason: str) -> None:
+    def _discard(self, inner: Any, reason: str) -> None:
         if self._inner is not inner:
             return
         self._inner = None
         if reason != "stopped":
-            logger.warning("kafka producer given up", reason=reason)
+            logger.warning("kafka producer discarded", reason=reason)
         task = asyncio.create_task(_close(inner), name="kafka producer's end")
         self._discarding.add(task)
         task.add_done_callback(self._discarding.discard)
@@ -173,43 +175,41 @@ class Producer:
 
 
 def _filled(
-    batch: Any, place: int | None, rest: Iterable[int], records: Sequence[Outgoing], headers: Sequence[Headers]
+    batch: Any, index: int | None, rest: Iterable[int], records: Sequence[Outgoing], headers: Sequence[Headers]
 ) -> tuple[Any, int | None]:
-    """The batch with as many records as it takes, from `place` on, and the place of the first that it did not."""
-    now = int(time.time() * 1000)  # Kafka's retention counts from the append, not from when something happened
-    places = iter(rest)
-    while place is not None:
-        record = records[place]
+    """Fill a batch with records from `index` on. Returns it and the index of the first record that did not fit."""
+    now = int(time.time() * 1000)  # Kafka's retention counts from the append, not from the event
+    indexes = iter(rest)
+    while index is not None:
+        record = records[index]
         taken = batch.append(
-            timestamp=now, key=record.key.encode(), value=record.value, headers=list(headers[place]) if headers else []
+            timestamp=now, key=record.key.encode(), value=record.value, headers=list(headers[index]) if headers else []
         )
         if taken is None:
             break
-        place = next(places, None)
+        index = next(indexes, None)
     batch.close()
-    return batch, place
+    return batch, index
 
 
 async def _close(inner: Any) -> None:
-    """Close an aiokafka producer at once: what it has not sent fails, instead of being delivered late, after newer ones.
+    """Close an aiokafka producer immediately. What it has not sent fails; otherwise it might arrive late, after newer records.
 
-    Its own `stop` waits until a broker has taken everything. So its sender is ended first, and its batches failed.
+    aiokafka's own `stop` waits until a broker has taken everything. So this ends its sender and fails its batches first.
     """
     sender = inner._sender.sender_task
     if sender is not None:
         sender.cancel()
         await asyncio.sleep(0)
     await inner.client.close()
-    while sender is not None and not sender.done():  # it waits for requests that wait for a broker: not patient
+    while sender is not None and not sender.done():  # it may wait for requests to a broker
         await asyncio.wait([sender], timeout=0.5)
         sender.cancel()
     accumulator = inner._message_accumulator
     batches = [*accumulator._pending_batches, *(batch for queue in accumulator._batches.values() for batch in queue)]
-    accumulator._pending_batches.update(
-        batches
-    )  # each takes itself out when it fails, also one that was to be sent again
+    accumulator._pending_batches.update(batches)  # a failing batch removes itself from these, even one to be retried
     accumulator.fail_all(ProducerClosed())
     for future in (future for batch in batches for future in (batch.future, batch._drain_waiter)):
         if future.done() and not future.cancelled():
-            future.exception()  # seen: else it would be logged as never retrieved
+            future.exception()  # marks it as retrieved, so that asyncio does not log it
     await inner.stop()

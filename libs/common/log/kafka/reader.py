@@ -1,7 +1,7 @@
-"""Reading the log from Kafka: partitions are assigned, never subscribed to; the caller's position is the truth.
+"""Reads the log from Kafka. It assigns partitions and never subscribes; the caller passes its position.
 
-aiokafka keeps at most one fetched chunk of a partition, and fetches no more of it until that is taken: so a partition
-that nobody asks for costs a bounded amount of memory, and holds up no other.
+aiokafka keeps at most one fetched chunk of a partition and fetches no more until that is taken. So a partition that no
+caller reads uses little memory and does not delay others.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ import structlog
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
-from libs.common.log.kafka.connection import PATIENCE, Connection
-from libs.common.log.kafka.partition_reader import Elsewhere, PartitionReader, Proof
+from libs.common.log.kafka.connection import HANG_TIMEOUT, Connection
+from libs.common.log.kafka.partition_reader import PartitionReader, Proof, WrongPlace
 from libs.common.log.kafka.topics import kafka_name
 from libs.common.log.postgres import PostgresReader
 from libs.common.log.reader import LARGEST_FETCH, Gap, Lag, Position, Reader, Record, TopicPartition
@@ -24,17 +24,17 @@ from libs.common.settings import Settings
 
 logger = structlog.get_logger()
 
-#: Records taken at once, first and then: as far as a fetch may go over LARGEST_FETCH bytes.
+#: Records taken from the consumer at once: at first, and at most later. They bound how far a fetch exceeds LARGEST_FETCH.
 FIRST, CHUNK = 4, 32
-#: A partition that was not asked for so long is another process's now.
-UNWANTED = 10.0
+#: A partition that no caller has read for so many seconds belongs to another process now.
+UNUSED = 10.0
 
 
 class KafkaReader(Reader):
-    """Reads topics from Kafka, and from `fallback` (the writing service's log) what Kafka no longer has.
+    """Reads topics from Kafka, and from `fallback` (the log in PostgreSQL) records that Kafka no longer has.
 
-    The fallback runs only while it is needed. Unless records are wanted `at_once`, Kafka gathers some first. `bases` are the
-    offsets from which Kafka's own count on, where a topic was moved to Kafka.
+    The fallback runs only while it is needed. Unless `at_once`, Kafka waits for more records before it answers. `bases` are
+    the offsets added to Kafka's own, for topics that were moved to Kafka.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class KafkaReader(Reader):
         topics: Sequence[str],
         fallback: PostgresReader | None = None,
         *,
-        patience: float = PATIENCE,
+        hang_timeout: float = HANG_TIMEOUT,
         at_once: bool = True,
         bases: Mapping[TopicPartition, int] = MappingProxyType({}),
     ) -> None:
@@ -57,30 +57,30 @@ class KafkaReader(Reader):
             for partition in range(settings.partitions)
         }
         partitions = [reader.partition for reader in self._partition_readers.values()]
-        self._connection = Connection(settings, topics, partitions, self._waiting, self._lost, patience, at_once)
+        self._connection = Connection(settings, topics, partitions, self._waiting, self._lost, hang_timeout, at_once)
         self._fallback = fallback
-        self._fallback_turn = asyncio.Lock()
-        self._fallback_runs = False
+        self._fallback_lock = asyncio.Lock()
+        self._fallback_running = False
         self._fallback_used = 0.0
-        self._resting: asyncio.Task[None] | None = None
+        self._stopping_fallback: asyncio.Task[None] | None = None
         self._behind: dict[TopicPartition, tuple[int, float]] = {}
 
     async def start(self) -> None:
-        """Connect. Raises Unavailable when Kafka cannot be reached, or a topic is missing or of another installation."""
+        """Connect. Raises Unavailable if Kafka cannot be reached, or if `check_topics` does."""
         await self._connection.start()
 
     async def stop(self) -> None:
         await self._connection.stop()
-        if self._resting:
-            await self._resting
+        if self._stopping_fallback:
+            await self._stopping_fallback
         self._fallback_used = float("-inf")
-        await self._rest()
+        await self._stop_unused_fallback()
 
     # -- reading ------------------------------------------------------------------------------------------------------
     async def fetch(self, tp: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
         reader = self._partition_readers[tp]
-        reader.wanted = time.monotonic()
-        until = reader.wanted + wait
+        reader.requested_at = time.monotonic()
+        until = reader.requested_at + wait
         async with reader.lock:
             while True:
                 consumer = await self._connection.until(until)
@@ -98,12 +98,12 @@ class KafkaReader(Reader):
                 await asyncio.sleep(0)
 
     async def _seek(self, consumer: Any, reader: PartitionReader, position: Position) -> None:
-        """Go to the place before the hint, to see whether it is right, or else to the beginning."""
+        """Seek to one before the hint, which proves the hint right or wrong; without a hint, to the beginning."""
         reader.proof = Proof.NONE
         beginnings, ends = await self._connection.bounds(consumer, [reader.partition])
         beginning, end = beginnings[reader.partition], ends[reader.partition]
         older = 0
-        if beginning == end and self._fallback:  # nothing here to compare with, but it may have had records
+        if beginning == end and self._fallback:  # Kafka has nothing to compare with, but may have had records
             older = (await (await self._older_reader()).lag({reader.tp: position}))[reader.tp].records
         if self._connection.consumer is not consumer:
             return
@@ -132,15 +132,15 @@ class KafkaReader(Reader):
                     return
                 if reader.take(messages):
                     self._log_gap(reader)
-                if reader.native <= messages[-1].offset:  # a higher epoch leads back: it is read from there by itself
+                if reader.native <= messages[-1].offset:  # a higher epoch leads back; the next fetch reads from there
                     consumer.seek(reader.partition, reader.native)
                     return
             except OffsetOutOfRangeError:
                 await self._seek(consumer, reader, position)
                 return
-            except Elsewhere as elsewhere:
+            except WrongPlace as wrong:
                 if reader.proof is Proof.BEGINNING:
-                    self._begin_at(consumer, reader, elsewhere.first)
+                    self._begin_at(consumer, reader, wrong.first)
                 else:
                     await self._seek(consumer, reader, position)
                 return
@@ -149,20 +149,20 @@ class KafkaReader(Reader):
             wait = 0
 
     def _begin_at(self, consumer: Any, reader: PartitionReader, first: Record) -> None:
-        """Kafka begins after the record expected: the fallback has what is missing, or it is a gap."""
+        """Handle that Kafka begins after the expected record: read the missing ones from the fallback, or report a gap."""
         consumer.seek(reader.partition, first.native)
         reader.proof = Proof.READING
         reader.native = first.native
         if self._fallback:
             reader.older_until = first.offset
             logger.info(
-                "PostgreSQL is read for what Kafka no longer has", topic_partition=str(reader.tp), until=first.offset
+                "reading from PostgreSQL what Kafka no longer has", topic_partition=str(reader.tp), until=first.offset
             )
         elif reader.miss(first.offset):
             self._log_gap(reader)
 
     async def _fill_older(self, reader: PartitionReader, limit: int, wait: float) -> None:
-        """Read records of the fallback. Where it has none, they are missing."""
+        """Read records from the fallback. If it has none, report a gap."""
         older = await self._older_reader()
         position = Position(0, reader.next)
         found = await older.fetch(reader.tp, position, min(limit, reader.older_until - reader.next), wait)
@@ -175,18 +175,18 @@ class KafkaReader(Reader):
     async def _older_reader(self) -> PostgresReader:
         if self._fallback is None:
             raise RuntimeError("there is no fallback")
-        async with self._fallback_turn:
-            if not self._fallback_runs:
+        async with self._fallback_lock:
+            if not self._fallback_running:
                 await self._fallback.start()
-                self._fallback_runs = True
+                self._fallback_running = True
         self._fallback_used = time.monotonic()
         return self._fallback
 
-    async def _rest(self) -> None:
-        """Stop the fallback, unless it was used lately: it polls."""
-        async with self._fallback_turn:
-            if self._fallback and self._fallback_runs and time.monotonic() - self._fallback_used > UNWANTED:
-                self._fallback_runs = False
+    async def _stop_unused_fallback(self) -> None:
+        """Stop the fallback if it was not used for UNUSED seconds, because it polls."""
+        async with self._fallback_lock:
+            if self._fallback and self._fallback_running and time.monotonic() - self._fallback_used > UNUSED:
+                self._fallback_running = False
                 await self._fallback.stop()
 
     def _log_gap(self, reader: PartitionReader) -> None:
@@ -200,10 +200,10 @@ class KafkaReader(Reader):
 
     # -- lag ----------------------------------------------------------------------------------------------------------
     async def lag(self, positions: Mapping[TopicPartition, Position]) -> dict[TopicPartition, Lag]:
-        """How far each position is behind. Of partitions that others read, duplicates in Kafka are counted too.
+        """How far each position is behind. For partitions that other processes read, it also counts duplicates in Kafka.
 
-        Seconds are those since the append of the oldest record that is here; where none is, since the lag was first seen.
-        Raises Unavailable when Kafka does not answer within two seconds.
+        The age is that of the oldest unread record if it was fetched; else the time since this lag was first seen. Raises
+        Unavailable if Kafka does not answer within two seconds.
         """
         partitions = [self._partition_readers[tp].partition for tp in positions]
         beginnings, ends = await self._connection.bounds(self._connection.now(), partitions)
@@ -230,16 +230,16 @@ class KafkaReader(Reader):
         self._behind[tp] = (position.next, since)
         return Lag(records, now - since)
 
-    # -- what the connection asks -------------------------------------------------------------------------------------
+    # -- callbacks of the connection----------------------------------------------------------------------------------
     def _waiting(self, consumer: Any) -> dict[KafkaPartition, int]:
-        """Which partitions wait for records of Kafka, and where; those that nobody wants any more are forgotten."""
+        """The partitions that wait for records from Kafka, each with its offset. Pauses partitions that are not used."""
         waiting = {}
-        if self._fallback_runs and (self._resting is None or self._resting.done()):
-            self._resting = asyncio.create_task(self._rest(), name="fallback's rest")
+        if self._fallback_running and (self._stopping_fallback is None or self._stopping_fallback.done()):
+            self._stopping_fallback = asyncio.create_task(self._stop_unused_fallback(), name="stop the fallback")
         for reader in self._partition_readers.values():
             if reader.proof is Proof.NONE:
                 continue
-            if reader.unwanted(time.monotonic() - UNWANTED):
+            if reader.is_unused(time.monotonic() - UNUSED):
                 reader.forget()
                 consumer.pause(reader.partition)
             elif not reader.records and not reader.reads_older:

@@ -1,4 +1,4 @@
-"""The end of a topic in Kafka: its newest message, and whether PostgreSQL is behind it, as after a restore of one database."""
+"""The end of a topic in Kafka: its newest message, and whether PostgreSQL is behind it (after one database was restored)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,27 +12,28 @@ from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.log.kafka.connection import end_consumer
 from libs.common.log.kafka.partition_reader import as_record
-from libs.common.log.kafka.topics import AWAY, LARGEST_BATCH, kafka_name
+from libs.common.log.kafka.topics import KAFKA_ERRORS, LARGEST_BATCH, kafka_name
 from libs.common.log.reader import Position, Record, TopicPartition
 from libs.common.settings import Settings
 
-#: Records looked at from the end: behind a rewind the last ones are not those with the highest offsets.
+#: How many of the last records to look at. After a rewind, the last ones do not have the highest offsets.
 LOOK = 500
-PATIENCE = 30.0
+TIMEOUT = 30.0
 _HEADS = "SELECT partition, epoch, next FROM log.heads WHERE topic = $1"
 
 
 class Ahead(NamedTuple):
-    """Kafka has records of a partition up to `last`, which PostgreSQL has not."""
+    """Kafka has records of a partition up to `last` that PostgreSQL does not have."""
 
     tp: TopicPartition
     last: int
 
 
 async def refuse_behind(database: Database, settings: Settings, service: str, topic: str) -> None:
-    """Raises Unavailable when Kafka has records of `topic`, in the current epoch, that PostgreSQL has not. Changes nothing.
+    """Raises Unavailable if Kafka has records of `topic`, in the current epoch, that PostgreSQL does not have.
 
-    Such a database was restored from an older backup, alone: going on would give offsets out again that Kafka's readers have.
+    Then only this database was restored from an older backup. If the service continued, it would give out offsets again
+    that Kafka's readers have already read. Changes nothing.
     """
     async with database.connection() as connection:
         heads = {row[0]: Position(row[1], row[2]) for row in await connection.fetch(_HEADS, topic)}
@@ -43,12 +44,12 @@ async def refuse_behind(database: Database, settings: Settings, service: str, to
         )
         raise Unavailable(
             f"the database of {service} is older than its topic in Kafka ({missing}): restore the databases of all services"
-            f" to one moment, or give these records up and begin a new epoch with `rapport epoch {service}`"
+            f" to one moment, or abandon these records and begin a new epoch with `rapport epoch {service}`"
         )
 
 
 async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -> list[Ahead]:
-    """The partitions of which Kafka has records at or behind PostgreSQL's heads, of the same epoch. Raises Unavailable."""
+    """The partitions for which Kafka has records at or after PostgreSQL's heads, in the same epoch. Raises Unavailable."""
     found = []
     async with _consumer(settings, topic, list(heads)) as (consumer, partitions):
         beginnings, ends = await asyncio.gather(
@@ -65,7 +66,7 @@ async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -
 
 
 async def newest(settings: Settings, topic: str, partition: int) -> bytes | None:
-    """The value of a partition's last message; None when it has none. Raises Unavailable."""
+    """The value of a partition's last message; None if it has none. Raises Unavailable."""
     async with _consumer(settings, topic, [partition]) as (consumer, (native,)):
         beginnings, ends = await asyncio.gather(consumer.beginning_offsets([native]), consumer.end_offsets([native]))
         first = max(beginnings[native], ends[native] - 1)
@@ -77,7 +78,7 @@ async def newest(settings: Settings, topic: str, partition: int) -> bytes | None
 async def _consumer(
     settings: Settings, topic: str, numbers: Sequence[int]
 ) -> AsyncIterator[tuple[Any, list[KafkaPartition]]]:
-    """A consumer of some partitions, and these; what goes wrong, or lasts too long, is raised as Unavailable."""
+    """A consumer of some partitions, and the partitions. Raises Unavailable for errors of Kafka and after TIMEOUT seconds."""
     partitions = [KafkaPartition(kafka_name(settings, topic), number) for number in sorted(numbers)]
     consumer = AIOKafkaConsumer(
         **settings.kafka_options(),
@@ -88,19 +89,19 @@ async def _consumer(
         max_partition_fetch_bytes=LARGEST_BATCH,
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await consumer.start()
             consumer.assign(partitions)
             consumer.pause(*partitions)
             yield consumer, partitions
-    except AWAY as error:
+    except KAFKA_ERRORS as error:
         raise Unavailable(f"Kafka's tail of {topic} cannot be read ({settings.kafka_bootstrap}): {error!r}") from error
     finally:
         await end_consumer(consumer)
 
 
 async def _read(consumer: Any, tp: TopicPartition, partition: KafkaPartition, first: int, end: int) -> list[Record]:
-    """The records from `first` to below `end`, in Kafka's count."""
+    """The records from `first` to before `end`; both are Kafka's offsets."""
     records: list[Record] = []
     if first >= end:
         return records

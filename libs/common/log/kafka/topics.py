@@ -1,4 +1,4 @@
-"""Kafka's topics: made by their writing service, refused when they have another number of partitions than we."""
+"""Kafka's topics: the writing service creates them; a topic with another number of partitions is refused."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,29 +11,29 @@ from aiokafka.errors import KafkaError, for_code
 from libs.common.errors import Unavailable
 from libs.common.settings import Settings
 
-#: Exceptions that say "Kafka is away or in the way".
-AWAY = (KafkaError, OSError, TimeoutError)
-#: Kafka carries copies; the log in PostgreSQL is kept.
+#: Exceptions that mean that Kafka is unavailable.
+KAFKA_ERRORS = (KafkaError, OSError, TimeoutError)
+#: Kafka has copies; the log is kept in PostgreSQL.
 RETENTION_DAYS = 7
-#: A record of 900 KB with its key and headers.
+#: Enough for a record of 900 KB with its key and headers.
 LARGEST_BATCH = 1_048_576
 TIMEOUT = 10.0
-#: Seconds of one try to connect: a broker that is starting takes connections long before it answers, and then never does.
-CONNECT = 3.0
-#: Between an aiokafka client's own tries.
+#: Seconds for one try to connect. A starting broker accepts connections long before it answers, and never answers those.
+CONNECT_TIMEOUT = 3.0
+#: Milliseconds between an aiokafka client's own retries.
 RETRY_MS = 250
 _ALREADY_EXISTS = 36
 
 
 def kafka_name(settings: Settings, topic: str) -> str:
-    """What Kafka calls a topic: with the installation's prefix."""
+    """A topic's name in Kafka, with the installation's prefix."""
     return settings.topic_prefix + topic
 
 
 async def ensure_topics(settings: Settings, topics: Sequence[str]) -> None:
-    """Make the topics that are missing. Safe to run at any time and twice at once.
+    """Create missing topics. Safe to run at any time, also concurrently.
 
-    Raises Unavailable when Kafka cannot be reached, or a topic has another number of partitions than the settings say.
+    Raises Unavailable if Kafka cannot be reached, or if a topic has another number of partitions than the settings.
     """
     configs = {
         "retention.ms": str(RETENTION_DAYS * 24 * 3600 * 1000),
@@ -53,7 +53,7 @@ async def ensure_topics(settings: Settings, topics: Sequence[str]) -> None:
             answer = await admin.create_topics(new, timeout_ms=int(TIMEOUT * 1000))
             for name, code, *message in answer.topic_errors:
                 if code not in (0, _ALREADY_EXISTS):
-                    raise Unavailable(f"Kafka does not make the topic {name}: {message[0] or for_code(code).__name__}")
+                    raise Unavailable(f"Kafka cannot create the topic {name}: {message[0] or for_code(code).__name__}")
         while any(name not in known for name in missing):
             await asyncio.sleep(0.05)
             known = await _partitions(admin)
@@ -61,8 +61,8 @@ async def ensure_topics(settings: Settings, topics: Sequence[str]) -> None:
 
 
 async def check_topics(settings: Settings, topics: Sequence[str]) -> None:
-    """Raises Unavailable when a topic is missing or has another number of partitions, or Kafka cannot be reached."""
-    async with admin_client(settings, CONNECT) as admin:
+    """Raises Unavailable if a topic is missing or has another number of partitions, or if Kafka cannot be reached."""
+    async with admin_client(settings, CONNECT_TIMEOUT) as admin:
         _refuse_other_partitions(settings, topics, await _partitions(admin))
 
 
@@ -70,7 +70,7 @@ def _refuse_other_partitions(settings: Settings, topics: Sequence[str], known: d
     for topic in topics:
         name = kafka_name(settings, topic)
         if name not in known:
-            raise Unavailable(f"Kafka has no topic {name} yet: the service that writes it makes it")
+            raise Unavailable(f"Kafka has no topic {name} yet: the service that writes it creates it")
         if known[name] != settings.partitions:
             raise Unavailable(
                 f"Kafka's topic {name} has {known[name]} partitions, RAPPORT_PARTITIONS says {settings.partitions}: "
@@ -79,19 +79,19 @@ def _refuse_other_partitions(settings: Settings, topics: Sequence[str], known: d
 
 
 async def _partitions(admin: Any) -> dict[str, int]:
-    """Every topic's number of partitions. (Asking for all makes none, as asking for one may.)"""
+    """The number of partitions of all topics. Asks for all, because asking for one may create it."""
     return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
 
 
 @asynccontextmanager
 async def admin_client(settings: Settings, seconds: float = TIMEOUT) -> AsyncIterator[Any]:
-    """An admin client for some requests; what goes wrong with them, or lasts for longer, is raised as Unavailable."""
+    """An admin client. Raises Unavailable for errors of Kafka and after so many seconds."""
     admin = AIOKafkaAdminClient(**settings.kafka_options(), request_timeout_ms=int(seconds * 1000))
     try:
         async with asyncio.timeout(seconds):
             await admin.start()
             yield admin
-    except AWAY as error:
+    except KAFKA_ERRORS as error:
         raise Unavailable(f"Kafka cannot be reached ({settings.kafka_bootstrap}): {error!r}") from error
     finally:
         await admin.close()
