@@ -54,7 +54,7 @@ def test_a_cause_is_due_once_in_a_while_with_its_count() -> None:
     assert [often.due("a"), often.due("a"), often.due("b")] == [1, 1, 1]
     seldom = LogThrottle(every=3600.0)
     assert [seldom.due("a"), seldom.due("a"), seldom.due("a"), seldom.due("b")] == [1, None, None, 1]
-    seldom._said["a"] -= 3600.0
+    seldom._logged_at["a"] -= 3600.0
     assert seldom.due("a") == 3
 
 
@@ -68,10 +68,10 @@ def test_kafkas_client_speaks_once_for_each_cause_and_in_our_words(capsys: pytes
     said = lines(capsys)
     assert [(line["event"], line["level"]) for line in said] == [
         ("a Kafka broker cannot be reached", "error"),
-        ("Kafka does not take records", "warning"),
+        ("Kafka does not accept records", "warning"),
         ("Something new 0", "error"),
     ]
-    assert said[0]["said"] == "Unable connect to node with id 0: refused"
+    assert said[0]["message"] == "Unable connect to node with id 0: refused"
 
 
 @pytest.mark.usefixtures("logs")
