@@ -65,8 +65,8 @@ def assemble(
 ) -> FastAPI:
     """Assemble a service from its components and routes, with health, limits, problems and metrics.
 
-    The components start in the background, in order, so the port is open immediately. Until all have started, routes answer
-    503 and say what is missing. Raises ValueError if the settings' public key is invalid.
+    The components start in the background, in order, so the port is open immediately. Until all have started, routes
+    answer 503 and say what is missing. Raises ValueError if the settings' public key is invalid.
 
     - `purpose` is one sentence for the API's description.
     - `body_limits` gives path prefixes another limit in bytes. None means that the route limits its body itself
@@ -125,8 +125,8 @@ def assemble(
 
 
 def serve(name: str, create: Callable[[S], FastAPI], settings_class: type[S]) -> None:
-    """Run a service until SIGTERM or SIGINT, then exit with 0. Exits with 2 if a setting is wrong, with 1 if a component
-    can never start."""
+    """Run a service until SIGTERM or SIGINT, then exit with 0. Exits with 2 if a setting is wrong, with 1 if a
+    component can never start."""
     if os.environ.get("RAPPORT_DIE_WITH_PARENT") == "1":
         _die_with_parent()
     try:
@@ -212,7 +212,7 @@ def _allow_many_connections() -> None:
 
 
 def _die_with_parent() -> None:
-    """Let Linux send this process SIGTERM when the thread that started it ends, so that a killed runner leaves no process."""
+    """Let Linux send this process SIGTERM when the thread that started it ends, so none survives a killed runner."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM)

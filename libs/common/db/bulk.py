@@ -29,7 +29,7 @@ def add(table: Table, sums: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=256)
 def delete(table: Table, condition: str = "true") -> str:
-    """Delete rows by primary key, if they meet `condition` (on the table as `t`). Parameters: the columns of the key."""
+    """Delete rows by primary key, if they meet `condition` (the table is `t`). Parameters: the columns of the key."""
     key = tuple(column.name for column in table.primary_key)
     theirs, given = (", ".join(f'{name}."{column}"' for column in key) for name in ("t", "o"))
     return (

@@ -2,8 +2,8 @@
 
 import asyncpg
 
-#: Exceptions that mean that PostgreSQL is unavailable, unless `is_data_error`. asyncpg also raises InternalClientError, if
-#: a connection is terminated during a statement.
+#: Exceptions that mean that PostgreSQL is unavailable, unless `is_data_error`. asyncpg also raises InternalClientError,
+#: if a connection is terminated during a statement.
 UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 

@@ -1,7 +1,7 @@
 """All advisory locks of Rapport. PostgreSQL identifies them by number only, so all numbers are listed here.
 
-A lock is one number, or a class and a number; the two kinds never conflict. Advisory locks keep processes from doing the
-same work twice. They protect no data; row locks and constraints do.
+A lock is one number, or a class and a number; the two kinds never conflict. Advisory locks keep processes from doing
+the same work twice. They protect no data; row locks and constraints do.
 """
 
 import zlib

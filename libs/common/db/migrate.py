@@ -74,7 +74,7 @@ async def migrate(settings: Settings, histories: tuple[str, ...] = ("log", *SERV
 
 
 async def install(tx: Tx, partitions: int) -> None:
-    """Create a head for each partition of each topic. Raises Unavailable if the log has another number of partitions."""
+    """Create the heads of all topics. Raises Unavailable if the log has another number of partitions."""
     await tx.execute("INSERT INTO log.installation (partitions) VALUES ($1) ON CONFLICT DO NOTHING", partitions)
     await refuse_other_partitions(tx, partitions)
     await tx.execute(

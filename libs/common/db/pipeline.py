@@ -1,8 +1,8 @@
 """A pipeline sends several statements of a transaction in one round trip.
 
-Without it, a batch of one record would spend more time on round trips than on work. Writes are collected and sent together,
-before the next read or by `flush`, as one statement (`WITH … INSERT, … UPDATE SELECT`), which PostgreSQL executes in the
-order given. A statement passed to `ahead` is sent with whatever is sent first.
+Without it, a batch of one record would spend more time on round trips than on work. Writes are collected and sent
+together, before the next read or by `flush`, as one statement (`WITH … INSERT, … UPDATE SELECT`), which PostgreSQL
+executes in the order given. A statement passed to `ahead` is sent with whatever is sent first.
 """
 
 import re
@@ -35,8 +35,8 @@ class _Write(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Ahead:
-    """A statement sent ahead of the next one. `answer` is the result of `select` (aggregates of its rows), None until it
-    has been sent."""
+    """A statement sent ahead of the next one. `answer` is the result of `select` (aggregates of its rows), None until
+    it has been sent."""
 
     statement: _Statement
     select: tuple[str, ...]
@@ -44,7 +44,7 @@ class Ahead:
 
 
 class Pipeline:
-    """Has the methods of a transaction that projections use. `execute` returns nothing, and its error may come later."""
+    """Has the methods of a transaction that projections use. `execute` returns nothing, and may raise later."""
 
     def __init__(self, tx: Tx) -> None:
         self.tx = tx
@@ -141,7 +141,7 @@ AnyTx: TypeAlias = "Tx | Pipeline"
 
 @asynccontextmanager
 async def pipelined(tx: "AnyTx") -> AsyncIterator[Pipeline]:
-    """A pipeline over a transaction, flushed at the end of the block. If `tx` is a pipeline, it is used and not flushed."""
+    """A pipeline over a transaction, flushed at the end of the block. A given pipeline is used and not flushed."""
     if isinstance(tx, Pipeline):
         yield tx
     else:

@@ -30,8 +30,8 @@ TIMEOUTS = {
 #: For short statements on known indexes, JIT compilation costs more than it saves.
 PLANNING = {"jit": "off", "timezone": "UTC"}
 
-#: For short statements that are repeated. They are planned once, because planning a read of the segmented log takes longer
-#: than the read; and without sequential scans, which the statistics of an empty table would suggest.
+#: For short statements that are repeated. They are planned once, because planning a read of the segmented log takes
+#: longer than the read; and without sequential scans, which the statistics of an empty table would suggest.
 BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache_mode": "force_generic_plan"}
 
 OLDEST_SERVER = 17
@@ -40,8 +40,8 @@ OLDEST_SERVER = 17
 async def keep_session(connection: "asyncpg.Connection[Any]") -> None:
     """Reset a connection that returns to the pool: roll back, if a transaction is open.
 
-    Our code changes no session state, only SET LOCAL and transaction locks. So this saves the round trip of asyncpg's own
-    reset.
+    Our code changes no session state, only SET LOCAL and transaction locks. So this saves the round trip of asyncpg's
+    own reset.
     """
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")

@@ -1,7 +1,7 @@
 """Checks that a service makes at its start: its schema, the log's schema, and the number of partitions.
 
-A history's newest revision comes from its file names (`0001_log.py`; a test checks them), so that services need not load
-Alembic.
+A history's newest revision comes from its file names (`0001_log.py`; a test checks them), so that services need not
+load Alembic.
 """
 
 from functools import lru_cache

@@ -48,13 +48,13 @@ def enter_request(context: RequestContext) -> None:
 
 
 def log(name: str) -> "structlog.stdlib.BoundLogger":
-    """A logger: `log("fold").warning("a sentence", partition=3)`. It can be created before `configure_logs` is called."""
+    """A logger: `log("fold").warning("a sentence", partition=3)`. It can be created before `configure_logs`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(component=name)
     return logger
 
 
 def configure_logs(service: str, level: str = "info") -> None:
-    """Send all logs of this process to stdout as JSON, also those of uvicorn and libraries. Call once, before serving."""
+    """Send all logs of this process to stdout as JSON, also those of libraries. Call once, before serving."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),

@@ -1,11 +1,11 @@
 """Traces (OpenTelemetry), from a client's POST to the message. Off unless an OTLP endpoint is set in the environment.
 
 A record carries the `traceparent` of its original request. Nothing else of the trace is stored in it, because a replay
-must give the same bytes. A service's work on a record is a span. Its id is derived from the record's id and the service,
-so the service that handles the next record can compute its parent (docs/adr/0016-spans-are-derived.md).
+must give the same bytes. A service's work on a record is a span. Its id is derived from the record's id and the
+service, so the service that handles the next record can compute its parent (docs/adr/0016-spans-are-derived.md).
 
-Spans are recorded after the commit, only for records whose `traceparent` is sampled. While tracing is off, each call here
-costs one comparison, and `opentelemetry` is not imported.
+Spans are recorded after the commit, only for records whose `traceparent` is sampled. While tracing is off, each call
+here costs one comparison, and `opentelemetry` is not imported.
 """
 
 import os
@@ -80,7 +80,8 @@ def close() -> None:
 def request(traceparent: str | None, method: str) -> "RequestSpan | None":
     """Begin the server's span of a request. Pass its `traceparent` on with what follows. None while tracing is off.
 
-    The argument is the caller's `traceparent`. OTEL_TRACES_SAMPLER decides what is sampled; by default, the caller does.
+    The argument is the caller's `traceparent`. OTEL_TRACES_SAMPLER decides what is sampled; by default, the caller
+    does.
     """
     return None if _spans is None else _spans.request(traceparent, method)
 
@@ -120,7 +121,7 @@ def commanded(service: str, id: str, type: str, traceparent: str | None, began: 
 
 
 def delivery(traceparent: str | None, message: str, cause: str, attempt: int) -> Place | None:
-    """The place of an attempt to deliver a message: its parent is the span in which triggers handled the message's cause.
+    """The place of an attempt to deliver a message. Its parent is triggers' span of the message's cause.
 
     `message` is the id of the fact that queued it.
     """
@@ -150,8 +151,8 @@ def place_of(service: str, topic: str, envelope: Envelope) -> Place:
     """The place of the span in which `service` handles a record of `topic`.
 
     Its parent is the span that wrote the record. For an event, that is the request's. For a fact, it is the writing
-    service's span of the fact's cause; for a message's result, the first attempt to deliver it. For a record in the journal
-    that profile did not create itself, it is profile's span of the same record.
+    service's span of the fact's cause; for a message's result, the first attempt to deliver it. For a record in the
+    journal that profile did not create itself, it is profile's span of the same record.
     """
     _, trace, parent, _ = (envelope.traceparent or "---").split("-")
     writer = envelope.source.removeprefix("/")

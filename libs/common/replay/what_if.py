@@ -1,7 +1,7 @@
 """A what-if folds the journal under other rules than those that were in force.
 
-It skips the service's own facts in the journal. It feeds the facts that the other rules decide back to them, right after
-their cause, with the customer's snapshot of that record. Commands stay as they were.
+It skips the service's own facts in the journal. It feeds the facts that the other rules decide back to them, right
+after their cause, with the customer's snapshot of that record. Commands stay as they were.
 """
 
 from collections import Counter
@@ -69,7 +69,7 @@ class WhatIf(Replay[S, R]):
         return decided
 
     def viewed(self, input: Input, rules: R, recorded: Sequence[OutOfBand]) -> Input:
-        """The input with what the other rules have taken so far, in the order in which this what-if folds partitions."""
+        """The input with what the other rules have taken so far, in the order in which this folds partitions."""
         view = {each: self._taken[each] for each in self.handler.shared.named(input.body, input.time, rules)}
         return msgspec.structs.replace(input, shared=view) if view else input
 

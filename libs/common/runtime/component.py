@@ -31,8 +31,8 @@ class Component(Protocol):
     """A part of a service that is started and stopped: a database, a fold, a forwarder, delivery workers.
 
     `start` raises Unavailable (or OSError, TimeoutError, a PostgreSQL error) if something it needs is unavailable; the
-    caller tries again. It cleans up if it fails or is cancelled. `stop` finishes work in progress; it is called only after
-    `start` succeeded. `check` may be called at any time between the two, and takes at most two seconds.
+    caller tries again. It cleans up if it fails or is cancelled. `stop` finishes work in progress; it is called only
+    after `start` succeeded. `check` may be called at any time between the two, and takes at most two seconds.
     """
 
     name: str
@@ -46,6 +46,6 @@ class Component(Protocol):
 
 @runtime_checkable
 class Worker(Protocol):
-    """A component with tasks that should never end. `died` returns a sentence if one has ended, else an empty string."""
+    """A component with tasks that should never end. `died` returns a sentence if one has ended, else ""."""
 
     def died(self) -> str: ...

@@ -11,7 +11,7 @@ from libs.common.settings import Settings
 
 
 class Postgres:
-    """The pool of one service, opened at start. Other components keep this one and read `database` when they need it."""
+    """The pool of one service, opened at start. Other components read its `database` when they need it."""
 
     name = "postgres"
 
