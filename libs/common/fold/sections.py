@@ -1,17 +1,17 @@
-"""Sections: the part of a customer's state that grows with their history, in rows of its own, loaded when it is asked for.
+"""Sections: the part of a customer's state that grows with history. Each is a row of its own, loaded only when needed.
 
 A service with sections
-- derives its state from `Sectioned`, and says in `Decider.sections` what each kind holds, and which sections a body names
-  (`SectionKinds`): those are loaded for a whole batch at once, behind the customers' locks;
-- reads them in `decide` and `evolve` by `state.sections`: `get` for one, `open` for those that have a rank, in its order,
-  `every` for all of a kind. Values are never changed in place: `set` and `delete` are `evolve`'s;
-- may ask in `decide` for whatever it finds that it needs. What is not there yet raises NotLoaded: the fold loads it and
-  decides again, which `decide`, being pure, does not notice. `evolve` may touch only what `decide` or the naming loaded;
-- joins them in `absorb` (`Sections.absorb`): at a merge all sections of both customers are there;
-- has the table (`tables.section_table`), and compares it in replays (`replayable.SECTIONS`). A replay evolves facts of
-  commands without deciding again; there all sections of that customer are loaded before.
+- derives its state from `Sectioned`. In `Decider.sections` (`SectionKinds`) it declares the type of each kind, and
+  which sections a body names. The fold loads those for the whole batch at once, after it has locked the customers;
+- reads them in `decide` and `evolve` through `state.sections`: `get` for one, `open` for those with a rank, in rank
+  order, `every` for all of a kind. It never changes a value in place. Only `evolve` calls `set` and `delete`;
+- may read further sections in `decide`. If one is not loaded, this raises NotLoaded; the fold loads it and calls
+  `decide` again. `evolve` may use only sections that the body named or `decide` read;
+- joins the sections of two customers in `absorb` (`Sections.absorb`). At a merge, all sections of both are loaded;
+- has the table (`tables.section_table`) and compares it in replays (`replayable.SECTIONS`). A replay evolves commands'
+  facts without `decide`, so it loads all sections of that customer first.
 
-A customer who is new has none, and costs no look-up. Whoever names none pays nothing.
+A new customer has no sections and costs no query. A batch that names no sections costs nothing either.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,20 +24,20 @@ Ref: TypeAlias = tuple[str, str]
 
 
 class One(NamedTuple):
-    """The section of a kind under a key."""
+    """Asks for the section of a kind under a key."""
 
     kind: str
     key: str
 
 
 class Every(NamedTuple):
-    """All sections of a kind; of all kinds when it is empty."""
+    """Asks for all sections of a kind, or of all kinds if `kind` is empty."""
 
     kind: str = ""
 
 
 class Open(NamedTuple):
-    """The next page of the sections of a kind that have a rank, behind (rank, key)."""
+    """Asks for the next page of a kind's sections with a rank, after (rank, key)."""
 
     kind: str
     behind: tuple[int, str] | None = None
@@ -47,14 +47,14 @@ Wanted: TypeAlias = One | Every | Open
 
 
 class Section(NamedTuple):
-    """What is stored under a key. With a `rank` it is open: found by `Sections.open`, in the order of the ranks."""
+    """A value stored under a key. A section with a `rank` is open: `Sections.open` returns those in rank order."""
 
     value: Any
     rank: int | None = None
 
 
 class SectionRow(NamedTuple):
-    """A section as it is stored."""
+    """A section as stored in the table."""
 
     kind: str
     key: str
@@ -63,14 +63,14 @@ class SectionRow(NamedTuple):
 
 
 class SectionKinds(NamedTuple):
-    """What the sections of a service hold, by their kind; and which ones a body names under the rules."""
+    """The types of a service's sections by kind, and a function that gives the sections that a body names."""
 
     types: Mapping[str, Any]
     named: Callable[[Any, Any], Iterable[Wanted]]
 
 
 class NotLoaded(Exception):
-    """Sections were asked for that are not loaded (yet)."""
+    """The sections asked for are not loaded yet."""
 
     def __init__(self, customer: UUID, wanted: Wanted) -> None:
         super().__init__(f"{wanted} of {customer} is not loaded")
@@ -79,7 +79,7 @@ class NotLoaded(Exception):
 
 
 class Changes(NamedTuple):
-    """What is to be written: rows, keys of rows that are gone, and whether all earlier rows are gone."""
+    """Changes to be saved: new or changed rows, deleted keys, and whether all earlier rows were deleted."""
 
     rows: list[SectionRow]
     gone: list[Ref]
@@ -87,32 +87,34 @@ class Changes(NamedTuple):
 
 
 class Sections:
-    """The sections of one customer, as far as they are loaded, with what was changed since."""
+    """The loaded sections of one customer, with their changes."""
 
     __slots__ = ("_changed", "_decoders", "_emptied", "_fronts", "_now", "_stored", "_whole", "customer")
 
     def __init__(
         self, customer: UUID, decoders: Mapping[str, "msgspec.json.Decoder[Any]"], *, whole: bool = False
     ) -> None:
-        """`whole`: there are none but those that will be set."""
+        """`whole`: the table has no sections of this customer."""
         self.customer = customer
         self._decoders = decoders
         self._stored: dict[Ref, SectionRow] = {}
-        self._now: dict[Ref, Section | None] = {}  # decoded or changed; None: there is none
+        self._now: dict[Ref, Section | None] = {}  # decoded or changed; None: does not exist
         self._changed: set[Ref] = set()
         self._whole: set[str] = {""} if whole else set()
-        self._fronts: dict[str, tuple[int, str]] = {}  # up to where the open ones of a kind are loaded
+        self._fronts: dict[str, tuple[int, str]] = {}  # how far the open sections of a kind are loaded
         self._emptied = False
 
     # -- for the service ----------------------------------------------------------------------------------------------
     def get(self, kind: str, key: str) -> Any | None:
-        """The value of a section; None where there is none."""
+        """The value of a section, or None. Raises NotLoaded."""
         section = self._section((kind, key))
         return None if section is None else section.value
 
     def open(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """Keys and values of the sections of a kind that have a rank, in the order of (rank, key). Loaded page by page, as far
-        as they are looked at."""
+        """Keys and values of a kind's sections with a rank, in the order of (rank, key).
+
+        Loaded page by page, as far as the caller iterates. Raises NotLoaded at the end of the loaded ones.
+        """
         front = self._fronts.get(kind)
         ranked = sorted((rank, key) for key, rank in self._ranks(kind))
         for rank, key in ranked:
@@ -123,26 +125,26 @@ class Sections:
             raise NotLoaded(self.customer, Open(kind, front))
 
     def every(self, kind: str) -> dict[str, Any]:
-        """All sections of a kind by their keys, in the order of these."""
+        """All sections of a kind by key, in key order. Raises NotLoaded."""
         if not self._is_whole(kind):
             raise NotLoaded(self.customer, Every(kind))
         return {key: self.get(kind, key) for key in sorted(key for of, key in self._present() if of == kind)}
 
     def new(self, kind: str, key: str) -> None:
-        """Say that there is no section under a key, as nothing was ever kept under it: so it need not be looked up."""
+        """Declare that no section exists under a key, because none was ever stored. This saves a query."""
         if (kind, key) not in self._stored:
             self._now.setdefault((kind, key), None)
 
     def set(self, kind: str, key: str, value: Any, rank: int | None = None) -> None:
-        """Put a section in the place of the one that is there, if one is, which must be loaded."""
+        """Set a section. If one exists under the key, it must be loaded. Raises NotLoaded."""
         self._put((kind, key), Section(value, rank))
 
     def delete(self, kind: str, key: str) -> None:
-        """Remove a section, which must be loaded."""
+        """Delete a section, which must be loaded. Raises NotLoaded."""
         self._put((kind, key), None)
 
     def absorb(self, other: "Sections", join: Callable[[str, Any, Any], Section]) -> None:
-        """Take over all sections of another customer; `join` (kind, ours, theirs) makes one of two under one key."""
+        """Take over all sections of another customer. `join(kind, ours, theirs)` combines two under the same key."""
         for ref in sorted(other._present()):
             ours, theirs = self._section(ref), other._section(ref)
             if theirs is not None:
@@ -154,7 +156,7 @@ class Sections:
         return bool(self._changed) or self._emptied
 
     def has(self, wanted: Wanted) -> bool:
-        """Whether it is loaded."""
+        """Whether `wanted` is loaded."""
         match wanted:
             case One(kind, key):
                 return (kind, key) in self._now or (kind, key) in self._stored or self._is_whole(kind)
@@ -165,7 +167,7 @@ class Sections:
                 return self._is_whole(kind) or (front is not None and (behind is None or behind < front))
 
     def loaded(self, wanted: Wanted, rows: Sequence[SectionRow], page: int) -> None:
-        """What was found of it; of open ones at most a `page`."""
+        """Add the rows found for `wanted`; for Open, at most `page` rows."""
         for row in rows:
             self._stored[row.kind, row.key] = row
         match wanted:
@@ -179,12 +181,12 @@ class Sections:
                 self._fronts[kind] = _END if last is None else (last.rank or 0, last.key)
 
     def empty(self) -> None:
-        """All are gone: the customer was merged into another one."""
+        """Delete all sections, after the customer was merged into another one."""
         self._stored, self._now, self._changed, self._fronts = {}, {}, set(), {}
         self._whole, self._emptied = {""}, True
 
     def changes(self, encode: Callable[[Any], bytes]) -> Changes:
-        """What is not as it is stored."""
+        """What differs from the table."""
         rows, gone = [], []
         for ref in sorted(self._changed):
             section, stored = self._now[ref], self._stored.get(ref)
@@ -226,21 +228,21 @@ class Sections:
         return "" in self._whole or kind in self._whole
 
 
-#: Behind all ranks.
+#: After all ranks.
 _END = (2**63, "")
 
 
 class Sectioned(msgspec.Struct, dict=True):
-    """The base of a state of which a part lies in sections. They are no part of its JSON."""
+    """The base class of a state with sections. The sections are not part of its JSON."""
 
     @property
     def sections(self) -> Sections:
-        """Those of the customer; of a state that no fold has loaded there are none yet."""
+        """The customer's sections; empty if the fold did not load this state."""
         held: Sections | None = self.__dict__.get("_sections")
         if held is None:
             held = self.__dict__["_sections"] = Sections(UUID(int=0), {}, whole=True)
         return held
 
     def hold(self, sections: Sections) -> None:
-        """For the fold: these are the state's."""
+        """Set the state's sections. Called by the fold only."""
         self.__dict__["_sections"] = sections

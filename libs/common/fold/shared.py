@@ -1,15 +1,16 @@
-"""Shared resources: what many customers draw on together (a budget, a stock), as rows that are changed in their transactions.
+"""Shared resources: rows that belong to no customer (a budget, a stock), changed in the customers' transactions.
 
-A service that has some
+A service with shared resources
 
-- names in `Decider.shared` (`named`) those that an input may draw on under the rules. The fold locks them before any customer, each
-  in the order of its key, and makes those that are missing: so nobody waits in a circle;
-- looks in `decide` at `input.shared`, where each stands at how much has been taken so far, by this batch too;
-- says in `Decision.takes` how much more is taken. It is stored in the same transaction;
-- writes into its facts what became of it. A replay looks at no shared row, which has moved on since: `recorded` makes the
-  view again from the facts that were recorded on the same input.
+- names in `Decider.shared` (`named`) the resources that an input may draw on under the rules. The fold creates missing
+  ones and locks them before any customer, in key order, so transactions cannot deadlock;
+- reads in `decide` how much has been taken so far from `input.shared`, which includes this batch;
+- returns in `Decision.takes` how much more to take. It is stored in the same transaction;
+- writes the outcome into its facts. A replay reads no shared row, because that has changed since. Instead, `recorded`
+  rebuilds the view from the facts that were recorded on the same input.
 
-Who draws on one holds it until the commit, and others wait: keep apart, by `id` or `period`, what need not be together.
+A transaction holds a resource until its commit, and others wait for it. So use different resources (by `id` or
+`period`) for what need not be counted together.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,7 +46,7 @@ WHERE s.kind = new.kind AND s.id = new.id AND s.period = new.period
 
 
 class StaleResource(OSError):
-    """A shared resource's row is not there, or is another one than was locked: tried again (it counts as unavailability)."""
+    """A shared resource's row is missing or is not the one that was locked. It counts as unavailability: try again."""
 
 
 class Shared:
@@ -63,21 +64,21 @@ class Shared:
         return self._values.keys() >= set(resources)
 
     def view(self, resources: Iterable[Resource]) -> dict[Resource, int]:
-        """How much has been taken of these by now."""
+        """How much has been taken of these so far."""
         return {each: self._values[each] for each in resources}
 
     def take(self, takes: Mapping[Resource, int]) -> None:
-        """So much more is taken."""
+        """Take more. `save` stores it."""
         for each, more in takes.items():
             self._values[each] += more
 
     def changes(self) -> list[tuple[str, str, str, int]]:
-        """What is to be written, sorted."""
+        """The changed rows (key and value), sorted."""
         return sorted((*each, value) for each, value in self._values.items() if value != self._stored[each])
 
 
 class SharedTable(Generic[R]):
-    """The table `shared` of one service, and what it draws on; without `draws` it has none."""
+    """The table `shared` of one service. `draws` is None if the service has no shared resources."""
 
     def __init__(self, service: str, draws: Draws[R] | None = None) -> None:
         self._draws = draws
@@ -85,16 +86,19 @@ class SharedTable(Generic[R]):
         self._known: set[Resource] = set()
 
     def named(self, body: object, time: datetime, rules: R) -> Iterable[Resource]:
-        """The resources that a body may draw on."""
+        """The resources that a body may draw on under the rules."""
         return () if self._draws is None else self._draws.named(body, time, rules)
 
     def viewed(self, input: Input, rules: R, shared: Shared) -> Input:
-        """The input, with a view of the resources that it may draw on."""
+        """The input, with how much has been taken of the resources that it may draw on."""
         resources = tuple(self.named(input.body, input.time, rules))
         return msgspec.structs.replace(input, shared=shared.view(resources)) if resources else input
 
     async def lock(self, tx: AnyTx, resources: Iterable[Resource]) -> Shared:
-        """Lock resources, before any customer; missing ones are made first."""
+        """Lock resources in key order, and create missing ones first. Call it before locking any customer.
+
+        Raises StaleResource.
+        """
         wanted = sorted(set(resources))
         if not wanted:
             return Shared()
@@ -104,17 +108,17 @@ class SharedTable(Generic[R]):
             rows = await pipeline.rows(_LOCK.format(table=self._table), *bulk.transposed(wanted))
         if len(rows) != len(wanted):
             self._known.clear()
-            raise StaleResource("a shared resource's row has gone")
+            raise StaleResource("a shared resource's row was deleted")
         return Shared({Resource(*row[:3]): row[3] for row in rows})
 
     def known(self, shared: Shared) -> None:
-        """Call once the transaction is committed: these rows exist."""
+        """Remember that these rows exist. Call it after the commit."""
         if len(self._known) > 10_000:
             self._known.clear()
         self._known.update(shared.all)
 
     async def save(self, tx: AnyTx, shared: Shared) -> None:
-        """Write what was taken."""
+        """Write what was taken. Raises StaleResource. Does not commit."""
         if changes := shared.changes():
             async with pipelined(tx) as pipeline:
                 statement = _SAVE.format(table=self._table)
