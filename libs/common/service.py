@@ -1,4 +1,4 @@
-"""How a service is put together and run: the same for all five."""
+"""Assembles and runs a service; the same for all five."""
 
 import asyncio
 import ctypes
@@ -63,15 +63,20 @@ def assemble(
     browsers: bool = False,
     inline: Handlers | None = None,
 ) -> FastAPI:
-    """A service: its routes, its components' lives, health, limits, problems, metrics. `purpose` says in a sentence what it is
-    for.
+    """Assemble a service from its components and routes, with health, limits, problems and metrics.
 
-    The components start in the background, in order, so that the port is up at once; until all have, routes answer 503
-    with what is missing. `body_limits` gives path prefixes another limit in bytes, or None: that route reads and bounds
-    its body itself (`limits.read_body`). `problem_members` adds members to every problem. `fast_routes` are routes by method and
-    path that FastAPI only documents; they read and bound their bodies themselves too. `inline` may take requests of these
-    without a task. With `browsers`, pages of the settings' `browser_origins` may ask. `app.state` holds `settings`, `meter`,
-    `verifier`, `problems`, `lifecycle` and `inline`. Raises ValueError when the settings' public key is none.
+    The components start in the background, in order, so the port is open immediately. Until all have started, routes
+    answer 503 and say what is missing. Raises ValueError if the settings' public key is invalid.
+
+    - `purpose` is one sentence for the API's description.
+    - `body_limits` gives path prefixes another limit in bytes. None means that the route limits its body itself
+      (`limits.read_body`).
+    - `problem_members` adds members to every problem.
+    - `fast_routes` are routes by method and path that FastAPI only documents; they limit their bodies themselves too.
+    - `inline` handlers may answer requests to fast routes without a task.
+    - `browsers` allows requests from pages of the settings' `browser_origins`.
+
+    `app.state` holds `settings`, `meter`, `verifier`, `problems`, `lifecycle` and `inline`.
     """
     meter = meter or Meter(name)
     problems = Problems(problem_members)
@@ -120,7 +125,8 @@ def assemble(
 
 
 def serve(name: str, create: Callable[[S], FastAPI], settings_class: type[S]) -> None:
-    """Run a service until SIGTERM or SIGINT; exits 0 then, 2 when a setting is wrong, 1 when a part cannot start."""
+    """Run a service until SIGTERM or SIGINT, then exit with 0. Exits with 2 if a setting is wrong, with 1 if a
+    component can never start."""
     if os.environ.get("RAPPORT_DIE_WITH_PARENT") == "1":
         _die_with_parent()
     try:
@@ -132,8 +138,8 @@ def serve(name: str, create: Callable[[S], FastAPI], settings_class: type[S]) ->
         print(f"{name}: {_sentence(name, error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     _allow_many_connections()
-    # What is there now stays for good: the collector need not look at it again and again. The rest it looks at seldom:
-    # a batch makes thousands of small objects, which reference counting frees.
+    # All objects so far stay, so the garbage collector need not visit them. It also runs less often: a batch creates
+    # thousands of small objects, which reference counting frees.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -144,7 +150,8 @@ def serve(name: str, create: Callable[[S], FastAPI], settings_class: type[S]) ->
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but a signal ends the process with 0, says "draining" first, and a part that cannot start ends it too."""
+    """uvicorn with draining: after a signal, the service drains before it stops, and exits with 0. It also stops if a
+    component can never start."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
@@ -179,7 +186,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # a signal may arrive in the middle of anything, so the work is left to the loop
+        # a signal may interrupt any code, so the event loop does the work
         if self.loop is None or self.lifecycle.draining.is_set():
             self._close(sig, frame)
         else:
@@ -193,11 +200,11 @@ class _Server(uvicorn.Server):
 
     def _close(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # it is obeyed, not raised again once all is stopped
+        self._captured_signals.clear()  # keeps uvicorn from raising the signal again after the stop
 
 
 def _allow_many_connections() -> None:
-    """Many systems begin with 1,024 open files a process, and let it have as many as these by itself."""
+    """Raise this process's limit of open files, which is 1,024 on many systems."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -205,22 +212,22 @@ def _allow_many_connections() -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to send this process SIGTERM when the thread that started it ends (a killed runner leaves nothing)."""
+    """Let Linux send this process SIGTERM when the thread that started it ends, so none survives a killed runner."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _sentence(service: str, error: ValueError | OSError) -> str:
-    """What is wrong with the settings, naming the variable."""
+    """A sentence on what is wrong with the settings; it names the variable."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         field = str(first["loc"][0]).upper() if first["loc"] else ""
         own = f"RAPPORT_{service.upper()}_{field}"
         variable = own if own in os.environ else f"RAPPORT_{field}"
         value = "" if field.endswith(("URL", "PASSWORD", "KEY", "SECRET")) else f" (it is {first['input']!r})"
-        said = first["msg"].removeprefix("Value error, ")
-        return f"{variable} is wrong: {said}{value}" if field else said
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{variable} is wrong: {message}{value}" if field else message
     if isinstance(error, OSError) and error.filename is not None:
         named = [
             key for key, value in os.environ.items() if key.startswith("RAPPORT_") and value == str(error.filename)

@@ -1,4 +1,4 @@
-"""Bulk statements built from the same Tables that the migrations make: one UNNEST, one round trip for any number of rows."""
+"""Bulk statements built from a service's Tables: one UNNEST, so one round trip for any number of rows."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,16 +11,16 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 @lru_cache(maxsize=256)
 def insert(table: Table, columns: tuple[str, ...], on_conflict: str = "") -> str:
-    """`INSERT … SELECT … FROM unnest($1, $2, …)`: one array parameter a column. `on_conflict` is appended as it is."""
+    """`INSERT … SELECT … FROM unnest($1, $2, …)` with one array parameter for each column. Appends `on_conflict`."""
     names = _names(table, columns)
     return f"INSERT INTO {table.fullname} ({names}) SELECT * FROM {unnest(table, columns)} {on_conflict}".strip()
 
 
 @lru_cache(maxsize=256)
 def add(table: Table, sums: tuple[str, ...]) -> str:
-    """Add to rows of sums, which are made where there are none: parameters are the columns of the primary key, then `sums`.
+    """Add to rows of sums, and create missing ones. Parameters: the columns of the primary key, then `sums`.
 
-    Give the rows in the order of their keys, so that no two transactions wait for each other.
+    Pass the rows in the order of their keys, so that transactions cannot deadlock.
     """
     key = tuple(column.name for column in table.primary_key)
     added = ", ".join(f'"{name}" = {table.name}."{name}" + excluded."{name}"' for name in sums)
@@ -29,7 +29,7 @@ def add(table: Table, sums: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=256)
 def delete(table: Table, condition: str = "true") -> str:
-    """Delete the rows with these primary keys, its columns the parameters, that meet a condition on `t`, the table."""
+    """Delete rows by primary key, if they meet `condition` (the table is `t`). Parameters: the columns of the key."""
     key = tuple(column.name for column in table.primary_key)
     theirs, given = (", ".join(f'{name}."{column}"' for column in key) for name in ("t", "o"))
     return (
@@ -46,7 +46,7 @@ def unnest(table: Table, columns: tuple[str, ...]) -> str:
 
 
 def transposed(rows: Sequence[Sequence[object]]) -> list[list[object]]:
-    """Rows as columns: the parameters of a bulk statement. `rows` must not be empty."""
+    """Turn rows into columns, the parameters of a bulk statement. `rows` must not be empty."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 

@@ -1,9 +1,9 @@
-"""What PostgreSQL's driver raises, sorted by what it asks of us: to wait, or to look at the data."""
+"""The errors of PostgreSQL's driver, in two kinds: PostgreSQL is unavailable, or it refused the data."""
 
 import asyncpg
 
-#: Exceptions that say "PostgreSQL is away or in the way", not "this record is bad". See `is_data_error`.
-#: (asyncpg raises InternalClientError too, when a connection is terminated under a statement.)
+#: Exceptions that mean that PostgreSQL is unavailable, unless `is_data_error`. asyncpg also raises InternalClientError,
+#: if a connection is terminated during a statement.
 UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 

@@ -1,7 +1,7 @@
-"""All advisory locks of Rapport. PostgreSQL knows them by number only, so each number stands here, once.
+"""All advisory locks of Rapport. PostgreSQL identifies them by number only, so all numbers are listed here.
 
-A lock is one number, or a class and a number (of which there is one lock each). The two kinds never meet. Advisory locks
-keep processes from doing the same work twice. They protect no data: rows' own locks and constraints do.
+A lock is one number, or a class and a number; the two kinds never conflict. Advisory locks keep processes from doing
+the same work twice. They protect no data; row locks and constraints do.
 """
 
 import zlib
@@ -10,7 +10,7 @@ from enum import IntEnum, unique
 
 @unique
 class Lock(IntEnum):
-    """The numbers. Any will do, as long as all processes of all releases use the same."""
+    """The numbers. They are arbitrary, but all processes of all releases must use the same."""
 
     MIGRATION = 7_262_001
     """One migration of a database at a time."""
@@ -23,10 +23,10 @@ class Lock(IntEnum):
 
 
 def reader_class(reader: str, name: str) -> int:
-    """A class for each reader and topic, with the partition as the number: the process that has the lock reads it.
+    """The class for a reader and a topic. With the partition as the number, it locks the partition for one process.
 
-    The name `members` stands for the reader's living processes, each with a random number. The class is a hash, signed
-    as PostgreSQL takes it.
+    The name `members` is for the reader's live processes, each with a random number. The class is a hash, as a signed
+    integer, as PostgreSQL requires.
     """
     number = zlib.crc32(f"{reader}/{name}".encode())
     return number - 2**32 if number >= 2**31 else number

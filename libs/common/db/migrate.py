@@ -1,4 +1,4 @@
-"""Migrations: one Alembic history for the log and one for each service, run as a step of their own.
+"""Migrations: one Alembic history for the log and one for each service, run as a separate step.
 
 `services.migrate` migrates the databases of all services. A service itself only checks (`libs.common.db.schema`).
 """
@@ -28,7 +28,7 @@ def _config(history: str, connection: Connection | None = None) -> Config:
 
 
 def run_env(metadata: MetaData) -> None:
-    """What each history's env.py calls: run the migrations on the connection that `migrate` opened."""
+    """Run the migrations on the connection that `migrate` opened. Each history's env.py calls it."""
     config = context.config
     context.configure(
         connection=config.attributes["connection"],
@@ -44,18 +44,18 @@ def run_env(metadata: MetaData) -> None:
 
 def _upgrade(connection: Connection, history: str) -> None:
     connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{history}"'))
-    there = MigrationContext.configure(connection, opts={"version_table_schema": history})
-    found = there.get_current_revision()
-    if found is not None and found not in revisions(history):  # of a later release, of which this one was put back
+    migrations = MigrationContext.configure(connection, opts={"version_table_schema": history})
+    found = migrations.get_current_revision()
+    if found is not None and found not in revisions(history):  # a later release migrated it
         print(f"{history} is at {found}, which is newer than this release: left as it is")
         return
     command.upgrade(_config(history, connection), "head")
 
 
 async def migrate(settings: Settings, histories: tuple[str, ...] = ("log", *SERVICES)) -> None:
-    """Bring a database to the newest schema of `histories` and set the log up for `settings.partitions`.
+    """Migrate a database to the newest schema of `histories`, and set the log up for `settings.partitions`. Commits.
 
-    Safe to run at any time and twice at once. Raises Unavailable when the database has another number of partitions.
+    Safe to run at any time, also concurrently. Raises Unavailable if the database has another number of partitions.
     """
     url = settings.dsn.replace("postgresql://", "postgresql+asyncpg://")
     engine = create_async_engine(url, connect_args={"ssl": settings.database_ssl()})
@@ -74,7 +74,7 @@ async def migrate(settings: Settings, histories: tuple[str, ...] = ("log", *SERV
 
 
 async def install(tx: Tx, partitions: int) -> None:
-    """Set the log up: a head for each partition of each topic. Raises Unavailable on another number of partitions."""
+    """Create the heads of all topics. Raises Unavailable if the log has another number of partitions."""
     await tx.execute("INSERT INTO log.installation (partitions) VALUES ($1) ON CONFLICT DO NOTHING", partitions)
     await refuse_other_partitions(tx, partitions)
     await tx.execute(

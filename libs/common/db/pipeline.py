@@ -1,8 +1,8 @@
-"""A transaction whose statements travel together: several in one round trip.
+"""A pipeline sends several statements of a transaction in one round trip.
 
-A batch of one record would else spend more time on round trips than on work. What is written is sent with the next statement
-whose answer is waited for, or by `flush`, as one statement (`WITH … INSERT, … UPDATE SELECT`), which PostgreSQL works off in the
-order given. What goes `ahead` is sent with whatever comes first.
+Without it, a batch of one record would spend more time on round trips than on work. Writes are collected and sent
+together, before the next read or by `flush`, as one statement (`WITH … INSERT, … UPDATE SELECT`), which PostgreSQL
+executes in the order given. A statement passed to `ahead` is sent with whatever is sent first.
 """
 
 import re
@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 from libs.common.db.pool import Tx
 
-#: What can be part of one statement; a WITH of its own cannot, nor can what returns rows.
+#: Statements that can be combined. Those with their own WITH, or that return rows, cannot.
 _WRITE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\S+)")
 _PLACE = re.compile(r"\$(\d+)")
 
 
-class _Part(NamedTuple):
-    """A statement's text, beside that of the CTEs that it needs, and its arguments, which both number from $1."""
+class _Statement(NamedTuple):
+    """A statement's text, the text of the CTEs that it needs, and the arguments of both, numbered from $1."""
 
     query: str
     args: tuple[Any, ...]
@@ -28,58 +28,63 @@ class _Part(NamedTuple):
 
 
 class _Write(NamedTuple):
-    part: _Part
+    statement: _Statement
     rows: int | None
     otherwise: Callable[[str], Exception]
 
 
 @dataclass(eq=False, slots=True)
 class Ahead:
-    """A statement that goes ahead of the first one that is waited for. `answer` is what `select` (aggregates) makes of its rows,
-    None until it has been sent."""
+    """A statement sent ahead of the next one. `answer` is the result of `select` (aggregates of its rows), None until
+    it has been sent."""
 
-    part: _Part
+    statement: _Statement
     select: tuple[str, ...]
     answer: tuple[Any, ...] | None = None
 
 
 class Pipeline:
-    """Has the methods of a transaction that a projection uses. `execute` returns nothing, and may raise later."""
+    """Has the methods of a transaction that projections use. `execute` returns nothing, and may raise later."""
 
     def __init__(self, tx: Tx) -> None:
         self.tx = tx
-        self._waiting: list[_Write] = []
+        self._pending: list[_Write] = []
         self._tables: set[str] = set()
         self._ahead: Ahead | None = None
 
     def ahead(self, query: str, *args: Any, select: tuple[str, ...]) -> Ahead:
-        """Send `query` with the next statement; its answer stands in what is returned. `select` are aggregates."""
+        """Send `query` with the next statement. The returned object then has its answer. `select` are aggregates."""
         if self._ahead:
             raise RuntimeError("only one statement can go ahead")
-        self._ahead = Ahead(_Part(query, args), select)
+        self._ahead = Ahead(_Statement(query, args), select)
         return self._ahead
 
     async def write(
         self, query: str, *args: Any, rows: int, otherwise: Callable[[str], Exception], ctes: str = ""
     ) -> None:
-        """Write, with the next statement that is waited for, and then raise `otherwise` unless so many rows were written."""
-        await self._wait(_Write(_Part(query, args, ctes), rows, otherwise))
+        """Add a write. When it is sent, `otherwise` is raised unless it wrote exactly `rows` rows."""
+        await self._add(_Write(_Statement(query, args, ctes), rows, otherwise))
 
     async def execute(self, query: str, *args: Any) -> None:
-        """Write, with the next statement that is waited for."""
+        """Add a write. A statement that cannot be combined is sent now, after the pending ones."""
         if _WRITE.match(query) is None or "RETURNING" in query:
             await self.flush()
             await self.tx.execute(query, *args)
         else:
-            await self._wait(_Write(_Part(query, args), None, RuntimeError))
+            await self._add(_Write(_Statement(query, args), None, RuntimeError))
 
     async def rows(self, query: str, *args: Any, ctes: str = "") -> Sequence[Sequence[Any]]:
-        """Rows by place, whose first column is never null; read together with what goes ahead, so at the same moment."""
-        if self._waiting:
+        """Read rows, as sequences; their first column must never be null. Flushes pending writes first.
+
+        A statement `ahead` is sent in the same statement, so both see the same snapshot.
+        """
+        if self._pending:
             await self.flush()
         if (ahead := self._take_ahead()) is None:
             return await self.tx.fetch(f"WITH {ctes} {query}" if ctes else query, *args)
-        found = await self.tx.fetch(_behind(ahead.part.query, ahead.select, query, ctes), *args, *ahead.part.args)
+        found = await self.tx.fetch(
+            _with_ahead(ahead.statement.query, ahead.select, query, ctes), *args, *ahead.statement.args
+        )
         width = len(ahead.select)
         ahead.answer = tuple(found[0][:width])
         return [row[width:] for row in found if row[width] is not None]
@@ -97,19 +102,19 @@ class Pipeline:
         return await self.tx.fetchval(query, *args)
 
     async def flush(self) -> None:
-        """Send what waits."""
-        writes, self._waiting = self._waiting, []
+        """Send all pending writes."""
+        writes, self._pending = self._pending, []
         self._tables.clear()
         ahead = self._take_ahead()
         if not writes and ahead is None:
             return
-        texts = tuple((write.part.query, write.part.ctes) for write in writes)
-        args = [arg for write in writes for arg in write.part.args]
+        texts = tuple((write.statement.query, write.statement.ctes) for write in writes)
+        args = [arg for write in writes for arg in write.statement.args]
         if ahead is None:
-            (answer,) = await self.tx.fetch(_together(texts, None), *args)
+            (answer,) = await self.tx.fetch(_combined(texts, None), *args)
         else:
-            query = _together(texts, (ahead.part.query, ahead.select))
-            (answer,) = await self.tx.fetch(query, *args, *ahead.part.args)
+            query = _combined(texts, (ahead.statement.query, ahead.select))
+            (answer,) = await self.tx.fetch(query, *args, *ahead.statement.args)
             width = len(ahead.select)
             ahead.answer = tuple(answer[:width])
             answer = answer[width:]
@@ -117,26 +122,26 @@ class Pipeline:
             if write.rows not in (None, count):
                 raise write.otherwise(f"{count} of {write.rows} rows were written")
 
-    async def _wait(self, write: _Write) -> None:
-        named = _WRITE.match(write.part.query)
+    async def _add(self, write: _Write) -> None:
+        named = _WRITE.match(write.statement.query)
         table = named[1] if named else ""
-        if table in self._tables:  # two parts of one statement would not see what each other wrote
+        if table in self._tables:  # parts of one statement do not see each other's writes
             await self.flush()
         self._tables.add(table)
-        self._waiting.append(write)
+        self._pending.append(write)
 
     def _take_ahead(self) -> Ahead | None:
         ahead, self._ahead = self._ahead, None
         return ahead
 
 
-#: A transaction, or one whose statements travel together.
+#: A transaction, or a pipeline over one.
 AnyTx: TypeAlias = "Tx | Pipeline"
 
 
 @asynccontextmanager
 async def pipelined(tx: "AnyTx") -> AsyncIterator[Pipeline]:
-    """A pipeline over a transaction, flushed at the end of the block; one that is given is its giver's to flush."""
+    """A pipeline over a transaction, flushed at the end of the block. A given pipeline is used and not flushed."""
     if isinstance(tx, Pipeline):
         yield tx
     else:
@@ -146,38 +151,38 @@ async def pipelined(tx: "AnyTx") -> AsyncIterator[Pipeline]:
 
 
 @lru_cache(maxsize=256)
-def _behind(ahead: str, select: tuple[str, ...], query: str, ctes: str) -> str:
-    by = _most(query, ctes)
+def _with_ahead(ahead: str, select: tuple[str, ...], query: str, ctes: str) -> str:
+    by = _highest(query, ctes)
     return (
         f"WITH ahead AS ({_shifted(ahead, by)}), {ctes + ', ' if ctes else ''}found AS ({query})"
-        f" SELECT told.*, found.* FROM (SELECT {', '.join(select)} FROM ahead) AS told LEFT JOIN found ON true"
+        f" SELECT answer.*, found.* FROM (SELECT {', '.join(select)} FROM ahead) AS answer LEFT JOIN found ON true"
     )
 
 
 @lru_cache(maxsize=512)
-def _together(parts: tuple[tuple[str, str], ...], ahead: tuple[str, tuple[str, ...]] | None) -> str:
-    """One statement that works off `parts` (texts and their CTEs) in their order, and says how many rows each wrote; before
-    that what goes ahead. Their parameters are numbered on."""
-    ctes, before = [], 0
-    for number, (query, needs) in enumerate(parts):
-        if needs:
-            ctes.append(_shifted(needs, before))
-        ctes.append(f"w{number} AS ({_shifted(query, before)} RETURNING 1)")
-        before += _most(query, needs)
+def _combined(parts: tuple[tuple[str, str], ...], ahead: tuple[str, tuple[str, ...]] | None) -> str:
+    """One statement that executes `parts` (texts and their CTEs) in order, after the one ahead, if any. It returns the
+    answer of the one ahead, and how many rows each part wrote. Parameters are renumbered."""
+    ctes, offset = [], 0
+    for number, (query, its_ctes) in enumerate(parts):
+        if its_ctes:
+            ctes.append(_shifted(its_ctes, offset))
+        ctes.append(f"w{number} AS ({_shifted(query, offset)} RETURNING 1)")
+        offset += _highest(query, its_ctes)
     counts = [f"(SELECT count(*) FROM w{number})" for number in range(len(parts))]
     if ahead is None:
         return f"WITH {', '.join(ctes)} SELECT {', '.join(counts)}"
     query, select = ahead
-    ctes.insert(0, f"ahead AS ({_shifted(query, before)})")
-    told = f"(SELECT {', '.join(select)} FROM ahead) AS told"
-    return f"WITH {', '.join(ctes)} SELECT {', '.join(['told.*', *counts])} FROM {told}"
+    ctes.insert(0, f"ahead AS ({_shifted(query, offset)})")
+    answer = f"(SELECT {', '.join(select)} FROM ahead) AS answer"
+    return f"WITH {', '.join(ctes)} SELECT {', '.join(['answer.*', *counts])} FROM {answer}"
 
 
-def _most(*texts: str) -> int:
-    """The highest number of a parameter."""
+def _highest(*texts: str) -> int:
+    """The highest parameter number."""
     return max((int(place) for text in texts for place in _PLACE.findall(text)), default=0)
 
 
 def _shifted(query: str, by: int) -> str:
-    """The statement with its parameters numbered on."""
+    """The statement with its parameter numbers raised."""
     return _PLACE.sub(lambda place: f"${int(place[1]) + by}", query) if by else query

@@ -1,4 +1,4 @@
-"""PostgreSQL: one pool a process, one transaction at the edge. Nothing below an edge ever commits."""
+"""PostgreSQL: the connection pool. The outermost caller opens the transaction and commits; nothing below it commits."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,10 @@ from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.settings import Settings
 
-#: The transaction (or plain connection) that is passed along; asyncpg's own interface: execute, fetch, fetchrow, fetchval.
+#: A transaction or plain connection, with asyncpg's interface: execute, fetch, fetchrow, fetchval.
 Tx: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
-#: A frozen process must not hold locks: PostgreSQL ends its transaction, then its session.
+#: Keep a frozen process from holding locks: PostgreSQL ends its transaction, then its session.
 TIMEOUTS = {
     "transaction_timeout": "10s",
     "idle_in_transaction_session_timeout": "5s",
@@ -27,37 +27,40 @@ TIMEOUTS = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
 }
-#: Short statements on known indexes: compilation costs more than it saves.
+#: For short statements on known indexes, JIT compilation costs more than it saves.
 PLANNING = {"jit": "off", "timezone": "UTC"}
 
-#: For short statements that come again and again: planned once (else what reads the segmented log is planned each time, for longer
-#: than it takes), and not with the sequential scan that an empty table's statistics recommend.
+#: For short statements that are repeated. They are planned once, because planning a read of the segmented log takes
+#: longer than the read; and without sequential scans, which the statistics of an empty table would suggest.
 BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache_mode": "force_generic_plan"}
 
 OLDEST_SERVER = 17
 
 
 async def keep_session(connection: "asyncpg.Connection[Any]") -> None:
-    """What a pool does with a connection that comes back. Nobody changes a session's state (only `SET LOCAL`, and locks of
-    the transaction), so it saves the round trip of asyncpg's own reset."""
+    """Reset a connection that returns to the pool: roll back, if a transaction is open.
+
+    Our code changes no session state, only SET LOCAL and transaction locks. So this saves the round trip of asyncpg's
+    own reset.
+    """
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")
 
 
 @asynccontextmanager
-async def begun(connection: Tx) -> AsyncIterator[None]:
-    """A transaction, read committed, that the block itself commits; rolled back when it raises."""
+async def manual_transaction(connection: Tx) -> AsyncIterator[None]:
+    """A read committed transaction. The block must commit it; it is rolled back if the block raises."""
     await connection.execute("BEGIN")
     try:
         yield
     except BaseException:
-        with contextlib.suppress(*UNAVAILABLE):  # then PostgreSQL has done it
+        with contextlib.suppress(*UNAVAILABLE):  # then PostgreSQL rolls back by itself
             await connection.execute("ROLLBACK")
         raise
 
 
 class Database:
-    """A pool of connections. `transaction()` is the edge: it commits when its block ends, rolls back when it raises."""
+    """A pool of connections."""
 
     def __init__(self, pool: "asyncpg.Pool[Any]", settings: Settings) -> None:
         self.pool = pool
@@ -65,7 +68,7 @@ class Database:
 
     @classmethod
     async def connect(cls, settings: Settings, name: str, **server_settings: str) -> "Database":
-        """Open the pool. Raises Unavailable when PostgreSQL cannot be reached or is older than 17."""
+        """Open the pool. Raises Unavailable if PostgreSQL cannot be reached or is older than OLDEST_SERVER."""
         try:
             pool = await asyncpg.create_pool(
                 settings.dsn,
@@ -89,7 +92,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
-        """One transaction, read committed."""
+        """A read committed transaction. It commits at the end of the block, and rolls back if the block raises."""
         async with self.pool.acquire(timeout=5) as connection, connection.transaction():
             yield connection
 
@@ -100,7 +103,7 @@ class Database:
             yield connection
 
     async def session(self, name: str, **server_settings: str) -> "asyncpg.Connection[Any]":
-        """A connection of its own outside the pool, for session locks; the caller closes it."""
+        """A separate connection outside the pool, for session locks. The caller must close it."""
         return await asyncpg.connect(
             self.settings.dsn,
             ssl=self.settings.database_ssl(),
@@ -110,7 +113,7 @@ class Database:
         )
 
     async def ping(self) -> datetime:
-        """PostgreSQL's clock. Raises Unavailable when it does not answer within 1.5 s."""
+        """PostgreSQL's clock. Raises Unavailable if it does not answer within 1.5 s."""
         try:
             async with asyncio.timeout(1.5), self.connection() as connection:
                 now: datetime = await connection.fetchval("SELECT clock_timestamp()")

@@ -1,7 +1,7 @@
-"""What a service checks before it works on a database: its schema and the log's, and the number of partitions.
+"""Checks that a service makes at its start: its schema, the log's schema, and the number of partitions.
 
-A history's newest revision is read from the names of its files (`0001_log.py`: a test keeps them so), because Alembic
-itself need only be loaded to migrate.
+A history's newest revision comes from its file names (`0001_log.py`; a test checks them), so that services need not
+load Alembic.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def scripts(history: str) -> Path:
-    """Where a history lies: the log's in libs, a service's beside its code."""
+    """The folder of a history: the log's is in libs, a service's beside its code."""
     return ROOT / "libs/common/log/migrations" if history == "log" else ROOT / "services" / history / "migrations"
 
 
@@ -27,7 +27,7 @@ def revisions(history: str) -> tuple[str, ...]:
 
 
 async def refuse_other_partitions(tx: Tx, partitions: int) -> None:
-    """Raises Unavailable when the log has another number of partitions than the settings say."""
+    """Raises Unavailable if the log's number of partitions differs from the settings'."""
     stored = await tx.fetchval("SELECT partitions FROM log.installation")
     if stored != partitions:
         raise Unavailable(
@@ -37,7 +37,7 @@ async def refuse_other_partitions(tx: Tx, partitions: int) -> None:
 
 
 async def refuse_outdated(tx: Tx, history: str) -> None:
-    """Raises Unavailable when the schema is older than this code: run `rapport migrate`. A newer one is taken."""
+    """Raises Unavailable if the schema is older than this code. A newer one is accepted."""
     known = revisions(history)
     try:
         found = await tx.fetchval(f'SELECT version_num FROM "{history}".alembic_version')

@@ -51,7 +51,7 @@ class Handler(Protocol):
         ...
 
     async def skip(self, tx: Tx, record: Record) -> None:
-        """`record` becomes a dead letter. Store what must not be lost (identifiers); never raise because of its content."""
+        """`record` becomes a dead letter. Store what must not be lost (identifiers). Never raise for its content."""
         ...
 
 

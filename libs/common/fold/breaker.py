@@ -1,10 +1,10 @@
 """The breaker: if many records of a partition fail, our code is more likely at fault than the records.
 
-An open breaker skips nothing more. The partition stops and retries until the record can be applied, or until an operator
-allows it to skip the records so far. A release with a fix needs no other step. The breaker counts dead letters in the
-database, so a restart changes nothing.
+An open breaker skips nothing more. The partition stops and retries until the record can be applied, or until an
+operator allows it to skip the records so far. A release with a fix needs no other step. The breaker counts dead letters
+in the database, so a restart changes nothing.
 
-One app that sends nonsense must not stop the others: its records are still skipped while other sources' records succeed.
+One app that sends nonsense must not stop the others: its records are skipped while other sources' succeed.
 """
 
 import re

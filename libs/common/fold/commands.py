@@ -61,8 +61,8 @@ class Commands(Generic[S, R]):
     ) -> Any:
         """Decide and apply `body` once for an idempotency `key`, in its own transaction; returns `answer(applied)`.
 
-        The answer must be JSON-able. The same key again returns the stored answer and changes nothing; the same key with
-        another body raises Conflict. If `decide` raises (RapportError), nothing is stored.
+        The answer must be JSON-able. The same key again returns the stored answer and changes nothing; the same key
+        with another body raises Conflict. If `decide` raises (RapportError), nothing is stored.
         """
         service, handler, began = self._fold.service, self._handler, time.time_ns()
         id = str(derived(service, "command", key))
@@ -122,7 +122,7 @@ class Commands(Generic[S, R]):
     async def run_many(
         self, tx: Tx, bodies: Mapping[UUID, msgspec.Struct], *, key: str, at: datetime, traceparent: str | None = None
     ) -> list[Applied[S]]:
-        """Decide and apply one command for each customer, in the given transaction; customers who were merged are skipped.
+        """Decide and apply one command for each customer, in the given transaction; merged customers are skipped.
 
         Ids derive from `key` and the customer, so a retry gives the same facts. The caller must prevent a second run
         after the commit, by a mark in the same transaction. Call this last before the commit, because it locks the

@@ -45,7 +45,7 @@ class Row(Generic[S]):
 
 
 class Customers(Generic[S]):
-    """The table `customers` of one service. `S` is the state, stored as JSON; `kinds` describes its sections, if any."""
+    """The table `customers` of one service. `S` is the state, stored as JSON; `kinds` are its sections, if any."""
 
     def __init__(self, service: str, state: type[S], kinds: SectionKinds | None = None) -> None:
         self._table = f'"{service}".customers'

@@ -1,4 +1,4 @@
-"""Dead letters: records that a fold could not apply, kept with their error until an operator replays or discards them."""
+"""Dead letters: records that a fold could not apply, kept with their error until an operator settles them."""
 
 import base64
 import json

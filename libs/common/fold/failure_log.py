@@ -84,7 +84,7 @@ class FailureLog:
             )
 
     def lost(self, error: Exception) -> None:
-        """Note that the session that holds the locks ended. The partitions are given up until a new session has them."""
+        """Note that the session that holds the locks ended. A new session takes the partitions again."""
         if (times := self._throttle.due("session")) is not None:
             reason = outage.REASONS[outage.cause(error)]
             logger.warning("partitions lost", reason=reason, error=repr(error), times=times)

@@ -37,7 +37,7 @@ MAX_CRASHES = 3
 
 
 class Fold:
-    """Folds the partitions that it owns, all concurrently, each in order. `pause` is in seconds (see `Transactions`)."""
+    """Folds the partitions that it owns, each in order. `pause` is in seconds (see `Transactions`)."""
 
     def __init__(
         self,
@@ -145,11 +145,11 @@ class Fold:
     async def _first_batch(self, fetch: Fetch, crashes: int) -> Position:
         """Fold the first batch of a partition in this process.
 
-        The crash count rises before the try, and `advance` resets it. So it counts how often the process crashed at this
-        position, and a record that crashes it MAX_CRASHES times is dead-lettered without another try.
+        The crash count rises before the try, and `advance` resets it. So it counts how often the process crashed at
+        this position, and a record that crashes it MAX_CRASHES times is dead-lettered without another try.
 
-        After a crash, the first record is a suspect. It is tried alone, and only one suspect of all partitions at a time,
-        so that a crash is not counted against the wrong record.
+        After a crash, the first record is a suspect. It is tried alone, and only one suspect of all partitions at a
+        time, so that a crash is not counted against the wrong record.
         """
         if not crashes:
             async with self._counting_crash(fetch.tp):
@@ -169,7 +169,7 @@ class Fold:
 
     @contextlib.asynccontextmanager
     async def _counting_crash(self, tp: TopicPartition) -> AsyncIterator[None]:
-        """Raise the crash count during the block. If the block raises or is cancelled, that is no crash: lower it again."""
+        """Raise the crash count during the block. If the block raises, that is no crash: lower it again."""
         async with self.database.transaction() as tx:
             await self.positions.count_crash(tx, tp)
         try:
@@ -232,7 +232,7 @@ class Fold:
         return await self._dead_letter(tp, position, record, poison)
 
     async def _wait_until_unblocked(self, tp: TopicPartition, position: Position, record: Record) -> Position:
-        """Try a blocked record again whenever another partition commits, until it is applied. The watchdog excuses this."""
+        """Retry a blocked record whenever another partition commits, until it is applied. The watchdog excuses this."""
         while not self.assignment.is_left(tp):
             self.watchdog.excused(tp)
             await self.transactions.committed(within=RETRY_BLOCKED)

@@ -1,8 +1,8 @@
 """Creates the fold's tables in a service's schema, for the service's first migration.
 
-The functions describe the tables as of the first release; `fold.tables` and `fold.timer_table` describe them as they are
-now. After the first release nothing here changes. A changed table needs a new function, called by a new migration of
-each service.
+The functions describe the tables as of the first release; `fold.tables` and `fold.timer_table` describe them as they
+are now. After the first release nothing here changes. A changed table needs a new function, called by a new migration
+of each service.
 """
 
 import sqlalchemy as sa

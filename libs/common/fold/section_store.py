@@ -9,7 +9,7 @@ import msgspec
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.fold.sections import Every, One, Open, Ref, SectionRow, Sections, Wanted
 
-#: How many open sections one page loads.
+#: The number of open sections in a page.
 PAGE = 100
 _START = (-(2**63), "")
 

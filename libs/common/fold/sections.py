@@ -26,20 +26,20 @@ Ref: TypeAlias = tuple[str, str]
 
 
 class One(NamedTuple):
-    """The section of a kind under a key."""
+    """Asks for the section of a kind under a key."""
 
     kind: str
     key: str
 
 
 class Every(NamedTuple):
-    """All sections of a kind; of all kinds when it is empty."""
+    """Asks for all sections of a kind, or of all kinds if `kind` is empty."""
 
     kind: str = ""
 
 
 class Open(NamedTuple):
-    """The next page of the sections of a kind that have a rank, behind (rank, key)."""
+    """Asks for the next page of a kind's sections with a rank, after (rank, key)."""
 
     kind: str
     behind: tuple[int, str] | None = None
@@ -56,7 +56,7 @@ class Section(NamedTuple):
 
 
 class SectionRow(NamedTuple):
-    """A section as it is stored."""
+    """A section as stored in the table."""
 
     kind: str
     key: str
@@ -100,10 +100,10 @@ class Sections:
         self.customer = customer
         self._decoders = decoders
         self._stored: dict[Ref, SectionRow] = {}
-        self._now: dict[Ref, Section | None] = {}  # decoded or changed; None: there is none
+        self._now: dict[Ref, Section | None] = {}  # decoded or changed; None: does not exist
         self._changed: set[Ref] = set()
         self._whole: set[str] = {""} if whole else set()
-        self._fronts: dict[str, tuple[int, str]] = {}  # up to where the open ones of a kind are loaded
+        self._fronts: dict[str, tuple[int, str]] = {}  # how far the open sections of a kind are loaded
         self._emptied = False
 
     # -- for the service ----------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Sections:
         return "" in self._whole or kind in self._whole
 
 
-#: Behind all ranks.
+#: After all ranks.
 _END = (2**63, "")
 
 

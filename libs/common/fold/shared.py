@@ -117,7 +117,7 @@ class SharedTable(Generic[R]):
         self._known.update(shared.all)
 
     async def save(self, tx: AnyTx, shared: Shared) -> None:
-        """Write what was taken."""
+        """Write what was taken. Raises StaleResource. Does not commit."""
         if changes := shared.changes():
             async with pipelined(tx) as pipeline:
                 statement = _SAVE.format(table=self._table)

@@ -63,7 +63,7 @@ def fold_tables(metadata: MetaData) -> FoldTables:
         Column("reason", Text),
         Column("settled_by", Text),
         Column("settled_at", DateTime(timezone=True)),
-        # Of a replayed one: where, with the number of its customer's facts before it; its key then; its corrected record.
+        # of a replayed one: where, and after how many facts of its customer; its key then; its corrected record
         Column("stamp", Text),
         Column("replayed_key", Text),
         Column("mended", LargeBinary),

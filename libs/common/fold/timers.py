@@ -1,9 +1,9 @@
 """Timers: something becomes due for a customer at a time. The timer is a row; when it is due, it runs as a command.
 
-A timer fires only after the watermark has passed its time and the service has folded that far, because a service that is
-hours behind does not know yet what happened before. Its facts are stamped like any command's, so a replay puts them back
-in place. It takes effect once: `decide` checks the customer's state under the customer's lock, and the timer's row is
-deleted in the same transaction.
+A timer fires only after the watermark has passed its time and the service has folded that far, because a service that
+is hours behind does not know yet what happened before. Its facts are stamped like any command's, so a replay puts them
+back in place. It takes effect once: `decide` checks the customer's state under the customer's lock, and the timer's row
+is deleted in the same transaction.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ from libs.common.runtime.periodic import PeriodicTask
 
 logger = structlog.get_logger()
 
-#: At most so many due timers are read at once.
+#: The most due timers that are read at once.
 BATCH = 200
 
 _SET = """
@@ -46,7 +46,7 @@ _DONE = 'DELETE FROM "{service}".timers WHERE customer = ANY($1::uuid[]) AND kin
 
 
 async def set_at(tx: Tx, service: str, kind: str, due: Mapping[UUID, datetime], partitions: int) -> None:
-    """Set timers of customers whose rows the transaction has locked. A customer has one timer of a kind. Does not commit.
+    """Set timers of customers whose rows the transaction has locked. A customer has one of a kind. Does not commit.
 
     A timer that is no longer needed may stay: its command finds nothing to do.
     """
@@ -105,8 +105,8 @@ class Timers(PeriodicTask):
         return fired
 
     async def _update_folded_until(self) -> None:
-        """Find the time up to which each partition has been folded. It is a watermark's time once the fold has reached the
-        head that came with it."""
+        """Find the time up to which each partition has been folded. It is a watermark's time once the fold has reached
+        the head that came with it."""
         published = (
             await published_watermarks(self._consumer.settings) if self._consumer.settings.log == "kafka" else None
         )

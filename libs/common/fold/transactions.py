@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from libs.common.db.pipeline import Pipeline
-from libs.common.db.pool import Database, Tx, begun
+from libs.common.db.pool import Database, Tx, manual_transaction
 from libs.common.fold.batch import Batch, Blocked, Handler, Outcome
 from libs.common.fold.dead_letters import dead_letter
 from libs.common.log.append import append
@@ -225,7 +225,7 @@ class Transactions:
         """
         ends = {fetch.tp: fetch.behind(len(fetch.records)) for fetch in fetches}
         reached = dict(ends)
-        async with begun(connection):
+        async with manual_transaction(connection):
             pipeline = Pipeline(connection)
             fence = self._positions.fence(pipeline, {fetch.tp: (fetch.position, ends[fetch.tp]) for fetch in fetches})
             batches = [Batch(fetch.tp, fetch.records, rulebook, fetch.records[0].offset) for fetch in fetches]

@@ -1,4 +1,4 @@
-"""The watchdog: if a partition lags and does not advance for a minute without an excuse, the process prints its stacks and
+"""The watchdog: if a partition lags for a minute without advancing or an excuse, the process prints its stacks and
 exits."""
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Watermarks: the time up to which all received events are in the journal. Profile stores them with the journal's heads.
+"""Watermarks: the time up to which all received events are in the journal. Profile stores them with its heads.
 
 Timers and rules that wait for silence depend on them: only up to the watermark is it certain that no event came. With
 Kafka, where each service may have its own database, profile also publishes them in a compacted topic.
@@ -45,7 +45,7 @@ async def watermarks(tx: Tx) -> list[Watermark]:
 
 
 async def published_watermarks(settings: Settings) -> Sequence[Watermark]:
-    """The watermarks that profile published last in Kafka. Raises Unavailable if Kafka or the message cannot be read."""
+    """The watermarks that profile published last in Kafka. Raises Unavailable if they cannot be read."""
     from libs.common.log.kafka.compacted_topic import newest_message
 
     value = await newest_message(settings, WATERMARK)
@@ -86,9 +86,10 @@ class WatermarkWriter(PeriodicTask):
     async def round(self, now: datetime) -> datetime | None:
         """Move and publish the watermarks. Returns the watermark of all inputs, or None until each input is known.
 
-        The watermark of a partition that lags is the time at which its oldest unread record was appended. Kafka does not
-        give that time, so there the watermark does not move until the partition has been read to its end. The stored
-        watermarks are published even then, because after a restore from a backup the last published ones may be later.
+        The watermark of a partition that lags is the time at which its oldest unread record was appended. Kafka does
+        not give that time, so there the watermark does not move until the partition has been read to its end. The
+        stored watermarks are published even then, because after a restore from a backup the last published ones may be
+        later.
         """
         for tp, lag in (await self._consumer.fold.lag()).items():
             if lag.records == 0:

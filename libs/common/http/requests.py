@@ -17,7 +17,7 @@ from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import Meter, RequestContext, enter_request, log
 
 if TYPE_CHECKING:
-    from libs.common.observability.spans import Requested
+    from libs.common.observability.spans import RequestSpan
 
 logger = log("http")
 _level = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _said(scope: Scope, status: int, seconds: float) -> dict[str, object]:
 _METHODS = frozenset(METHODS)
 
 
-def context_of(scope: Scope) -> tuple[RequestContext, "Requested | None"]:
+def context_of(scope: Scope) -> tuple[RequestContext, "RequestSpan | None"]:
     """The request's id and trace context, and its span while tracing is on (then the context is the span's)."""
     request_id = traceparent = ""
     for name, value in scope["headers"]:

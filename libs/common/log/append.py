@@ -27,11 +27,11 @@ class Outgoing(NamedTuple):
     name: str = ""
 
 
-#: From so many records on, COPY is used: one round trip more, but half of PostgreSQL's work for each record.
+#: From this many records on, COPY is used: one round trip more, but half of PostgreSQL's work for each record.
 COPY_FROM = 200
 
-# Heads are locked in the order of their partitions, so that appenders cannot deadlock. Offsets have no gaps, because the
-# heads move in the transaction that inserts the rows.
+# Heads are locked in the order of their partitions, so that appenders cannot deadlock. Offsets have no gaps, because
+# the heads move in the transaction that inserts the rows.
 _MOVED = """
 counts AS MATERIALIZED (
   SELECT * FROM unnest($2::smallint[], $3::int[]) AS counts(partition, records)
@@ -58,8 +58,8 @@ async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions:
     """Append `records`, in order, each to the partition of its key. Returns what was written, for the notifier.
 
     Call it last before the commit, because it locks the heads of the partitions until then. It flushes a pipeline. Does
-    not commit. Raises TooLarge if a record is over 900 KB; Unavailable if the topic is not set up for so many partitions,
-    was closed (moved to Kafka), or has no segment for the offsets yet (`segments` makes them ahead).
+    not commit. Raises TooLarge if a record is over 900 KB; Unavailable if the topic is not set up for so many
+    partitions, was closed (moved to Kafka), or has no segment for the offsets yet (`segments` makes them ahead).
     """
     if not records:
         return {}
@@ -84,7 +84,7 @@ async def append(tx: AnyTx, topic: str, records: Sequence[Outgoing], partitions:
 async def append_alone(
     database: Database, notifier: Notifier, topic: str, records: Sequence[Outgoing], partitions: int
 ) -> None:
-    """`append` in its own transaction: one round trip for fewer than COPY_FROM records. Commits and notifies readers."""
+    """`append` in its own transaction: one round trip below COPY_FROM records. Commits and notifies."""
     async with database.connection() as connection:
         if len(records) < COPY_FROM:
             written = await append(connection, topic, records, partitions)

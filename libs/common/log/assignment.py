@@ -19,8 +19,8 @@ BATCH_TIMEOUT, LAST_BATCH_TIMEOUT = 1.5, 5.0
 class Assignment:
     """Runs `read` as a task for each owned partition; it must return once the partition `is_left`.
 
-    `lost` is called with the error if all partitions are lost at once. `left` is awaited after tasks have ended and before
-    their partitions are given back.
+    `lost` is called with the error if all partitions are lost at once. `left` is awaited after tasks have ended and
+    before their partitions are given back.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Epochs. If records are lost and their offsets must be given out again, the partition begins a new epoch.
 
 Each record in Kafka carries (epoch, offset). A reader that meets a higher epoch than its own follows it, back to the
-offset at which that epoch begins. PostgreSQL stores the first offset of each epoch, because a rewound forwarder also sends
-records of older epochs.
+offset at which that epoch begins. PostgreSQL stores the first offset of each epoch, because a rewound forwarder also
+sends records of older epochs.
 """
 
 from bisect import bisect_right
@@ -20,7 +20,7 @@ class Epochs:
         self._begun = begun
 
     def of(self, offset: int) -> tuple[int, int]:
-        """The epoch of a record and the offset at which it begins: the newest epoch that begins at or before the record."""
+        """The epoch of a record and the offset at which it begins: the newest that begins at or before the record."""
         count = bisect_right(self._begun, offset, key=lambda each: each[0])
         return max(((epoch, first) for first, epoch in self._begun[:count]), default=(0, 0))
 

@@ -1,7 +1,7 @@
 """Tells apart failures caused by a record and failures because something is unavailable.
 
-A record is *poison* if our own code raises an exception on it, or if PostgreSQL refuses its data (SQLSTATE class 22, 23 or
-54). Everything else is unavailability: roll back, pause, try again, dead-letter nothing.
+A record is *poison* if our own code raises an exception on it, or if PostgreSQL refuses its data (SQLSTATE class 22, 23
+or 54). Everything else is unavailability: roll back, pause, try again, dead-letter nothing.
 """
 
 import asyncio

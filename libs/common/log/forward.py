@@ -1,8 +1,8 @@
 """The forwarder copies a service's own topic from PostgreSQL to Kafka.
 
 Each record carries its epoch and offset as headers. The forwarder stores its position a little after sending. If it
-crashes between the two, it sends records again, and readers skip the duplicates. An operator can set the stored position
-back to have records sent again; the forwarder reads it whenever it has nothing to send.
+crashes between the two, it sends records again, and readers skip the duplicates. An operator can set the stored
+position back to have records sent again; the forwarder reads it whenever it has nothing to send.
 """
 
 import asyncio

@@ -1,6 +1,5 @@
-"""Maintenance of a service's own topic: creates segments ahead and drops old ones, notes how far the service's readers are,
-deletes old answers to commands. Each service has this component; only one process at a time does the work.
-"""
+"""Maintenance of a service's own topic: creates segments ahead and drops old ones, notes how far the service's readers
+are, deletes old answers to commands. Each service has this component; only one process at a time does the work."""
 
 from typing import Protocol
 
@@ -20,7 +19,7 @@ from libs.common.settings import Settings
 
 logger = structlog.get_logger()
 
-#: Every so many rounds, it notes the readers' positions, drops old segments, deletes old answers.
+#: The rounds between noting readers' positions, dropping old segments, deleting old answers.
 NOTE_EVERY, EXPIRE_EVERY, FORGET_EVERY = 5, 30, 1800
 FORGET_BATCH = 1000
 #: A statement that waits longer for a lock is given up until the next round, because others queue behind it.
@@ -101,7 +100,7 @@ class LogMaintenance(PeriodicTask):
         return made, dropped
 
     async def _release(self, connection: Tx) -> None:
-        """Unlock and restore the session's settings for the pool; if that fails, end the session, and with it the lock."""
+        """Unlock and restore the session for the pool; if that fails, end the session, and with it the lock."""
         try:
             await connection.execute("SELECT pg_advisory_unlock($1, hashtext($2))", Lock.LOG_MAINTENANCE, self.topic)
             await connection.execute("RESET lock_timeout")

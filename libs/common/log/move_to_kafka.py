@@ -1,8 +1,8 @@
 """Moves the log from PostgreSQL to Kafka: closes `ingest.events` at its heads; the other topics continue.
 
-From then on, ingest writes its events to Kafka. Kafka's own offsets begin at 0, so they are counted from the closed heads,
-and positions only rise. Events before the heads are still read from PostgreSQL. The other topics are still written to
-PostgreSQL; they are forwarded from the position of their slowest reader.
+From then on, ingest writes its events to Kafka. Kafka's own offsets begin at 0, so they are counted from the closed
+heads, and positions only rise. Events before the heads are still read from PostgreSQL. The other topics are still
+written to PostgreSQL; they are forwarded from the position of their slowest reader.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ async def closed(tx: Tx) -> dict[TopicPartition, int]:
 
 
 async def refuse_unclosed(tx: Tx) -> None:
-    """Raises Unavailable if PostgreSQL has events and was not closed, because Kafka would give the same offsets again."""
+    """Raises Unavailable if PostgreSQL has events and was not closed, because Kafka would repeat its offsets."""
     if await tx.fetchval("SELECT 1 FROM log.heads WHERE topic = $1 AND next > 0 AND NOT closed LIMIT 1", EVENTS):
         raise Unavailable(f"{EVENTS} is in PostgreSQL: run `rapport move-to-kafka` first")
 
@@ -43,10 +43,10 @@ def refuse_closed(heads: Mapping[TopicPartition, int]) -> None:
 
 
 async def move(settings: Mapping[str, Settings]) -> dict[TopicPartition, int]:
-    """Close `ingest.events` in PostgreSQL, and set forwarders to their topic's slowest reader. Returns the closed heads.
+    """Close `ingest.events` in PostgreSQL, and set each forwarder to its topic's slowest reader.
 
-    `settings` are those of the services. Commits. Safe to repeat. Raises Unavailable if the services do not share a
-    database.
+    Returns the closed heads. `settings` are those of the services. Commits. Safe to repeat. Raises Unavailable if the
+    services do not share a database.
     """
     if len({each.dsn for each in settings.values()}) > 1:
         raise Unavailable("each service has its own database, so Kafka is their log already")
@@ -64,7 +64,7 @@ async def move(settings: Mapping[str, Settings]) -> dict[TopicPartition, int]:
 
 
 async def _begin_forwarding(tx: Tx, topic: str, writer: str, readers: tuple[str, ...]) -> None:
-    """Set a topic's forwarder to the slowest reader. Kafka needs no records that all readers have read: it may be years."""
+    """Set a topic's forwarder to the slowest reader. Kafka needs no older records; there may be years of them."""
     positions: dict[int, list[int]] = {}
     for reader in readers:
         query = f"SELECT partition, next FROM \"{reader}\".positions WHERE reader = 'fold' AND topic = $1"

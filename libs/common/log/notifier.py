@@ -1,9 +1,9 @@
 """The notifier wakes readers in other processes when a topic has new records.
 
-NOTIFY takes a lock that the whole PostgreSQL server shares, so it is sent after the commit, not in it. It is only a hint:
-a reader that misses it finds the records at its next poll. Waking a process costs more than reading a few records, so only
-latency-sensitive readers are notified (`registry.notified_at_once`): immediately of records that match a wake hint
-(`wake_hints`), a little later of all others together. The other readers poll (`PostgresReader`).
+NOTIFY takes a lock that the whole PostgreSQL server shares, so it is sent after the commit, not in it. It is only a
+hint: a reader that misses it finds the records at its next poll. Waking a process costs more than reading a few
+records, so only latency-sensitive readers are notified (`registry.notified_at_once`): immediately of records that match
+a wake hint (`wake_hints`), a little later of all others together. The other readers poll (`PostgresReader`).
 """
 
 import asyncio
@@ -74,8 +74,8 @@ class Notifier:
     async def commit(self, connection: "Tx", topic: str, written: Written) -> None:
         """Commit a transaction begun by a plain BEGIN, and `notify` in the same round trip, after the commit.
 
-        Raises what asyncpg raises. The transaction may be committed even then; readers find its records, and others whose
-        notification was pending, at their next poll.
+        Raises what asyncpg raises. The transaction may be committed even then; readers find its records, and others
+        whose notification was pending, at their next poll.
         """
         if (wait := self._wait(topic, written)) <= 0:
             await connection.execute(f"COMMIT; {self._statements_with(topic, written)}")

@@ -20,7 +20,7 @@ LINGER = 0.1
 
 
 class OffsetCommitter:
-    """Stores the positions of partitions' readers. If a stored position was moved by another, its reader gets FenceLost."""
+    """Stores the positions of partitions' readers. If another process moved one, its reader gets FenceLost."""
 
     def __init__(self, database: Database, positions: Positions) -> None:
         self._database = database
@@ -33,8 +33,8 @@ class OffsetCommitter:
     def note(self, tp: TopicPartition, old: Position, new: Position) -> None:
         """Note that a partition's reader moved from `old` to `new`; stored later. Does not block.
 
-        Raises FenceLost if an earlier move failed, because the stored position was another one. The reader must then read
-        its position again.
+        Raises FenceLost if an earlier move failed, because the stored position was another one. The reader must then
+        read its position again.
         """
         if tp in self._lost:
             self._lost.discard(tp)
@@ -44,7 +44,7 @@ class OffsetCommitter:
             self._task = asyncio.create_task(self._later(), name="positions")
 
     async def record(self) -> None:
-        """Store all noted positions now. Commits. If it raises (what asyncpg raises), they are kept for the next call."""
+        """Store all noted positions now. Commits. Raises what asyncpg raises; then they are kept for the next call."""
         async with self._lock:
             moves, self._moves = self._moves, {}
             try:

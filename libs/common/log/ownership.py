@@ -65,8 +65,8 @@ class Ownership:
     async def give_back(self, tp: TopicPartition) -> None:
         """Free a partition. Call it after its last batch.
 
-        If that fails, the session is dropped and everything is lost, as in `balance`. Otherwise the session might keep a
-        lock that we no longer know of, and no process could read the partition.
+        If that fails, the session is dropped and everything is lost, as in `balance`. Otherwise the session might keep
+        a lock that we no longer know of, and no process could read the partition.
         """
         try:
             self.owned.discard(tp)

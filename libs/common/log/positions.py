@@ -87,8 +87,8 @@ class Positions:
         )
 
     async def load(self, tx: Tx, tp: TopicPartition, *, lock: bool = False) -> Stored:
-        """The stored position, if asked locked until the transaction ends. Raises LookupError if `ensure` has not created
-        it."""
+        """The stored position, if asked locked until the transaction ends. Raises LookupError if `ensure` has not
+        created it."""
         row = await tx.fetchrow(
             f"SELECT epoch, next, hint, rulebook, crashes FROM {self._table}"
             f" WHERE reader = $1 AND topic = $2 AND partition = $3{' FOR UPDATE' if lock else ''}",
@@ -113,8 +113,8 @@ class Positions:
     async def advance(self, tx: AnyTx, moves: Mapping[TopicPartition, tuple[Position, Position]]) -> int:
         """The fence: move each partition from its old to its new position. Returns the rulebook in force.
 
-        Locks the rows, in the order of the partitions, until the transaction ends. Raises FenceLost if any of them is not
-        at its old position; the caller must then roll back. Does not commit.
+        Locks the rows, in the order of the partitions, until the transaction ends. Raises FenceLost if any of them is
+        not at its old position; the caller must then roll back. Does not commit.
         """
         async with pipelined(tx) as pipeline:
             fence = self.fence(pipeline, moves)

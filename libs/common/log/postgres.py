@@ -19,9 +19,10 @@ from libs.common.runtime.cancel import cancel_and_wait
 logger = structlog.get_logger()
 
 _HEADS = "SELECT topic, partition, next FROM log.heads WHERE topic = ANY($1)"
-#: The rows of each partition, until their values reach $4 bytes: 500 of the largest would be 450 MB. The outer query does
-#: not sort them, because PostgreSQL would copy them all; Python sorts them, and they usually are in order. $5 and $6 bound
-#: all offsets, so that PostgreSQL plans and locks only the segments concerned. Offsets have no gaps, so nothing is left out.
+#: The rows of each partition, until their values reach $4 bytes: 500 of the largest would be 450 MB. The outer query
+#: does not sort them, because PostgreSQL would copy them all; Python sorts them, and they usually are in order. $5 and
+#: $6 bound all offsets, so that PostgreSQL plans and locks only the segments concerned. Offsets have no gaps, so
+#: nothing is left out.
 _ROWS = """
 SELECT at.partition, rows."offset", rows.key, rows.value, rows.appended_at
 FROM unnest($1::smallint[], $2::bigint[], $3::int[]) AS at(partition, next, most) CROSS JOIN LATERAL (
@@ -64,9 +65,8 @@ class _Request(NamedTuple):
 
 
 class PostgresReader(Reader):
-    """Reads topics of one database. It listens for notifications of the topics in `at_once` (see `notifier`) and polls the
-    heads of all; `fetch` waits for either. Concurrent fetches of one topic share a query.
-    """
+    """Reads topics of one database. It listens for notifications of the topics in `at_once` (see `notifier`) and polls
+    the heads of all; `fetch` waits for either. Concurrent fetches of one topic share a query."""
 
     def __init__(self, database: Database, topics: Sequence[str], at_once: Collection[str] = ()) -> None:
         self._database = database

@@ -29,8 +29,8 @@ class Position(NamedTuple):
 class Record(NamedTuple):
     """A record from the log. `native` is its offset in the log that it was read from; Kafka's may differ from ours.
 
-    `epoch` is the epoch of its offset, and `since` the first offset of that epoch. PostgreSQL does not give them; then the
-    reader's epoch applies.
+    `epoch` is the epoch of its offset, and `since` the first offset of that epoch. PostgreSQL does not give them; then
+    the reader's epoch applies.
     """
 
     topic: str
@@ -68,8 +68,8 @@ class Reader(Protocol):
     async def fetch(self, tp: TopicPartition, position: Position, limit: int, wait: float) -> list[Record]:
         """The next records, exactly from `position` on and without a gap, at most `limit`. Waits up to `wait` seconds.
 
-        Returns fewer if they are large (LARGEST_FETCH), and none if none came in time. Safe to cancel, and to call again
-        with the same position. Raises what its driver raises if the log is unavailable.
+        Returns fewer if they are large (LARGEST_FETCH), and none if none came in time. Safe to cancel, and to call
+        again with the same position. Raises what its driver raises if the log is unavailable.
         """
         ...
 
@@ -89,8 +89,8 @@ def contiguous(position: Position, records: Iterable[Record]) -> tuple[list[Reco
     A record with a lower offset than expected is a duplicate; one with a higher offset lies behind a gap. Both are
     skipped: the missing record may still come, because a rewound forwarder sends it after the others.
 
-    A record of a higher epoch is followed: the next expected offset is that epoch's first. If that leads back, the batch
-    ends before it, so that offsets only rise within a batch. Records of a lower epoch are skipped.
+    A record of a higher epoch is followed: the next expected offset is that epoch's first. If that leads back, the
+    batch ends before it, so that offsets only rise within a batch. Records of a lower epoch are skipped.
     """
     accepted: list[Record] = []
     epoch, expected = position.epoch, position.next

@@ -30,7 +30,7 @@ FROM unnest($1::smallint[]) AS at(partition)
 
 
 class Pinned(NamedTuple):
-    """A reader that keeps old segments of a topic from being dropped: their number, and its number of unread records."""
+    """A reader that keeps old segments of a topic from being dropped: their number, and its unread records."""
 
     reader: str
     topic: str
@@ -112,7 +112,7 @@ async def _readers(
 
 
 async def expire(tx: Tx, reader: str) -> None:
-    """Expire a reader: no records are kept for it any more, until it advances again. Does not commit. Raises NotFound."""
+    """Expire a reader: no records are kept for it until it advances again. Raises NotFound. Does not commit."""
     topics = [
         topic.name for topic in TOPICS if reader in (f"{topic.writer}/forwarder", *(f"{r}/fold" for r in topic.readers))
     ]

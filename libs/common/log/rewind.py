@@ -33,8 +33,8 @@ async def rewind(settings: Settings, service: str, to: int, partition: int | Non
     """Set the stored position of the service's forwarder back to `to`, in one partition or all. Commits.
 
     Never moves it forward, nor before the oldest record that PostgreSQL still has. A running forwarder notices within a
-    second, or at the end of its current batch. Raises Invalid for an unknown partition or a service without a forwarder,
-    and what asyncpg raises.
+    second, or at the end of its current batch. Raises Invalid for an unknown partition or a service without a
+    forwarder, and what asyncpg raises.
     """
     topics = written_by(service)
     if to < 0 or partition not in (None, *range(settings.partitions)):

@@ -1,7 +1,7 @@
 """The segments of a topic's table: ranges of offsets, each in its own table, created ahead and dropped whole.
 
-A segment holds its range of offsets of every partition. It is created as a separate table and then attached, which blocks
-no reader or appender. It is removed by DETACH … CONCURRENTLY, which blocks none either, and then DROP.
+A segment holds its range of offsets of every partition. It is created as a separate table and then attached, which
+blocks no reader or appender. It is removed by DETACH … CONCURRENTLY, which blocks none either, and then DROP.
 """
 
 import re
@@ -14,7 +14,7 @@ from libs.common.log.reader import TopicPartition
 from libs.common.log.tables import SCHEMA, relation
 from libs.common.settings import Settings
 
-#: So many segments exist ahead of the furthest partition.
+#: The number of segments that exist ahead of the furthest partition.
 AHEAD = 2
 #: The journal's segments are larger, so there are fewer: it is kept longest and queried by customer.
 JOURNAL_TIMES = 10
@@ -107,7 +107,7 @@ async def drop(connection: Tx, topic: str, segments: Iterable[Segment]) -> list[
 def droppable(
     segments: Iterable[Segment], heads: Mapping[TopicPartition, int], passed: Mapping[TopicPartition, int], size: int
 ) -> list[Segment]:
-    """The segments that no partition needs: each partition is past the segment or far before it, and at least one is past.
+    """The segments that no partition needs: each is past the segment or far before it, and at least one is past.
 
     A partition is past a segment if both its head and `passed` (what all readers have read) are.
     """

@@ -1,8 +1,8 @@
 """The log's tables, in the schema `log`. No service owns it; it is the transport.
 
-`heads` holds the next offset of each partition. A topic's table holds its records, in segments of offsets (see `segments`).
-`readers` holds how far readers are, so that retention keeps what they need. Positions are in each service's own schema
-(`libs.common.fold.tables`).
+`heads` holds the next offset of each partition. A topic's table holds its records, in segments of offsets (see
+`segments`). `readers` holds how far readers are, so that retention keeps what they need. Positions are in each
+service's own schema (`libs.common.fold.tables`).
 """
 
 from sqlalchemy import (

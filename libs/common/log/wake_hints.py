@@ -1,8 +1,8 @@
 """Wake hints: the names of events and facts that a latency-sensitive reader's rules use.
 
-A customer at the till waits for the points of an order; nobody waits for the result of a page view. So a reader declares
-the names that its rules use, and each writer notifies it immediately of such records, and a tenth of a second later of
-others (see `notifier`). Hints are stored in the log's schema, because both sides may read it.
+A customer at the till waits for the points of an order; nobody waits for the result of a page view. So a reader
+declares the names that its rules use, and each writer notifies it immediately of such records, and a tenth of a second
+later of others (see `notifier`). Hints are stored in the log's schema, because both sides may read it.
 """
 
 import asyncio

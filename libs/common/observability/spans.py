@@ -1,4 +1,4 @@
-"""OpenTelemetry's side of `libs.common.observability.tracing`: spans to the collector, in the background, without ever waiting for it."""
+"""The OpenTelemetry side of `libs.common.observability.tracing`: sends spans to the collector in the background."""
 
 import threading
 import time
@@ -14,12 +14,12 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, S
 
 from libs.common.observability.tracing import Place
 
-CLOSING = 5.0
-"""Seconds that what is left may take to be sent when the process ends."""
+CLOSE_TIMEOUT = 5.0
+"""Seconds for sending the remaining spans when the process ends."""
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
-class Requested:
+class RequestSpan:
     """The server's span of one request."""
 
     def __init__(self, span: Span, method: str) -> None:
@@ -29,7 +29,7 @@ class Requested:
         self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
     def end(self, route: str, status: int, request_id: str) -> None:
-        """The answer is sent, or (status 0) the caller is gone."""
+        """End the span: the answer is sent, or (status 0) the caller disconnected."""
         if self._span.is_recording():
             self._span.update_name(f"{self._method} {route}")
             self._span.set_attributes(
@@ -46,38 +46,38 @@ class Requested:
 
 
 class Spans:
-    """What one process says of its work. Bounded: what the collector does not take in time is dropped."""
+    """The spans of one process. The queue is bounded: spans that the collector does not accept in time are dropped."""
 
     def __init__(self, service: str, exporter: SpanExporter | None) -> None:
         own = Resource({SERVICE_NAME: f"rapport-{service}"})
         self._resource = Resource.create().merge(own).merge(OTELResourceDetector().detect())
         self._scope = InstrumentationScope("rapport")
-        # an exporter that is handed in (by a test) gets each span at once
+        # a given exporter (in tests) gets each span immediately
         self._processor = SimpleSpanProcessor(exporter) if exporter else BatchSpanProcessor(OTLPSpanExporter())
         self._provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
         self._provider.add_span_processor(self._processor)
         self._tracer = self._provider.get_tracer("rapport")
 
-    def request(self, traceparent: str | None, method: str) -> Requested:
+    def request(self, traceparent: str | None, method: str) -> RequestSpan:
         """Begin a server's span."""
         context = None
         if traceparent is not None:
             _, trace_id, parent, flags = traceparent.split("-")
             caller = SpanContext(int(trace_id, 16), int(parent, 16), True, TraceFlags(int(flags, 16)))
             context = trace.set_span_in_context(NonRecordingSpan(caller))
-        return Requested(self._tracer.start_span(method, context, SpanKind.SERVER), method)
+        return RequestSpan(self._tracer.start_span(method, context, SpanKind.SERVER), method)
 
     def record(
         self,
         name: str,
         place: Place,
         began: int,
-        said: Mapping[str, str | int],
+        attributes: Mapping[str, str | int],
         error: str | None = None,
         *,
         calls: bool = False,
     ) -> None:
-        """A span that ends now. `calls`: it called somebody, else it took a record."""
+        """Record a span that ends now. `calls`: it called another system; else it processed a record."""
         trace_id = int(place.trace, 16)
         self._processor.on_end(
             ReadableSpan(
@@ -85,7 +85,7 @@ class Spans:
                 SpanContext(trace_id, int(place.span, 16), False, _SAMPLED),
                 SpanContext(trace_id, int(place.parent, 16), True, _SAMPLED),
                 self._resource,
-                said,
+                attributes,
                 kind=SpanKind.CLIENT if calls else SpanKind.CONSUMER,
                 status=Status(StatusCode.ERROR, error) if error else Status(),
                 start_time=began,
@@ -95,7 +95,7 @@ class Spans:
         )
 
     def close(self) -> None:
-        """Send what is left; a collector that does not answer holds the end of the process up for seconds only."""
+        """Send the remaining spans. Blocks for at most CLOSE_TIMEOUT seconds."""
         ending = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         ending.start()
-        ending.join(CLOSING)
+        ending.join(CLOSE_TIMEOUT)

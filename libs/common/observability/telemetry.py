@@ -1,7 +1,7 @@
-"""What a service says about itself: JSON logs on stdout, Prometheus metrics.
+"""A service's logs (JSON, on stdout) and Prometheus metrics.
 
-Logs are one JSON object a line: `ts`, `level`, `event`, `service`, and `request_id` and `traceparent` inside a request.
-Never write one for each event, and look a metric's labelled child up once (`meter.folded.labels(...)`), not each time.
+Each line of the log is a JSON object with `ts`, `level`, `event` and `service`; inside a request, also `request_id` and
+`traceparent`. Never log each event. Look up a metric's labelled child (`meter.folded.labels(...)`) once, not each time.
 """
 
 import logging
@@ -17,13 +17,13 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from libs.common.observability.log_throttle import quieten
+from libs.common.observability.log_throttle import throttle_libraries
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class RequestContext(NamedTuple):
-    """The request that is being answered. `traceparent` is W3C Trace Context, to be passed on with what follows."""
+    """The current request. `traceparent` is W3C Trace Context; pass it on with what follows from the request."""
 
     request_id: str
     traceparent: str
@@ -33,12 +33,12 @@ _request: ContextVar[RequestContext | None] = ContextVar("rapport_request", defa
 
 
 def current_request() -> RequestContext | None:
-    """The request that this task answers, if it answers one."""
+    """The request that this task answers, if any."""
     return _request.get()
 
 
 def current_traceparent() -> str | None:
-    """That of the request that this task answers, to be passed on with what follows from it."""
+    """The `traceparent` of the request that this task answers, if any."""
     return None if (request := _request.get()) is None else request.traceparent
 
 
@@ -48,13 +48,13 @@ def enter_request(context: RequestContext) -> None:
 
 
 def log(name: str) -> "structlog.stdlib.BoundLogger":
-    """A logger: `log("fold").warning("a sentence", partition=3)`. Safe at import; follows `configure_logs`."""
+    """A logger: `log("fold").warning("a sentence", partition=3)`. It can be created before `configure_logs`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(component=name)
     return logger
 
 
 def configure_logs(service: str, level: str = "info") -> None:
-    """Send all logs of this process, uvicorn's and libraries' too, to stdout as JSON. Call once, before serving."""
+    """Send all logs of this process to stdout as JSON, also those of libraries. Call once, before serving."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
@@ -90,14 +90,14 @@ def configure_logs(service: str, level: str = "info") -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
-    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # a stack each second in an outage, which pauses tell of
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # it logs a stack each second in an outage
     for noisy in ("httpx", "httpcore", "alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
-    quieten()
+    throttle_libraries()
 
 
 class _Stdout(logging.Handler):
-    """Writes to what stdout is at that moment."""
+    """Writes to the current `sys.stdout`, even if it was replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -132,19 +132,19 @@ def _to_json(entry: Any, **_: Any) -> str:
 
 
 class Totals:
-    """Brings counters up to totals that somebody else counts, so that no label is looked up for each event."""
+    """Raises Prometheus counters to totals that other code counts, so that no label is looked up for each event."""
 
     def __init__(self) -> None:
         self._known: dict[Counter, float] = {}
 
     def bring(self, counter: Counter, total: float) -> None:
-        """Add what came since the last time."""
+        """Raise the counter by the growth of `total` since the last call."""
         counter.inc(total - self._known.get(counter, 0.0))
         self._known[counter] = total
 
 
 class Meter:
-    """The metrics of one service, all of them, by name. One registry each, so several services fit into one process."""
+    """All metrics of one service. Each service has its own registry, so several fit into one process."""
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -168,13 +168,13 @@ class Meter:
         )
         self.lag_records = Gauge(
             "rapport_lag_records",
-            "Records of a partition that a reader has still to read.",
+            "Unread records of a partition, by reader.",
             ["reader", "topic", "partition"],
             registry=registry,
         )
         self.lag_seconds = Gauge(
             "rapport_lag_seconds",
-            "Age of the oldest record that a reader has still to read.",
+            "Age of the oldest unread record of a partition, by reader.",
             ["reader", "topic", "partition"],
             registry=registry,
         )
@@ -185,17 +185,19 @@ class Meter:
             "rapport_dead_letters", "Records that could not be applied.", ["reader", "topic"], registry=registry
         )
         self.dead_letters_waiting = Gauge(
-            "rapport_dead_letters_waiting", "Dead letters that nobody has replayed or discarded yet.", registry=registry
+            "rapport_dead_letters_waiting",
+            "Dead letters that have not been replayed or discarded yet.",
+            registry=registry,
         )
         self.missing = Gauge(
             "rapport_gap_records",
-            "Records missing from the log where a reader stands; 0 in health.",
+            "Records missing from the log at a reader's position; normally 0.",
             ["reader", "topic", "partition"],
             registry=registry,
         )
         self.stopped = Gauge(
             "rapport_partition_stopped",
-            "1 while a partition stands at a record that can neither be applied nor skipped.",
+            "1 while a partition is stopped at a record that can neither be applied nor skipped.",
             ["reader", "topic", "partition"],
             registry=registry,
         )
@@ -204,40 +206,42 @@ class Meter:
         )
         self.suppressed = Counter(
             "rapport_suppressed_records",
-            "Records on which nothing was decided because they lie too deep below an event.",
+            "Records on which nothing was decided because they are too deep below an event.",
             registry=registry,
         )
         self.unavailable = Counter(
             "rapport_unavailable",
-            "Times that work paused because something was away or in the way, by cause.",
+            "Pauses of work because something was unavailable, by cause.",
             ["part", "cause"],
             registry=registry,
         )
         self.ready = Gauge(
             "rapport_component_ready",
-            "1 while a part of this process can do its work, as /readyz says.",
+            "1 while a component of this process can do its work, as in /readyz.",
             ["component"],
             registry=registry,
         )
         self.clock_skew = Gauge(
-            "rapport_clock_skew_seconds", "How far this machine's clock is before PostgreSQL's.", registry=registry
+            "rapport_clock_skew_seconds",
+            "Seconds that this machine's clock is ahead of PostgreSQL's.",
+            registry=registry,
         )
         self.forwarded = Counter("rapport_forwarded_records", "Records sent to Kafka.", ["topic"], registry=registry)
         self.pool = Gauge(
             "rapport_pool_connections",
-            "PostgreSQL connections of this process: open, idle, and the most there may be.",
+            "PostgreSQL connections of this process: open, idle, and the maximum.",
             ["state"],
             registry=registry,
         )
 
     def lag(self, reader: str, topic: str, partition: int, records: int, seconds: float) -> None:
-        """Say how far a reader is behind on one partition."""
+        """Set how far a reader is behind on one partition."""
         labels = (reader, topic, str(partition))
         self.lag_records.labels(*labels).set(records)
         self.lag_seconds.labels(*labels).set(seconds)
 
     def watch_pool(self, open_: Callable[[], int], idle: Callable[[], int], most: int) -> None:
-        """Read the pool's size whenever the metrics are read."""
+        """Measure the pool's size whenever the metrics are read."""
         self.pool.labels("open").set_function(open_)
         self.pool.labels("idle").set_function(idle)
         self.pool.labels("most").set(most)

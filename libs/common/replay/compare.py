@@ -10,7 +10,7 @@ import msgspec
 from libs.common.db.pool import Tx
 from libs.common.replay.replayable import Compared, Replayable
 
-#: For so many customers, the comparison lists their differences.
+#: The number of customers whose differences are listed.
 SHOWN = 5
 _LONGEST = 120
 
@@ -36,7 +36,7 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """The result of comparing a replay with the live state. `first` lists the differences of the first SHOWN customers."""
+    """The result of comparing a replay with the live state. `first` lists those of the first SHOWN customers."""
 
     service: str
     records: int

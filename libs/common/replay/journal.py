@@ -1,4 +1,4 @@
-"""Reads the journal for a replay, from profile's database. That keeps the journal for ever, whichever log services read."""
+"""Reads the journal for a replay, from profile's database, which keeps it for ever, whichever log services read."""
 
 from uuid import UUID
 
@@ -38,7 +38,7 @@ class Journal:
         return partition_of(str(customer), self.partitions)
 
     async def read(self, partition: int, first: int, end: int) -> list[Record]:
-        """The records from `first` to before `end`, or fewer if they are large. Raises ReplayFailed if any are missing."""
+        """The records from `first` to before `end`, or fewer if they are large. Raises ReplayFailed."""
         rows = await self._tx.fetch(_ROWS, partition, first, end, LARGEST_FETCH)
         if not rows or rows[0][0] != first or rows[-1][0] - first + 1 != len(rows):
             next = f"record {rows[0][0]}" if rows else "nothing"

@@ -3,8 +3,8 @@
 These are the facts that a service decided, replayed dead letters, and stored commands. They are indexed by customer, in
 the order in which they happened.
 
-A fact with sequence n is the customer's nth fact. A dead letter or command has the number of facts before it, so it comes
-after the fact with that number.
+A fact with sequence n is the customer's nth fact. A dead letter or command has the number of facts before it, so it
+comes after the fact with that number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,7 +74,7 @@ WHERE out_of_band.customer = these.customer AND out_of_band.sequence = these.seq
 
 
 class OutOfBand(NamedTuple):
-    """One change. `kind` is fact, record (a replayed dead letter) or command. `id` is a fact's cause, or a command's id."""
+    """A change. `kind` is fact, record (a replayed dead letter) or command. `id` is the cause or the command's."""
 
     customer: UUID
     sequence: int

@@ -1,8 +1,8 @@
 """A replay folds the journal again, into a shadow, exactly as the service did.
 
 Out-of-band changes are put back in their place, which their stamps give: a command's fact before the first record that
-was folded after it, a dead letter where it was replayed (not where it failed). A replay sends nothing and writes no live
-table. Under the release that made the state, the result is the same byte for byte.
+was folded after it, a dead letter where it was replayed (not where it failed). A replay sends nothing and writes no
+live table. Under the release that made the state, the result is the same byte for byte.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ class Replay(Generic[S, R]):
         return self.records - before
 
     async def drain(self) -> None:
-        """Put back what comes after the last record. Call it at the target, in a transaction that includes the `seek`."""
+        """Put back what comes after the last record. Call it at the target, in the transaction of the `seek`."""
         while customers := await self.out_of_band.left(self.tx, BATCH):
             async with self.tx.transaction():
                 rows = await self.handler.customers.load(self.service_tx, customers)
@@ -113,7 +113,7 @@ class Replay(Generic[S, R]):
                 await self._save(rows, steps)
 
     async def _batch(self, partition: int, records: Sequence[Record]) -> int:
-        """Fold one batch. Returns how many records were applied: it stops at a merge whose other customer has not left."""
+        """Fold one batch. Returns how many records were applied: it stops at a merge that must wait."""
         read: list[tuple[Record, int, ParsedRecord | None]] = []
         rules: dict[int, R] = {}
         for record in records:

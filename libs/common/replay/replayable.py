@@ -15,10 +15,11 @@ R = TypeVar("R")
 
 
 class Compared(NamedTuple):
-    """A table to compare. `columns` (SQL expressions) must be equal after a replay; `customer` is the customer's column.
+    """A table to compare. `columns` (SQL expressions) must be equal after a replay; `customer` is the column of the
+    customer.
 
-    `sums` are columns to be summed over all rows with equal `columns`, as queries sum them. `where` leaves out empty rows.
-    Columns in neither may differ: when and how often a row was written, and what happened to it outside the fold.
+    `sums` are columns to be summed over all rows with equal `columns`, as queries sum them. `where` leaves out empty
+    rows. Columns in neither may differ: when and how often a row was written, and what happened to it outside the fold.
     """
 
     table: str
@@ -44,12 +45,12 @@ Differences = Callable[[Tx, str, str], AsyncIterator[Change]]
 class Replayable(Generic[S, R]):
     """A service that can be replayed.
 
-    `state` are the tables that follow from the journal alone; a rebuild swaps them in. `outside` are tables that the fold
-    writes and others change (deliveries); they are replayed only to be compared. `only_read` are tables that the fold
-    only reads; a replay reads the live ones.
+    `state` are the tables that follow from the journal alone; a rebuild swaps them in. `outside` are tables that the
+    fold writes and others change (deliveries); they are replayed only to be compared. `only_read` are tables that the
+    fold only reads; a replay reads the live ones.
 
-    `commands` are the bodies, by type name, of commands whose facts are not enough to replay them. The SQL `commands_from`
-    selects them as (customer, stamp, at, type, id, time, body).
+    `commands` are the bodies, by type name, of commands whose facts are not enough to replay them. The SQL
+    `commands_from` selects them as (customer, stamp, at, type, id, time, body).
     """
 
     service: str

@@ -16,8 +16,8 @@ class RulebookLog:
     async def load(cls, tx: Tx, service: str) -> "RulebookLog":
         """Load what the service has stored so far.
 
-        Publishing stores a row for each partition that has a position. A partition without a position yet gets no row; it
-        starts under the newest rulebook of that time, which is one less than that of its first row.
+        Publishing stores a row for each partition that has a position. A partition without a position yet gets no row;
+        it starts under the newest rulebook of that time, which is one less than that of its first row.
         """
         rows = await tx.fetch(
             f'SELECT partition, next, number FROM "{service}".rulebook_positions WHERE topic = $1'

@@ -57,8 +57,8 @@ async def replaying(
 ) -> AsyncIterator[Replay[Any, Any]]:
     """A replay that is within NEAR records of the service's position. `journal` are the settings of profile's database.
 
-    The shadow is dropped at the end, unless the caller has swapped it in. Raises Conflict if another replay of this name
-    and service is running.
+    The shadow is dropped at the end, unless the caller has swapped it in. Raises Conflict if another replay of this
+    name and service is running.
     """
     async with AsyncExitStack() as stack:
         connection = await connect(settings, f"{replayable.service}-{name}")

@@ -153,8 +153,8 @@ def _follows(change: OutOfBand, offset: int, parsed: ParsedRecord) -> bool:
     """Whether a fact was decided on this record, at this place.
 
     The place alone is not enough: a command just before may have the same one. The cause alone is not enough either: a
-    delivery's result has the queued message's fact as its cause, and may be recorded just before that fact is folded. So
-    place, cause and the time of receipt must all match.
+    delivery's result has the queued message's fact as its cause, and may be recorded just before that fact is folded.
+    So place, cause and the time of receipt must all match.
     """
     if change.kind != "fact" or change.position != offset or change.id != parsed.envelope.id:
         return False

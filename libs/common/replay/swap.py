@@ -62,7 +62,7 @@ async def _swap(replay: Replay[Any, Any]) -> float:
 
 
 async def _lock(replay: Replay[Any, Any]) -> None:
-    """Stop the fold, then commands, then readers, until the transaction ends. Locks in the order that all others use."""
+    """Stop the fold, then commands, then readers, until the transaction ends. Uses the common lock order."""
     service = replay.replayable.service
     try:
         await replay.tx.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")

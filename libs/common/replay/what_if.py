@@ -1,7 +1,7 @@
 """A what-if folds the journal under other rules than those that were in force.
 
-It skips the service's own facts in the journal. It feeds the facts that the other rules decide back to them, right after
-their cause, with the customer's snapshot of that record. Commands stay as they were.
+It skips the service's own facts in the journal. It feeds the facts that the other rules decide back to them, right
+after their cause, with the customer's snapshot of that record. Commands stay as they were.
 """
 
 from collections import Counter

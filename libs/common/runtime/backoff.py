@@ -1,10 +1,10 @@
-"""Pauses between tries."""
+"""Pauses between retries."""
 
 import random
 
 
 class Backoff:
-    """Pauses that double from `first` to `longest` seconds, with jitter; `reset` after a success."""
+    """Pauses that double from `first` to `longest` seconds, with jitter. Call `reset` after a success."""
 
     def __init__(self, first: float = 0.05, longest: float = 2.0) -> None:
         self._first = first

@@ -1,4 +1,4 @@
-"""A part of a service with a life: what it is asked, and what it says of itself."""
+"""Components: the parts of a service that are started, checked and stopped."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class ReaderLag:
-    """How far one reader is behind: records, and the age in seconds of the oldest unread one."""
+    """How far one reader is behind: unread records, and the age in seconds of the oldest one."""
 
     reader: str
     topic: str
@@ -16,9 +16,9 @@ class ReaderLag:
 
 @dataclass(frozen=True)
 class Check:
-    """What a component says of itself: whether it can do its work, and else why not, in a sentence.
+    """The state of a component: whether it can do its work; if not, `detail` says why in a sentence.
 
-    `concerns` are sentences on what needs a person though the rest goes on: a partition that has stopped.
+    `concerns` are sentences about what needs an operator while the rest continues, such as a stopped partition.
     """
 
     ok: bool
@@ -28,11 +28,11 @@ class Check:
 
 
 class Component(Protocol):
-    """A part with a life: a database, a fold, a forwarder, delivery workers.
+    """A part of a service that is started and stopped: a database, a fold, a forwarder, delivery workers.
 
-    `start` raises Unavailable (or OSError, TimeoutError, a PostgreSQL error) when something it needs is away: it is tried
-    again. It cleans up after itself when it fails or is cancelled. `stop` finishes what is begun; it is called only after
-    a `start` that succeeded. `check` may be called at any time between, and takes at most two seconds.
+    `start` raises Unavailable (or OSError, TimeoutError, a PostgreSQL error) if something it needs is unavailable; the
+    caller tries again. It cleans up if it fails or is cancelled. `stop` finishes work in progress; it is called only
+    after `start` succeeded. `check` may be called at any time between the two, and takes at most two seconds.
     """
 
     name: str
@@ -46,6 +46,6 @@ class Component(Protocol):
 
 @runtime_checkable
 class Worker(Protocol):
-    """A component with tasks that never should end. `died` says in a sentence which one did; empty while all is well."""
+    """A component with tasks that should never end. `died` returns a sentence if one has ended, else ""."""
 
     def died(self) -> str: ...

@@ -1,7 +1,7 @@
-"""Named points at which a test lets the process die or stall. Off unless RAPPORT_FAILPOINTS names some.
+"""Failpoints: named points at which a test can make the process die or stall. Off unless RAPPORT_FAILPOINTS names some.
 
-`RAPPORT_FAILPOINTS="fold.decided=kill:3,fold.written=raise:1"`: at the third passing of `fold.decided` the process is
-killed as by SIGKILL, at the first of `fold.written` an OSError is raised, as if the database had gone away.
+`RAPPORT_FAILPOINTS="fold.decided=kill:3,fold.written=raise:1"`: the third call of `fold.decided` kills the process with
+SIGKILL; the first call of `fold.written` raises an OSError, as if the database were unavailable.
 """
 
 import os
@@ -17,19 +17,19 @@ def _parse(text: str) -> dict[str, tuple[str, int]]:
         name, _, rest = item.partition("=")
         action, _, count = rest.partition(":")
         if action not in ACTIONS:
-            raise ValueError(f"RAPPORT_FAILPOINTS: {action!r} in {item!r} is none of {', '.join(ACTIONS)}")
+            raise ValueError(f"RAPPORT_FAILPOINTS: {action!r} in {item!r} is not one of {', '.join(ACTIONS)}")
         points[name.strip()] = (action, int(count or 1))
     return points
 
 
 _points: dict[str, tuple[str, int]] = {}
-_passed: Counter[str] = Counter()
+_calls: Counter[str] = Counter()
 
 
 def arm(text: str) -> None:
     """Replace all failpoints by those that `text` names, as RAPPORT_FAILPOINTS does. Counts begin again."""
     points = _parse(text)
-    _passed.clear()
+    _calls.clear()
     _points.clear()
     _points.update(points)
 
@@ -38,12 +38,12 @@ arm(os.environ.get("RAPPORT_FAILPOINTS", ""))
 
 
 def failpoint(name: str) -> None:
-    """Pass the point `name`: nothing happens unless it was named and this is the passing that was counted out."""
+    """No-op unless this failpoint is armed and this is its nth call."""
     if not _points or name not in _points:
         return
     action, count = _points[name]
-    _passed[name] += 1
-    if _passed[name] != count:
+    _calls[name] += 1
+    if _calls[name] != count:
         return
     if action == "raise":
         raise OSError(f"failpoint {name}")

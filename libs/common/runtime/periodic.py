@@ -1,4 +1,4 @@
-"""Work that comes round every so often beside a service's main work, and that may be late: a component of its own each."""
+"""Periodic tasks: background work at an interval that may be late. Each is a component of its own."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -14,7 +14,10 @@ logger = structlog.get_logger()
 
 
 class PeriodicTask(ABC):
-    """A component that does `_run_once` every `every` seconds, from its start on; while the database is away it is put off."""
+    """A component that calls `_run_once` at its start and then `every` seconds after each run.
+
+    If the database is unavailable, it tries again after the interval.
+    """
 
     name: str
     every: float
@@ -23,27 +26,28 @@ class PeriodicTask(ABC):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run_forever(), name=f"rounds of {self.name}")
+        self._task = asyncio.create_task(self._run_forever(), name=f"periodic {self.name}")
 
     async def stop(self) -> None:
         if self._task:
             await cancel_and_wait(self._task)
 
     async def check(self) -> Check:
-        """Always ready: a late round loses nothing."""
+        """Always ready, because a late run loses nothing."""
         return Check(True)
 
     def died(self) -> str:
-        return f"the rounds of {self.name} have ended" if self._task and self._task.done() else ""
+        """A sentence if the task has ended, which it never should; else empty."""
+        return f"the periodic task {self.name} has ended" if self._task and self._task.done() else ""
 
     @abstractmethod
     async def _run_once(self) -> None:
-        """One round, with what is to be logged of it."""
+        """Do the work once, and log it."""
 
     async def _run_forever(self) -> None:
         while True:
             try:
                 await self._run_once()
             except (*UNAVAILABLE, Unavailable) as error:
-                logger.warning("a round was put off", component=self.name, error=repr(error))
+                logger.warning("periodic task postponed", component=self.name, error=repr(error))
             await asyncio.sleep(self.every)

@@ -1,4 +1,4 @@
-"""PostgreSQL as a service's first component: the pool's life, its readiness, its size as a metric."""
+"""PostgreSQL as a service's first component: opens and closes the pool, checks it, and measures its size."""
 
 import time
 
@@ -11,7 +11,7 @@ from libs.common.settings import Settings
 
 
 class Postgres:
-    """The pool of one service, opened at start. What needs it takes this component, and reads `database` when it works."""
+    """The pool of one service, opened at start. Other components read its `database` when they need it."""
 
     name = "postgres"
 
@@ -29,7 +29,8 @@ class Postgres:
         return self._database
 
     async def start(self) -> None:
-        """Connect, and refuse a schema older than the code or a log with another number of partitions (Unavailable)."""
+        """Connect. Raises Unavailable if PostgreSQL is, if a schema is older than the code, or if the log has another
+        number of partitions."""
         database = await Database.connect(self.settings, self.service)
         try:
             async with database.connection() as connection:
@@ -47,7 +48,7 @@ class Postgres:
         await database.close()
 
     async def check(self) -> Check:
-        """Whether it answers; measures how far the two clocks are apart, to half of the time that the answer took."""
+        """Whether PostgreSQL answers. Also measures the difference of the clocks, exact to half the round trip."""
         asked = time.time()
         theirs = await self.database.ping()
         self.meter.clock_skew.set((asked + time.time()) / 2 - theirs.timestamp())

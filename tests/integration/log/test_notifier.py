@@ -9,7 +9,7 @@ import pytest
 from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.rewards import REWARDS
-from libs.common.db.pool import Database, Tx, begun
+from libs.common.db.pool import Database, Tx, manual_transaction
 from libs.common.log import wake_hints
 from libs.common.log.notifier import URGENT_PAUSE, Notifier, Written, channel, partitions
 from tests.support import eventually
@@ -182,7 +182,7 @@ async def test_news_that_were_told_with_a_commit_are_not_told_again(
     async with database.connection() as connection:
         await notifier.notify(connection, EVENTS, _orders(0))
         notifier.notify_later(EVENTS, _orders(1))
-        await asyncio.sleep(0)  # what tells of it a little later has begun to wait
+        await asyncio.sleep(0)  # what tells of it a little later has manual_transaction to wait
         time.sleep(0.6)  # noqa: ASYNC251 - and is due, but this goes first
         await notifier.notify(connection, EVENTS, _orders(2))
 
@@ -200,7 +200,7 @@ async def test_who_is_told_with_the_commit_finds_what_was_committed(
 ) -> None:
     await database.pool.execute("CREATE TABLE news (number int)")
     for number in range(20):
-        async with database.connection() as connection, begun(connection):
+        async with database.connection() as connection, manual_transaction(connection):
             await connection.execute("INSERT INTO news VALUES ($1)", number)
             await notifier.commit(connection, EVENTS, _orders(number))
         assert await database.pool.fetchval("SELECT count(*) FROM news") == number + 1
@@ -218,7 +218,7 @@ async def test_what_fails_before_its_commit_is_rolled_back_and_nobody_is_told(
     await database.pool.execute("CREATE TABLE news (number int)")
 
     async def fail(connection: Tx) -> None:
-        async with begun(connection):
+        async with manual_transaction(connection):
             await connection.execute("INSERT INTO news VALUES (1)")
             raise RuntimeError
 
@@ -226,7 +226,7 @@ async def test_what_fails_before_its_commit_is_rolled_back_and_nobody_is_told(
         with pytest.raises(RuntimeError):
             await fail(connection)
         assert not connection.is_in_transaction()
-        async with begun(connection):
+        async with manual_transaction(connection):
             await connection.execute("INSERT INTO news VALUES (2)")
             await notifier.commit(connection, EVENTS, {})
     assert [row[0] for row in await database.pool.fetch("SELECT number FROM news")] == [2]

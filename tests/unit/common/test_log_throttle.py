@@ -72,10 +72,10 @@ def test_kafkas_client_speaks_once_for_each_cause_and_in_our_words(capsys: pytes
     said = lines(capsys)
     assert [(line["event"], line["level"]) for line in said] == [
         ("a Kafka broker cannot be reached", "error"),
-        ("Kafka does not take records", "warning"),
+        ("Kafka does not accept records", "warning"),
         ("Something new 0", "error"),
     ]
-    assert said[0]["said"] == "Unable connect to node with id 0: refused"
+    assert said[0]["message"] == "Unable connect to node with id 0: refused"
 
 
 @pytest.mark.usefixtures("logs")

@@ -1,5 +1,5 @@
-"""Writer and reader of a compacted topic, in which only the newest message counts. One service uses it to give the others
-something besides its records."""
+"""Writer and reader of a compacted topic, in which only the newest message counts. A service gives the others
+something besides its records in it."""
 
 from datetime import UTC, datetime
 

@@ -39,8 +39,8 @@ MANY_BYTES = 100_000
 class Connection:
     """The consumer of some partitions, all paused at first. `consumer` is None while Kafka is unavailable.
 
-    `waiting` gives the partitions that wait for records, each with its offset. `lost` is called when the consumer, and all
-    that it has fetched, is discarded.
+    `waiting` gives the partitions that wait for records, each with its offset. `lost` is called when the consumer, and
+    all that it has fetched, is discarded.
     """
 
     def __init__(
@@ -203,10 +203,10 @@ class Connection:
 
 
 async def end_consumer(consumer: Any, timeout: float = 5.0) -> None:
-    """Close a consumer, even if its own `stop` fails or takes over `timeout` seconds. Does not raise what `stop` raises.
+    """Close a consumer, even if its own `stop` fails or takes over `timeout` seconds. Does not raise what that raises.
 
-    aiokafka's `stop` may wait for an unavailable coordinator. It may also raise CancelledError by itself, if it cancels a
-    fetch that is about to be retried; then it leaves connections open.
+    aiokafka's `stop` may wait for an unavailable coordinator. It may also raise CancelledError by itself, if it cancels
+    a fetch that is about to be retried; then it leaves connections open.
     """
     stopping = asyncio.create_task(consumer.stop(), name="kafka consumer's stop")
     try:

@@ -1,4 +1,4 @@
-"""The state of reading one partition from Kafka: the accepted records, the next offset, and whether the place is proven."""
+"""The state of reading one partition from Kafka: accepted records, the next offset, whether the place is proven."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ class Proof(Enum):
 class PartitionReader:
     """The state of reading one partition. It does no I/O.
 
-    `records` are the accepted records; they stay until the caller's position has passed them. `next` is the offset (ours)
-    after them, and `native` the offset (Kafka's) to read next. While `next` is below `older_until`, records come from
-    PostgreSQL, which still has them under the same offsets.
+    `records` are the accepted records; they stay until the caller's position has passed them. `next` is the offset
+    (ours) after them, and `native` the offset (Kafka's) to read next. While `next` is below `older_until`, records come
+    from PostgreSQL, which still has them under the same offsets.
     """
 
     def __init__(self, tp: TopicPartition, partition: KafkaPartition, base: int = 0) -> None:
@@ -92,8 +92,8 @@ class PartitionReader:
     def take(self, messages: Sequence[Any]) -> Gap | None:
         """Accept messages from Kafka. Returns the gap, if a new one was found.
 
-        Raises WrongPlace if the messages prove the place wrong. Also raises it the first time a record is missing, because
-        in a recreated topic that record may come before this place.
+        Raises WrongPlace if the messages prove the place wrong. Also raises it the first time a record is missing,
+        because in a recreated topic that record may come before this place.
         """
         found = [as_record(self.tp, message, self._base) for message in messages]
         ahead = found[0].offset - self.next
@@ -108,7 +108,7 @@ class PartitionReader:
         return gap
 
     def _accept_epochs(self, found: Sequence[Record]) -> Gap | None:
-        """Accept records across epochs. If a higher epoch leads back, it waits until the caller has taken all `records`."""
+        """Accept records across epochs. If a higher epoch leads back, first lets the caller take all `records`."""
         change = next((at for at, each in enumerate(found) if (each.epoch or 0) > self.epoch), len(found))
         gap = self.accept(found[:change]) if change else None
         if change == len(found) or found[change].since > self.next:

@@ -1,9 +1,9 @@
 """Writes to Kafka. Used by the forwarder, by ingest for events, and by profile for its watermark.
 
-It wraps an aiokafka producer (idempotent, acks=all). One sender at a time uses it for a partition, because concurrent sends
-to one partition get out of order. aiokafka never lets a batch expire, so this module has its own deadline. After an error,
-or without progress for half the deadline, the inner producer is discarded with all that it holds; the next `send` connects
-another one.
+It wraps an aiokafka producer (idempotent, acks=all). One sender at a time uses it for a partition, because concurrent
+sends to one partition get out of order. aiokafka never lets a batch expire, so this module has its own deadline. After
+an error, or without progress for half the deadline, the inner producer is discarded with all that it holds; the next
+`send` connects another one.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ MAX_PENDING_BYTES = 64_000_000
 
 
 class _Sending:
-    """One partition of one topic. The lock lets one task send at a time; `waiting_since` is when it began to wait for an
-    acknowledgement."""
+    """One partition of one topic. The lock lets one task send at a time; `waiting_since` is when it began to wait for
+    an acknowledgement."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -75,11 +75,11 @@ class Producer:
     async def send(
         self, topic: str, records: Sequence[Outgoing], headers: Sequence[Headers] = (), partition: int | None = None
     ) -> None:
-        """Send `records`, each to the partition of its key, or all to `partition`. `headers` has one entry a record, or none.
+        """Send `records`, each to the partition of its key, or all to `partition`. `headers`: one entry each, or none.
 
-        Returns when all are acknowledged. Within a partition, records are written in the order given, and in the order of
-        the calls. Raises TooLarge if a record is over 900 KB; nothing was sent then. Raises Unavailable if not all were
-        acknowledged in time; any of them may have been written then.
+        Returns when all are acknowledged. Within a partition, records are written in the order given, and in the order
+        of the calls. Raises TooLarge if a record is over 900 KB; nothing was sent then. Raises Unavailable if not all
+        were acknowledged in time; any of them may have been written then.
         """
         indexes_by_partition: dict[int, list[int]] = defaultdict(list)
         size = 0
@@ -193,9 +193,10 @@ def _filled(
 
 
 async def _close(inner: Any) -> None:
-    """Close an aiokafka producer immediately. What it has not sent fails; otherwise it might arrive late, after newer records.
+    """Close an aiokafka producer immediately. Unsent records fail; otherwise they might arrive after newer ones.
 
-    aiokafka's own `stop` waits until a broker has taken everything. So this ends its sender and fails its batches first.
+    aiokafka's own `stop` waits until a broker has taken everything. So this ends its sender and fails its batches
+    first.
     """
     sender = inner._sender.sender_task
     if sender is not None:

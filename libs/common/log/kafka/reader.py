@@ -24,7 +24,7 @@ from libs.common.settings import Settings
 
 logger = structlog.get_logger()
 
-#: Records taken from the consumer at once: at first, and at most later. They bound how far a fetch exceeds LARGEST_FETCH.
+#: Records taken from the consumer at once: at first, and at most later. They bound the excess over LARGEST_FETCH.
 FIRST, CHUNK = 4, 32
 #: A partition that no caller has read for so many seconds belongs to another process now.
 UNUSED = 10.0
@@ -33,8 +33,8 @@ UNUSED = 10.0
 class KafkaReader(Reader):
     """Reads topics from Kafka, and from `fallback` (the log in PostgreSQL) records that Kafka no longer has.
 
-    The fallback runs only while it is needed. Unless `at_once`, Kafka waits for more records before it answers. `bases` are
-    the offsets added to Kafka's own, for topics that were moved to Kafka.
+    The fallback runs only while it is needed. Unless `at_once`, Kafka waits for more records before it answers. `bases`
+    are the offsets added to Kafka's own, for topics that were moved to Kafka.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class KafkaReader(Reader):
             wait = 0
 
     def _begin_at(self, consumer: Any, reader: PartitionReader, first: Record) -> None:
-        """Handle that Kafka begins after the expected record: read the missing ones from the fallback, or report a gap."""
+        """Kafka begins after the expected record: read the missing ones from the fallback, or report a gap."""
         consumer.seek(reader.partition, first.native)
         reader.proof = Proof.READING
         reader.native = first.native
@@ -200,10 +200,10 @@ class KafkaReader(Reader):
 
     # -- lag ----------------------------------------------------------------------------------------------------------
     async def lag(self, positions: Mapping[TopicPartition, Position]) -> dict[TopicPartition, Lag]:
-        """How far each position is behind. For partitions that other processes read, it also counts duplicates in Kafka.
+        """How far each position is behind. If another process reads it, also counts duplicates in Kafka.
 
-        The age is that of the oldest unread record if it was fetched; else the time since this lag was first seen. Raises
-        Unavailable if Kafka does not answer within two seconds.
+        The age is that of the oldest unread record if it was fetched; else the time since this lag was first seen.
+        Raises Unavailable if Kafka does not answer within two seconds.
         """
         partitions = [self._partition_readers[tp].partition for tp in positions]
         beginnings, ends = await self._connection.bounds(self._connection.now(), partitions)
@@ -232,7 +232,7 @@ class KafkaReader(Reader):
 
     # -- callbacks of the connection----------------------------------------------------------------------------------
     def _waiting(self, consumer: Any) -> dict[KafkaPartition, int]:
-        """The partitions that wait for records from Kafka, each with its offset. Pauses partitions that are not used."""
+        """The partitions that wait for records from Kafka, each with its offset. Pauses unused partitions."""
         waiting = {}
         if self._fallback_running and (self._stopping_fallback is None or self._stopping_fallback.done()):
             self._stopping_fallback = asyncio.create_task(self._stop_unused_fallback(), name="stop the fallback")

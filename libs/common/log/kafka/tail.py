@@ -1,4 +1,4 @@
-"""The end of a topic in Kafka: its newest message, and whether PostgreSQL is behind it (after one database was restored)."""
+"""The end of a topic in Kafka: its newest message, and whether PostgreSQL is behind it (after a restore)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -49,7 +49,7 @@ async def refuse_behind(database: Database, settings: Settings, service: str, to
 
 
 async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -> list[Ahead]:
-    """The partitions for which Kafka has records at or after PostgreSQL's heads, in the same epoch. Raises Unavailable."""
+    """The partitions of which Kafka has records at or after PostgreSQL's heads, in their epoch. Raises Unavailable."""
     found = []
     async with _consumer(settings, topic, list(heads)) as (consumer, partitions):
         beginnings, ends = await asyncio.gather(
@@ -78,7 +78,7 @@ async def newest(settings: Settings, topic: str, partition: int) -> bytes | None
 async def _consumer(
     settings: Settings, topic: str, numbers: Sequence[int]
 ) -> AsyncIterator[tuple[Any, list[KafkaPartition]]]:
-    """A consumer of some partitions, and the partitions. Raises Unavailable for errors of Kafka and after TIMEOUT seconds."""
+    """A consumer of some partitions, and these. Raises Unavailable for errors of Kafka and after TIMEOUT seconds."""
     partitions = [KafkaPartition(kafka_name(settings, topic), number) for number in sorted(numbers)]
     consumer = AIOKafkaConsumer(
         **settings.kafka_options(),

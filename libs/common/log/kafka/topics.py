@@ -18,7 +18,7 @@ RETENTION_DAYS = 7
 #: Enough for a record of 900 KB with its key and headers.
 LARGEST_BATCH = 1_048_576
 TIMEOUT = 10.0
-#: Seconds for one try to connect. A starting broker accepts connections long before it answers, and never answers those.
+#: Seconds for one try to connect. A starting broker accepts connections early, but never answers those.
 CONNECT_TIMEOUT = 3.0
 #: Milliseconds between an aiokafka client's own retries.
 RETRY_MS = 250

@@ -1,4 +1,4 @@
-"""The log: heads, who reads how far, epochs, wake hints, and a table for each topic with its first segment."""
+"""The log: heads, readers' positions, epochs, wake hints, and a table for each topic with its first segment."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,7 +7,7 @@ revision = "0001"
 down_revision = None
 MOMENT = sa.DateTime(timezone=True)
 
-#: Where each topic's first segment ends. The settings say how large later ones are.
+#: The end of each topic's first segment. The settings give the size of later ones.
 TOPICS = {
     "ingest.events": 100_000,
     "profile.journal": 1_000_000,
