@@ -6,7 +6,7 @@ from libs.common.contracts.contract import Contract, Topic
 from libs.common.contracts.records import Fact
 
 JOURNAL = "profile.journal"
-#: Where profile says over Kafka until when all is heard (`fold/watermark.py`): no records, and only the newest message counts.
+#: The compacted topic of watermarks (Kafka only, see `fold/watermark.py`): it holds no records, and only its newest message counts.
 WATERMARK = "profile.watermark"
 Scope = Literal["customers:read"]
 

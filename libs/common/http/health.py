@@ -73,15 +73,15 @@ async def livez(request: Request) -> Response:
     """503 when the event loop was blocked for over five seconds, or a task that never ends has ended: restart it."""
     lifecycle = _lifecycle(request)
     blocked = time.monotonic() - lifecycle.heartbeat
-    troubles = lifecycle.deaths()
+    problems = lifecycle.deaths()
     if blocked > BLOCKED:
-        troubles.append(f"the event loop was blocked for {blocked:.1f} seconds")
+        problems.append(f"the event loop was blocked for {blocked:.1f} seconds")
     body = {
-        "status": "dead" if troubles else "live",
+        "status": "dead" if problems else "live",
         "service": lifecycle.service,
-        "detail": "; ".join(troubles) or "Live.",
+        "detail": "; ".join(problems) or "Live.",
     }
-    return JSONResponse(body, 503 if troubles else 200)
+    return JSONResponse(body, 503 if problems else 200)
 
 
 @router.get("/readyz", summary="Is the service ready, and how far is it behind?", responses={200: _SENTENCES})

@@ -37,7 +37,7 @@ class Requests:
         # labelled children, looked up once each: labels() takes a lock and builds a key
         self.seconds: dict[tuple[str, str], Histogram] = {}
         self.count: dict[tuple[str, str, int], Counter] = {}
-        self.seldom = LogThrottle()
+        self.throttle = LogThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,7 +83,7 @@ class Requests:
         counter.inc()
         # the answers to those who watch are no news: /readyz says 503 as long as it takes
         if status >= 500 and scope["path"] not in PATHS:
-            if (times := self.seldom.due((route, method, status))) is not None:
+            if (times := self.throttle.due((route, method, status))) is not None:
                 logger.warning("answered", **_said(scope, status, seconds), times=times)
         elif _level.isEnabledFor(logging.DEBUG):
             logger.debug("answered", **_said(scope, status, seconds))
