@@ -85,7 +85,7 @@ class EventBatch:
         """The sections that the events will probably need, judged by the customers as they are before the batch."""
         for _, _, event in self.placed:
             for user, device in decide.pairs(event):
-                if event.order or (user and device):
+                if event.order or working_set.meet(user, device):
                     matched = match(working_set, user, device, event.id)
                     if matched.absorbs is not None:
                         yield working_set.by_id[matched.absorbs].state.sections, Every(ORDER)

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.events import TYPES, event_name
-from libs.common.contracts.money import Money, exponent, major
+from libs.common.contracts.money import Money, major
 from libs.common.contracts.orders import Back
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.records import decode as decode_record
@@ -161,10 +161,7 @@ def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
             name: msgspec.json.decode(trait.value) for name, trait in sorted(customer.traits.items()) if not trait.gone
         },
         "orders": customer.completed,
-        "revenue": {
-            currency: f"{major(minor, currency):.{exponent(currency)}f}"
-            for currency, minor in sorted(customer.revenue.items())
-        },
+        "revenue": {currency: str(major(minor, currency)) for currency, minor in sorted(customer.revenue.items())},
         "first_seen": None if customer.first is None else moment(customer.first),
         "last_seen": None if customer.last is None else moment(customer.last),
         "merged_from": customer.merged,

@@ -1,9 +1,8 @@
 """Applies batches of the journal for a service with a decider: load the customers, decide and evolve in order, save."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -19,6 +18,7 @@ from libs.common.errors import Unavailable
 from libs.common.fold.batch import Batch, Outcome
 from libs.common.fold.customers import Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Decider, Merged, Stamped
+from libs.common.fold.parsed_record import ParsedRecord, Progress
 from libs.common.fold.sections import Every, NotLoaded, Wanted
 from libs.common.fold.shared import Shared, SharedTable
 from libs.common.log.append import Outgoing
@@ -30,39 +30,6 @@ R = TypeVar("R")
 _left = msgspec.json.Decoder(CustomerLeft)
 _merged = msgspec.json.Decoder(CustomerMerged)
 _bound = msgspec.json.Decoder(Bound)
-
-
-class ParsedRecord(NamedTuple):
-    """A parsed record. `body` is None if it changes nothing here. `stateless`: it changes no customer's state."""
-
-    customer: UUID
-    envelope: Envelope
-    body: object | None
-    bindings: Sequence[Binding]
-    stateless: bool = False
-
-
-@dataclass(slots=True)
-class Progress:
-    """A parsed batch of one partition. `next` is the index of the first record that has not been applied yet."""
-
-    batch: Batch
-    records: list[ParsedRecord]
-    next: int = 0
-
-    def customers(self) -> Iterator[UUID]:
-        """The customers whose rows are needed."""
-        for record in self.records:
-            if record.body is not None and not record.stateless:
-                yield record.customer
-            if isinstance(record.body, CustomerMerged):
-                yield parsed(record.body.other)
-
-    def bindings(self) -> Iterator[tuple[Binding, UUID]]:
-        """The bindings of the applied records, each with its customer."""
-        for record in self.records[: self.next]:
-            for binding in record.bindings:
-                yield binding, record.customer
 
 
 class DeciderHandler(Generic[S, R]):

@@ -15,15 +15,16 @@ all its partitions in one transaction. Keep apart by `id` or `period` what need 
 resource by `part`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from libs.common.contracts.input import Input, Resource
 from libs.common.db import bulk
 from libs.common.db.pipeline import AnyTx, pipelined
+from libs.common.db.pool import Tx
 from libs.common.fold.decider import Draws
 
 R = TypeVar("R")
@@ -32,12 +33,14 @@ _MAKE = """
 INSERT INTO {table} (kind, id, period, part) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[]) ORDER BY 1, 2, 3, 4
 ON CONFLICT DO NOTHING
 """
-_LOCK = """
+_READ = """
+SELECT s.kind, s.id, s.period, s.part, s.value FROM {table} AS s
+JOIN unnest($1::text[], $2::text[], $3::text[], $4::int[]) AS wanted(kind, id, period, part)
+  ON (s.kind, s.id, s.period, s.part) = (wanted.kind, wanted.id, wanted.period, wanted.part)
+"""
+_LOCK = f"""
 SELECT kind, id, period, part, value FROM (
-  SELECT s.kind, s.id, s.period, s.part, s.value FROM {table} AS s
-  JOIN unnest($1::text[], $2::text[], $3::text[], $4::int[]) AS wanted(kind, id, period, part)
-    ON (s.kind, s.id, s.period, s.part) = (wanted.kind, wanted.id, wanted.period, wanted.part)
-  ORDER BY s.kind, s.id, s.period, s.part FOR UPDATE OF s
+  {_READ} ORDER BY s.kind, s.id, s.period, s.part FOR UPDATE OF s
 ) AS locked
 """
 _SAVE = """
@@ -108,7 +111,13 @@ class SharedTable(Generic[R]):
         if len(rows) != len(wanted):
             self._known.clear()
             raise StaleResource("a shared resource's row has gone")
-        return Shared({Resource(*row[:4]): row[4] for row in rows})
+        return Shared(_values(rows))
+
+    async def taken(self, tx: Tx, resources: Iterable[Resource]) -> dict[Resource, int]:
+        """For routes: how much is taken of each resource, without a lock; 0 if nobody has drawn on it yet."""
+        wanted = list(resources)
+        rows = await tx.fetch(_READ.format(table=self._table), *bulk.transposed(wanted)) if wanted else ()
+        return dict.fromkeys(wanted, 0) | _values(rows)
 
     def known(self, shared: Shared) -> None:
         """Call this after the commit: these rows exist."""
@@ -122,3 +131,7 @@ class SharedTable(Generic[R]):
             async with pipelined(tx) as pipeline:
                 statement = _SAVE.format(table=self._table)
                 await pipeline.write(statement, *bulk.transposed(changes), rows=len(changes), otherwise=StaleResource)
+
+
+def _values(rows: Iterable[Sequence[Any]]) -> dict[Resource, int]:
+    return {Resource(*row[:4]): row[4] for row in rows}

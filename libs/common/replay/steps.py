@@ -12,7 +12,8 @@ from libs.common.contracts.records import Binding, decode
 from libs.common.contracts.registry import BY_TYPE
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied, Stamped
-from libs.common.fold.handler import ParsedRecord, command_input
+from libs.common.fold.handler import command_input
+from libs.common.fold.parsed_record import ParsedRecord
 from libs.common.fold.sections import Every
 from libs.common.log.reader import Record
 from libs.common.replay.out_of_band import OutOfBand

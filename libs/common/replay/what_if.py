@@ -16,7 +16,7 @@ from libs.common.contracts.records import Journalled, decode, spliced
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied
-from libs.common.fold.handler import ParsedRecord
+from libs.common.fold.parsed_record import ParsedRecord
 from libs.common.log.reader import Record
 from libs.common.replay.journal import Journal
 from libs.common.replay.out_of_band import OutOfBand

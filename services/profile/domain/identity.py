@@ -69,6 +69,11 @@ class WorkingSet:
         id = None if ref is None else self.by_ref.get(ref)
         return None if id is None else self.by_id[id]
 
+    def meet(self, one: str | None, other: str | None) -> bool:
+        """Whether two references have different customers: only then can there be a merge."""
+        ours, theirs = self.holder(one), self.holder(other)
+        return ours is not None and theirs is not None and ours is not theirs
+
     def lead(self, ref: str, loaded: LoadedCustomer, version: int) -> Binding:
         """Bind a reference to `loaded` from `version` on."""
         loaded.state.identifiers[ref] = version

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from libs.common.contracts.input import Resource
+from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from services.rewards.earning.budget import CompiledBudget
-from services.rewards.earning.queries import taken
 from services.rewards.feature import Live
 from services.rewards.rules import Workspace
 
@@ -33,7 +33,7 @@ class Budgets(BaseModel):
     items: list[BudgetLeft]
 
 
-def routes(part: ConsumerService, live: Live) -> APIRouter:
+def routes(part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live) -> APIRouter:
     """What all customers together may still earn."""
     router = APIRouter(prefix="/v1", tags=["programmes"])
     workspace = Workspace(part.settings.zone, part.settings.partitions)
@@ -45,7 +45,7 @@ def routes(part: ConsumerService, live: Live) -> APIRouter:
         async with part.read() as tx:
             limits = [CompiledBudget(rule.id, rule.budget, workspace) for rule in await live(tx) if rule.budget]
             drawn = {limit.rule: [limit.resource(now, part) for part in range(limit.parts)] for limit in limits}
-            given = await taken(tx, [resource for resources in drawn.values() for resource in resources])
+            given = await handler.shared.taken(tx, [resource for resources in drawn.values() for resource in resources])
         return Budgets(items=[_left(limit, {each: given[each] for each in drawn[limit.rule]}) for limit in limits])
 
     return router

@@ -68,7 +68,7 @@ class Earning(Feature):
                 _give(course, each, points(each.rule.earn, event), order)
 
     def api(self, part: ConsumerService, handler: DeciderHandler[Any, Any], live: Live) -> Sequence[APIRouter]:
-        return [routes(part, live)]
+        return [routes(part, handler, live)]
 
 
 def _compiled(rule: EarningRule, workspace: Workspace) -> CompiledRule:
