@@ -74,7 +74,7 @@ class Binding(msgspec.Struct, frozen=True):
 
 
 #: How a journal record ends that binds identifiers: `bound` is the snapshot's last member, and left out when empty.
-BOUND_END = b"]}}}"
+BOUND_END = b"}]}}}"
 
 
 class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
