@@ -76,6 +76,12 @@ _SAVE = bulk.insert(
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
     " WHERE customers.version = excluded.version - 1",
 )
+_ENTER = bulk.insert(
+    models.members,
+    ("segment", "customer", "since"),
+    "ON CONFLICT (segment, customer) DO UPDATE SET since = excluded.since",
+)
+_EXIT = bulk.delete(models.members)
 _sections = SectionStore("profile", SECTIONS)
 _COUNT = bulk.add(models.counters, ("count",))
 
@@ -159,6 +165,13 @@ async def _survivors(tx: AnyTx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
     return ends
 
 
+async def lock(tx: AnyTx, ids: Collection[UUID]) -> WorkingSet:
+    """Lock these customers, in the order of their ids. Raises Contended if one does not exist."""
+    working_set = WorkingSet()
+    await _lock(tx, working_set, ids)
+    return working_set
+
+
 async def _lock(tx: AnyTx, working_set: WorkingSet, ids: Collection[UUID], *, out_of_order: bool = False) -> None:
     """Lock customers in the order of their ids. Out of order it does not wait for locked ones, because that could be
     a deadlock."""
@@ -223,10 +236,22 @@ async def save(tx: AnyTx, working_set: WorkingSet) -> None:
             columns = bulk.transposed([_row(loaded) for loaded in touched])
             await pipeline.write(_SAVE, *columns, rows=len(touched), otherwise=Contended)
             await _sections.save(pipeline, [each.state.sections for each in touched if each.state.sections.changed])
+            await _save_members(pipeline, touched)
         if bound:
             await pipeline.execute(_BIND, *bulk.transposed(bound))
         if unbound:
             await pipeline.execute(_RELEASE, *bulk.transposed(unbound))
+
+
+async def _save_members(pipeline: Pipeline, customers: Iterable[LoadedCustomer]) -> None:
+    """Write who entered and left which segment. Of several moves the last one counts."""
+    last = {(move.segment, loaded.id): move for loaded in customers for move in loaded.moves}
+    entered = [(*key, moment(move.at)) for key, move in sorted(last.items()) if move.entered]
+    exited = [key for key, move in sorted(last.items()) if not move.entered]
+    if entered:
+        await pipeline.execute(_ENTER, *bulk.transposed(entered))
+    if exited:
+        await pipeline.execute(_EXIT, *bulk.transposed(exited))
 
 
 def _row(loaded: LoadedCustomer) -> tuple[object, ...]:
