@@ -120,11 +120,12 @@ segment_versions = Table(
 members = Table(
     "members",
     metadata,
-    Column("segment", Text, nullable=False),
     Column("customer", Uuid, nullable=False),
+    Column("segment", Text, nullable=False),
     Column("since", DateTime(timezone=True), nullable=False),
-    PrimaryKeyConstraint("segment", "customer"),
+    PrimaryKeyConstraint("customer", "segment"),
 )
+Index("members_by_segment", members.c.segment, members.c.customer)
 
 #: One row: how far the customers have been evaluated under the newest rulebook. `behind` is the last customer's id.
 segment_fill = Table(

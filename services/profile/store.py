@@ -78,8 +78,8 @@ _SAVE = bulk.insert(
 )
 _ENTER = bulk.insert(
     models.members,
-    ("segment", "customer", "since"),
-    "ON CONFLICT (segment, customer) DO UPDATE SET since = excluded.since",
+    ("customer", "segment", "since"),
+    "ON CONFLICT (customer, segment) DO UPDATE SET since = excluded.since",
 )
 _EXIT = bulk.delete(models.members)
 _sections = SectionStore("profile", SECTIONS)
@@ -245,7 +245,7 @@ async def save(tx: AnyTx, working_set: WorkingSet) -> None:
 
 async def _save_members(pipeline: Pipeline, customers: Iterable[LoadedCustomer]) -> None:
     """Write who entered and left which segment. Of several moves the last one counts."""
-    last = {(move.segment, loaded.id): move for loaded in customers for move in loaded.moves}
+    last = {(loaded.id, move.segment): move for loaded in customers for move in loaded.moves}
     entered = [(*key, moment(move.at)) for key, move in sorted(last.items()) if move.entered]
     exited = [key for key, move in sorted(last.items()) if not move.entered]
     if entered:

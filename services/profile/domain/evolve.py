@@ -105,7 +105,11 @@ def absorb(survivor: Customer, other: Customer) -> None:
 
 def _merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustomer) -> list[Binding]:
     absorb(survivor.state, other.state)
-    other.moves += [Move(segment, False, at) for segment, at in other.state.segments.items()]
+    for segment, at in other.state.segments.items():
+        other.moves.append(Move(segment, False, at))
+        if segment not in survivor.state.segments:  # of one with a condition, the next look decides
+            survivor.state.segments[segment] = at
+            survivor.moves.append(Move(segment, True, at))
     bound = [working_set.lead(ref, survivor, version + 1) for ref, version in sorted(other.state.identifiers.items())]
     survivor.state.merged += [*other.state.merged, str(other.id)]
     survivor.shown = other.shown = None

@@ -116,6 +116,12 @@ async def members(tx: Tx, name: str, limit: int, cursor: UUID | None) -> list[Ro
     return rows
 
 
+async def every_member(tx: Tx, name: str) -> list[UUID]:
+    """The ids of all members."""
+    rows = await tx.fetch("SELECT customer FROM profile.members WHERE segment = $1 ORDER BY customer", name)
+    return [row["customer"] for row in rows]
+
+
 async def member_since(tx: Tx, name: str, customer: UUID) -> datetime | None:
     """Since when a customer has been in a live segment; None if they are not."""
     since: datetime | None = await tx.fetchval(

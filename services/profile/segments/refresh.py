@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from uuid import UUID
 
-from libs.common.contracts.profile import JOURNAL, SegmentExited
+from libs.common.contracts.profile import JOURNAL, SegmentEntered, SegmentExited
 from libs.common.contracts.records import decode
 from libs.common.db.pool import Tx
 from libs.common.fold import timers
@@ -21,7 +21,7 @@ from libs.common.log.tables import relation
 from services.profile import store
 from services.profile.batch import EventBatch, journalled
 from services.profile.domain.decide import Cause
-from services.profile.domain.identity import LoadedCustomer, Move
+from services.profile.domain.identity import LoadedCustomer, Move, WorkingSet
 from services.profile.domain.state import micros, moment
 from services.profile.segments import membership
 from services.profile.segments.rules import KeptWindow, Rules
@@ -53,12 +53,36 @@ async def refresh(tx: Tx, at: Mapping[UUID, datetime], rules: Rules, zone: tzinf
         loaded.touched, loaded.state.due = True, None
         outgoing += await _one(tx, loaded, rules, times[loaded.id], partition_of(str(loaded.id), partitions))
         due |= membership.timers([loaded], rules, times[loaded.id])
-    counts = EventBatch((), zone)
-    counts.count_moves(customers, 0)
-    await store.save(tx, working_set)
+    await _save(tx, working_set, zone)
     await timers.set_by(tx, "profile", membership.TIMER, due, partitions)
-    await store.count(tx, counts.counts)
     return await append(tx, JOURNAL, outgoing, partitions)
+
+
+async def move_members(
+    tx: Tx, moves: Mapping[UUID, bool], name: str, version: int, by: str, zone: tzinfo, partitions: int
+) -> Written:
+    """Let customers enter (true) or leave a static segment, as far as they are not so yet. Does not commit."""
+    now = datetime.now(UTC)
+    working_set = await store.lock(tx, moves.keys())
+    outgoing: list[Outgoing] = []
+    for customer, enters in moves.items():
+        loaded = working_set.by_id[customer]
+        if loaded.merged_into is None and enters != (name in loaded.state.segments):
+            fact = SegmentEntered if enters else SegmentExited
+            said = fact(segment=name, version=version, because=f"{'added' if enters else 'removed'} by {by}")
+            membership.move(loaded, Move(name, enters, micros(now)))
+            outgoing.append(
+                journalled(loaded, said, Cause(None, now, now), f"{partition_of(str(customer), partitions)}/0/0")
+            )
+    await _save(tx, working_set, zone)
+    return await append(tx, JOURNAL, outgoing, partitions)
+
+
+async def _save(tx: Tx, working_set: WorkingSet, zone: tzinfo) -> None:
+    counts = EventBatch((), zone)
+    counts.count_moves(working_set.by_id.values(), 0)
+    await store.save(tx, working_set)
+    await store.count(tx, counts.counts)
 
 
 async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition: int) -> list[Outgoing]:

@@ -119,6 +119,16 @@ async def _add_version(tx: Tx, id: UUID, version: int, segment: Segment, by: str
     )
 
 
+async def static_name(tx: Tx, id: UUID) -> tuple[str, int]:
+    """The name and live version of a static segment. Raises NotFound; Conflict when it is not static or not live."""
+    row = await queries.segment(tx, id)
+    if not queries.content_of(row).static:
+        raise Conflict("This segment finds its members by its condition: only those of a static one are uploaded.")
+    if row["status"] != "live":
+        raise Conflict("This segment is not live: POST …/publish puts it in force, then upload its members.")
+    return row["name"], row["live_version"]
+
+
 class FillPage(NamedTuple):
     """Customers to evaluate under a rulebook, who come after `behind`. None left: all have been."""
 

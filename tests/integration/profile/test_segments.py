@@ -239,3 +239,22 @@ async def test_customers_who_change_while_a_publication_is_filled_end_right(prof
     assert len(await names(profile, made["id"])) == 40
     await look()
     assert len(await facts(profile)) == 40
+
+
+async def test_the_members_of_a_static_segment_are_uploaded(profile: Profile) -> None:
+    await profile.tell(*(event("identify", who, message=who) for who in ("ann", "ben", "cem")))
+    made = await profile.post("segments", {"name": "vip", "static": True}, 201)
+    csv = {"content-type": "text/csv"}
+    await profile.ask("PUT", f"segments/{made['id']}/members", 409, content="user:ann", headers=csv)
+    await profile.post(f"segments/{made['id']}/publish")
+    await eventually(lambda: is_filled(profile, made["id"]))
+    ben = await profile.id_of("user:ben")
+    first = await profile.ask(
+        "PUT", f"segments/{made['id']}/members", content=f"ref,name\nuser:ann,Ann\n{ben},Ben\nuser:nobody,\nx,\n", headers=csv
+    )
+    assert first == {"entered": 2, "exited": 0, "unknown": 2, "unknown_lines": ["user:nobody", "x"]}
+    again = await profile.ask("PUT", f"segments/{made['id']}/members", content="user:ben\nuser:cem\n", headers=csv)
+    assert (again["entered"], again["exited"]) == (1, 1)
+    assert await names(profile, made["id"]) == ["ben", "cem"]
+    assert await facts(profile, "ann") == [("entered", "vip", False), ("exited", "vip", False)]
+    assert list((await profile.get("customers/user:ben"))["segments"]) == ["vip"]

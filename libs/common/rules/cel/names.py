@@ -184,6 +184,7 @@ class _Reader:
             case Binary(operator="<" | "<=" | ">" | ">=") if AGO in (_function(node.left), _function(node.right)):
                 self._turn(node, scope, loops)
             case Binary(operator="in") if (key := text_of(node.left)) and (whole := static_path(node.right, scope)):
+                self._member(whole, node.right)
                 self.reading.reads.append(whole)
                 self.reading.tested.append((*whole, key))
             case _:

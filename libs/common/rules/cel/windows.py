@@ -73,7 +73,7 @@ def window(source: str, node: Call) -> Window:
     given = [argument for argument in node.arguments if not isinstance(argument, Keyword)]
     takes = ["the event's name", "the property's name"][: 2 if function in OF_PROPERTY else 1]
     if len(given) != len(takes):
-        raise ConditionError.at(f"{function}(…) takes {' and '.join(takes)} first, each in quotes", source, node.start)
+        raise ConditionError.at(f"{function}(…) takes {' and '.join(takes)} first, in quotes", source, node.start)
     texts = [_text(source, argument, takes[place]) for place, argument in enumerate(given)]
     span, where = None, None
     for keyword in (argument for argument in node.arguments if isinstance(argument, Keyword)):

@@ -36,12 +36,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "members",
-        sa.Column("segment", sa.Text, nullable=False),
         sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("segment", sa.Text, nullable=False),
         sa.Column("since", MOMENT, nullable=False),
-        sa.PrimaryKeyConstraint("segment", "customer"),
+        sa.PrimaryKeyConstraint("customer", "segment"),
         schema="profile",
     )
+    op.create_index("members_by_segment", "members", ["segment", "customer"], schema="profile")
     op.create_table(
         "segment_fill",
         sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.text("true")),
