@@ -159,6 +159,8 @@ class EventBatch:
         self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), event.at, event.name))
 
     def _count_match(self, partition: int, event: Event, matched: Match, user: str | None) -> None:
+        if matched == Match(matched.customer):
+            return  # as of most events: nothing changes
         counts = {
             "customers": matched.creates - (matched.absorbs is not None),
             "identified": matched.claims or (matched.creates and user is not None),

@@ -6,6 +6,7 @@ customers, counters (sorted). Two batches that overlap wait for each other at on
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 from libs.common.db import bulk
@@ -86,6 +87,7 @@ _sections = SectionStore("profile", SECTIONS)
 _COUNT = bulk.add(models.counters, ("count",))
 
 
+@lru_cache(maxsize=1_000)
 def week_of(time: datetime) -> date:
     """The Monday (UTC) of the week of `time`."""
     day = time.astimezone(UTC).date()
