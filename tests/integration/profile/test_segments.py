@@ -250,7 +250,10 @@ async def test_the_members_of_a_static_segment_are_uploaded(profile: Profile) ->
     await eventually(lambda: is_filled(profile, made["id"]))
     ben = await profile.id_of("user:ben")
     first = await profile.ask(
-        "PUT", f"segments/{made['id']}/members", content=f"ref,name\nuser:ann,Ann\n{ben},Ben\nuser:nobody,\nx,\n", headers=csv
+        "PUT",
+        f"segments/{made['id']}/members",
+        content=f"ref,name\nuser:ann,Ann\n{ben},Ben\nuser:nobody,\nx,\n",
+        headers=csv,
     )
     assert first == {"entered": 2, "exited": 0, "unknown": 2, "unknown_lines": ["user:nobody", "x"]}
     again = await profile.ask("PUT", f"segments/{made['id']}/members", content="user:ben\nuser:cem\n", headers=csv)
