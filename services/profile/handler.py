@@ -18,7 +18,7 @@ from libs.common.db.pool import Tx
 from libs.common.fold.batch import Batch, Outcome
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
-from services.profile import dedup_partitions, store
+from services.profile import consents, dedup_partitions, store
 from services.profile.batch import EventBatch
 from services.profile.domain.events import DedupKey, Event, require_splice
 from services.profile.domain.identity import WorkingSet
@@ -82,6 +82,7 @@ class Profile:
             for lacking in event_batch.apply(working_set, users):
                 await store.load_sections(pipeline, lacking)
             await store.save(pipeline, working_set)
+            await consents.save(pipeline, event_batch.consents)
             await store.count(pipeline, event_batch.counts)
         return Outcome(outgoing + event_batch.outgoing, [lambda: self._committed(event_batch, spanned)])
 

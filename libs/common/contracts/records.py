@@ -77,7 +77,8 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The customer as they were when the record was bound to them: `data.customer` of every journal record.
 
     `traits` are cut to 8 KB, the largest left out first (`traits_cut` names them). `revenue` is in major units by
-    currency. `bound` are the identifiers that this very record led to the customer.
+    currency. `bound` are the identifiers that this very record led to the customer. `consent` says what they allow, by
+    purpose (`marketing`) and, where they said so of one channel, by purpose and channel (`marketing.email`).
     """
 
     id: str
@@ -88,6 +89,7 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     first_seen: datetime | None = None
     last_seen: datetime | None = None
     bound: list[Binding] = []
+    consent: dict[str, bool] = {}
 
 
 class Journalled(msgspec.Struct):

@@ -110,7 +110,7 @@ def event_variables(name: str, kind: str, input: Input, said: dict[str, dict[str
 
 
 def customer_variables(customer: Snapshot) -> dict[str, Any]:
-    """`customer`: id, traits, orders, revenue by currency, first_seen, last_seen; as they were at the event."""
+    """`customer`: id, traits, orders, revenue by currency, first_seen, last_seen, consent; as they were at the event."""
     return {
         "id": customer.id,
         "traits": customer.traits,
@@ -118,6 +118,7 @@ def customer_variables(customer: Snapshot) -> dict[str, Any]:
         "revenue": customer.revenue,
         "first_seen": _iso(customer.first_seen),
         "last_seen": _iso(customer.last_seen),
+        "consent": customer.consent,
     }
 
 

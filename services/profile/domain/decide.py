@@ -1,19 +1,37 @@
-"""The decisions on an event: whose it is, and the facts of a merge.
+"""The decisions on an event: whose it is, what it says of consent, and the facts that follow.
 
 A merge is two facts: `customer.left` on the key of the customer who leaves, then `customer.merged` on the survivor's
 key. At the first, rewards, triggers and metrics complete the state of the one who leaves; at the second they move it.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from libs.common.contracts.consent import parts_of
 from libs.common.contracts.ids import derived
-from libs.common.contracts.profile import CustomerLeft, CustomerMerged
+from libs.common.contracts.profile import ConsentChanged, CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Fact, encode
+from services.profile.domain.consent import Change, Choice, Proof, changed, stated
 from services.profile.domain.events import Event
 from services.profile.domain.identity import LoadedCustomer
+from services.profile.domain.state import Customer, micros
 
 SOURCE = "/profile"
+
+
+class Cause(Protocol):
+    """What a fact follows from: an event or a command."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def received(self) -> datetime: ...
+    @property
+    def traceparent(self) -> str | None: ...
 
 
 class Pair(NamedTuple):
@@ -28,27 +46,51 @@ def pairs(event: Event) -> list[Pair]:
     return [Pair(event.user, device) for device in event.devices] or [Pair(event.user, None)]
 
 
+def consent(state: Customer, event: Event) -> Change | None:
+    """What an event changes of its customer's consent; None if it says nothing of it."""
+    return None if event.consent is None else stated(state.consent, event.consent.statements, micros(event.at))
+
+
+def consent_changes(before: Mapping[str, Choice], after: Mapping[str, Choice], proof: Proof) -> list[ConsentChanged]:
+    """The facts that follow where another status holds than before. They do not say which statements were made: that is
+    in the history."""
+    return [
+        ConsentChanged(
+            purpose=purpose,
+            channel=channel,
+            status=status,
+            source=proof.source,
+            text_version=proof.text_version,
+            by=proof.by,
+        )
+        for (purpose, channel), status in ((parts_of(key), status) for key, status in changed(before, after).items())
+    ]
+
+
 def left(event: Event, loaded: LoadedCustomer, into: UUID, place: str) -> bytes:
     """The fact that a customer's state is complete and moves `into` another's."""
-    return _fact(event, loaded, CustomerLeft(into=str(into)), str(loaded.id), place)
+    return record(event, loaded, CustomerLeft(into=str(into)), place, effect=str(loaded.id))
 
 
 def merged(event: Event, loaded: LoadedCustomer, other: UUID, place: str) -> bytes:
     """The fact that a customer has taken over the state of `other`."""
-    return _fact(event, loaded, CustomerMerged(other=str(other)), str(other), place)
+    return record(event, loaded, CustomerMerged(other=str(other)), place)
 
 
-def _fact(event: Event, loaded: LoadedCustomer, fact: Fact, effect: str, place: str) -> bytes:
+def record(
+    cause: Cause, loaded: LoadedCustomer, fact: Fact, place: str | None = None, effect: str | None = None
+) -> bytes:
+    """The next fact on a customer, as a record. `place` is the event's; the facts of commands have none, and no stamp."""
     return encode(
-        id=str(derived(str(event.id), fact.TYPE, effect)),
+        id=str(derived(str(cause.id), fact.TYPE, fact.effect if effect is None else effect)),
         source=SOURCE,
         type=fact.TYPE,
-        time=event.at,
-        recordedtime=event.received,
+        time=cause.at,
+        recordedtime=cause.received,
         subject=str(loaded.id),
-        traceparent=event.traceparent,
-        causationid=str(event.id),
+        traceparent=cause.traceparent,
+        causationid=str(cause.id),
         depth=1,
-        stamp=f"{place}/{loaded.state.facts + 1}",
+        stamp=None if place is None else f"{place}/{loaded.state.facts + 1}",
         data=fact,
     )

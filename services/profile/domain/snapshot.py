@@ -11,6 +11,7 @@ import msgspec
 
 from libs.common.contracts.money import major
 from libs.common.contracts.records import Binding
+from services.profile.domain.consent import allowed
 from services.profile.domain.state import Customer, Trait, moment
 
 #: The traits in a snapshot may be this many bytes as JSON.
@@ -39,6 +40,7 @@ class _Written(msgspec.Struct, omit_defaults=True):
     first_seen: datetime | None
     last_seen: datetime | None
     bound: Sequence[Binding]
+    consent: dict[str, bool] = {}
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -79,6 +81,7 @@ def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] =
         first_seen=None if state.first is None else moment(state.first),
         last_seen=None if state.last is None else moment(state.last),
         bound=list(bound),
+        consent=allowed(state.consent) if state.consent else {},
     )
     return _encoder.encode(written)
 

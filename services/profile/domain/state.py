@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.contracts.orders import Back, in_currency
 from libs.common.fold.sections import Sectioned
+from services.profile.domain.consent import Choice
 
 #: A customer's traits may be this many bytes as JSON; beyond it the largest are refused.
 TRAITS = 64 * 1024
@@ -98,6 +99,8 @@ class Customer(Sectioned, omit_defaults=True):
 
     `identifiers` maps references (`user:ann`, `anon:a1`) to the version of each binding. `merged` holds the ids of all
     customers merged into this one, at any depth. `facts` is the number of facts that profile has decided on them.
+    `consent` is what they allow now, by purpose and channel (`consent.key_of`); its history is in rows. It is replaced as
+    a whole, never changed in place.
     """
 
     identifiers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -109,6 +112,7 @@ class Customer(Sectioned, omit_defaults=True):
     last: int | None = None
     merged: list[str] = msgspec.field(default_factory=list)
     facts: int = 0
+    consent: dict[str, Choice] = msgspec.field(default_factory=dict)
 
     @property
     def revenue(self) -> dict[str, int]:

@@ -30,7 +30,7 @@ METHODS = (
 and `substring(start, end)`, which the library (0.1.3) refuses when `end` is the end of the text."""
 MEMBERS = {
     "event": ("id", "name", "type", "source", "time", "received", "properties", "traits", "context"),
-    "customer": ("id", "traits", "orders", "revenue", "first_seen", "last_seen"),
+    "customer": ("id", "traits", "orders", "revenue", "first_seen", "last_seen", "consent"),
 }
 """What `event` and `customer` have: `libs.common.rules.rule_event` makes them."""
 _HOLDERS = {"event": "properties", "customer": "traits"}
