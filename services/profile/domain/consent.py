@@ -47,7 +47,7 @@ class Choice(msgspec.Struct, frozen=True, array_like=True):
         setting = self.setting
         if setting is not None and setting.granted:
             return "granted"
-        if self.requested is not None and (self.said is None or self.said.at < self.requested):
+        if self.requested is not None and (setting is None or setting.at < self.requested):
             return "pending"
         return None if setting is None else "denied"
 
@@ -133,9 +133,13 @@ def allowed(consent: Mapping[str, Choice]) -> dict[str, bool]:
 
 
 def changed(before: Mapping[str, Choice], after: Mapping[str, Choice]) -> dict[str, Status]:
-    """The statuses that are others than before."""
-    was = statuses(before)
-    return {key: status for key, status in statuses(after).items() if was.get(key) != status}
+    """The statuses of the purposes and channels of which something else holds, or is allowed, than before."""
+    was, allowed_before, allowed_after = statuses(before), allowed(before), allowed(after)
+    return {
+        key: status
+        for key, status in statuses(after).items()
+        if was.get(key) != status or allowed_before.get(key) != allowed_after.get(key)
+    }
 
 
 def _later(one: Setting | None, other: Setting | None) -> Setting | None:

@@ -31,19 +31,23 @@ PROGRAMME = {
 BIG = {
     "name": "Big order",
     "trigger": {"event": "Order Completed", "when": "event.properties.revenue > 50"},
-    "action": {"channel": "inbox", "text": "Thank you, {{ customer.traits.name | default: 'you' }}"},
+    "action": {
+        "channel": "inbox",
+        "purpose": "service",
+        "text": "Thank you, {{ customer.traits.name | default: 'you' }}",
+    },
     "limits": {"cap": {"count": 2, "period": "1d"}, "history": True},
 }
 BADGE = {
     "name": "Badge",
     "trigger": {"event": "Badge Earned"},
-    "action": {"channel": "inbox", "text": "You have {{ event.properties.name }}"},
+    "action": {"channel": "inbox", "purpose": "service", "text": "You have {{ event.properties.name }}"},
     "limits": {"history": True},
 }
 NEWS = {
     "name": "News",
     "trigger": {"event": "Message Sent", "when": "event.properties.hook != ''"},
-    "action": {"channel": "inbox", "text": "Look"},
+    "action": {"channel": "inbox", "purpose": "service", "text": "Look"},
     "limits": {"cap": {"count": 1, "period": "30d"}, "history": True},
 }
 
