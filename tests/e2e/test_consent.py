@@ -31,7 +31,7 @@ async def test_a_customer_decides_what_they_get(platform: Platform, api: Api) ->
 
         return str(await eventually(given))
 
-    event = {"userId": user, "event": name}
+    event: dict[str, object] = {"userId": user, "event": name}
     await post(platform, "track", event)
     assert "has not consented to marketing" in await verdict("withheld")
 

@@ -94,7 +94,10 @@ class ConsentRequest(BaseModel):
 class Link(BaseModel):
     """The token of the link that the customer has followed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"token": "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJyYXBwb3J0LWNvbnNlbnQifQ.x"}},
+    )
 
     token: str = Field(min_length=1, max_length=4000)
 
