@@ -3,6 +3,7 @@
 A new command is a struct here, a case in `decide`, and the part of `Decision` that it needs.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
@@ -12,7 +13,7 @@ import msgspec
 from libs.common.contracts.consent import Status
 from libs.common.contracts.records import Fact
 from libs.common.errors import Conflict
-from services.profile.domain.consent import MOST, Change, Proof, Statement, holds, stated, statuses
+from services.profile.domain.consent import MOST, Change, Choice, Proof, Statement, holds, stated, statuses
 from services.profile.domain.decide import consent_changes
 from services.profile.domain.evolve import apply_consent
 from services.profile.domain.identity import LoadedCustomer
@@ -88,5 +89,5 @@ def _stated(state: Customer, statements: list[Statement], proof: Proof, call: Ca
     return Decision(facts, _answer(change.consent, call), change, proof)
 
 
-def _answer(consent: Any, call: Call) -> dict[str, Any]:
+def _answer(consent: Mapping[str, Choice], call: Call) -> dict[str, Any]:
     return {"consent": statuses(consent), "at": micros(call.at)}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from libs.common.contracts.consent import ALL_CHANNELS, Status, parts_of
+from libs.common.contracts.consent import Status
 
 #: Purposes and channels of a customer, together. Further ones are refused.
 MOST = 50
@@ -25,6 +25,13 @@ class Setting(msgspec.Struct, frozen=True, array_like=True):
 
     at: int
     granted: bool
+
+
+class Outcome(NamedTuple):
+    """The status that people see, and what a snapshot says. Both are None if nothing was ever said."""
+
+    status: Status | None
+    allowed: bool | None
 
 
 class Choice(msgspec.Struct, frozen=True, array_like=True):
@@ -42,14 +49,19 @@ class Choice(msgspec.Struct, frozen=True, array_like=True):
         return _later(self.said, self.carried)
 
     @property
-    def status(self) -> Status | None:
-        """None if nothing was ever said."""
+    def outcome(self) -> Outcome:
+        """What follows from it."""
         setting = self.setting
         if setting is not None and setting.granted:
-            return "granted"
+            return Outcome("granted", True)
+        allowed = None if setting is None else False
         if self.requested is not None and (setting is None or setting.at < self.requested):
-            return "pending"
-        return None if setting is None else "denied"
+            return Outcome("pending", allowed)
+        return Outcome(None if setting is None else "denied", allowed)
+
+
+#: Nothing was ever said.
+NOTHING = Choice()
 
 
 class Proof(NamedTuple):
@@ -104,7 +116,7 @@ def merged(ours: Mapping[str, Choice], theirs: Mapping[str, Choice]) -> dict[str
         both[key] = united(both[key], choice) if key in both else choice
     if len(both) <= MOST:
         return both
-    kept = sorted(both, key=lambda key: (holds(both, key).status == "granted", key))[:MOST]
+    kept = sorted(both, key=lambda key: (holds(both, key).outcome.allowed is True, key))[:MOST]
     return {key: both[key] for key in kept}
 
 
@@ -116,30 +128,30 @@ def united(one: Choice, other: Choice) -> Choice:
 
 def holds(consent: Mapping[str, Choice], key: str) -> Choice:
     """What is known of a purpose and channel, together with what was said of all its channels."""
-    own, (purpose, channel) = consent.get(key, Choice()), parts_of(key)
-    return own if channel == ALL_CHANNELS else united(own, consent.get(purpose, Choice()))
+    own = consent.get(key, NOTHING)
+    purpose, dot, _ = key.partition(".")
+    return united(own, consent.get(purpose, NOTHING)) if dot else own
 
 
 def statuses(consent: Mapping[str, Choice]) -> dict[str, Status]:
     """The status of each purpose and channel that something was said of, sorted."""
-    found = ((key, holds(consent, key).status) for key in sorted(consent))
+    found = ((key, holds(consent, key).outcome.status) for key in sorted(consent))
     return {key: status for key, status in found if status is not None}
 
 
 def allowed(consent: Mapping[str, Choice]) -> dict[str, bool]:
     """What a snapshot says: whether each purpose and channel is granted. Pending ones are left out if nothing else was said."""
-    found = ((key, holds(consent, key).setting) for key in sorted(consent))
-    return {key: setting.granted for key, setting in found if setting is not None}
+    found = ((key, holds(consent, key).outcome.allowed) for key in sorted(consent))
+    return {key: allowed for key, allowed in found if allowed is not None}
 
 
 def changed(before: Mapping[str, Choice], after: Mapping[str, Choice]) -> dict[str, Status]:
     """The statuses of the purposes and channels of which something else holds, or is allowed, than before."""
-    was, allowed_before, allowed_after = statuses(before), allowed(before), allowed(after)
-    return {
-        key: status
-        for key, status in statuses(after).items()
-        if was.get(key) != status or allowed_before.get(key) != allowed_after.get(key)
-    }
+    found: dict[str, Status] = {}
+    for key in sorted(after):
+        if (now := holds(after, key).outcome) != holds(before, key).outcome and now.status is not None:
+            found[key] = now.status
+    return found
 
 
 def _later(one: Setting | None, other: Setting | None) -> Setting | None:
