@@ -73,12 +73,16 @@ class Binding(msgspec.Struct, frozen=True):
     version: int
 
 
+#: How a journal record ends that binds identifiers: `bound` is the snapshot's last member, and left out when empty.
+BOUND_END = b"}]}}}"
+
+
 class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The customer as they were when the record was bound to them: `data.customer` of every journal record.
 
     `traits` are cut to 8 KB, the largest left out first (`traits_cut` names them). `revenue` is in major units by
-    currency. `bound` are the identifiers that this very record led to the customer. `consent` says what they allow, by
-    purpose (`marketing`) and, where they said so of one channel, by purpose and channel (`marketing.email`).
+    currency. `consent` says what they allow, by purpose (`marketing`) and, where they said so of one channel, by purpose
+    and channel (`marketing.email`). `bound`, the last member, are the identifiers that this very record led to the customer.
     """
 
     id: str
@@ -88,8 +92,8 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     revenue: dict[str, float] = {}
     first_seen: datetime | None = None
     last_seen: datetime | None = None
-    bound: list[Binding] = []
     consent: dict[str, bool] = {}
+    bound: list[Binding] = []
 
 
 class Journalled(msgspec.Struct):

@@ -29,18 +29,18 @@ class Shown(NamedTuple):
     cut: list[str]
 
 
-class _Written(msgspec.Struct, omit_defaults=True):
+class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The fields of `records.Snapshot`, with decimals, and with traits as raw JSON."""
 
     id: str
     traits: dict[str, msgspec.Raw]
-    traits_cut: list[str]
+    traits_cut: list[str] = []
     orders: int
     revenue: dict[str, Decimal]
     first_seen: datetime | None
     last_seen: datetime | None
-    bound: Sequence[Binding]
     consent: dict[str, bool] = {}
+    bound: Sequence[Binding] = []
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -80,8 +80,8 @@ def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] =
         revenue=revenue(state),
         first_seen=None if state.first is None else moment(state.first),
         last_seen=None if state.last is None else moment(state.last),
-        bound=list(bound),
         consent=allowed(state.consent) if state.consent else {},
+        bound=list(bound),
     )
     return _encoder.encode(written)
 
