@@ -16,6 +16,7 @@ from libs.common.fold.customers import survivor
 from libs.common.fold.idempotency import IdempotencyKeys
 from libs.common.fold.service import ConsumerService
 from libs.common.log.append import Outgoing, append
+from libs.common.log.notifier import Written
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_traceparent
 from services.profile import consents, store
@@ -44,21 +45,22 @@ class Commands:
         for _ in range(ATTEMPTS):
             try:
                 async with self._part.tx() as tx:
-                    answer = await self._run(tx, customer, command, key, call)
+                    answer, written = await self._run(tx, customer, command, key, call)
             except store.Contended:  # a merge moved the customer between look-up and lock
                 continue
+            self._part.fold.notifier.notify_later(JOURNAL, written)
             tracing.commanded("profile", str(call.id), type(command).__name__, call.traceparent, began)
             return answer
         raise Unavailable("This customer is being merged: try again in a second.")
 
-    async def _run(self, tx: Tx, customer: UUID, command: Command, key: str | None, call: Call) -> Any:
+    async def _run(self, tx: Tx, customer: UUID, command: Command, key: str | None, call: Call) -> tuple[Any, Written]:
         try:
             working_set = await store.load(tx, (), {customer})
         except LookupError as error:
             raise NotFound(f"{error}") from error
         loaded = working_set.by_id[working_set.survivors[customer]]
         if key is not None and (known := await self._keys.answer(tx, key, loaded.id, command)) is not None:
-            return msgspec.json.decode(known)
+            return msgspec.json.decode(known), {}
         decision = decide(loaded.state, command, call)
         evolve(loaded, decision)
         outgoing = _journalled(loaded, decision, call)
@@ -66,8 +68,7 @@ class Commands:
         await _project(tx, loaded, decision, call)
         if key is not None:
             await self._keys.store(tx, key, loaded.id, command, decision.answer)
-        await append(tx, JOURNAL, outgoing, self._part.fold.partitions)
-        return decision.answer
+        return decision.answer, await append(tx, JOURNAL, outgoing, self._part.fold.partitions)
 
 
 def _journalled(loaded: LoadedCustomer, decision: Decision, call: Call) -> list[Outgoing]:

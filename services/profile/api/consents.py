@@ -119,7 +119,9 @@ def consent_routes(part: ConsumerService, confirmations: Confirmations) -> APIRo
     async def speaker(ref: str, who: Speaker) -> UUID:
         return await resolve(ref, who)
 
-    async def state(customer: UUID, command: StateConsent, key: str | None) -> dict[str, Any]:
+    async def state(customer: UUID, command: StateConsent, who: Principal, key: str | None) -> dict[str, Any]:
+        if key is not None and who.customer is not None:
+            key = f"{who.customer}/{key}"  # customers' keys are their own: nobody can use up another's
         answer = await commands.run(customer, command, key=key, at=command.at)
         return {"customer": customer, **answer}
 
@@ -138,7 +140,8 @@ def consent_routes(part: ConsumerService, confirmations: Confirmations) -> APIRo
         said = {_key(name, f"consent.{name}"): status for name, status in preferences.consent.items()}
         if len(said) < len(preferences.consent):
             raise Invalid("Two of the names under consent are the same: capital and small letters make no difference.")
-        return await state(customer, StateConsent({**said}, preferences.proof(who), _said_at(preferences, who)), key)
+        command = StateConsent({**said}, preferences.proof(who), _said_at(preferences, who))
+        return await state(customer, command, who, key)
 
     @router.get(
         "/{purpose}", summary="What holds for a purpose, and how it came about", response_model=answers.ConsentHistory
@@ -168,7 +171,7 @@ def consent_routes(part: ConsumerService, confirmations: Confirmations) -> APIRo
         """For one channel, or for all of them. A statement about all channels holds for each, until a later one."""
         said = _key(_joined(purpose, preference.channel), "purpose")
         command = StateConsent({said: preference.status}, preference.proof(who), _said_at(preference, who))
-        return await state(customer, command, key)
+        return await state(customer, command, who, key)
 
     @router.post(
         "/{purpose}/requests",

@@ -111,6 +111,26 @@ async def test_an_idempotency_key_makes_it_once(shop: Profile) -> None:
     await shop.ask("PUT", "customers/user:ben/consents/marketing", 409, json={"status": "granted"}, headers=key)
 
 
+async def test_pages_of_the_shop_may_state_consents(profile_settings: Settings) -> None:
+    async with serving(profile_settings.model_copy(update={"browser_origins": ("https://shop.example",)})) as profile:
+        for origin, lets_in in (("https://shop.example", True), ("https://elsewhere.example", False)):
+            wanted = {"access-control-request-method": "PUT", "access-control-request-headers": "idempotency-key"}
+            asked = await profile.client.options(f"/v1/{ANN}/consents", headers={"origin": origin, **wanted})
+            assert asked.is_success == lets_in
+
+
+async def test_customers_have_keys_of_their_own(shop: Profile) -> None:
+    await shop.tell(event(user="ben", message="m2"))
+    for user, status in (("ann", "granted"), ("ben", "denied")):
+        headers = {**own(f"user:{user}"), "Idempotency-Key": "page-1"}
+        path = f"customers/user:{user}/consents/marketing"
+        for _ in range(2):
+            assert (await shop.ask("PUT", path, json={"status": status}, headers=headers))["consent"] == {
+                "marketing": status
+            }
+        assert len((await shop.get(path))["items"]) == 1
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "says"),
     [
