@@ -38,10 +38,17 @@ def send(events: Iterable[Event], write_key: str, host: str, progress: Callable[
 
 def _call(client: Client, event: Event) -> tuple[bool, object]:
     ids = {"user_id": event.user_id, "anonymous_id": event.anonymous_id, "message_id": event.message_id}
+    consent = {"categoryPreferences": {"marketing": True}}  # as a shop's consent banner gives it to the SDK
     if event.kind == "identify":
-        result = client.identify(traits=event.properties, timestamp=event.at, **ids)
+        result = client.identify(traits=event.properties, timestamp=event.at, context={"consent": consent}, **ids)
     else:
-        result = client.track(event="Order Completed", properties=event.properties, timestamp=event.at, **ids)
+        result = client.track(
+            event="Order Completed",
+            properties=event.properties,
+            timestamp=event.at,
+            context={"consent": consent},
+            **ids,
+        )
     accepted, message = result
     return bool(accepted), message
 

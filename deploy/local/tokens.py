@@ -1,6 +1,7 @@
 """The development identity provider: an Ed25519 key pair in the secrets folder, and the tokens that it signs."""
 
 import json
+import secrets
 import time
 import uuid
 from collections.abc import Mapping
@@ -40,13 +41,20 @@ def customer_public_key_file(home: Path) -> Path:
     return home / "secrets" / "customer-public-key.pem"
 
 
+def consent_secret_file(home: Path) -> Path:
+    """The secret with which profile signs the links of double opt-in (0600)."""
+    return home / "secrets" / "consent-secret"
+
+
 def make_keys(home: Path) -> bool:
-    """Create the missing key pairs. Returns whether the one of this installation's tokens was missing.
+    """Create the missing key pairs and secrets. Returns whether the pair of this installation's tokens was missing.
 
     A public key's file keeps the keys that were added to it, as they are while keys are changed.
     """
     (home / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_pair(customer_private_key_file(home), customer_public_key_file(home))
+    if not consent_secret_file(home).exists():
+        write_private(consent_secret_file(home), secrets.token_urlsafe(32))
     return _make_pair(private_key_file(home), public_key_file(home))
 
 

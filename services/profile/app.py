@@ -7,8 +7,11 @@ from libs.common.fold.watermark import WatermarkWriter
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
+from services.profile.api.consents import confirmation_routes, consent_routes
 from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
+from services.profile.commands import Commands
+from services.profile.confirmations import Confirmations
 from services.profile.dedup_partitions import Housekeeping
 from services.profile.handler import Profile
 from services.profile.segments import api as segments
@@ -22,8 +25,12 @@ def create(settings: Settings) -> FastAPI:
     handler = Profile(settings.zone, settings.partitions)
     part = ConsumerService("profile", settings, handler)
     handler.measure(part.meter.registry)
+    confirmations = Confirmations.of(settings.consent_secret.get_secret_value())
+    commands = Commands(part, handler.rulebooks)
     routers = [
         customer_routes(part),
+        consent_routes(part, commands, confirmations),
+        confirmation_routes(commands, confirmations),
         refund_routes(part),
         segments.routes(part),
         members_api.routes(part),
@@ -43,4 +50,5 @@ def create(settings: Settings) -> FastAPI:
         routers,
         meter=part.meter,
         body_limits={members_api.PATH: None},
+        browsers=True,
     )

@@ -1,7 +1,7 @@
 """A batch of events applied to loaded customers: plain Python, between the statements that load and those that save."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
@@ -10,7 +10,10 @@ from libs.common.contracts.records import Binding, Fact, decode, display_name, s
 from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Sections, Wanted
 from libs.common.log.append import Outgoing
+from services.profile import consents
+from services.profile.consents import ConsentRow
 from services.profile.domain import decide, events, evolve
+from services.profile.domain.consent import Change, Choice, Proof
 from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
@@ -19,9 +22,11 @@ from services.profile.segments import membership
 from services.profile.segments.rules import Rules
 
 
-def journalled(loaded: LoadedCustomer, fact: Fact, cause: Cause, place: str) -> Outgoing:
+def journalled(
+    loaded: LoadedCustomer, fact: Fact, cause: Cause, place: str | None, effect: str | None = None
+) -> Outgoing:
     """A fact of profile's on its customer, with their snapshot, as the next record of the journal on their key."""
-    record = decide.fact_record(cause, loaded, fact, place)
+    record = decide.fact_record(cause, loaded, fact, place, effect)
     loaded.state.facts += 1
     return Outgoing(str(loaded.id), spliced(record, loaded.snapshot()), cause.at, display_name(fact.TYPE))
 
@@ -55,13 +60,15 @@ class EventBatch:
     """The events of a few partitions in their order, and their results so far.
 
     `counts` (by partition, day, counter and source) is what the batch adds to the counters. Days are those of `zone`,
-    by when things happened. The constructor raises on a bad record.
+    by when things happened. `consents` are the rows that it adds to the history of consent. The constructor raises on a
+    bad record.
     """
 
     def __init__(self, batches: Sequence[Batch], zone: tzinfo, rules: Rules | None = None) -> None:
         self._zone = zone
         self.rules = rules or Rules()
         self.outgoing: list[Outgoing] = []
+        self.consents: list[ConsentRow] = []
         self.counts: Counter[tuple[int, date, str, str]] = Counter()
         self.placed: list[PlacedEvent] = []
         for batch in batches:
@@ -115,7 +122,7 @@ class EventBatch:
             yield from self._apply(working_set, placed)
 
     def _apply(self, working_set: WorkingSet, placed: PlacedEvent) -> Iterator[list[Lacking]]:
-        partition, place, event = placed
+        partition, _, event = placed
         bound: list[Binding] = []
         for user, device in decide.pairs(event):
             matched = match(working_set, user, device, event.id)
@@ -126,15 +133,21 @@ class EventBatch:
                     working_set.by_id[matched.customer].state.filled = self.rules.number
             else:
                 yield from _orders_of_both(working_set, matched)
-                self._merge(working_set, event, matched, place)
+                self._merge(working_set, placed, matched)
         loaded = working_set.by_id[matched.customer]
         if event.order:
             yield from _lacking(loaded.state.sections, [One(ORDER, event.order)])
+        change, before = decide.consent(loaded.state, event), loaded.state.consent
         changed = evolve.apply_event(loaded, event)
+        if change is not None:
+            evolve.apply_consent(loaded, change)
+            changed.append("consent")
         facts = self._segments(loaded, event, changed) if self.rules.segments else ()
-        self._journal(loaded.id, event.value, loaded.snapshot(bound), event)
+        self._journal(loaded.id, event.value, loaded.snapshot(bound), event.at, event.name)
+        if change is not None:
+            self._consent(loaded, before, placed, change)
         for fact in facts:
-            self.outgoing.append(journalled(loaded, fact, Cause.event(event), place))
+            self.outgoing.append(journalled(loaded, fact, Cause.event(event), placed.place))
         self._count(partition, event.at, "events")
 
     def _segments(self, loaded: LoadedCustomer, event: Event, changed: list[str]) -> list[membership.SegmentFact]:
@@ -143,20 +156,42 @@ class EventBatch:
             changed += membership.count(loaded.state, self.rules, event.name, decode(event.value))
         return membership.follow(loaded, self.rules, changed, micros(event.received))
 
-    def _merge(self, working_set: WorkingSet, event: Event, matched: Match, place: str) -> None:
+    def _consent(
+        self, loaded: LoadedCustomer, before: Mapping[str, Choice], placed: PlacedEvent, change: Change
+    ) -> None:
+        """Keep what an event said of consent, and journal what it changed, after the event."""
+        event, said = placed.event, placed.event.consent
+        proof = Proof(event.source, said.text_version if said else None)
+        self.consents += [consents.row(loaded.id, event, statement, proof) for statement in change.kept]
+        self._count(placed.partition, event.at, "refused:consents", change.refused + (said.refused if said else 0))
+        self._consent_changes(loaded, before, placed, proof)
+
+    def _consent_changes(
+        self, loaded: LoadedCustomer, before: Mapping[str, Choice], placed: PlacedEvent, proof: Proof, after: str = ""
+    ) -> None:
+        """Journal the consents of a customer that are others than `before`. `after` tells a merge's from the event's own."""
+        cause = Cause.event(placed.event)
+        for fact in decide.consent_changes(before, loaded.state.consent, proof):
+            self.outgoing.append(journalled(loaded, fact, cause, placed.place, f"{after}{fact.effect}"))
+
+    def _merge(self, working_set: WorkingSet, placed: PlacedEvent, matched: Match) -> None:
         """Journal `customer.left`, then `customer.merged`, each with its customer at that moment, before anything
-        later on either key."""
+        later on either key. Then journal the consents that the survivor has from the other."""
+        _, place, event = placed
         survivor, other = working_set.by_id[matched.customer], working_set.by_id[matched.absorbs or matched.customer]
         left = decide.left(event, other, survivor.id, place)
         other.state.facts += 1
-        self._journal(other.id, left, other.snapshot(), event)
+        self._journal(other.id, left, other.snapshot(), event.at, event.name)
+        before = survivor.state.consent
         bound = evolve.apply_match(working_set, matched)
         merged = decide.merged(event, survivor, other.id, place)
         survivor.state.facts += 1
-        self._journal(survivor.id, merged, survivor.snapshot(bound), event)
+        self._journal(survivor.id, merged, survivor.snapshot(bound), event.at, event.name)
+        if survivor.state.consent is not before:
+            self._consent_changes(survivor, before, placed, Proof("merge"), f"{other.id}/")
 
-    def _journal(self, customer: UUID, record: bytes, snapshot: bytes, event: Event) -> None:
-        self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), event.at, event.name))
+    def _journal(self, customer: UUID, record: bytes, snapshot: bytes, at: datetime, name: str) -> None:
+        self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), at, name))
 
     def _count_match(self, partition: int, event: Event, matched: Match, user: str | None) -> None:
         if matched == Match(matched.customer):

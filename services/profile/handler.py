@@ -19,7 +19,7 @@ from libs.common.fold import timers
 from libs.common.fold.batch import Batch, Outcome
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
-from services.profile import dedup_partitions, store
+from services.profile import consents, dedup_partitions, store
 from services.profile.batch import EventBatch, journalled
 from services.profile.domain import evolve
 from services.profile.domain.decide import Cause
@@ -113,6 +113,7 @@ class Profile:
             event_batch.count_moves(working_set.by_id.values(), batches[0].tp.partition)
             await store.save(pipeline, working_set)
             await timers.set_by(cast("Tx", pipeline), "profile", membership.TIMER, due, self._partitions)
+            await consents.save(pipeline, event_batch.consents)
             await store.count(pipeline, event_batch.counts)
         return Outcome(outgoing + event_batch.outgoing, [lambda: self._committed(event_batch, spanned)])
 

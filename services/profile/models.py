@@ -88,6 +88,24 @@ counters = Table(
     postgresql_with={"fillfactor": 50},
 )
 
+#: What customers said of consent, with proof, under the id that they had then. Rows are only added.
+consents = Table(
+    "consents",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("record", Uuid, nullable=False),  # the event or command that said it
+    Column("channel", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("carried", Boolean, nullable=False),  # an event brought it along
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("text_version", Text),
+    Column("by", Text),  # the subject of the token
+    PrimaryKeyConstraint("customer", "purpose", "at", "record", "channel"),
+)
+
 timers = timer_table(metadata)
 
 #: A segment. `name` is how conditions speak of it, and never changes.

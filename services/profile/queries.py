@@ -17,6 +17,7 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from libs.common.log.tables import relation
 from services.profile.domain import state
+from services.profile.domain.consent import statuses
 from services.profile.domain.state import ORDER, Customer, moment
 
 _TIMELINE = f"""
@@ -61,7 +62,7 @@ FROM waiting AS w JOIN profile.customers AS c ON c.id = w.customer ORDER BY w.ra
 
 async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
     """One customer. Raises NotFound."""
-    return _shown(id, await _state(tx, id))
+    return _shown(id, await state_of(tx, id))
 
 
 async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> dict[str, Any]:
@@ -77,7 +78,7 @@ async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> d
 
 async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
     """The journal of a customer and of all who were merged into them, the newest first. Raises NotFound."""
-    keys = [str(id), *(await _state(tx, id)).merged]
+    keys = [str(id), *(await state_of(tx, id)).merged]
     before = _read_cursor(cursor) if cursor else (None, None, None)
     rows = await tx.fetch(_TIMELINE, keys, *before, limit + 1)
     items = [_item(row["value"]) for row in rows[:limit]]
@@ -111,7 +112,7 @@ async def waiting_refunds(tx: Tx, limit: int, cursor: str | None) -> dict[str, A
     last = rows[limit - 1] if len(rows) > limit else None
     return {
         "items": items,
-        "next": None if last is None else _encoded(f"{last['rank']}|{last['customer']}|{last['key']}"),
+        "next": None if last is None else encoded(f"{last['rank']}|{last['customer']}|{last['key']}"),
     }
 
 
@@ -145,7 +146,8 @@ def _order(customer: UUID, value: bytes, user: str | None) -> dict[str, Any]:
     }
 
 
-async def _state(tx: Tx, id: UUID) -> Customer:
+async def state_of(tx: Tx, id: UUID) -> Customer:
+    """A customer's state, without their sections. Raises NotFound."""
     value = await tx.fetchval("SELECT state FROM profile.customers WHERE id = $1", id)
     if value is None:
         raise NotFound(f"there is no customer {id}")
@@ -166,6 +168,7 @@ def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
         "last_seen": None if customer.last is None else moment(customer.last),
         "segments": {name: moment(since) for name, since in sorted(customer.segments.items())},
         "standing": customer.standing,
+        "consent": statuses(customer.consent),
         "merged_from": customer.merged,
     }
 
@@ -188,15 +191,15 @@ def _item(value: bytes) -> dict[str, Any]:
 
 
 def _cursor(time: datetime, partition: int, offset: int) -> str:
-    return _encoded(f"{time.isoformat()}|{partition}|{offset}")
+    return encoded(f"{time.isoformat()}|{partition}|{offset}")
 
 
-def _encoded(place: str) -> str:
+def encoded(place: str) -> str:
     """A cursor: a place, in characters that need no escaping."""
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
-def _decoded(cursor: str, parts: int) -> list[str]:
+def decoded(cursor: str, parts: int) -> list[str]:
     """The parts of a cursor's place. Raises ValueError (binascii.Error is one) if it is no cursor."""
     found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|", parts - 1)
     if len(found) != parts:
@@ -206,24 +209,25 @@ def _decoded(cursor: str, parts: int) -> list[str]:
 
 def _read_cursor(cursor: str) -> tuple[datetime, int, int]:
     try:
-        time, partition, offset = _decoded(cursor, 3)
+        time, partition, offset = decoded(cursor, 3)
         place = datetime.fromisoformat(time), int(partition), int(offset)
         if place[0].tzinfo is None or not (0 <= place[1] < 2**31 and 0 <= place[2] < 2**63):
             raise ValueError("out of range")
     except ValueError as error:
-        raise _no_cursor() from error
+        raise no_cursor() from error
     return place
 
 
 def _read_waiting(cursor: str) -> tuple[int, UUID, str]:
     try:
-        rank, customer, key = _decoded(cursor, 3)
+        rank, customer, key = decoded(cursor, 3)
         if not 0 <= int(rank) < 2**63:
             raise ValueError("out of range")
         return int(rank), UUID(customer), key
     except ValueError as error:
-        raise _no_cursor() from error
+        raise no_cursor() from error
 
 
-def _no_cursor() -> Invalid:
+def no_cursor() -> Invalid:
+    """The error for a cursor that is none."""
     return Invalid("the cursor is none that was given out: take `next` of the page before as it is")

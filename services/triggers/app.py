@@ -19,7 +19,7 @@ from services.triggers.settings import Settings
 
 def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
     """The service. `lookup` resolves the hosts of webhooks."""
-    handler = TriggersHandler(settings.partitions, settings.zone, lambda: datetime.now(UTC))
+    handler = TriggersHandler(settings, lambda: datetime.now(UTC))
     part = ConsumerService("triggers", settings, handler)
     addresses = Addresses(settings.webhook_allow, lookup)
     delivery = Delivery(part, handler, addresses, settings)

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from libs.common.contracts.input import Input
+from libs.common.contracts.profile import ConsentChanged
 from libs.common.contracts.records import Envelope
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
@@ -26,12 +27,13 @@ from services.triggers.domain.evolve import absorb, evolve
 from services.triggers.domain.rules import Rulebook, Rules, rules
 from services.triggers.domain.state import Recipient
 from services.triggers.event_catalogue import EventCatalogue
+from services.triggers.settings import Settings
 
 _KEPT = 16  # compiled rulebooks: a replay needs them one after the other
 
 
 class TriggersDecider:
-    """What the fold calls. `zone` is the workspace's."""
+    """What the fold calls. `zone` and `without_consent` (`Rules`) are the workspace's."""
 
     source = "/triggers"
     state = Recipient
@@ -39,9 +41,10 @@ class TriggersDecider:
     sections = None
     shared = None
 
-    def __init__(self, partitions: int, zone: ZoneInfo) -> None:
+    def __init__(self, partitions: int, zone: ZoneInfo, without_consent: bool) -> None:
         self.event_catalogue = EventCatalogue(partitions)
         self.zone = zone
+        self.without_consent = without_consent
         self._rules: dict[int, Rules] = {}
 
     def read(self, envelope: Envelope, rules: Rules) -> RuleEvent | None:
@@ -51,8 +54,8 @@ class TriggersDecider:
         return None if echo else event
 
     def stateless(self, body: object, rules: Rules) -> bool:
-        """A record that no hook names is only stored as the last of its name."""
-        return isinstance(body, RuleEvent) and body.name not in rules.by_event
+        """A record that no hook names is only stored as the last of its name; but a change of consent changes the customer."""
+        return isinstance(body, RuleEvent) and body.name not in rules.by_event and body.kind != ConsentChanged.TYPE
 
     def decide(self, state: Recipient, input: Input, rules: Rules) -> Decision:
         return decide(state, input, rules)
@@ -71,7 +74,7 @@ class TriggersDecider:
             if len(self._rules) > _KEPT:
                 self._rules = {}
             try:
-                self._rules[rulebook] = rules(book, self.zone)
+                self._rules[rulebook] = rules(book, self.zone, self.without_consent)
             except (Invalid, ValueError) as error:
                 raise Unavailable(f"This release cannot read a hook of rulebook {rulebook}: {error}") from error
         return self._rules[rulebook]
@@ -86,8 +89,9 @@ class TriggersHandler(DeciderHandler[Recipient, Rules]):
 
     decider: TriggersDecider
 
-    def __init__(self, partitions: int, zone: ZoneInfo, clock: Callable[[], datetime] | None = None) -> None:
-        super().__init__("triggers", TriggersDecider(partitions, zone))
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] | None = None) -> None:
+        without_consent = settings.without_consent == "send"
+        super().__init__("triggers", TriggersDecider(settings.partitions, settings.zone, without_consent))
         self._clock = clock
         #: Called after the commit with the facts that a batch led to, and when it began (`time.time_ns()`).
         self.on_decided: Callable[[Sequence[Outgoing], int], None] = lambda facts, began: None

@@ -14,7 +14,6 @@ from libs.common.contracts.records import decode
 from libs.common.contracts.triggers import MessageQueued, MessageSent, OptedIn, OptedOut
 from libs.common.db.pool import Tx
 from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, Change, Compared, Replayable
-from libs.common.settings import Settings
 from services.triggers.decider import TriggersHandler
 from services.triggers.domain.hook import Hook
 from services.triggers.domain.rules import Live, Rules
@@ -22,6 +21,7 @@ from services.triggers.domain.rules import Rulebook as Book
 from services.triggers.domain.rules import rules as compiled
 from services.triggers.domain.state import Recipient
 from services.triggers.domain.validation import refuse_faulty
+from services.triggers.settings import Settings
 
 _LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "data")
 #: Without an attempt, it was withheld when it was decided, and not later by a worker.
@@ -62,7 +62,7 @@ SELECT customer, hook, now, "then" FROM (
 
 def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
     """Triggers for a replay."""
-    handler = TriggersHandler(settings.partitions, settings.zone)
+    handler = TriggersHandler(settings)
     return Replayable(
         "triggers",
         handler,
@@ -106,7 +106,7 @@ async def rules_with(tx: Tx, content: bytes, settings: Settings) -> Callable[[Tx
             if len(others) < len(book.hooks) or not ever:
                 others.append(Live(id, 0, msgspec.Raw(content)))
             book = msgspec.structs.replace(book, hooks=sorted(others, key=lambda live: live.id))
-            made[rulebook] = compiled(book, settings.zone)
+            made[rulebook] = compiled(book, settings.zone, settings.without_consent == "send")
         return made[rulebook]
 
     return rules

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -31,5 +31,9 @@ class Settings(settings.Settings):
     )
     keep_message_days: float = Field(
         default=90, ge=0, description="days that a message stays after it was sent, withheld or given up; 0: always"
+    )
+    without_consent: Literal["withhold", "send"] = Field(
+        default="withhold",
+        description="what becomes of a message to a customer who has said nothing of its purpose: withhold or send",
     )
     inbox_streams: int = Field(default=256, ge=1, description="open inbox streams of a process")

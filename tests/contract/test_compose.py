@@ -111,7 +111,8 @@ def test_the_services_are_on_their_ports_on_this_machine_only() -> None:
 def test_every_variable_is_a_setting() -> None:
     for name in OURS:
         settings = connections.service_settings(name) if name in SERVICES else Settings()
-        known = {f"RAPPORT_{field.upper()}" for field in type(settings).model_fields}
+        fields = [field.upper() for field in type(settings).model_fields]
+        known = {f"RAPPORT_{field}" for field in fields} | {f"RAPPORT_{name.upper()}_{field}" for field in fields}
         assert CONTAINERS[name]["environment"].keys() <= known, name
     assert Settings().partitions == int(CONTAINERS["ingest"]["environment"]["RAPPORT_PARTITIONS"])
 

@@ -19,7 +19,9 @@ FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream"
 
 
 ALL = list(operations())
-WRITING = [each for each in ALL if each.method != "GET" and each.path not in FREE]
+#: Whose body is its own token.
+LINKS = {"/v1/consents/confirm"}
+WRITING = [each for each in ALL if each.method != "GET" and each.path not in FREE | LINKS]
 WITH_BODY = [each for each in ALL if "requestBody" in each.said]
 
 

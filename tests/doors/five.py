@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.process import ServiceProcess
 
 CUSTOMERS = generate_keys()
 """The pair of the business's backend, which signs customers' tokens."""
+CONSENT_SECRET = secrets.token_urlsafe(32)
 SIZE = int(os.environ.get("DOORS_SIZE", "1"))
 """How many times as many examples, bodies and connections as by default: `DOORS_SIZE=20 make test TESTS=tests/doors`."""
 
@@ -23,7 +25,12 @@ class Service(ServiceProcess):
     """One of the five, which takes customers' tokens too."""
 
     def __init__(self, name: str, dsn: str, log: Path, **environment: str) -> None:
-        own = {"RAPPORT_CUSTOMER_PUBLIC_KEY": CUSTOMERS[1], "RAPPORT_POOL_SIZE": "6", **environment}
+        own = {
+            "RAPPORT_CUSTOMER_PUBLIC_KEY": CUSTOMERS[1],
+            "RAPPORT_PROFILE_CONSENT_SECRET": CONSENT_SECRET,
+            "RAPPORT_POOL_SIZE": "6",
+            **environment,
+        }
         super().__init__(name, dsn, log, **own)
 
 

@@ -23,7 +23,12 @@ PROGRAMME = {
 HOOK: dict[str, Any] = {
     "name": "Doors",
     "trigger": {"event": "Order Completed", "when": "event.properties.revenue > 1"},
-    "action": {"channel": "inbox", "title": "Thanks", "text": "Thank you for ${{ event.properties.revenue }}"},
+    "action": {
+        "channel": "inbox",
+        "purpose": "service",
+        "title": "Thanks",
+        "text": "Thank you for ${{ event.properties.revenue }}",
+    },
     "limits": {"freshness": "1h", "history": True},
 }
 BUYERS = 150
@@ -87,6 +92,8 @@ async def seed(five: Five) -> None:
     fit = await five.made("metrics", "/v1/fits", {})
     await five.made("rewards", "/v1/customers/user:user-1/adjustments", {"points": 5, "reason": "a test"},
                     **{"Idempotency-Key": "seed"})  # fmt: skip
+    await five.made("profile", "/v1/customers/user:user-1/consents/newsletter/requests", {})
+    await five.call("profile", "PUT", "/v1/customers/user:user-1/consents/marketing", json={"status": "granted"})
     inbox = (await five.call("triggers", "GET", "/v1/customers/user:user-1/inbox")).json()["items"]
     keys = (await five.call("ingest", "GET", f"/v1/sources/{spare['id']}/keys")).json()["items"]
     five.known = {
@@ -99,6 +106,7 @@ async def seed(five: Five) -> None:
         "/v1/customers/": {
             "ref": ["user:user-1", "anon:browser-user-2", "user:user-3"],
             "message": [message["id"] for message in inbox],
+            "purpose": ["marketing", "newsletter"],
         },
         "/v1/kpis/": {"name": ["orders", "revenue", "aov"]},
     }

@@ -48,6 +48,12 @@ GET    /v1/customers                                customers:read
 GET    /v1/customers/summary                        customers:read
 GET    /v1/customers/{ref}                          customers:read
 GET    /v1/customers/{ref}/timeline                 customers:read
+GET    /v1/customers/{ref}/consents                 customers:read  own:consent
+PUT    /v1/customers/{ref}/consents                 customers:write own:consent
+GET    /v1/customers/{ref}/consents/{purpose}       customers:read  own:consent
+PUT    /v1/customers/{ref}/consents/{purpose}       customers:write own:consent
+POST   /v1/customers/{ref}/consents/{purpose}/requests  customers:write
+POST   /v1/consents/confirm                         open
 GET    /v1/refunds/waiting                          customers:read
 POST   /v1/segments                                 segments:write
 GET    /v1/segments                                 segments:read
@@ -152,6 +158,7 @@ class Right:
     def url(self, ref: str = NOBODY, message: str = NOTHING) -> str:
         """The path with the ids of what is not there: what is asked first is who asks."""
         path = self.path.replace("{ref}", ref).replace("{message}", message).replace("{name}", "orders")
+        path = path.replace("{purpose}", "marketing")
         return path.replace("{id}", NOTHING).replace("{key_id}", NOTHING).replace("{write_key}", "nothing")
 
 

@@ -23,7 +23,7 @@ from deploy.local.postgres import Postgres
 from libs.common.contracts.registry import OWN_SCOPES, SCOPES
 from libs.common.http.auth.tokens import mint, mint_customer
 from tests.conftest import KEYS, free_port
-from tests.doors.five import CUSTOMERS, Five, Service, start, stop
+from tests.doors.five import CONSENT_SECRET, CUSTOMERS, Five, Service, start, stop
 from tests.integration.triggers.receiver import Receiver
 from tests.support import eventually
 
@@ -87,7 +87,7 @@ async def _good_days(seen: Watched, receiver: Receiver) -> None:
     more = (await seen.call("ingest", "POST", f"/v1/sources/{source['id']}/keys")).json()
     seen.secrets["second write key"] = more["write_key"]
     text = "Dear {{ customer.traits.name }}"
-    action = {"channel": "webhook", "text": text, "url": f"{receiver.url}&token={MARK}"}
+    action = {"channel": "webhook", "purpose": "service", "text": text, "url": f"{receiver.url}&token={MARK}"}
     hook = {"name": "Thanks", "trigger": {"event": "Order Completed"}, "action": action}
     made = (await seen.call("triggers", "POST", "/v1/hooks", json=hook)).json()
     seen.secrets["webhook's secret"] = made["secret"]
@@ -105,6 +105,12 @@ async def _good_days(seen: Watched, receiver: Receiver) -> None:
     await seen.call("rewards", "GET", f"/v1/customers/user:{ANN}/points", seen.customer)
     await seen.call("triggers", "GET", f"/v1/hooks/{made['id']}/why?customer=user:{ANN}")
     await seen.call("triggers", "GET", f"/v1/hooks/{made['id']}")
+    asked = await seen.call(
+        "profile", "POST", f"/v1/customers/user:{ANN}/consents/news/requests", json={"source": MARK}
+    )
+    seen.secrets |= {"confirmation": asked.json()["token"], "consent secret": CONSENT_SECRET}
+    for link in (f"{MARK}{seen.secrets['confirmation']}", seen.secrets["confirmation"]):
+        await seen.call("profile", "POST", "/v1/consents/confirm", json={"token": link})
     ticket = (await seen.call("metrics", "POST", "/v1/kpis/stream/tickets")).json()["ticket"]
     seen.secrets["ticket"] = ticket
     async with seen.five.clients["metrics"].stream("GET", f"/v1/kpis/stream?ticket={ticket}") as following:
@@ -213,6 +219,7 @@ def test_secrets_are_answered_once_to_who_made_them(watched: Watched) -> None:
         "second write key": [("POST", "/keys"), ("GET", "/settings")],
         "webhook's secret": [("POST", "/v1/hooks")],
         "ticket": [("POST", "/tickets")],
+        "confirmation": [("POST", "/requests")],
     }
     for what, secret in watched.secrets.items():
         for answer in watched.answers:

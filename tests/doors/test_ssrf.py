@@ -70,7 +70,7 @@ def serving(settings: TriggersSettings, names: Lookup) -> AbstractAsyncContextMa
 
 
 def hook(url: str, name: str) -> dict[str, Any]:
-    action = {"channel": "webhook", "text": "Thank you.", "url": url}
+    action = {"channel": "webhook", "purpose": "service", "text": "Thank you.", "url": url}
     return {"name": name, "trigger": {"event": "Order Completed"}, "action": action}
 
 

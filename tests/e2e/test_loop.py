@@ -17,7 +17,12 @@ PROGRAMME = {
 HOOK = {
     "name": "End to end",
     "trigger": {"event": "Order Completed", "when": "event.properties.revenue > 50"},
-    "action": {"channel": "inbox", "title": "Thanks", "text": "Thank you for ${{ event.properties.revenue }}"},
+    "action": {
+        "channel": "inbox",
+        "purpose": "service",
+        "title": "Thanks",
+        "text": "Thank you for ${{ event.properties.revenue }}",
+    },
     "limits": {"cap": {"count": 5, "period": "1d"}},
 }
 #: Of this order alone: the platform has other tests' orders, too.

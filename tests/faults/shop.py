@@ -48,19 +48,24 @@ def hooks(receiver: str) -> dict[str, dict[str, Any]]:
         "webhook": {
             "name": "Orders to the shop",
             "trigger": {"event": "Order Completed", "when": f"event.properties.revenue > {WEBHOOK_ABOVE}"},
-            "action": {"channel": "webhook", "text": said, "url": receiver},
+            "action": {"channel": "webhook", "purpose": "service", "text": said, "url": receiver},
             "limits": history,
         },
         "inbox": {
             "name": "Thanks for a review",
             "trigger": {"event": "Review Written"},
-            "action": {"channel": "inbox", "title": "Thanks", "text": said},
+            "action": {"channel": "inbox", "purpose": "service", "title": "Thanks", "text": said},
             "limits": history,
         },
         "badge": {
             "name": "A badge",
             "trigger": {"event": "Badge Earned"},
-            "action": {"channel": "inbox", "title": "A badge", "text": "{{ event.properties.badge }}"},
+            "action": {
+                "channel": "inbox",
+                "purpose": "service",
+                "title": "A badge",
+                "text": "{{ event.properties.badge }}",
+            },
             "limits": history,
         },
     }

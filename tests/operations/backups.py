@@ -14,7 +14,13 @@ KEPT = {
     "triggers": "SELECT data FROM triggers.last_events WHERE customer = $1 AND name = 'Order Completed'",
     "metrics": "SELECT state FROM metrics.customers WHERE id = $1",
 }
-SECRETS = ("jwt-private-key.pem", "jwt-public-key.pem", "customer-private-key.pem", "customer-public-key.pem")
+SECRETS = (
+    "jwt-private-key.pem",
+    "jwt-public-key.pem",
+    "customer-private-key.pem",
+    "customer-public-key.pem",
+    "consent-secret",
+)
 
 
 def run(program: str, *words: str, password: str = "") -> None:
@@ -59,6 +65,6 @@ async def everything_read(dsn: str) -> bool:
 
 
 def copy_secrets(old: Path, new: Path) -> None:
-    """The keys that tokens are signed with."""
+    """The keys and secrets that tokens and links are signed with."""
     for name in SECRETS:
         shutil.copy(old / "secrets" / name, new / "secrets" / name)

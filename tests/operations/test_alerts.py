@@ -56,7 +56,7 @@ async def exposed(platform: Platform, api: Api) -> Exposed:
     """The real metrics after some traffic, everything read."""
     hook = await api.post("triggers", "/v1/hooks", {
         "name": f"Alerts {uuid.uuid4().hex[:8]}", "trigger": {"event": "Alerted"},
-        "action": {"channel": "inbox", "title": "Hello", "text": "Hello"},
+        "action": {"channel": "inbox", "purpose": "service", "title": "Hello", "text": "Hello"},
     })  # fmt: skip
     await api.post("triggers", f"/v1/hooks/{hook['id']}/publish")
     event: dict[str, object] = {

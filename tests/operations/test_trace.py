@@ -42,8 +42,8 @@ async def test_one_trace_from_the_post_to_the_message(
         "name": event, "earning": [{"id": "a-point", "on": event, "earn": {"points": 1}}], "levels": [], "badges": [],
     })  # fmt: skip
     await api.post("rewards", f"/v1/programmes/{programme['id']}/publish")
-    inbox = {"channel": "inbox", "title": "Thanks", "text": "Thank you"}
-    webhook = {"channel": "webhook", "url": receiver.url, "text": "Thank you"}
+    inbox = {"channel": "inbox", "purpose": "service", "title": "Thanks", "text": "Thank you"}
+    webhook = {"channel": "webhook", "purpose": "service", "url": receiver.url, "text": "Thank you"}
     await published(
         api,
         {"name": f"{event} in", "trigger": {"event": event}, "action": inbox},

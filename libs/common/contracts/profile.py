@@ -1,14 +1,16 @@
-"""What profile declares: the journal, and the facts of a merge."""
+"""What profile declares: the journal, the facts of a merge, changes of consent, and who may change customers."""
 
 from typing import ClassVar, Literal
 
+from libs.common.contracts.consent import Status
 from libs.common.contracts.contract import Contract, Topic
 from libs.common.contracts.records import Fact
 
 JOURNAL = "profile.journal"
 #: The compacted topic of watermarks (Kafka only, see `fold/watermark.py`): it holds no records, and only its newest message counts.
 WATERMARK = "profile.watermark"
-Scope = Literal["customers:read", "segments:read", "segments:write"]
+Scope = Literal["customers:read", "customers:write", "segments:read", "segments:write"]
+OwnScope = Literal["own:consent"]
 
 
 class CustomerLeft(Fact, frozen=True, kw_only=True):
@@ -57,6 +59,24 @@ class SegmentExited(Fact, frozen=True, kw_only=True):
         return self.segment
 
 
+class ConsentChanged(Fact, frozen=True, kw_only=True):
+    """What a customer allows for a purpose and channel (or all of them) has changed. `pending` allows nothing: it waits for
+    the customer's confirmation. `source`, `text_version` and `by` prove it: where it was said, under which version of
+    the text, and whose token said it."""
+
+    TYPE: ClassVar[str] = "consent.changed.v1"
+    purpose: str
+    channel: str
+    status: Status
+    source: str
+    text_version: str | None
+    by: str | None
+
+    @property
+    def effect(self) -> str:
+        return f"{self.purpose}.{self.channel}"
+
+
 CONTRACT = Contract(
     Topic(
         JOURNAL,
@@ -66,10 +86,12 @@ CONTRACT = Contract(
         ("rewards", "triggers", "metrics"),
         ("rewards",),
     ),
-    (CustomerLeft, CustomerMerged, SegmentEntered, SegmentExited),
+    (CustomerLeft, CustomerMerged, ConsentChanged, SegmentEntered, SegmentExited),
     {
         "customers:read": ("marketer", "analyst", "operator"),
+        "customers:write": ("marketer", "operator"),
         "segments:read": ("marketer", "analyst", "operator"),
         "segments:write": ("marketer",),
     },
+    ("own:consent",),
 )

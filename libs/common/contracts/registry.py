@@ -22,8 +22,8 @@ BY_TYPE: dict[str, type[Fact]] = {fact.TYPE: fact for contract in CONTRACTS for 
 
 #: What a person's or program's token may hold. No service owns `operate`: dead letters, and what an operator mends in any of them.
 Scope: TypeAlias = Literal["operate"] | ingest.Scope | profile.Scope | rewards.Scope | triggers.Scope | metrics.Scope
-#: What a customer's own token may hold: their own points and inbox.
-OwnScope: TypeAlias = rewards.OwnScope | triggers.OwnScope
+#: What a customer's own token may hold: their own consents, points and inbox.
+OwnScope: TypeAlias = profile.OwnScope | rewards.OwnScope | triggers.OwnScope
 SCOPES: dict[str, tuple[Role, ...]] = dict(
     sorted([("operate", ("operator",)), *(item for contract in CONTRACTS for item in contract.scopes.items())])
 )

@@ -1,6 +1,5 @@
 """Commands: a REST call that changes a customer takes the path of a record, as a batch of one without a position."""
 
-import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,10 +13,10 @@ from libs.common.contracts.ids import derived
 from libs.common.contracts.input import Resource
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database, Tx
-from libs.common.errors import Conflict
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler, command_input
+from libs.common.fold.idempotency import IdempotencyKeys
 from libs.common.fold.loop import Fold
 from libs.common.fold.shared import Shared, StaleResource
 from libs.common.log.append import append
@@ -48,6 +47,7 @@ class Commands(Generic[S, R]):
         self._fold = fold
         self._handler = handler
         self._database: Database = fold.database
+        self._keys = IdempotencyKeys(fold.service, handler.customers.survivor)
 
     async def run(
         self,
@@ -66,31 +66,17 @@ class Commands(Generic[S, R]):
         """
         service, handler, began = self._fold.service, self._handler, time.time_ns()
         id = str(derived(service, "command", key))
-        digest = hashlib.sha256(type(body).__name__.encode() + msgspec.json.encode(body)).digest()
         async with self._locked(customer, body, at) as locked:
             tx, row, shared, tp, stored, rules = locked
-            known = await tx.fetchrow(f'SELECT customer, digest, answer FROM "{service}".commands WHERE key = $1', key)
-            if known:
-                if known["digest"] != digest or await handler.customers.survivor(tx, known["customer"]) != row.id:
-                    raise Conflict(f"the idempotency key {key!r} was used for another request: use a new key")
-                return msgspec.json.decode(known["answer"])
+            if (known := await self._keys.answer(tx, key, row.id, body)) is not None:
+                return msgspec.json.decode(known)
             input = command_input(handler.decider.source, type(body).__name__, id, at, body, traceparent, tp.partition)
             place = f"{tp.partition}/{stored.position.next}/{stored.rulebook}"
             applied = await handler.apply_with_shared(tx, row, input, rules, place, shared)
             await handler.customers.save(tx, [row])
             await handler.shared.save(tx, shared)
             await handler.decider.project(tx, [applied])
-            result = msgspec.json.encode(answer(applied))
-            status = await tx.execute(
-                f'INSERT INTO "{service}".commands (key, customer, digest, answer) VALUES ($1, $2, $3, $4)'
-                " ON CONFLICT DO NOTHING",
-                key,
-                row.id,
-                digest,
-                result,
-            )
-            if status != "INSERT 0 1":  # a concurrent request used the key for another customer
-                raise Conflict(f"the idempotency key {key!r} was used for another request: use a new key")
+            result = await self._keys.store(tx, key, row.id, body, answer(applied))
             await append(tx, self._fold.writes, handler.outgoing(applied), self._fold.partitions)
         tracing.commanded(service, id, input.type, traceparent, began)
         return msgspec.json.decode(result)

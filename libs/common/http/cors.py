@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-METHODS = ("GET", "POST")
+METHODS = ("GET", "POST", "PUT")
 #: Request headers that pages may send, and response headers that they may read.
 SENT = ("authorization", "content-type", "idempotency-key", "last-event-id", "traceparent", "x-request-id")
 SHOWN = ("etag", "retry-after", "x-request-id")

@@ -6,6 +6,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from libs.common.contracts.consent import Status
+
+_CONSENT = Field(
+    description="what they allow, by purpose (`marketing`) and by purpose and channel (`marketing.email`)",
+    examples=[{"marketing": "granted", "marketing.sms": "denied"}],
+)
+
 
 class Standing(BaseModel):
     """Points, level, and the bands of risk and value, as far as profile has heard of them; the other services know best."""
@@ -32,6 +39,7 @@ class Customer(BaseModel):
     last_seen: datetime | None
     segments: dict[str, datetime] = Field(description="the live segments that they are in, and since when")
     standing: Standing
+    consent: dict[str, Status] = _CONSENT
     merged_from: list[UUID]
 
 
@@ -114,3 +122,76 @@ class Summary(BaseModel):
     skipped: int
     duplicates_by_source: dict[str, int]
     refused: dict[str, int]
+
+
+class Proof(BaseModel):
+    """Who said it, where and when: `record` is the event or command, `by` the subject of the token that sent it. `carried`
+    is true for a setting that an app sent along with another event."""
+
+    at: datetime = Field(description="when it was said")
+    recorded_at: datetime
+    source: str = Field(examples=["preference page"])
+    text_version: str | None = Field(examples=["2026-03"])
+    by: str | None
+    record: UUID
+    carried: bool
+
+
+class Consent(BaseModel):
+    """What holds for a purpose on a channel (or `all`). `proof` is the latest statement that says so; null if it follows
+    from a later one about all channels."""
+
+    purpose: str = Field(examples=["marketing"])
+    channel: str = Field(examples=["email"])
+    status: Status
+    proof: Proof | None
+
+
+class Consents(BaseModel):
+    """All consents of a customer."""
+
+    customer: UUID
+    items: list[Consent]
+
+
+class Said(Proof):
+    """A statement about a purpose."""
+
+    channel: str
+    status: Status
+
+
+class ConsentHistory(BaseModel):
+    """What holds `now` for a purpose, and a page of all statements about it, the latest first."""
+
+    customer: UUID
+    purpose: str
+    now: list[Consent]
+    items: list[Said]
+    next: str | None
+
+
+class Consented(BaseModel):
+    """What a customer allows after a statement."""
+
+    customer: UUID
+    consent: dict[str, Status] = _CONSENT
+
+
+class Requested(BaseModel):
+    """The customer confirms with `token`: put it into the link that you send them."""
+
+    customer: UUID
+    purpose: str
+    channel: str
+    status: Status
+    token: str
+    expires_at: datetime
+
+
+class Confirmed(BaseModel):
+    """What the link confirmed."""
+
+    purpose: str
+    channel: str
+    status: Status

@@ -1,18 +1,22 @@
-"""The decisions on an event: whose it is, and the facts of a merge.
+"""The decisions on an event: whose it is, what it says of consent, and the facts that follow.
 
 A merge is two facts: `customer.left` on the key of the customer who leaves, then `customer.merged` on the survivor's
 key. At the first, rewards, triggers and metrics complete the state of the one who leaves; at the second they move it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from libs.common.contracts.consent import parts_of
 from libs.common.contracts.ids import derived
-from libs.common.contracts.profile import CustomerLeft, CustomerMerged
+from libs.common.contracts.profile import ConsentChanged, CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Envelope, Fact, encode
+from services.profile.domain.consent import Change, Choice, Proof, changed, stated
 from services.profile.domain.events import Event
 from services.profile.domain.identity import LoadedCustomer
+from services.profile.domain.state import Customer, micros
 
 SOURCE = "/profile"
 
@@ -47,6 +51,27 @@ class Cause(NamedTuple):
         return cls(envelope.id, envelope.time, envelope.recordedtime, envelope.traceparent, envelope.depth)
 
 
+def consent(state: Customer, event: Event) -> Change | None:
+    """What an event changes of its customer's consent; None if it says nothing of it."""
+    return None if event.consent is None else stated(state.consent, event.consent.statements, micros(event.at))
+
+
+def consent_changes(before: Mapping[str, Choice], after: Mapping[str, Choice], proof: Proof) -> list[ConsentChanged]:
+    """The facts that follow where another status holds than before. They do not say which statements were made: that is
+    in the history."""
+    return [
+        ConsentChanged(
+            purpose=purpose,
+            channel=channel,
+            status=status,
+            source=proof.source,
+            text_version=proof.text_version,
+            by=proof.by,
+        )
+        for (purpose, channel), status in ((parts_of(key), status) for key, status in changed(before, after).items())
+    ]
+
+
 def left(event: Event, loaded: LoadedCustomer, into: UUID, place: str) -> bytes:
     """The fact that a customer's state is complete and moves `into` another's."""
     return fact_record(Cause.event(event), loaded, CustomerLeft(into=str(into)), place, str(loaded.id))
@@ -57,8 +82,11 @@ def merged(event: Event, loaded: LoadedCustomer, other: UUID, place: str) -> byt
     return fact_record(Cause.event(event), loaded, CustomerMerged(other=str(other)), place, str(other))
 
 
-def fact_record(cause: Cause, loaded: LoadedCustomer, fact: Fact, place: str, effect: str | None = None) -> bytes:
-    """A fact of profile's as a record, the next of its customer (whose `facts` the caller counts up)."""
+def fact_record(
+    cause: Cause, loaded: LoadedCustomer, fact: Fact, place: str | None, effect: str | None = None
+) -> bytes:
+    """A fact of profile's as a record, the next of its customer (whose `facts` the caller counts up). `place` is the record's
+    that it follows from; those of commands have none, and no stamp."""
     number = loaded.state.facts + 1
     return encode(
         id=str(derived(cause.id or f"{loaded.id}/{number}", fact.TYPE, fact.effect if effect is None else effect)),
@@ -70,6 +98,6 @@ def fact_record(cause: Cause, loaded: LoadedCustomer, fact: Fact, place: str, ef
         traceparent=cause.traceparent,
         causationid=cause.id,
         depth=cause.depth + 1,
-        stamp=f"{place}/{number}",
+        stamp=None if place is None else f"{place}/{number}",
         data=fact,
     )

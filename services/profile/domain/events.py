@@ -1,4 +1,4 @@
-"""The fields of a client's event that profile needs: its identifiers, traits, order or refund."""
+"""The fields of a client's event that profile needs: its identifiers, traits, order or refund, consent."""
 
 import re
 from datetime import datetime
@@ -11,6 +11,8 @@ from libs.common.contracts import orders, records
 from libs.common.contracts.events import TYPES, event_name
 from libs.common.contracts.ids import parsed
 from libs.common.contracts.orders import OrderEvent
+from services.profile.domain import stated_consent
+from services.profile.domain.stated_consent import StatedConsent
 
 #: What broken clients send for everyone (Segment's list). Ingest leaves them out; a mended record may name them again.
 _BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
@@ -36,6 +38,7 @@ class Event(NamedTuple):
     traits: dict[str, msgspec.Raw]
     purchase: OrderEvent | None
     value: bytes
+    consent: StatedConsent | None = None
 
     @property
     def order(self) -> str | None:
@@ -55,6 +58,10 @@ class DedupKey(NamedTuple):
     id: UUID
 
 
+class _Context(msgspec.Struct):
+    consent: msgspec.Raw = msgspec.Raw()
+
+
 class _Data(msgspec.Struct):
     type: str
     event: str | None = None
@@ -62,6 +69,7 @@ class _Data(msgspec.Struct):
     anonymousId: str | None = None
     previousId: str | None = None
     traits: dict[str, msgspec.Raw] = {}
+    context: _Context | None = None
 
 
 _data = msgspec.json.Decoder(_Data)
@@ -98,6 +106,9 @@ def read(value: bytes) -> Event | None:
         if data.type == "track" and data.event in orders.EVENTS
         else None,
         value=value,
+        consent=stated_consent.read(data.context.consent, data.event)
+        if data.context and data.context.consent
+        else None,
     )
 
 

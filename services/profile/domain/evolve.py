@@ -5,6 +5,7 @@
 - An order counts once, however often it is sent; the earliest event says its amount.
 - Refunds add up to at most the order, each once by its id. A refund that comes first waits for its order. A cancelled
   order does not count.
+- Of statements about consent the later one wins (`consent`), at a merge too.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from libs.common.contracts.metrics import ScoreChanged
 from libs.common.contracts.orders import OrderCancelled, OrderCompleted, OrderEvent, OrderRefunded, united
 from libs.common.contracts.records import Binding, Envelope
 from libs.common.contracts.rewards import LevelReached, PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
+from services.profile.domain.consent import Change, merged
 from services.profile.domain.events import Event
 from services.profile.domain.identity import LoadedCustomer, Match, Move, WorkingSet
 from services.profile.domain.snapshot import size
@@ -89,6 +91,12 @@ def apply_fact(state: Customer, envelope: Envelope) -> list[str]:
     return [name for name in before.__struct_fields__ if getattr(before, name) != getattr(state.standing, name)]
 
 
+def apply_consent(loaded: LoadedCustomer, change: Change) -> None:
+    """Apply what was said of consent."""
+    loaded.state.consent = change.consent
+    loaded.touched = True
+
+
 def absorb(survivor: Customer, other: Customer) -> None:
     """Merge `other` into `survivor`, all but the identifiers."""
     _keep_latest(survivor, other.traits)
@@ -101,6 +109,8 @@ def absorb(survivor: Customer, other: Customer) -> None:
         _replace(survivor, id, ours, theirs if ours is None else _united(ours, theirs))
     survivor.first = min((at for at in (survivor.first, other.first) if at is not None), default=None)
     survivor.last = max((at for at in (survivor.last, other.last) if at is not None), default=None)
+    if other.consent:
+        survivor.consent = merged(survivor.consent, other.consent)
 
 
 def _merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustomer) -> list[Binding]:

@@ -11,6 +11,7 @@ import msgspec
 
 from libs.common.contracts.money import major
 from libs.common.contracts.records import Binding
+from services.profile.domain.consent import allowed
 from services.profile.domain.state import Customer, Trait, moment
 
 #: The traits in a snapshot may be this many bytes as JSON.
@@ -38,6 +39,7 @@ class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     revenue: dict[str, Decimal]
     first_seen: datetime | None
     last_seen: datetime | None
+    consent: dict[str, bool] = {}
     segments: list[str] = []
     points: int = 0
     level: str | None = None
@@ -83,6 +85,7 @@ def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] =
         revenue=revenue(state),
         first_seen=None if state.first is None else moment(state.first),
         last_seen=None if state.last is None else moment(state.last),
+        consent=allowed(state.consent) if state.consent else {},
         segments=sorted(state.segments),
         points=state.standing.points,
         level=state.standing.level,

@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.contracts.orders import Back, in_currency
 from libs.common.fold.sections import Sectioned
+from services.profile.domain.consent import Choice
 
 #: A customer's traits may be this many bytes as JSON; beyond it the largest are refused.
 TRAITS = 64 * 1024
@@ -123,6 +124,8 @@ class Customer(Sectioned, omit_defaults=True):
     `segments` are those that they are in, each with the time since when. `windows` are the totals of windows that
     segments read, complete for all windows of rulebook `filled`; of nobody who is `stale`, because they were just merged.
     `due` is when their timer is due.
+    `consent` is what they allow now, by purpose and channel (`consent.key_of`); its history is in rows. It is replaced as
+    a whole, never changed in place.
     """
 
     identifiers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -140,6 +143,7 @@ class Customer(Sectioned, omit_defaults=True):
     filled: int = 0
     stale: bool = False
     due: int | None = None
+    consent: dict[str, Choice] = msgspec.field(default_factory=dict)
 
     @property
     def revenue(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ from libs.common.rules.cel.names import COMPUTED, TIMES
 from libs.common.rules.cel.values import absent_part, look_up
 from libs.common.rules.cel.windows import ago_key
 from libs.common.rules.rule_event import event_variables
+from services.profile.domain.consent import allowed
 from services.profile.domain.identity import LoadedCustomer, Move
 from services.profile.domain.snapshot import revenue
 from services.profile.domain.state import Customer, Total, micros, moment
@@ -164,6 +165,7 @@ def variables(loaded: LoadedCustomer) -> dict[str, Any]:
         "revenue": {currency: float(amount) for currency, amount in revenue(state).items()},
         "first_seen": None if state.first is None else _iso(state.first),
         "last_seen": None if state.last is None else _iso(state.last),
+        "consent": allowed(state.consent),
         **msgspec.structs.asdict(state.standing),
     }
 

@@ -51,7 +51,8 @@ class Sample(BaseModel):
 class Trial(BaseModel):
     """What to test a hook on: a customer's last event of its name, or a sample event, or a sample event of this customer.
 
-    `traits` are those of a sample customer. `version` is the newest, unless it is given.
+    `traits` and `consent` are those of a sample customer, who consents to the hook's purpose unless `consent` is given.
+    `version` is the newest, unless it is given.
     """
 
     model_config = ConfigDict(
@@ -62,6 +63,7 @@ class Trial(BaseModel):
     customer: str | None = Field(default=None, examples=["user:ann"])
     event: Sample | None = None
     traits: dict[str, Any] | None = None
+    consent: dict[str, bool] | None = Field(default=None, examples=[{"marketing": False}])
     version: Annotated[StrictInt | None, Field(ge=1, le=2**31 - 1)] = None
 
 
@@ -93,8 +95,8 @@ def routes(part: ConsumerService, handler: TriggersHandler) -> APIRouter:
     async def test(id: UUID, trial: Trial, _: Reader) -> Tried:
         if trial.customer is None and trial.event is None:
             raise Invalid("Give a customer, whose last event is used, or a sample event, or both.")
-        if trial.customer is not None and trial.traits is not None:
-            raise Invalid("The traits are the customer's own: leave them out, or leave out the customer.")
+        if trial.customer is not None and (trial.traits is not None or trial.consent is not None):
+            raise Invalid("Traits and consent are the customer's own: leave them out, or leave out the customer.")
         async with part.read() as tx:
             version = trial.version or (await queries.hook(tx, id))["version"]
             hook = compiled(str(id), version, await queries.hook_content(tx, id, version))
@@ -119,17 +121,22 @@ async def _tried(
     event = hook.hook.trigger.event
     if trial.customer is None:
         everywhere = await queries.workspace(tx)
-        rules = Rules(handler.decider.zone, everywhere.daily_cap, quiet_hours=everywhere.quiet_hours)
-        return explain(
-            hook,
-            _sample(event, trial.event or Sample(), {"id": "sample", "traits": trial.traits or {}}, rules),
-            Recipient(),
+        decider = handler.decider
+        rules = Rules(
+            decider.zone,
+            everywhere.daily_cap,
+            quiet_hours=everywhere.quiet_hours,
+            without_consent=decider.without_consent,
         )
+        consent = {hook.hook.action.purpose: True} if trial.consent is None else trial.consent
+        snapshot = {"id": "sample", "traits": trial.traits or {}, "consent": consent}
+        return explain(hook, _sample(event, trial.event or Sample(), snapshot, rules), Recipient())
     customer, state = await queries.customer(tx, handler.customers, trial.customer)
     rules = await in_force(tx, part, handler.decider, customer)
     last = await queries.last_event(tx, customer, event if trial.event is None else None)
     if trial.event is not None:
         snapshot = {"id": str(customer)} if last is None else msgspec.json.decode(last["data"])["customer"]
+        snapshot["consent"] = state.consent
         return explain(hook, _sample(event, trial.event, snapshot, rules), state)
     if last is None:
         return Explanation(NO_EVENT, f"This customer has had no {event} yet: give a sample event to test the hook on.")

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+from libs.common.contracts.consent import SERVICE, allows
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
@@ -16,7 +17,7 @@ from services.triggers.delivery import freshness, schedule, store
 from services.triggers.delivery.meter import DeliveryMeter
 from services.triggers.delivery.store import Row, Verdict
 from services.triggers.delivery.webhook import Answer, WebhookRequest, body
-from services.triggers.domain.decide import HISTORY, OPTED_OUT, PAUSED
+from services.triggers.domain.decide import HISTORY, NO_CONSENT, OPTED_OUT, PAUSED
 from services.triggers.domain.hook import Hook
 from services.triggers.domain.state import Recipient
 
@@ -46,12 +47,17 @@ class Outcomes:
                     self._versions[hook, version] = await queries.hook_content(tx, hook, version)
 
     def last_check(self, row: Row, states: Iterable[Recipient]) -> Verdict | None:
-        """Why a message is withheld just before it would be sent, or None: a pause, an opt-out, or freshness by the clock."""
+        """Why a message is withheld just before it would be sent, or None: a pause, an opt-out, a consent that was denied, or
+        freshness by the clock."""
         if row["status"] == "paused":
             return WITHHELD_PAUSED
         if any(state.off_since is not None for state in states):
             return Verdict("withheld", OPTED_OUT, "the customer opted out of messages before it could be sent")
-        late = freshness.too_late(row, self._versions[row["hook"], row["version"]].limits, datetime.now(UTC))
+        hook = self._versions[row["hook"], row["version"]]
+        purpose = hook.action.purpose
+        if purpose != SERVICE and any(allows(state.consent, purpose, row["channel"]) is False for state in states):
+            return Verdict("withheld", NO_CONSENT, f"the customer denied {purpose} before it could be sent")
+        late = freshness.too_late(row, hook.limits, datetime.now(UTC))
         return None if late is None else Verdict("withheld", HISTORY, late)
 
     def quiet_until(self, row: Row) -> datetime | None:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from msgspec import field
 
+from libs.common.contracts.consent import SERVICE, allows
 from libs.common.contracts.ids import derived
 from libs.common.contracts.input import Input
+from libs.common.contracts.profile import ConsentChanged
 from libs.common.contracts.records import Fact
 from libs.common.contracts.triggers import (
     Channel,
@@ -29,6 +31,7 @@ from services.triggers.domain.rules import CompiledHook, Rules, Text
 from services.triggers.domain.state import Recipient, milliseconds, reached
 
 OPTED_OUT = "opted_out"
+NO_CONSENT = "no_consent"
 HISTORY = "history"
 CAP = "cap"
 WORKSPACE_CAP = "workspace_cap"
@@ -69,10 +72,11 @@ class Made:
 
 class Decision(fold.Decision, kw_only=True):
     """The facts that follow, what they add to the caps, and the message of each hook, by the hook's id. The projection writes
-    its rows from this alone."""
+    its rows from this alone. `consent` is the customer's new one, if it changed."""
 
     counts: list[Count] = field(default_factory=list)
     made: dict[str, Made] = field(default_factory=dict)
+    consent: dict[str, bool] | None = None
 
 
 def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
@@ -81,6 +85,8 @@ def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
     match input.body:
         case RuleEvent() as event:
             scope = Scope(event, input)
+            if event.kind == ConsentChanged.TYPE:
+                decision.consent = scope.variables[1]["consent"]
             for hook in rules.by_event.get(event.name, ()):
                 if hook.matches(scope).matched:
                     _message(decision, hook, recipient, scope, rules)
@@ -151,6 +157,8 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
     input = scope.input
     if recipient.off_since is not None:
         yield Withheld(OPTED_OUT, f"the customer opted out of messages at {recipient.off_since:%Y-%m-%d %H:%M} UTC")
+    if (missing := _no_consent(hook, scope, rules)) is not None:
+        yield Withheld(NO_CONSENT, missing)
     late = input.received - input.time
     if late > hook.freshness and not hook.hook.limits.history:
         freshness = hook.hook.limits.freshness
@@ -167,6 +175,17 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
         day = rules.day(scope)
         if recipient.days.get(day.isoformat(), 0) + today >= rules.daily_cap:
             yield Withheld(WORKSPACE_CAP, f"the workspace's cap of {rules.daily_cap} a day was reached on {day}")
+
+
+def _no_consent(hook: CompiledHook, scope: Scope, rules: Rules) -> str | None:
+    """Why the customer's consent does not allow the message; None if it does, or if the message needs none."""
+    action = hook.hook.action
+    if action.purpose == SERVICE:
+        return None
+    allowed = allows(scope.variables[1]["consent"], action.purpose, action.channel)
+    if allowed is None and not rules.without_consent:
+        return f"the customer has not consented to {action.purpose}"
+    return f"the customer has denied {action.purpose} for the channel {action.channel}" if allowed is False else None
 
 
 def _outcome(settled: Settled) -> Fact:

@@ -16,6 +16,8 @@ def evolve(recipient: Recipient, input: Input, decision: Decision) -> None:
                 recipient.off_since = input.time
             case OptedIn():
                 recipient.off_since = None
+    if decision.consent is not None:
+        recipient.consent = decision.consent
     for count in decision.counts:
         note(recipient, count.hook, input.time, count.day, count.kept)
 
@@ -29,7 +31,10 @@ def note(recipient: Recipient, hook: str, time: datetime, day: date, kept: int) 
 
 
 def absorb(survivor: Recipient, other: Recipient) -> None:
-    """Merge two customers: their messages add up, and an opt-out of either stays. Total: it never fails."""
+    """Merge two customers: their messages add up, and an opt-out of either stays. Total: it never fails.
+
+    The survivor's consent stays. Where the other's counts, profile's `consent.changed` follows and says so.
+    """
     for hook, times in other.sent.items():
         survivor.sent[hook] = sorted([*survivor.sent.get(hook, ()), *times])
     for day, count in other.days.items():

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 from pydantic.config import JsonDict
 
+from libs.common.contracts.consent import NAME, SERVICE
 from libs.common.contracts.triggers import Channel
 from libs.common.rules.cel.condition import MAX_LENGTH
 from libs.common.rules.liquid.template import MAX_SOURCE
@@ -59,6 +60,15 @@ WebAddress = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)
 Template = Annotated[str, Field(min_length=1, max_length=MAX_SOURCE, description="Liquid over `event` and `customer`")]
 
 
+Purpose = Annotated[
+    str,
+    Field(
+        pattern=NAME, description=f"the consent that it needs; `{SERVICE}`, such as an order's confirmation, needs none"
+    ),
+    AfterValidator(str.lower),
+]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -76,9 +86,11 @@ class Trigger(_Strict):
 
 
 class Action(_Strict):
-    """The message, and how it reaches people: in their inbox, or as a signed webhook to `url`."""
+    """The message, and how it reaches people: in their inbox, or as a signed webhook to `url`. It is sent to customers who
+    consent to its `purpose`."""
 
     channel: Channel
+    purpose: Purpose = "marketing"
     title: Template | None = None
     text: Template
     url: WebAddress | None = None

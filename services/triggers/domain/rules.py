@@ -78,7 +78,7 @@ class Rulebook(msgspec.Struct):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The rules in force; empty before the first hook is published. `at` is the time at which a batch is decided. In a replay it
-    is None: only what is recorded counts."""
+    is None: only what is recorded counts. `without_consent`: whether customers who said nothing of a purpose get its messages."""
 
     zone: ZoneInfo
     daily_cap: int | None = None
@@ -86,6 +86,7 @@ class Rules:
     by_id: dict[str, CompiledHook] = field(default_factory=dict)
     quiet_hours: QuietHours | None = None
     at: datetime | None = None
+    without_consent: bool = False
 
     def quiet(self, hook: CompiledHook, scope: Scope) -> Quiet | None:
         """The quiet hours that apply to a message of a hook: the hook's own, else the workspace's, in the customer's zone."""
@@ -123,10 +124,10 @@ def compiled(id: str, version: int, hook: Hook) -> CompiledHook:
     )
 
 
-def rules(book: Rulebook, zone: ZoneInfo) -> Rules:
+def rules(book: Rulebook, zone: ZoneInfo, without_consent: bool = False) -> Rules:
     """Compile a rulebook."""
     hours = None if book.quiet_hours is None else QuietHours.model_validate(book.quiet_hours)
-    made = Rules(zone, book.daily_cap, quiet_hours=hours)
+    made = Rules(zone, book.daily_cap, quiet_hours=hours, without_consent=without_consent)
     for live in book.hooks:
         hook = compiled(live.id, live.version, Hook.model_validate_json(bytes(live.content)))
         made.by_id[hook.id] = hook

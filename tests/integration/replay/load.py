@@ -31,19 +31,23 @@ PROGRAMME = {
 BIG = {
     "name": "Big order",
     "trigger": {"event": "Order Completed", "when": "event.properties.revenue > 50"},
-    "action": {"channel": "inbox", "text": "Thank you, {{ customer.traits.name | default: 'you' }}"},
+    "action": {
+        "channel": "inbox",
+        "purpose": "service",
+        "text": "Thank you, {{ customer.traits.name | default: 'you' }}",
+    },
     "limits": {"cap": {"count": 2, "period": "1d"}, "history": True},
 }
 BADGE = {
     "name": "Badge",
     "trigger": {"event": "Badge Earned"},
-    "action": {"channel": "inbox", "text": "You have {{ event.properties.name }}"},
+    "action": {"channel": "inbox", "purpose": "marketing", "text": "You have {{ event.properties.name }}"},
     "limits": {"history": True},
 }
 NEWS = {
     "name": "News",
     "trigger": {"event": "Message Sent", "when": "event.properties.hook != ''"},
-    "action": {"channel": "inbox", "text": "Look"},
+    "action": {"channel": "inbox", "purpose": "service", "text": "Look"},
     "limits": {"cap": {"count": 1, "period": "30d"}, "history": True},
 }
 
@@ -71,6 +75,8 @@ class Shop:
         call: dict[str, Any] = {
             "messageId": f"m-{self.sent}", "anonymousId": browser, "timestamp": when.isoformat()
         }  # fmt: skip
+        if chance.random() < 0.3:
+            call["context"] = {"consent": {"categoryPreferences": {"marketing": chance.random() < 0.8}}}
         roll = chance.random()
         if roll < 0.25:
             return {**call, "type": "track", "event": "Product Viewed", "properties": {"sku": f"s{person}"}}
@@ -177,6 +183,18 @@ class Shop:
             return False
         return answer.status_code == 201
 
+    async def consent(self, status: str) -> bool:
+        """Somebody grants or denies marketing; False when they are not known (yet)."""
+        who = f"user:user-{self.chance.randrange(self.people)}"
+        headers = {"authorization": f"Bearer {self.platform.tokens['marketer']}"}
+        try:
+            async with httpx.AsyncClient(timeout=20) as client:
+                url = f"{self.platform.urls['profile']}/v1/customers/{who}/consents/marketing"
+                answer = await client.put(url, json={"status": status}, headers=headers)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
     async def opt(self, how: str) -> None:
         """Somebody opts out (off) or in (on)."""
         await self.insist("triggers", f"/v1/customers/user:user-{self.chance.randrange(self.people)}/messages/{how}")
@@ -242,6 +260,7 @@ async def going_on(shop: Shop) -> AsyncIterator[None]:
         while True:
             await shop.post(shop.traffic(10))
             await shop.adjust(shop.chance.choice((5, 10, -2)))
+            await shop.consent(shop.chance.choice(("granted", "denied")))
             if shop.chance.random() < 0.3:
                 await shop.opt(shop.chance.choice(("off", "on")))
             await asyncio.sleep(0.25)

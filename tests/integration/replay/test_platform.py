@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from deploy.demo.api import Api
 from deploy.local.platform import Platform
 from deploy.local.ports import free_base
 from libs.common.contracts.triggers import MessageSent
+from services.profile.domain import state
+from services.profile.domain.consent import allowed
 from tests.conftest import new_home
 from tests.integration.replay.load import BADGE, BIG, NEWS, PROGRAMME, Shop, going_on
 
@@ -108,6 +111,21 @@ async def test_everything_comes_out_the_same(shop: Shop) -> None:
     found = await replayed(shop)
     assert found.keys() == {"rewards", "triggers", "metrics"}
     assert all(each["facts"] > 50 for each in (found["rewards"], found["triggers"]))
+    assert (await shop.api.get("triggers", "/v1/triggers/summary"))["by_hook"]["Badge"]["withheld"]["no_consent"] > 10
+
+
+async def test_triggers_knows_the_consents_that_profile_holds(shop: Shop) -> None:
+    """After merges, crashes and statements over REST: what delivery asks is what profile answers."""
+    connection = await asyncpg.connect(shop.platform.dsn)
+    try:
+        held = await connection.fetch("SELECT id, state FROM profile.customers WHERE merged_into IS NULL")
+        known = await connection.fetch("SELECT id, state FROM triggers.customers WHERE merged_into IS NULL")
+    finally:
+        await connection.close()
+    asked = {row["id"]: msgspec.json.decode(row["state"] or b"{}").get("consent", {}) for row in known}
+    allowed_by = {row["id"]: allowed(state.decode(row["state"]).consent) for row in held}
+    assert sum(consent == {"marketing": False} for consent in allowed_by.values()) > 5
+    assert {id: asked.get(id, {}) for id in allowed_by} == allowed_by
 
 
 async def test_also_while_records_come_in(shop: Shop) -> None:

@@ -17,6 +17,7 @@ from tests.support import eventually, journal_record
 
 ANN = "11111111-1111-8111-8111-111111111111"
 BEN = "22222222-2222-8222-8222-222222222222"
+CONSENTS = {"marketing": True}
 
 HOOK: dict[str, Any] = {
     "name": "Thank you",
@@ -94,15 +95,34 @@ def event(
     late: timedelta = timedelta(0),
     snapshot: Snapshot | None = None,
 ) -> Outgoing:
-    """An event of the journal, received `late` after it happened: now, unless `time` says when it happened."""
+    """An event of the journal, received `late` after it happened: now, unless `time` says when it happened. The customer
+    consents to marketing, unless `snapshot` says otherwise."""
     when = time or datetime.now(UTC) - late
     said = ClientEvent(type="track", messageId=id, event=name, properties=properties or {}, context=context or {})
     record = journal_record(
-        customer, msgspec.to_builtins(said), id=f"r-{id}", time=when, snapshot=snapshot or Snapshot(id=customer)
+        customer,
+        msgspec.to_builtins(said),
+        id=f"r-{id}",
+        time=when,
+        snapshot=snapshot or Snapshot(id=customer, consent=CONSENTS),
     )
     received = f'"recordedtime":{msgspec.json.encode(when + late).decode()}'.encode()
     sent = f'"recordedtime":{msgspec.json.encode(when).decode()}'.encode()
     return record._replace(value=record.value.replace(sent, received, 1))
+
+
+def consented(customer: str, id: str, consent: dict[str, bool]) -> Outgoing:
+    """A `Consent Changed` of profile, after which the customer allows `consent`."""
+    data = {
+        "purpose": "marketing",
+        "channel": "all",
+        "status": "denied",
+        "source": "test",
+        "text_version": None,
+        "by": None,
+    }
+    return journal_record(customer, data, id=f"c-{id}", type="consent.changed.v1", source="/profile", depth=1,
+                          time=datetime.now(UTC), snapshot=Snapshot(id=customer, consent=consent))  # fmt: skip
 
 
 def order(customer: str, id: str, revenue: Any = 60, **more: Any) -> Outgoing:
@@ -112,4 +132,4 @@ def order(customer: str, id: str, revenue: Any = 60, **more: Any) -> Outgoing:
 
 def known_as(customer: str, user: str) -> Snapshot:
     """The customer, of whom this very record says the userId."""
-    return Snapshot(id=customer, bound=[Binding("user", user, 1)])
+    return Snapshot(id=customer, bound=[Binding("user", user, 1)], consent=CONSENTS)

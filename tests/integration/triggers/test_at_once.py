@@ -19,7 +19,7 @@ from services.triggers.replay import replayable, same_decision
 from services.triggers.settings import Settings
 from tests.client import append_to
 from tests.integration.triggers.receiver import Receiver
-from tests.integration.triggers.service import ANN, BEN, Triggers, order, serving
+from tests.integration.triggers.service import ANN, BEN, CONSENTS, Triggers, order, serving
 from tests.integration.triggers.test_messages import merge
 from tests.integration.triggers.test_quiet_hours import now_quiet, over
 from tests.integration.triggers.test_webhooks import hook_to
@@ -137,7 +137,7 @@ async def test_hooks_on_what_was_sent_start_each_other_and_end(triggers: Trigger
 def told(fact: dict[str, Any]) -> Outgoing:
     """A fact, as profile writes it into the journal."""
     customer = fact["subject"]
-    value = spliced(msgspec.json.encode(fact), msgspec.json.encode(Snapshot(id=customer)))
+    value = spliced(msgspec.json.encode(fact), msgspec.json.encode(Snapshot(id=customer, consent=CONSENTS)))
     return Outgoing(customer, value, decode(value).time)
 
 

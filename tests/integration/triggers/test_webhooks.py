@@ -64,7 +64,7 @@ async def test_errors_are_tried_again_with_the_same_id(triggers: Triggers) -> No
         hook = await published(triggers, receiver.url)
         await triggers.append(order(ANN, "1"))
         for attempt, said in ((1, "500"), (2, "429"), (3, "302, a redirect")):
-            answer = await eventually(partial(_tried, triggers, hook, attempt))
+            answer = await eventually(partial(tried, triggers, hook, attempt))
             assert said in answer["sentence"]
             await triggers.due_now()
         await triggers.expect(hook, "sent")
@@ -72,7 +72,7 @@ async def test_errors_are_tried_again_with_the_same_id(triggers: Triggers) -> No
         assert await triggers.types() == ["message.queued.v1", "message.sent.v1"]
 
 
-async def _tried(triggers: Triggers, hook: str, attempts: int) -> Any:
+async def tried(triggers: Triggers, hook: str, attempts: int) -> Any:
     answer = await triggers.why(hook)
     details = answer["details"]
     return answer if details["attempts"] == attempts and "tried again" in answer["sentence"] else None
@@ -82,7 +82,7 @@ async def test_retry_after_is_honoured(triggers: Triggers) -> None:
     with Receiver((503, {"retry-after": "7200"}), 200) as receiver:
         hook = await published(triggers, receiver.url)
         await triggers.append(order(ANN, "1"))
-        await eventually(lambda: _tried(triggers, hook, 1))
+        await eventually(lambda: tried(triggers, hook, 1))
         next_at = await triggers.database.pool.fetchval("SELECT next_at FROM triggers.deliveries")
         assert 7000 < (next_at - datetime.now(UTC)).total_seconds() < 7300
 
@@ -92,7 +92,7 @@ async def test_it_gives_up_after_ten_attempts(triggers: Triggers) -> None:
         hook = await published(triggers, receiver.url)
         await triggers.append(order(ANN, "1"))
         for attempt in range(1, 10):
-            await eventually(partial(_tried, triggers, hook, attempt))
+            await eventually(partial(tried, triggers, hook, attempt))
             await triggers.due_now()
         answer = await triggers.expect(hook, "failed")
         assert "answered 500 (attempt 10)" in answer["sentence"]
@@ -148,7 +148,7 @@ async def test_pausing_stops_what_is_queued(triggers: Triggers) -> None:
     with Receiver(500, 200) as receiver:
         hook = await published(triggers, receiver.url)
         await triggers.append(order(ANN, "1"))
-        await eventually(lambda: _tried(triggers, hook, 1))
+        await eventually(lambda: tried(triggers, hook, 1))
         await triggers.post(f"hooks/{hook}/pause")
         answer = await triggers.expect(hook, "withheld")
         assert answer["details"]["reason"] == "paused"
@@ -163,7 +163,7 @@ async def test_opting_out_stops_what_is_queued(triggers: Triggers) -> None:
     with Receiver(500, 200) as receiver:
         hook = await published(triggers, receiver.url)
         await triggers.append(order(ANN, "1"))
-        await eventually(lambda: _tried(triggers, hook, 1))
+        await eventually(lambda: tried(triggers, hook, 1))
         await triggers.post(f"customers/{ANN}/messages/off")
         await triggers.due_now()
         await triggers.expect(hook, "opted_out")
@@ -216,7 +216,7 @@ async def test_a_message_that_no_attempt_gets_an_outcome_of_fails(triggers: Trig
     with Receiver(500) as receiver:
         hook = await published(triggers, receiver.url)
         await triggers.append(order(ANN, "1"))
-        await eventually(partial(_tried, triggers, hook, 1))
+        await eventually(partial(tried, triggers, hook, 1))
         await triggers.database.pool.execute("UPDATE triggers.deliveries SET attempts = 10")
         await triggers.due_now()
         answer = await triggers.expect(hook, "failed")

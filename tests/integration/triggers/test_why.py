@@ -9,7 +9,7 @@ from libs.common.log.append import Outgoing
 from services.triggers.app import create
 from services.triggers.settings import Settings
 from tests.client import ready, running, token
-from tests.integration.triggers.service import ANN, BEN, HOOK, Triggers, event, order
+from tests.integration.triggers.service import ANN, BEN, CONSENTS, HOOK, Triggers, event, order
 from tests.support import eventually, journal_record, keep_open
 
 
@@ -128,7 +128,7 @@ async def test_hooks_that_start_each_other_end(triggers: Triggers) -> None:
 def _fact(customer: str, depth: int) -> Outgoing:
     data = {"message": "m", "hook": "h", "version": 1, "channel": "inbox"}
     return journal_record(customer, data, id=f"f-{depth}", type="message.queued.v1", source="/triggers", depth=depth,
-                          time=datetime.now(UTC))  # fmt: skip
+                          time=datetime.now(UTC), snapshot=Snapshot(id=customer, consent=CONSENTS))  # fmt: skip
 
 
 async def test_an_unknown_hook_is_not_found(triggers: Triggers) -> None:

@@ -16,6 +16,7 @@ from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Ref, SectionRow, Sections, Wanted
 from libs.common.log.reader import Record, TopicPartition
 from services.profile.batch import EventBatch
+from services.profile.consents import ConsentRow
 from services.profile.domain import state
 from services.profile.domain.identity import LoadedCustomer, WorkingSet
 from services.profile.domain.state import Customer
@@ -40,6 +41,7 @@ class World:
         self.working_set = WorkingSet()
         self.seen: set[object] = set()
         self.journal: list[tuple[str, dict[str, Any]]] = []
+        self.consents: list[ConsentRow] = []
         self.counts: Counter[str] = Counter()
 
     def tell(self, *values: bytes) -> None:
@@ -55,6 +57,7 @@ class World:
             for sections, wanted in lacking:
                 self.load(sections, wanted)
         self.journal += [(record.key, msgspec.json.decode(record.value)) for record in batch.outgoing]
+        self.consents += batch.consents
         for (_, _, counter, _), count in batch.counts.items():
             self.counts[counter] += count
         for id, loaded in self.working_set.by_id.items():

@@ -40,8 +40,11 @@ def ordered(
     properties: dict[str, Any] | None = None,
     traits: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
+    consent: dict[str, bool] | None = None,
 ) -> Input:
-    """An `Order Completed`."""
-    data = {"properties": properties or {}, "context": context or {}, "customer": {"id": "c1", "traits": traits or {}}}
+    """An `Order Completed` of a customer who consents to marketing, unless `consent` says otherwise."""
+    allowed = {"marketing": True} if consent is None else consent
+    customer = {"id": "c1", "traits": traits or {}, "consent": allowed}
+    data = {"properties": properties or {}, "context": context or {}, "customer": customer}
     body = RuleEvent("Order Completed", "track", msgspec.Raw(msgspec.json.encode(data)))
     return Input(id, "track.v1", "/apps/test", time, time + late, 0, False, None, body)

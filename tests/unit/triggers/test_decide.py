@@ -4,13 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.common.contracts.input import Input
+from libs.common.contracts.profile import ConsentChanged
 from libs.common.contracts.records import Fact
 from libs.common.contracts.triggers import MessageQueued, MessageSent, MessageWithheld, OptedIn, OptedOut
+from libs.common.rules.rule_event import RuleEvent
 from services.triggers.domain.decide import decide
-from services.triggers.domain.evolve import evolve
+from services.triggers.domain.evolve import absorb, evolve
 from services.triggers.domain.inputs import OptIn, OptOut
 from services.triggers.domain.rules import Rules
 from services.triggers.domain.state import Recipient
@@ -109,6 +112,41 @@ def test_who_opted_out_gets_nothing_until_they_opt_in() -> None:
     assert step(recipient, command(OptIn("ann")), live) == [OptedIn(by="ann")]
     assert step(recipient, command(OptIn("ann")), live) == []
     assert outcome(recipient, ordered(), live) == ["sent"]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "consent", "without", "expected"),
+    [
+        ("marketing", {}, False, "no_consent"),
+        ("marketing", {}, True, "sent"),
+        ("marketing", {"marketing": True}, False, "sent"),
+        ("marketing", {"marketing": False}, True, "no_consent"),
+        ("marketing", {"marketing": True, "marketing.inbox": False}, True, "no_consent"),
+        ("marketing", {"marketing": False, "marketing.inbox": True}, False, "sent"),
+        ("marketing", {"marketing": True, "marketing.webhook": False}, False, "sent"),
+        ("Newsletter", {"marketing": True}, False, "no_consent"),
+        ("Newsletter", {"newsletter": True}, False, "sent"),
+        ("service", {}, False, "sent"),
+    ],
+)
+def test_a_message_needs_the_consent_of_its_purpose(
+    purpose: str, consent: dict[str, bool], without: bool, expected: str
+) -> None:
+    live = rules(hook(action={"channel": "inbox", "purpose": purpose, "text": "Hello"}))
+    live = replace(live, without_consent=without)
+    assert outcome(Recipient(), ordered(consent=consent), live) == [expected]
+
+
+def test_a_change_of_consent_is_remembered_for_delivery_and_may_start_a_hook() -> None:
+    live = rules(hook(trigger={"event": "Consent Changed", "when": "customer.consent.marketing"}))
+    data = {"purpose": "marketing", "customer": {"id": "c1", "consent": {"marketing": True}}}
+    body = RuleEvent("Consent Changed", ConsentChanged.TYPE, msgspec.Raw(msgspec.json.encode(data)))
+    input = Input("r1", ConsentChanged.TYPE, "/profile", NOON, NOON, 1, False, None, body)
+    recipient = Recipient()
+    assert outcome(recipient, input, live) == ["sent"]
+    assert recipient.consent == {"marketing": True}
+    absorb(other := Recipient(consent={"marketing": False}), recipient)
+    assert other.consent == {"marketing": False}
 
 
 def test_history_sends_only_where_the_hook_says_so() -> None:

@@ -39,6 +39,11 @@ def test_a_rule_that_withholds_is_named() -> None:
     assert "accepts 1h at most" in late.sentence
     off = explained(hook(), Recipient(off_since=NOON))
     assert off.details["reason"] == "opted_out"
+    unasked = explained(hook(), consent={})
+    assert unasked.details["reason"] == "no_consent"
+    assert "withheld: the customer has not consented to marketing." in unasked.sentence
+    denied = explained(hook(), consent={"marketing": False})
+    assert "the customer has denied marketing for the channel inbox" in denied.sentence
 
 
 def test_what_would_be_sent_is_shown_and_nothing_changes() -> None:

@@ -4,7 +4,7 @@ Three kinds, told apart by what they say of themselves, and each checked with it
 
 - this installation's (`iss` and `aud` are "rapport"; `rapport token` makes them), for people and programs;
 - a customer's (`aud` is "rapport-customer"), which the business's backend signs for the customer who is logged in there:
-  it opens their own points and inbox, nobody else's, and nothing more;
+  it opens their own consents, points and inbox, nobody else's, and nothing more;
 - an identity provider's (`iss` is the one that the settings name), checked with the keys that it publishes.
 """
 
@@ -136,7 +136,7 @@ async def authorized(
     who = await verifier.authenticate(given.credentials)
     if who.customer is not None and own is None:
         raise Forbidden(
-            "This is a customer's token, which opens their own points and inbox and nothing else.",
+            "This is a customer's token, which opens their own consents, points and inbox and nothing else.",
             missing=list(scopes),
             held=sorted(who.scopes),
         )

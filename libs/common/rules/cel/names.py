@@ -33,7 +33,7 @@ and `substring(start, end)`, which the library (0.1.3) refuses when `end` is the
 MEMBERS = {
     "event": ("id", "name", "type", "source", "time", "received", "properties", "traits", "context"),
     "customer": (
-        *("id", "traits", "orders", "revenue", "first_seen", "last_seen"),
+        *("id", "traits", "orders", "revenue", "first_seen", "last_seen", "consent"),
         *("segments", "points", "level", "risk_band", "value_band"),
     ),
 }

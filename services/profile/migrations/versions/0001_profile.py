@@ -1,4 +1,4 @@
-"""Customers, identifiers, dedup keys, counters, and the fold's tables."""
+"""Customers, identifiers, dedup keys, counters, consents, and the fold's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -61,4 +61,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("partition", "day", "counter", "source"),
         schema="profile",
         postgresql_with={"fillfactor": 50},
+    )
+    op.create_table(
+        "consents",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("purpose", sa.Text, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("record", sa.Uuid, nullable=False),
+        sa.Column("channel", sa.Text, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("carried", sa.Boolean, nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("text_version", sa.Text),
+        sa.Column("by", sa.Text),
+        sa.PrimaryKeyConstraint("customer", "purpose", "at", "record", "channel"),
+        schema="profile",
     )

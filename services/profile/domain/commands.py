@@ -1,0 +1,98 @@
+"""Commands: what a REST call asks of one customer. Pure: `decide` says what follows, `evolve` changes the customer.
+
+A new command is a struct here, a case in `decide`, and the part of `Decision` that it needs.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from libs.common.contracts.consent import Status
+from libs.common.contracts.records import Fact
+from libs.common.errors import Conflict
+from services.profile.domain.consent import MOST, Change, Choice, Proof, Statement, holds, stated, statuses
+from services.profile.domain.decide import consent_changes
+from services.profile.domain.evolve import apply_consent
+from services.profile.domain.identity import LoadedCustomer
+from services.profile.domain.state import Customer, micros
+
+
+class Call(NamedTuple):
+    """When a command was given and received, and the id of what follows from it. `at` may lie in the past."""
+
+    id: UUID
+    at: datetime
+    received: datetime
+    traceparent: str | None
+
+
+class StateConsent(msgspec.Struct, frozen=True):
+    """The customer says what they allow, by the keys of `contracts.consent`; or is asked to confirm it (`pending`).
+
+    `at` is None for what is said now.
+    """
+
+    statuses: dict[str, Status]
+    proof: Proof
+    at: datetime | None = None
+
+
+class ConfirmConsent(msgspec.Struct, frozen=True):
+    """The customer confirms the request that was made at `requested` (microseconds)."""
+
+    key: str
+    requested: int
+    proof: Proof
+
+
+Command: TypeAlias = StateConsent | ConfirmConsent
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The facts that follow from a command, its answer (JSON-able), and what it changes."""
+
+    facts: list[Fact]
+    answer: dict[str, Any]
+    consent: Change | None = None
+    proof: Proof | None = None
+
+    @property
+    def changed(self) -> list[str]:
+        """What may have changed, by the names that conditions of segments use."""
+        return [] if self.consent is None else ["consent"]
+
+
+def decide(state: Customer, command: Command, call: Call) -> Decision:
+    """What follows from a command. Changes nothing. Raises Conflict if the customer's state forbids it."""
+    match command:
+        case StateConsent():
+            statements = [Statement(key, status) for key, status in command.statuses.items()]
+            return _stated(state, statements, command.proof, call)
+        case ConfirmConsent():
+            said = holds(state.consent, command.key).said
+            if said is None or said.at < command.requested:
+                return _stated(state, [Statement(command.key, "granted")], command.proof, call)
+            if not said.granted:
+                raise Conflict("This consent was denied after the link was made: ask for a new link to grant it again.")
+            return Decision([], _answer(state.consent, call))  # confirmed already
+
+
+def evolve(loaded: LoadedCustomer, decision: Decision) -> None:
+    """Apply a decision. Never fails."""
+    if decision.consent is not None:
+        apply_consent(loaded, decision.consent)
+
+
+def _stated(state: Customer, statements: list[Statement], proof: Proof, call: Call) -> Decision:
+    change = stated(state.consent, statements, micros(call.at))
+    if change.refused:
+        raise Conflict(f"A customer can have {MOST} purposes and channels at most: use one of those that they have.")
+    facts: list[Fact] = [*consent_changes(state.consent, change.consent, proof)]
+    return Decision(facts, _answer(change.consent, call), change, proof)
+
+
+def _answer(consent: Mapping[str, Choice], call: Call) -> dict[str, Any]:
+    return {"consent": statuses(consent), "at": micros(call.at)}
