@@ -21,6 +21,7 @@ from tests.bench.history import history
 from tests.bench.over_kafka import over_kafka
 from tests.bench.processes import processes
 from tests.bench.processor import idle, per_event
+from tests.bench.segments import segments
 from tests.bench.table import ROWS, Figure, best, write
 from tests.bench.visible import hot, visible, visible_over_kafka
 
@@ -38,6 +39,7 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (("backlog", "memory", "slow"), day),
     (("idle",), idle),
     (("hot", "latency"), hot),
+    (("segments",), segments),
     (("history",), history),
 )
 
