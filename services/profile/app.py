@@ -11,6 +11,7 @@ from services.profile.api.consents import confirmation_routes, consent_routes
 from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
 from services.profile.commands import Commands
+from services.profile.computed import api as computed
 from services.profile.confirmations import Confirmations
 from services.profile.dedup_partitions import Housekeeping
 from services.profile.handler import Profile
@@ -34,6 +35,7 @@ def create(settings: Settings) -> FastAPI:
         refund_routes(part),
         segments.routes(part),
         members_api.routes(part),
+        computed.routes(part),
         dead_letter_routes(part),
     ]
     return assemble(

@@ -142,7 +142,7 @@ class EventBatch:
         if change is not None:
             evolve.apply_consent(loaded, change)
             changed.append("consent")
-        facts = self._segments(loaded, event, changed) if self.rules.segments else ()
+        facts = self._segments(loaded, event, changed) if self.rules.active else ()
         self._journal(loaded.id, event.value, loaded.snapshot(bound), event.at, event.name)
         if change is not None:
             self._consent(loaded, before, placed, change)

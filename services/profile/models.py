@@ -108,31 +108,37 @@ consents = Table(
 
 timers = timer_table(metadata)
 
-#: A segment. `name` is how conditions speak of it, and never changes.
-segments = Table(
-    "segments",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("status", Text, nullable=False),  # draft, live or archived
-    Column("version", Integer, nullable=False),
-    Column("live_version", Integer),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-)
 
-#: One row a version. Only its first publication changes it. `content` is the segment as JSON.
-segment_versions = Table(
-    "segment_versions",
-    metadata,
-    Column("segment", Uuid, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("content", Text, nullable=False),
-    Column("edited_by", Text, nullable=False),
-    Column("edited_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("published_by", Text),
-    Column("published_at", DateTime(timezone=True)),
-    PrimaryKeyConstraint("segment", "version"),
-)
+def _document_tables(noun: str) -> tuple[Table, Table]:
+    """What marketers write in versions. `name` is how rules speak of it, and never changes. Of a version, only its first
+    publication changes; `content` is JSON."""
+    documents = Table(
+        f"{noun}s",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("name", Text, nullable=False, unique=True),
+        Column("status", Text, nullable=False),  # draft, live or archived
+        Column("version", Integer, nullable=False),
+        Column("live_version", Integer),
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+    versions = Table(
+        f"{noun}_versions",
+        metadata,
+        Column("document", Uuid, nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("content", Text, nullable=False),
+        Column("edited_by", Text, nullable=False),
+        Column("edited_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("published_by", Text),
+        Column("published_at", DateTime(timezone=True)),
+        PrimaryKeyConstraint("document", "version"),
+    )
+    return documents, versions
+
+
+segments, segment_versions = _document_tables("segment")
+computed_traits, computed_trait_versions = _document_tables("computed_trait")
 
 #: Who is in which live segment (by name), and since when. The customers' states say the same.
 members = Table(

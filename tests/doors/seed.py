@@ -79,6 +79,10 @@ async def seed(five: Five) -> None:
     ]
     for segment in segments:
         await five.made("profile", f"/v1/segments/{segment['id']}/publish")
+    trait = await five.made(
+        "profile", "/v1/computed-traits", {"name": "spent", "value": "sum('Order Completed', 'revenue', days=90)"}
+    )
+    await five.made("profile", f"/v1/computed-traits/{trait['id']}/publish")
     hooks = [await five.made("triggers", "/v1/hooks", {**HOOK, "name": name}) for name in ("One", "Two")]
     await five.made("triggers", f"/v1/hooks/{hooks[0]['id']}/publish")
     broken = order("user-0", datetime.now(UTC), "a lot", 99)
@@ -98,6 +102,7 @@ async def seed(five: Five) -> None:
     keys = (await five.call("ingest", "GET", f"/v1/sources/{spare['id']}/keys")).json()["items"]
     five.known = {
         "/v1/hooks/": {"id": [hook["id"] for hook in hooks]},
+        "/v1/computed-traits/": {"id": [trait["id"]]},
         "/v1/segments/": {"id": [segment["id"] for segment in segments], "ref": ["user:user-1", "anon:browser-user-2"]},
         "/v1/programmes/": {"id": [programme["id"]]},
         "/v1/fits/": {"id": [fit["id"]]},

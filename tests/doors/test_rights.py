@@ -66,6 +66,13 @@ GET    /v1/segments/{id}/customers                  segments:read
 GET    /v1/segments/{id}/customers/{ref}            segments:read
 GET    /v1/segments/{id}/sizes                      segments:read
 PUT    /v1/segments/{id}/members                    segments:write
+POST   /v1/computed-traits                          segments:write
+GET    /v1/computed-traits                          segments:read
+GET    /v1/computed-traits/{id}                     segments:read
+PUT    /v1/computed-traits/{id}                     segments:write
+POST   /v1/computed-traits/{id}/preview             segments:read
+POST   /v1/computed-traits/{id}/publish             segments:write
+POST   /v1/computed-traits/{id}/archive             segments:write
 GET    /v1/profile/dead-letters                     operate
 GET    /v1/profile/dead-letters/{id}                operate
 POST   /v1/profile/dead-letters/{id}/replay         operate

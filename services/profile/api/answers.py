@@ -37,6 +37,7 @@ class Customer(BaseModel):
     revenue: dict[str, str] = Field(examples=[{"USD": "29.33"}])
     first_seen: datetime | None
     last_seen: datetime | None
+    computed_traits: dict[str, Any] = Field(description="the values of live computed traits")
     segments: dict[str, datetime] = Field(description="the live segments that they are in, and since when")
     standing: Standing
     consent: dict[str, Status] = _CONSENT

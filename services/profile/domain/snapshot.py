@@ -4,7 +4,7 @@ decoding traits."""
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -33,7 +33,7 @@ class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The fields of `records.Snapshot`, with decimals, and with traits as raw JSON."""
 
     id: str
-    traits: dict[str, msgspec.Raw]
+    traits: dict[str, Any]
     traits_cut: list[str] = []
     orders: int
     revenue: dict[str, Decimal]
@@ -79,7 +79,7 @@ def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] =
     """A customer's snapshot as bytes. `bound` are the identifiers that the record binds to them."""
     written = _Written(
         id=str(id),
-        traits=shown.traits,
+        traits={**shown.traits, **state.computed} if state.computed else shown.traits,
         traits_cut=shown.cut,
         orders=state.completed,
         revenue=revenue(state),

@@ -5,6 +5,7 @@ was sent.
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -96,7 +97,8 @@ class Paid(msgspec.Struct, frozen=True, array_like=True):
 
 class Total(msgspec.Struct, array_like=True, frozen=True):
     """A window over a customer's events: `count` of them, of which `numbers` have a number, `sum` together; the oldest and the
-    newest. Those up to `until` have left. Times are microseconds, numbers millionths."""
+    newest. Those up to `until` have left. Times are microseconds, numbers millionths. `values` says how many events have
+    each value of a property, as JSON text, where the window asks for that."""
 
     count: int = 0
     numbers: int = 0
@@ -104,6 +106,7 @@ class Total(msgspec.Struct, array_like=True, frozen=True):
     oldest: int | None = None
     newest: int | None = None
     until: int | None = None
+    values: dict[str, int] = {}
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -122,8 +125,9 @@ class Customer(Sectioned, omit_defaults=True):
     customers merged into this one, at any depth. `facts` is the number of facts that profile has decided on them.
 
     `segments` are those that they are in, each with the time since when. `windows` are the totals of windows that
-    segments read, complete for all windows of rulebook `filled`; of nobody who is `stale`, because they were just merged.
-    `due` is when their timer is due.
+    segments and computed traits read, complete for all windows of rulebook `filled`; of nobody who is `stale`, because
+    they were just merged. `computed` are the values of computed traits. `due` is when their timer is due.
+
     `consent` is what they allow now, by purpose and channel (`consent.key_of`); its history is in rows. It is replaced as
     a whole, never changed in place.
     """
@@ -140,6 +144,7 @@ class Customer(Sectioned, omit_defaults=True):
     standing: Standing = Standing()
     segments: dict[str, int] = msgspec.field(default_factory=dict)
     windows: dict[str, Total] = msgspec.field(default_factory=dict)
+    computed: dict[str, Any] = msgspec.field(default_factory=dict)
     filled: int = 0
     stale: bool = False
     due: int | None = None

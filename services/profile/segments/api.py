@@ -14,9 +14,11 @@ from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.http.etag import CHANGED, IfMatch, set_etag
 from libs.common.rules.cel.condition import Operand
+from services.profile.documents import Row, tag
 from services.profile.domain.state import Customer
-from services.profile.segments import queries, store
+from services.profile.segments import queries
 from services.profile.segments.segment import Segment, refuse_faulty
+from services.profile.segments.store import SEGMENTS
 
 Reader = Annotated[Principal, Depends(require("segments:read"))]
 Writer = Annotated[Principal, Depends(require("segments:write"))]
@@ -134,12 +136,12 @@ def routes(part: ConsumerService) -> APIRouter:
     async def create(segment: Segment, who: Writer, response: Response) -> ShownSegment:
         refuse_faulty(segment)
         async with part.tx() as tx:
-            return await _shown(tx, await store.create(tx, segment, who.subject), response)
+            return await _shown(tx, await SEGMENTS.create(tx, segment, who.subject), response)
 
     @router.get("", summary="The segments, the oldest first")
     async def page(_: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: UUID | None = None) -> Segments:
         async with part.read() as tx:
-            rows = await queries.page(tx, limit + 1, cursor)
+            rows = await SEGMENTS.page(tx, limit + 1, cursor)
             sizes = await queries.sizes(tx, [row["name"] for row in rows])
         items = [shown(row, sizes) for row in rows[:limit]]
         return Segments(items=items, next=items[-1].id if len(rows) > limit else None)
@@ -161,14 +163,14 @@ def routes(part: ConsumerService) -> APIRouter:
     ) -> ShownSegment:
         refuse_faulty(segment)
         async with part.tx() as tx:
-            await store.edit(tx, id, segment, who.subject, if_match)
+            await SEGMENTS.edit(tx, id, segment, who.subject, if_match)
             return await _shown(tx, id, response)
 
     @router.post("/{id}/preview", summary="Who would be in the newest version now")
     async def preview(id: UUID, _: Reader) -> Preview:
         """Changes nothing. Customers are drawn at random, and their events of all windows counted."""
         async with part.tx() as tx:
-            segment = queries.content_of(await queries.segment(tx, id))
+            segment = SEGMENTS.content_of(await SEGMENTS.get(tx, id))
             found = await queries.preview(tx, segment, fresh_start(), datetime.now(UTC))
         return Preview(
             count=found.count,
@@ -185,13 +187,13 @@ def routes(part: ConsumerService) -> APIRouter:
         """Events from now on fall under it. All customers are evaluated in the background (`fill` says how far): facts on
         those who enter or exit by the publication itself say `backfill`."""
         async with part.tx() as tx:
-            await store.publish(tx, id, who.subject, if_match)
+            await SEGMENTS.publish(tx, id, who.subject, if_match)
             return await _shown(tx, id, response)
 
     @router.post("/{id}/archive", summary="Take a segment out of force for good; its members leave it")
     async def archive(id: UUID, who: Writer, response: Response) -> ShownSegment:
         async with part.tx() as tx:
-            await store.archive(tx, id, who.subject)
+            await SEGMENTS.archive(tx, id, who.subject)
             return await _shown(tx, id, response)
 
     @router.get("/{id}/customers", summary="Who is in the segment, by id")
@@ -199,7 +201,7 @@ def routes(part: ConsumerService) -> APIRouter:
         id: UUID, _: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: UUID | None = None
     ) -> Members:
         async with part.read() as tx:
-            row = await queries.segment(tx, id)
+            row = await SEGMENTS.get(tx, id)
             rows = await queries.members(tx, row["name"], limit + 1, cursor)
         items = [
             Member(customer=each["customer"], user_id=each["user_id"], since=each["since"]) for each in rows[:limit]
@@ -209,9 +211,9 @@ def routes(part: ConsumerService) -> APIRouter:
     @router.get("/{id}/customers/{ref}", summary="Why a customer is in the segment, or is not")
     async def why(id: UUID, ref: str, _: Reader) -> Why:
         async with part.tx() as tx:
-            row = await queries.segment(tx, id)
+            row = await SEGMENTS.get(tx, id)
             customer = await customers.resolve(tx, ref)
-            found = await queries.verdict(tx, queries.content_of(row), customer, datetime.now(UTC))
+            found = await queries.verdict(tx, SEGMENTS.content_of(row), customer, datetime.now(UTC))
             since = await queries.member_since(tx, row["name"], customer)
         return Why(
             customer=customer,
@@ -226,7 +228,7 @@ def routes(part: ConsumerService) -> APIRouter:
         """Days are those of the workspace's zone."""
         today = datetime.now(part.settings.zone).date()
         async with part.read() as tx:
-            row = await queries.segment(tx, id)
+            row = await SEGMENTS.get(tx, id)
             size = (await queries.sizes(tx, [row["name"]]))[row["name"]]
             found = await queries.size_by_day(tx, row["name"], today - timedelta(days=days - 1))
         left, after = [], size
@@ -244,15 +246,15 @@ def fresh_start() -> UUID:
 
 
 async def _shown(tx: Tx, id: UUID, response: Response) -> ShownSegment:
-    row = await queries.segment(tx, id)
-    set_etag(response, store.tag(row))
+    row = await SEGMENTS.get(tx, id)
+    set_etag(response, tag(row))
     return shown(row, await queries.sizes(tx, [row["name"]]))
 
 
-def shown(row: queries.Row, sizes: dict[str, int]) -> ShownSegment:
+def shown(row: Row, sizes: dict[str, int]) -> ShownSegment:
     """A segment's row, as the routes answer it."""
     names = ShownSegment.model_fields.keys() - Segment.model_fields.keys() - {"size"}
-    segment = queries.content_of(row)
+    segment = SEGMENTS.content_of(row)
     return ShownSegment(**segment.model_dump(), size=sizes[segment.name], **{name: row[name] for name in names})
 
 

@@ -4,7 +4,7 @@ A segment is evaluated when something changed that its condition reads. Its wind
 a window, or lies too long ago for `ago(…)`, is found when the customer's timer is due (see `refresh`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -26,7 +26,7 @@ from services.profile.domain.identity import LoadedCustomer, Move
 from services.profile.domain.snapshot import revenue
 from services.profile.domain.state import Customer, Total, micros, moment
 from services.profile.segments.rules import CompiledSegment, KeptWindow, Rules
-from services.profile.segments.totals import Occurrence, added, leaves_at, micros_of, millionths, value
+from services.profile.segments.totals import Occurrence, added, leaves_at, micros_of, occurrence, value
 
 SegmentFact: TypeAlias = SegmentEntered | SegmentExited
 
@@ -55,8 +55,7 @@ def occurrences(windows: Iterable[KeptWindow], envelope: Envelope) -> Iterator[t
             and not kept.where.evaluate(_variables_of(envelope, event.name, event.kind, said), {}).matched
         ):
             continue
-        number = None if kept.window.of is None else millionths(said.properties.get(kept.window.of))
-        yield kept, Occurrence(micros(envelope.time), number)
+        yield kept, occurrence(kept.window, micros(envelope.time), said.properties)
 
 
 def _variables_of(envelope: Envelope, name: str, kind: str, said: _Sent) -> Mapping[str, object]:
@@ -72,14 +71,27 @@ def is_kept(state: Customer, since: int) -> bool:
 
 
 def count(state: Customer, rules: Rules, name: str, envelope: Envelope) -> list[str]:
-    """Count a record in the windows that are kept for this customer. Returns the keys of those that changed."""
+    """Count a record in the windows that are kept for this customer, and compute the traits that follow. Returns what
+    changed, as conditions read it."""
     changed = []
     if (windows := rules.by_event.get(name)) is not None:
         current = [kept for kept in windows if is_kept(state, kept.since)]
-        for kept, occurrence in occurrences(current, envelope):
+        for kept, counted in occurrences(current, envelope):
             key = kept.window.key
-            state.windows[key] = added(state.windows.get(key) or Total(), occurrence)
+            state.windows[key] = added(state.windows.get(key) or Total(), counted)
             changed.append(key)
+    return changed + compute(state, rules, changed) if changed else changed
+
+
+def compute(state: Customer, rules: Rules, keys: Collection[str]) -> list[str]:
+    """Compute the traits whose windows changed. Returns their names, as conditions read them."""
+    changed = []
+    for name, window in rules.traits.items():
+        if window.key in keys:
+            now = value(window, state.windows.get(window.key) or Total())
+            if state.computed.get(name) != now:
+                state.computed = {**state.computed, name: now}
+                changed += ["traits", f"traits.{name}"]
     return changed
 
 
@@ -160,7 +172,8 @@ def variables(loaded: LoadedCustomer) -> dict[str, Any]:
     state = loaded.state
     return {
         "id": str(loaded.id),
-        "traits": {name: msgspec.json.decode(trait.value) for name, trait in state.traits.items() if not trait.gone},
+        "traits": {name: msgspec.json.decode(trait.value) for name, trait in state.traits.items() if not trait.gone}
+        | state.computed,
         "orders": state.completed,
         "revenue": {currency: float(amount) for currency, amount in revenue(state).items()},
         "first_seen": None if state.first is None else _iso(state.first),
@@ -174,7 +187,7 @@ def due(loaded: LoadedCustomer, rules: Rules, now: int) -> int | None:
     """When the customer must be looked at again, because something leaves a window or a comparison with `ago(…)` turns; now,
     if nothing is filled. None: nothing will change by itself."""
     state = loaded.state
-    if not rules.segments or loaded.merged_into is not None:
+    if not rules.active or loaded.merged_into is not None:
         return None
     if state.stale or not state.filled:
         return now
@@ -192,7 +205,7 @@ def timers(customers: Iterable[LoadedCustomer], rules: Rules, now: int) -> dict[
     """The timers to set after a batch: of customers who must be looked at earlier than they would be. Notes them in the
     states."""
     times = {}
-    for loaded in customers if rules.segments else ():
+    for loaded in customers if rules.active else ():
         at = due(loaded, rules, now) if loaded.touched else None
         if at is not None and (loaded.state.due is None or at < loaded.state.due):
             loaded.state.due = at

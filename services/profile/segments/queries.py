@@ -10,6 +10,7 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, NotFound
 from libs.common.rules.cel.condition import Condition, Operand, compile_condition
 from libs.common.rules.cel.names import CUSTOMER
+from libs.common.rules.cel.windows import Window
 from services.profile.domain import state
 from services.profile.domain.identity import LoadedCustomer
 from services.profile.domain.state import micros
@@ -17,17 +18,13 @@ from services.profile.segments.membership import View
 from services.profile.segments.refresh import fill
 from services.profile.segments.rules import CompiledSegment, LiveSegment, kept
 from services.profile.segments.segment import Segment
+from services.profile.segments.totals import value
 
 Row = Mapping[str, Any]
 #: So many customers are tried at most for a preview; of more, the count is an estimate.
 TRIED = 1_000
 SAMPLES = 10
 
-_SHOWN = (
-    "SELECT s.id, s.name, s.status, s.version, s.live_version, s.created_at, v.content, v.edited_by, v.edited_at,"
-    " v.published_by, v.published_at FROM profile.segments s"
-    " JOIN profile.segment_versions v ON v.segment = s.id AND v.version = {version}"
-)
 _TRY = "SELECT id, state, version, merged_into FROM profile.customers WHERE merged_into IS NULL"
 
 
@@ -51,36 +48,6 @@ class Preview:
     @property
     def count(self) -> int:
         return round(self.matching / self.tried * self.total) if self.tried else 0
-
-
-async def segment(tx: Tx, id: UUID, *, lock: bool = False) -> Row:
-    """A segment in its newest version. Raises NotFound."""
-    if lock:
-        await tx.execute("SELECT 1 FROM profile.segments WHERE id = $1 FOR UPDATE", id)
-    row: Row | None = await tx.fetchrow(_SHOWN.format(version="s.version") + " WHERE s.id = $1", id)
-    if row is None:
-        raise NotFound(f"There is no segment {id}: GET /v1/segments lists them.")
-    return row
-
-
-async def page(tx: Tx, limit: int, cursor: UUID | None) -> list[Row]:
-    """The segments in their newest versions, the oldest first."""
-    rows: list[Row] = await tx.fetch(
-        _SHOWN.format(version="s.version") + " WHERE $1::uuid IS NULL OR s.id > $1 ORDER BY s.id LIMIT $2",
-        cursor,
-        limit,
-    )
-    return rows
-
-
-async def live(tx: Tx) -> list[Row]:
-    """The live segments in their live versions."""
-    rows: list[Row] = await tx.fetch(_SHOWN.format(version="s.live_version") + " WHERE s.status = 'live' ORDER BY s.id")
-    return rows
-
-
-def content_of(row: Row) -> Segment:
-    return Segment.model_validate_json(row["content"])
 
 
 async def sizes(tx: Tx, names: Sequence[str]) -> dict[str, int]:
@@ -156,9 +123,7 @@ async def preview(tx: Tx, segment: Segment, start: UUID, now: datetime) -> Previ
     """Try the condition on customers from `start` (a random id) on, around the end. Raises Conflict for a static one."""
     condition = _condition(segment)
     total = await tx.fetchval("SELECT count(*) FROM profile.customers WHERE merged_into IS NULL")
-    rows = await tx.fetch(f"{_TRY} AND id >= $1 ORDER BY id LIMIT $2", start, TRIED)
-    if len(rows) < TRIED:
-        rows += await tx.fetch(f"{_TRY} AND id < $1 ORDER BY id LIMIT $2", start, TRIED - len(rows))
+    rows = await _some(tx, start, TRIED)
     matching = 0
     samples: list[tuple[UUID, str | None, str]] = []
     for row in rows:
@@ -171,6 +136,24 @@ async def preview(tx: Tx, segment: Segment, start: UUID, now: datetime) -> Previ
     return Preview(len(rows), max(total, len(rows)), matching, samples)
 
 
+async def values(tx: Tx, window: Window, start: UUID, now: datetime) -> list[tuple[UUID, str | None, Any]]:
+    """The value of a window for some customers from `start` (a random id) on, each with their id and userId."""
+    found = []
+    for row in await _some(tx, start, SAMPLES):
+        loaded = await _counted(tx, [window], row, micros(now))
+        total = loaded.state.windows[window.key]
+        found.append((loaded.id, loaded.state.user, value(window, total)))
+    return found
+
+
+async def _some(tx: Tx, start: UUID, count: int) -> list[Row]:
+    """Customers from an id on, around the end."""
+    rows: list[Row] = await tx.fetch(f"{_TRY} AND id >= $1 ORDER BY id LIMIT $2", start, count)
+    if len(rows) < count:
+        rows += await tx.fetch(f"{_TRY} AND id < $1 ORDER BY id LIMIT $2", start, count - len(rows))
+    return rows
+
+
 def _condition(segment: Segment) -> Condition:
     if segment.when is None:
         raise Conflict("This segment is static: its members are those that were uploaded.")
@@ -179,8 +162,14 @@ def _condition(segment: Segment) -> Condition:
 
 async def _view(tx: Tx, segment: Segment, condition: Condition, row: Row, now: int) -> View:
     """A customer as the condition sees them, with its windows counted from the journal."""
-    loaded = LoadedCustomer.stored(row["id"], state.decode(row["state"]), row["version"], row["merged_into"])
-    loaded.state.windows = {}
-    await fill(tx, loaded, [kept(window, 0) for window in condition.windows], now)
+    loaded = await _counted(tx, condition.windows, row, now)
     live = LiveSegment(segment.name, 0, segment.when, 0)
     return View(loaded, [CompiledSegment(live, condition)], now)
+
+
+async def _counted(tx: Tx, windows: Sequence[Window], row: Row, now: int) -> LoadedCustomer:
+    """A customer with these windows, counted from the journal."""
+    loaded = LoadedCustomer.stored(row["id"], state.decode(row["state"]), row["version"], row["merged_into"])
+    loaded.state.windows = {}
+    await fill(tx, loaded, [kept(window, 0) for window in windows], now)
+    return loaded

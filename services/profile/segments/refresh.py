@@ -94,11 +94,12 @@ async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition
     changed = await _expire(tx, loaded, kept, now)
     await fill(tx, loaded, new, now)
     state.windows = {key: total for key, total in state.windows.items() if key in rules.windows}
+    state.computed = {name: value for name, value in state.computed.items() if name in rules.traits}
     state.filled, state.stale = rules.number, False
+    changed |= set(membership.compute(state, rules, rules.windows if whole else changed))
+    names = {name for read in changed for name in rules.readers.get(read, ())}
     segments = [
-        segment
-        for name, segment in rules.segments.items()
-        if whole or segment in rules.turning or not changed.isdisjoint(window.key for window in segment.windows)
+        segment for name, segment in rules.segments.items() if whole or segment in rules.turning or name in names
     ]
     facts = _archived(loaded, rules, now)
     for segment in segments:

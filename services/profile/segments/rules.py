@@ -11,6 +11,7 @@ from libs.common.rules.cel.condition import Condition, compile_condition
 from libs.common.rules.cel.names import COMPUTED, CUSTOMER, ONLY_EVENT, TIMES, Path
 from libs.common.rules.cel.windows import Window
 from libs.common.rules.rule_event import FACT_NAMES
+from services.profile.computed.trait import window_of
 
 
 class LiveSegment(msgspec.Struct, frozen=True):
@@ -22,11 +23,20 @@ class LiveSegment(msgspec.Struct, frozen=True):
     since: int
 
 
+class LiveTrait(msgspec.Struct, frozen=True):
+    """A live computed trait in a rulebook; `value` is its window as text."""
+
+    name: str
+    value: str
+
+
 class Rulebook(msgspec.Struct, frozen=True):
-    """The content of a rulebook: all live segments, and the rulebook from which on each window has been kept."""
+    """The content of a rulebook: all live segments and computed traits, and the rulebook from which on each window has been
+    kept."""
 
     segments: list[LiveSegment] = []
     windows: dict[str, int] = {}
+    traits: list[LiveTrait] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +64,24 @@ class KeptWindow:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The live segments of rulebook `number`. `readers` are the names of segments by what they read: `orders`, `traits.plan`,
-    `traits` (of any), a window's key. Those `turning` use `ago(…)`."""
+    """The live segments of rulebook `number`, and the windows of live computed `traits`.
+
+    `readers` are the names of segments by what they read: `orders`, `traits.plan`, `traits` (of any), a window's key. Those
+    `turning` use `ago(…)`.
+    """
 
     number: int = 0
     segments: Mapping[str, CompiledSegment] = field(default_factory=dict)
     windows: Mapping[str, KeptWindow] = field(default_factory=dict)
     by_event: Mapping[str, tuple[KeptWindow, ...]] = field(default_factory=dict)
     readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    traits: Mapping[str, Window] = field(default_factory=dict)
     turning: tuple[CompiledSegment, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is live."""
+        return bool(self.segments or self.traits)
 
 
 def compiled(number: int, book: Rulebook) -> Rules:
@@ -71,7 +90,8 @@ def compiled(number: int, book: Rulebook) -> Rules:
         live.name: CompiledSegment(live, None if live.when is None else compile_condition(live.when, CUSTOMER))
         for live in book.segments
     }
-    windows: dict[str, KeptWindow] = {}
+    traits = {trait.name: window_of(trait.value) for trait in book.traits}
+    windows = {window.key: kept(window, book.windows[window.key]) for window in traits.values()}
     readers: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for name, segment in segments.items():
         for window in segment.windows:
@@ -88,6 +108,7 @@ def compiled(number: int, book: Rulebook) -> Rules:
         windows,
         {event: tuple(each) for event, each in by_event.items()},
         {read: tuple(names) for read, names in readers.items()},
+        traits,
         tuple(each for each in segments.values() if each.condition is not None and each.condition.turns),
     )
 
@@ -98,15 +119,15 @@ def kept(window: Window, since: int) -> KeptWindow:
     return KeptWindow(window, since, where, _marks(window.event))
 
 
-def book_of(segments: list[LiveSegment], before: Rulebook, number: int) -> Rulebook:
+def book_of(segments: list[LiveSegment], traits: list[LiveTrait], before: Rulebook, number: int) -> Rulebook:
     """The content of rulebook `number`, which follows `before`: a window that both have has been kept all the time."""
     keys = {
         window.key
         for live in segments
         if live.when is not None
         for window in compile_condition(live.when, CUSTOMER).windows
-    }
-    return Rulebook(segments, {key: before.windows.get(key, number) for key in sorted(keys)})
+    } | {window_of(trait.value).key for trait in traits}
+    return Rulebook(segments, {key: before.windows.get(key, number) for key in sorted(keys)}, traits)
 
 
 def _read(path: Path) -> list[str]:

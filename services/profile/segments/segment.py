@@ -34,6 +34,10 @@ class Segment(BaseModel):
             raise ValueError("a segment has a condition in `when`, or is `static`")
         return self
 
+    @property
+    def fixed(self) -> tuple[object, ...]:
+        return self.name, self.static
+
 
 def refuse_faulty(segment: Segment) -> None:
     """Raises Invalid, with line and column, when the condition does not compile."""

@@ -1,13 +1,15 @@
-"""Totals: what a window holds for one customer, kept event by event. Plain data and pure functions.
+"""Totals: what a window holds for one customer, kept event by event. Pure functions.
 
 An event is in a window until the window's span has passed since it happened. Times are microseconds since 1970. Numbers
 are kept in millionths, so that what was added can be taken away again exactly.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
+
+import msgspec
 
 from libs.common.rules.cel.windows import Window
 from services.profile.domain.state import Total, moment
@@ -16,13 +18,28 @@ _MILLIONTHS = 10**6
 #: A larger number is left out of sums.
 _LARGEST = Decimal(10) ** 15
 _MICROSECOND = timedelta(microseconds=1)
+#: So many values of a property are told apart, and so long ones (as JSON).
+VALUES = 100
+LONGEST_VALUE = 200
 
 
 class Occurrence(NamedTuple):
-    """An event that a window counts: when, and its number in millionths, if it has one."""
+    """An event that a window counts: when; its property as a number in millionths, and as JSON text, if it has one and the
+    window asks for it."""
 
     at: int
     number: int | None = None
+    value: str | None = None
+
+
+def occurrence(window: Window, at: int, properties: Mapping[str, Any]) -> Occurrence:
+    """What a window counts of an event."""
+    if window.of is None or (sent := properties.get(window.of)) is None:
+        return Occurrence(at)
+    if window.function in ("sum", "average"):
+        return Occurrence(at, number=millionths(sent))
+    text = None if isinstance(sent, dict | list) else msgspec.json.encode(sent).decode()
+    return Occurrence(at, value=text if text is not None and len(text) <= LONGEST_VALUE else None)
 
 
 def millionths(value: Any) -> int | None:
@@ -42,7 +59,7 @@ def micros_of(span: timedelta) -> int:
 
 def added(total: Total, occurrence: Occurrence) -> Total:
     """With an event more. One that came too late for the window changes nothing."""
-    at, number = occurrence
+    at, number, value = occurrence
     if total.until is not None and at <= total.until:
         return total
     return Total(
@@ -52,27 +69,29 @@ def added(total: Total, occurrence: Occurrence) -> Total:
         at if total.oldest is None else min(at, total.oldest),
         at if total.newest is None else max(at, total.newest),
         total.until,
+        _counted(total.values, value, +1),
     )
 
 
 def total_of(occurrences: Iterable[Occurrence], until: int | None) -> Total:
     """The total of all that happened after `until`."""
     total = Total(until=until)
-    for occurrence in occurrences:
-        total = added(total, occurrence)
+    for each in occurrences:
+        total = added(total, each)
     return total
 
 
 def moved(total: Total, until: int, events: Iterable[Occurrence]) -> Total:
     """Without what happened up to `until`. `events` are those of the window from its oldest on, in the order of their times,
     at least until one has happened later."""
-    count, numbers, sum, oldest = total.count, total.numbers, total.sum, None
-    for at, number in events:
+    count, numbers, sum, values, oldest = total.count, total.numbers, total.sum, total.values, None
+    for at, number, value in events:
         if at > until:
             oldest = at
             break
         count, numbers, sum = count - 1, numbers - (number is not None), sum - (number or 0)
-    return Total(count, numbers, sum, oldest, total.newest if count else None, until)
+        values = _counted(values, value, -1)
+    return Total(count, numbers, sum, oldest, total.newest if count else None, until, values)
 
 
 def leaves_at(window: Window, total: Total) -> int | None:
@@ -80,7 +99,7 @@ def leaves_at(window: Window, total: Total) -> int | None:
     return None if window.span is None or total.oldest is None else total.oldest + micros_of(window.span)
 
 
-def value(window: Window, total: Total) -> int | float | str | None:
+def value(window: Window, total: Total) -> Any:
     """What a condition sees."""
     match window.function:
         case "count":
@@ -93,3 +112,18 @@ def value(window: Window, total: Total) -> int | float | str | None:
             return None if total.oldest is None else moment(total.oldest).isoformat()
         case "last":
             return None if total.newest is None else moment(total.newest).isoformat()
+        case "distinct":
+            return len(total.values)
+        case "most_frequent":
+            most = min(total.values, key=lambda value: (-total.values[value], value), default=None)
+            return None if most is None else msgspec.json.decode(most)
+
+
+def _counted(values: dict[str, int], value: str | None, by: int) -> dict[str, int]:
+    """With a value once more, or once less. A value that is new when there are VALUES already is left out."""
+    if value is None or (value not in values and (by < 0 or len(values) >= VALUES)):
+        return values
+    counted = {**values, value: values.get(value, 0) + by}
+    if not counted[value]:
+        del counted[value]
+    return counted

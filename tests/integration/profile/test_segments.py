@@ -261,3 +261,33 @@ async def test_the_members_of_a_static_segment_are_uploaded(profile: Profile) ->
     assert await names(profile, made["id"]) == ["ben", "cem"]
     assert await facts(profile, "ann") == [("entered", "vip", False), ("exited", "vip", False)]
     assert list((await profile.get("customers/user:ben"))["segments"]) == ["vip"]
+
+
+async def test_computed_traits_are_traits(profile: Profile) -> None:
+    async def viewed(user: str, message: str, category: str, time: datetime | None = None) -> None:
+        await profile.tell(at(time or now(), user, "Product Viewed", message, category=category))
+
+    for number, category in enumerate(("shoes", "hats", "shoes")):
+        await viewed("ann", f"a{number}", category)
+    made = await profile.post(
+        "computed-traits", {"name": "favourite", "value": "most_frequent('Product Viewed', 'category', days=30)"}, 201
+    )
+    sampled = await profile.post(f"computed-traits/{made['id']}/preview")
+    assert [(each["user_id"], each["value"]) for each in sampled["samples"]] == [("ann", "shoes")]
+    await profile.post(f"computed-traits/{made['id']}/publish")
+    id = await published(profile, "hatters", "customer.traits.favourite == 'hats'")
+    assert (await profile.get("customers/user:ann"))["computed_traits"] == {"favourite": "shoes"}
+    for number in range(3, 5):
+        await viewed("ann", f"a{number}", "hats")
+    await viewed("ben", "b", "hats")
+    assert await names(profile, id) == ["ann", "ben"]
+    assert (await profile.records())[-1]["data"]["customer"]["traits"] == {"favourite": "hats"}
+    await profile.post(f"computed-traits/{made['id']}/archive")
+    await eventually(lambda: left(profile, id))
+    assert (await profile.get("customers/user:ann"))["computed_traits"] == {}
+
+
+async def test_a_computed_trait_is_one_window(profile: Profile) -> None:
+    for value in ("customer.orders", "count('A') + 1", "count('A') > 1", "1", "count('A', day=1)"):
+        refused = await profile.ask("POST", "computed-traits", 422, json={"name": "x", "value": value})
+        assert refused["detail"].startswith("The computed trait cannot be saved: value: ")

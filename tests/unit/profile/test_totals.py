@@ -1,5 +1,6 @@
 """A window kept event by event holds what a count over all events would."""
 
+from collections import Counter
 from datetime import timedelta
 
 from hypothesis import given
@@ -7,22 +8,38 @@ from hypothesis import strategies as st
 
 from libs.common.rules.cel.windows import Window
 from services.profile.domain.state import Total
-from services.profile.segments.totals import Occurrence, added, leaves_at, millionths, moved, total_of, value
+from services.profile.segments.totals import (
+    VALUES,
+    Occurrence,
+    added,
+    leaves_at,
+    millionths,
+    moved,
+    occurrence,
+    total_of,
+    value,
+)
 
 SPAN = timedelta(microseconds=100)
 WINDOW = Window("count", "A", None, SPAN)
-occurrences = st.builds(Occurrence, st.integers(0, 400), st.none() | st.integers(-(10**9), 10**9))
+occurrences = st.builds(
+    Occurrence,
+    st.integers(0, 400),
+    st.none() | st.integers(-(10**9), 10**9),
+    st.none() | st.sampled_from(['"a"', '"b"', "1"]),
+)
 
 
-def counted(events: list[Occurrence], now: int) -> tuple[int, int, int, int | None, int | None]:
+def counted(events: list[Occurrence], now: int) -> tuple[object, ...]:
     inside = [event for event in events if event.at > now - 100]
     numbers = [event.number for event in inside if event.number is not None]
     times = [event.at for event in inside]
-    return len(inside), len(numbers), sum(numbers), min(times, default=None), max(times, default=None)
+    values = dict(Counter(event.value for event in inside if event.value is not None))
+    return len(inside), len(numbers), sum(numbers), min(times, default=None), max(times, default=None), values
 
 
-def held(total: Total) -> tuple[int, int, int, int | None, int | None]:
-    return total.count, total.numbers, total.sum, total.oldest, total.newest
+def held(total: Total) -> tuple[object, ...]:
+    return total.count, total.numbers, total.sum, total.oldest, total.newest, total.values
 
 
 @given(st.lists(occurrences | st.integers(0, 100), max_size=40))
@@ -57,6 +74,16 @@ def test_values_as_conditions_see_them() -> None:
     assert value(Window("last", "A"), total) == "1970-01-01T00:00:00.000007+00:00"
     nothing = [value(Window(function, "A", "x"), Total()) for function in ("count", "sum", "average", "first", "last")]
     assert nothing == [0, 0.0, None, None, None]
+
+
+def test_the_values_of_a_property() -> None:
+    most, distinct = Window("most_frequent", "A", "x"), Window("distinct", "A", "x")
+    sent = ["b", "a", "b", "a", 3, None, {"no": 1}, ["no"], "y" * 500]
+    total = total_of([occurrence(most, number, {"x": each}) for number, each in enumerate(sent)], None)
+    assert (value(most, total), value(distinct, total), total.count) == ("a", 3, 9)
+    assert (value(most, Total()), value(distinct, Total())) == (None, 0)
+    many = total_of([occurrence(most, number, {"x": number}) for number in range(2 * VALUES)], None)
+    assert (value(most, many), value(distinct, many)) == (0, VALUES)
 
 
 def test_only_numbers_are_added() -> None:

@@ -4,9 +4,11 @@
     sum('Order Completed', 'revenue', days=90, where="event.properties.currency == 'EUR'") > 500
     last('Product Viewed') < ago(days=14)
 
-`count` and `sum` give a number, `average` null where no event has one in its property; `first` and `last` the time of
-the oldest and the newest event as ISO text (null where there is none). Without `days`, `hours` or `minutes` a window has
-no end. `ago` gives the time so long ago, and stands beside a time in a comparison.
+`count` and `sum` give a number, `average` null where no event has one in its property; `distinct` counts the different
+values of a property, `most_frequent` is the one that most events have (exact for 100 values; null where there is none);
+`first` and `last` give the time of the oldest and the newest event as ISO text (null where there is none). Without
+`days`, `hours` or `minutes` a window has no end. `ago` gives the time so long ago, and stands beside a time in a
+comparison.
 """
 
 from dataclasses import dataclass
@@ -18,11 +20,11 @@ from libs.common.rules.cel.nodes import Call, Keyword, Node
 from libs.common.rules.cel.nodes import Literal as Constant
 from libs.common.rules.cel.tokens import ConditionError
 
-Function = Literal["count", "sum", "average", "first", "last"]
+Function = Literal["count", "sum", "average", "first", "last", "distinct", "most_frequent"]
 FUNCTIONS: tuple[Function, ...] = get_args(Function)
 AGO = "ago"
 #: Those that take a property after the event's name.
-OF_PROPERTY = ("sum", "average")
+OF_PROPERTY = ("sum", "average", "distinct", "most_frequent")
 UNITS = ("days", "hours", "minutes")
 LONGEST = timedelta(days=3_650)
 

@@ -1,4 +1,4 @@
-"""Segments, their versions and members, how far the newest ones are filled, and timers."""
+"""Segments and computed traits with their versions, members, how far the newest ones are filled, and timers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,28 +12,29 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     create_timers("profile")
-    op.create_table(
-        "segments",
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False, unique=True),
-        sa.Column("status", sa.Text, nullable=False),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("live_version", sa.Integer),
-        sa.Column("created_at", MOMENT, nullable=False, server_default=sa.func.now()),
-        schema="profile",
-    )
-    op.create_table(
-        "segment_versions",
-        sa.Column("segment", sa.Uuid, nullable=False),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("content", sa.Text, nullable=False),
-        sa.Column("edited_by", sa.Text, nullable=False),
-        sa.Column("edited_at", MOMENT, nullable=False, server_default=sa.func.now()),
-        sa.Column("published_by", sa.Text),
-        sa.Column("published_at", MOMENT),
-        sa.PrimaryKeyConstraint("segment", "version"),
-        schema="profile",
-    )
+    for noun in ("segment", "computed_trait"):
+        op.create_table(
+            f"{noun}s",
+            sa.Column("id", sa.Uuid, primary_key=True),
+            sa.Column("name", sa.Text, nullable=False, unique=True),
+            sa.Column("status", sa.Text, nullable=False),
+            sa.Column("version", sa.Integer, nullable=False),
+            sa.Column("live_version", sa.Integer),
+            sa.Column("created_at", MOMENT, nullable=False, server_default=sa.func.now()),
+            schema="profile",
+        )
+        op.create_table(
+            f"{noun}_versions",
+            sa.Column("document", sa.Uuid, nullable=False),
+            sa.Column("version", sa.Integer, nullable=False),
+            sa.Column("content", sa.Text, nullable=False),
+            sa.Column("edited_by", sa.Text, nullable=False),
+            sa.Column("edited_at", MOMENT, nullable=False, server_default=sa.func.now()),
+            sa.Column("published_by", sa.Text),
+            sa.Column("published_at", MOMENT),
+            sa.PrimaryKeyConstraint("document", "version"),
+            schema="profile",
+        )
     op.create_table(
         "members",
         sa.Column("customer", sa.Uuid, nullable=False),
