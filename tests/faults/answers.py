@@ -25,6 +25,9 @@ class Answer:
     inbox: Counter[str] = field(default_factory=Counter)
     days: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)  # by day and currency
     active: frozenset[str] = frozenset()
+    segments: frozenset[str] = frozenset()
+    reviews: int = 0  # as a computed trait
+    points: int = 0  # as profile has heard of them
 
 
 @dataclass

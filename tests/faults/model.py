@@ -12,10 +12,12 @@ from tests.faults.shop import (
     BADGES,
     BONUS,
     BONUS_ABOVE,
+    BUYERS,
     DECIMALS,
     LEVELS,
     POINTS_PER_MAJOR,
     REVIEW_POINTS,
+    RICH,
     WEBHOOK_ABOVE,
 )
 from tests.faults.workload import Adjust, Person, Said, Workload
@@ -82,6 +84,10 @@ def _person(person: Person, said: Sequence[Said], adjusted: Sequence[Adjust]) ->
     reached = [id for id, points in LEVELS if points <= answer.qualifying]
     answer.level = reached[-1] if reached else None
     kept = sum(not _Order(told, "rewards").whole for told in by_order.values() if _is_done(told))
+    answer.points, answer.reviews = answer.balance, len(reviews)
+    bought = sum(each.event == COMPLETED for each in said)
+    inside = {"buyers": bought >= BUYERS, "rich": answer.balance >= RICH, "critics": bool(reviews)}
+    answer.segments = frozenset(name for name, holds in inside.items() if holds)
     answer.badges = _badges({COMPLETED: kept, REVIEW: len(reviews)})
     return answer
 

@@ -111,6 +111,9 @@ async def _person(stage: Stage, tx: Connection, person: Person, customer: dict[s
         orders=customer["orders"],
         revenue={currency: Decimal(amount) for currency, amount in customer["revenue"].items()},
         traits=customer["traits"],
+        segments=frozenset(customer["segments"]),
+        reviews=customer["computed_traits"].get("reviews", 0),
+        points=customer["standing"]["points"],
     )
     points, level, badges = await asyncio.gather(
         *(stage.get("rewards", f"/v1/customers/{person.refs[-1]}/{what}") for what in ("points", "level", "badges"))

@@ -70,6 +70,9 @@ async def _behind(stage: Stage) -> str:
         if waiting:
             await connection.execute(_NUDGE)
             return f"{waiting} messages wait to be sent"
+        due = await connection.fetchval("SELECT count(*) FROM profile.timers WHERE due <= now()")
+        if due:
+            return f"{due} customers wait for a second look at their segments"
     finally:
         await connection.close()
     return ""

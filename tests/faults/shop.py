@@ -16,6 +16,15 @@ WEBHOOK_ABOVE = 50
 #: Decimals of each currency that the workload uses (ISO 4217).
 DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0}
 
+#: Segments by how many orders they ask for, and how many points; and a computed trait.
+BUYERS, RICH = 2, 150
+SEGMENTS = {
+    "buyers": f"count('Order Completed', days=3650) >= {BUYERS}",
+    "rich": f"customer.points >= {RICH}",
+    "critics": "customer.traits.reviews >= 1",
+}
+COMPUTED_TRAIT = {"name": "reviews", "value": "count('Review Written')"}
+
 PROGRAMME: dict[str, Any] = {
     "name": "Under fire",
     "earning": [

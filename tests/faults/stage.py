@@ -177,6 +177,11 @@ class Stage:
     async def _publish(self) -> None:
         programme = await self.post("rewards", "/v1/programmes", shop.PROGRAMME)
         await self.post("rewards", f"/v1/programmes/{programme['id']}/publish")
+        trait = await self.post("profile", "/v1/computed-traits", shop.COMPUTED_TRAIT)
+        await self.post("profile", f"/v1/computed-traits/{trait['id']}/publish")
+        for name, when in shop.SEGMENTS.items():
+            segment = await self.post("profile", "/v1/segments", {"name": name, "when": when})
+            await self.post("profile", f"/v1/segments/{segment['id']}/publish")
         for name, hook in shop.hooks(self.receiver.url).items():
             made = await self.post("triggers", "/v1/hooks", hook)
             await self.post("triggers", f"/v1/hooks/{made['id']}/publish")
