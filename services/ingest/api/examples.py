@@ -82,7 +82,7 @@ _OK = {
     },
 }
 DESCRIPTION = (
-    f"At most {BODY:,} bytes a body (gzip is taken), {EVENT:,} an event, {EVENTS:,} events a batch. The Content-Type is"
+    f"At most {BODY:,} bytes a body (gzip, deflate and zstd are taken), {EVENT:,} an event, {EVENTS:,} events a batch. The Content-Type is"
     " ignored. A bad event is rejected alone, with its reason, and listed under `/v1/rejected`. 401: the write key is not"
     " known. 403: pages of this origin may not send. 503: not stored, send it again after `Retry-After` seconds."
 )
