@@ -36,6 +36,7 @@ POST   /v1/batch                                    write key
 POST   /v1/import                                   write key
 POST   /v1/m                                        open
 GET    /v1/projects/{write_key}/settings            open
+GET    /rapport.js                                  open
 POST   /v1/sources                                  sources:write
 GET    /v1/sources                                  sources:read
 GET    /v1/sources/{id}                             sources:read
