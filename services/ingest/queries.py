@@ -1,4 +1,4 @@
-"""What ingest reads: write keys, sources and rejected events."""
+"""What ingest reads: write keys, sources, rejected events and warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,6 +81,18 @@ async def rejected(tx: Tx, name: str | None, before: UUID, limit: int) -> list[a
         "SELECT rejected.id, name AS source, received_at, reason, type, message_id, size, body"
         " FROM ingest.rejected JOIN ingest.sources ON sources.id = source_id"
         " WHERE ($1::uuid IS NULL OR source_id = $1) AND rejected.id < $2 ORDER BY rejected.id DESC LIMIT $3",
+        None if name is None else await _id_of(tx, name),
+        before,
+        limit,
+    )
+
+
+async def warnings(tx: Tx, name: str | None, before: UUID, limit: int) -> list[asyncpg.Record]:
+    """Warnings of one source (or of all), the latest wording first, those before the id `before`. Raises NotFound."""
+    return await tx.fetch(
+        "SELECT warnings.id, name AS source, day, warning, events, last_at, example, event, message_id"
+        " FROM ingest.warnings JOIN ingest.sources ON sources.id = source_id"
+        " WHERE ($1::uuid IS NULL OR source_id = $1) AND warnings.id < $2 ORDER BY warnings.id DESC LIMIT $3",
         None if name is None else await _id_of(tx, name),
         before,
         limit,
