@@ -1,5 +1,6 @@
 """A request's events → records for the log, and an answer for each event, in its order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -12,7 +13,7 @@ from libs.common.contracts.json_faults import fault
 from libs.common.errors import Malformed
 from libs.common.log.append import Outgoing
 from services.ingest.domain import hints, limits
-from services.ingest.domain.body import Payload
+from services.ingest.domain.body import Payload, Unreadable
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import Normalised, key, normalise
 from services.ingest.domain.order_warnings import order_warnings
@@ -63,7 +64,7 @@ def build_records(
             _refuse(built, raw, str(rejection))
         else:
             _accept(built, normalised, source, received_at, traceparent)
-    return built
+    return _with_unreadable(built, payload.unreadable) if payload.unreadable else built
 
 
 def _accept(
@@ -98,6 +99,22 @@ def _refuse(built: BuiltRecords, raw: bytes, reason: str) -> None:
     type_, message_id = named(raw)
     built.results.append(EventResult("rejected", message_id, reason))
     built.refused.append(Refused(reason, raw, type_, message_id))
+
+
+def _with_unreadable(built: BuiltRecords, unreadable: Sequence[Unreadable]) -> BuiltRecords:
+    """The same, and what its protocol's reader refused, each in its place."""
+    at = {each.place: each for each in unreadable}
+    results, refused = iter(built.results), iter(built.refused)
+    whole = BuiltRecords(built.records)
+    for place in range(len(built.results) + len(unreadable)):
+        if (each := at.get(place)) is not None:
+            whole.results.append(EventResult("rejected", each.message_id, each.reason))
+            whole.refused.append(Refused(each.reason, each.raw, None, each.message_id))
+            continue
+        whole.results.append(result := next(results))
+        if result.status == "rejected":
+            whole.refused.append(next(refused))
+    return whole
 
 
 def _shared_context(payload: Payload) -> dict[str, object]:

@@ -110,6 +110,11 @@ async def only_counted(tx: Tx, name: str | None) -> int:
     return counted
 
 
+async def blocked_ids(tx: Tx) -> list[str]:
+    """The workspace's own blocked ids, sorted."""
+    return [row["value"] for row in await tx.fetch("SELECT value FROM ingest.blocked_ids ORDER BY value")]
+
+
 async def _id_of(tx: Tx, name: str) -> UUID:
     found: UUID | None = await tx.fetchval("SELECT id FROM ingest.sources WHERE name = $1", name)
     if found is None:

@@ -1,6 +1,6 @@
 """What ingest writes: sources, write keys, rejected events, warnings. The caller opens and commits the transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -174,3 +174,10 @@ async def forget_old(tx: Tx, before: datetime) -> bool:
         before,
     )
     return status == "DELETE 5000"
+
+
+async def replace_blocked_ids(tx: Tx, values: Iterable[str]) -> None:
+    """Make these the workspace's own blocked ids. Of two at once, the later one stays whole."""
+    await tx.execute("LOCK TABLE ingest.blocked_ids IN SHARE ROW EXCLUSIVE MODE")
+    await tx.execute("DELETE FROM ingest.blocked_ids")
+    await tx.execute("INSERT INTO ingest.blocked_ids SELECT unnest($1::text[])", sorted(set(values)))

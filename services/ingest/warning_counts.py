@@ -1,5 +1,6 @@
 """Warnings, counted by source, day and wording: SDKs throw away the answers in which they stand."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,8 +46,10 @@ class WarningCounts(PeriodicTask):
         self._wordings: dict[tuple[UUID, date], set[str]] = {}
 
     async def stop(self) -> None:
+        """Write what waits, if PostgreSQL lets us."""
         await super().stop()
-        await self._run_once()
+        async with asyncio.timeout(3):
+            await self._run_once()
 
     def add(self, source: UUID, received_at: datetime, built: BuiltRecords) -> None:
         """Count the warnings of a request's events."""

@@ -89,10 +89,14 @@ DESCRIPTION = (
 
 
 def documentation(example: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's members for a route that takes such a body."""
-    schema = _BATCH if "batch" in example else _EVENT
+    """OpenAPI's members for one of Segment's routes that takes such a body."""
+    return documented(DESCRIPTION, _BATCH if "batch" in example else _EVENT, example)
+
+
+def documented(description: str, schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI's members for a route that takes events in such a form."""
     return {
-        "description": DESCRIPTION,
+        "description": description,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
         "responses": {"200": _OK},
     }

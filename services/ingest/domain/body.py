@@ -1,7 +1,8 @@
 """A body as JSON → the events in it, each still raw, so that a broken one is refused alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,6 +11,15 @@ from libs.common.contracts.json_faults import fault, kind
 from libs.common.errors import Malformed
 from services.ingest.domain import broken_json
 from services.ingest.domain.limits import DEPTH, EVENTS, has_odd_values, too_deep, without_halves
+
+
+class Sent(NamedTuple):
+    """A request as another protocol's reader gets it: its body without compression, and what stands beside it."""
+
+    body: bytes
+    headers: Mapping[bytes, bytes]
+    query: bytes
+    received_at: datetime
 
 
 class Unreadable(NamedTuple):
@@ -34,6 +44,10 @@ class Payload:
     sentAt: object = None
     context: bytes = b"null"
     unreadable: Sequence[Unreadable] = ()
+
+
+#: A protocol's reader. Raises Malformed when the body as a whole cannot be read.
+Read = Callable[[Sent], Payload]
 
 
 class _Single(msgspec.Struct, gc=False):

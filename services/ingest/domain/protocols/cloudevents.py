@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from services.ingest.domain import body as bodies
-from services.ingest.domain.body import Payload, Unreadable
+from services.ingest.domain.body import Payload, Sent, Unreadable
 from services.ingest.domain.limits import MESSAGE_ID, Rejection, has_odd_values
 
 _REQUIRED = ("specversion", "id", "source", "type")
@@ -26,8 +26,9 @@ _raw = msgspec.json.Decoder(msgspec.Raw).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def read(body: bytes, headers: Mapping[bytes, bytes]) -> Payload:
+def read(request: Sent) -> Payload:
     """The events of a request. Raises Malformed when the body as a whole cannot be read."""
+    body, headers = request.body, request.headers
     if b"ce-specversion" in headers or b"ce-type" in headers:
         return _binary(body, headers)
     sent = bodies.array(body) if bodies.is_array(body) else bodies.single(body)

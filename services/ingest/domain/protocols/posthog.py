@@ -4,7 +4,6 @@ it as a form, in base64."""
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -13,7 +12,7 @@ import msgspec
 from libs.common.errors import Malformed
 from services.ingest.domain import body as bodies
 from services.ingest.domain import broken_json
-from services.ingest.domain.body import Payload, Unreadable
+from services.ingest.domain.body import Payload, Sent, Unreadable
 from services.ingest.domain.encodings import decoded
 from services.ingest.domain.protocols.posthog_events import translated
 
@@ -36,10 +35,10 @@ _envelope = msgspec.json.Decoder(_Envelope).decode
 _first = msgspec.json.Decoder(_First).decode
 
 
-def read(body: bytes, query: str, received_at: datetime) -> Payload:
+def read(request: Sent) -> Payload:
     """The events of a request. Raises Malformed when the body as a whole cannot be read."""
-    asked = parse_qs(query)
-    body = _out_of_form(body, asked)
+    asked = parse_qs(request.query.decode("latin-1"))
+    body = _out_of_form(request.body, asked)
     if bodies.is_array(body):
         envelope, sent = _Envelope(), bodies.array(body)
     else:
@@ -50,7 +49,7 @@ def read(body: bytes, query: str, received_at: datetime) -> Payload:
     for event in sent.events:
         raw = bytes(event)
         try:
-            events += translated(raw, received_at)
+            events += translated(raw, request.received_at)
         except (ValueError, RecursionError) as error:
             place = len(events) + len(unreadable)
             unreadable.append(bodies.unreadable(place, raw, error, "uuid"))

@@ -1,6 +1,7 @@
 """CloudEvents become tracks, in all three content modes."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.domain.body import Payload
+from services.ingest.domain.body import Payload, Sent
 from services.ingest.domain.protocols import cloudevents
 
 EVENT: dict[str, Any] = {
@@ -43,7 +44,8 @@ HEADERS = {
 
 
 def read(sent: object, headers: dict[bytes, bytes] | None = None) -> Payload:
-    return cloudevents.read(sent if isinstance(sent, bytes) else json.dumps(sent).encode(), headers or {})
+    body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    return cloudevents.read(Sent(body, headers or {}, b"", datetime(2026, 3, 1, tzinfo=UTC)))
 
 
 def only(payload: Payload) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.errors import Malformed
-from services.ingest.domain.body import Payload
+from services.ingest.domain.body import Payload, Sent
 from services.ingest.domain.protocols import posthog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -21,7 +21,8 @@ MADE_UP = "3f2b8d1e-0c4a-4c8e-9a54-0f6f6f0b1c2d"
 
 
 def read(sent: object, query: str = "") -> Payload:
-    return posthog.read(sent if isinstance(sent, bytes) else json.dumps(sent).encode(), query, NOW)
+    body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    return posthog.read(Sent(body, {}, query.encode(), NOW))
 
 
 def events(sent: object) -> list[dict[str, Any]]:
