@@ -23,6 +23,8 @@ class _Event(msgspec.Struct, rename={"traits": "$set"}):
     timestamp: Any = None
     offset: Any = None
     uuid: Any = None
+    userId: Any = None
+    anonymousId: Any = None
 
 
 _decode = msgspec.json.Decoder(_Event).decode
@@ -83,6 +85,8 @@ def _ids(event: _Event, properties: Properties) -> dict[str, object]:
     """Who it is about. A browser says whether its distinct_id was identified, and names the device; a server's distinct_id
     is a user's, but for the random one that an SDK makes up for an event without a person."""
     distinct = event.distinct_id or _read(properties, "distinct_id")
+    if distinct is None and (event.userId or event.anonymousId):
+        raise Rejection("this event is in Segment's form, and this is PostHog's route: send it to /v1/batch")
     device = _read(properties, "$device_id")
     if event.event == "$identify":
         return {"userId": distinct, "anonymousId": _read(properties, "$anon_distinct_id") or device}

@@ -202,6 +202,11 @@ def test_a_bad_event_leaves_its_neighbours() -> None:
     assert (read(body).writeKey, read(body).sentAt) == ("rk", "s")
 
 
+def test_segments_form_is_recognised() -> None:
+    (refused,) = read({"batch": [{"type": "track", "event": "X", "userId": "ann"}]}).unreadable
+    assert "send it to /v1/batch" in refused.reason
+
+
 def test_values_are_passed_on_as_they_were_written() -> None:
     (event,) = read(
         b'{"event": "X", "distinct_id": "a", "properties": {"n": 12345678901234567890123, "m": 1.10}}'
