@@ -64,8 +64,10 @@ def translated(raw: bytes, received_at: datetime) -> list[bytes]:
         case "$identify" | "$set":
             return [_encode({**shared, "type": "identify", "traits": traits})]
         case "$create_alias":
-            original = _read(properties, "distinct_id") or event.distinct_id
-            return [_alias(shared, original, _read(properties, "alias"))]
+            original, alias = _read(properties, "distinct_id") or event.distinct_id, _read(properties, "alias")
+            if _UUID.fullmatch(str(alias)) and not _UUID.fullmatch(str(original)):
+                original, alias = alias, original  # said the other way round: only devices have such ids
+            return [_alias(shared, original, alias)]
         case "$merge_dangerously":
             return [_alias(shared, _read(properties, "alias"), event.distinct_id)]
         case "$groupidentify":

@@ -65,6 +65,10 @@ def events(sent: object) -> list[dict[str, Any]]:
             {"type": "alias", "previousId": "d1", "userId": "ann"},
         ),
         (
+            {"event": "$create_alias", "distinct_id": "ann", "properties": {"distinct_id": "ann", "alias": MADE_UP}},
+            {"type": "alias", "previousId": MADE_UP, "userId": "ann"},
+        ),
+        (
             {"event": "$merge_dangerously", "distinct_id": "ann", "properties": {"alias": "ann.old"}},
             {"type": "alias", "previousId": "ann.old", "userId": "ann"},
         ),
