@@ -41,7 +41,7 @@ def create(settings: Settings) -> FastAPI:
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
     memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
     metrics.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
-    receiver = Receiver(keys, commit, rejections, warned, watched, memory, metrics)
+    receiver = Receiver(keys, commit, rejections, warned, watched, blocked, memory, metrics)
     hot = [events.routes(receiver), posthog.routes(receiver), cloudevents.routes(receiver)]
     return assemble(
         "ingest",

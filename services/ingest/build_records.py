@@ -1,6 +1,6 @@
 """A request's events → records for the log, and an answer for each event, in its order."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -41,9 +41,17 @@ class BuiltRecords:
 
 
 def build_records(
-    payload: Payload, kind: Kind | None, grant: Grant, received_at: datetime, traceparent: str | None
+    payload: Payload,
+    kind: Kind | None,
+    grant: Grant,
+    received_at: datetime,
+    traceparent: str | None,
+    blocked: Set[str] = frozenset(),
 ) -> BuiltRecords:
-    """Decide on each event alone. Raises Malformed or Oversized on an envelope whose `context` cannot be shared out."""
+    """Decide on each event alone; `blocked` are the workspace's own ids that identify nobody.
+
+    Raises Malformed or Oversized on an envelope whose `context` cannot be shared out.
+    """
     context = _shared_context(payload)
     delivery = Delivery(
         received_at=received_at,
@@ -53,6 +61,7 @@ def build_records(
         context_bytes=len(payload.context) if context else 0,
         currency=grant.currency,
         odd=payload.odd,
+        blocked=blocked,
     )
     built = BuiltRecords()
     source = f"/apps/{grant.source}"
@@ -89,6 +98,8 @@ def _accept(
     )
     if event.type == "track":
         warnings += order_warnings(event)
+    elif event.type == "alias":
+        warnings += hints.doubtful_alias(event)
     built.records.append(Outgoing(key(event), value, occurred_at, event_name(event.type, event.event)))
     reason = "; ".join(warnings)
     built.results.append(EventResult("warning" if reason else "ok", sent_id or event.messageId, reason or None))

@@ -16,6 +16,7 @@ from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_request
 from services.ingest.api.credentials import chosen, cors, from_header, require_origin
 from services.ingest.api.raw import Answer
+from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
 from services.ingest.build_records import BuiltRecords, build_records
 from services.ingest.commit import GroupCommit
@@ -46,6 +47,7 @@ class Receiver:
         rejections: Rejections,
         warned: WarningCounts,
         live: LiveWriter,
+        blocked: BlockedIds,
         memory: Memory,
         metrics: Metrics,
     ) -> None:
@@ -54,6 +56,7 @@ class Receiver:
         self._rejections = rejections
         self._warned = warned
         self._live = live
+        self._blocked = blocked
         self._memory = memory
         self._metrics = metrics
         self._body_reader = BodyReader()
@@ -173,7 +176,7 @@ class Receiver:
     ) -> BuiltRecords:
         """What is to be stored of a request, and its answer. Lists what is rejected; raises what refuses the whole."""
         require_origin(grant, headers.get(b"origin"))
-        built = build_records(payload, kind, grant, received_at, traceparent)
+        built = build_records(payload, kind, grant, received_at, traceparent, self._blocked.values)
         if built.refused:
             self._rejections.add(grant.source_id, received_at, built.refused)
         share.take(sum(len(record.value) for record in built.records))
