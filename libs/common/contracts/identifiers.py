@@ -22,16 +22,21 @@ BLOCKED = frozenset(
         ),
         *("true", "false", "unknown", "(not set)", "not set", "anonymous", "guest", "not_authenticated"),
         *("[object object]", "object object", "id", "email", "user_id", "userid", "distinct_id", "distinctid"),
-        *("anonymous_id", "anonymousid", "-1"),
+        *(
+            "anonymous_id",
+            "anonymousid",
+            "-1",
+            "undefined@undefined.com",
+            "null@null.com",
+            "none@none.com",
+            "nan@nan.com",
+        ),
     )
 )
-#: Zeros and hyphens (an empty UUID), templates that nobody filled in, and nothing at nothing.
-_SHAPES = re.compile(
-    r"[0-]*|\{\{.*\}\}|\$\{.*\}|<%.*%>|\*\|.*\|\*|%%.*%%|(null|none|undefined|nan)@(null|none|undefined|nan)(\.\w+)?",
-    re.DOTALL,
-)
+#: Zeros and hyphens (an empty UUID), and templates that nobody filled in.
+_SHAPES = re.compile(r"[0-]*|\{\{.*\}\}|\$\{.*\}|<%.*%>|\*\|.*\|\*|%%.*%%", re.DOTALL)
 #: What the shapes begin with; most identifiers begin otherwise, and need no regular expression.
-_BEGINNINGS = frozenset("0-{$<*%nu")
+_BEGINNINGS = frozenset("0-{$<*%")
 
 
 def identifies_nobody(text: str, more: Set[str] = frozenset()) -> bool:
