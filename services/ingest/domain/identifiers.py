@@ -25,11 +25,9 @@ def identifier(name: str, value: object, blocked: Set[str] = frozenset()) -> str
     return text
 
 
-def is_sound(text: str | None, blocked: Set[str] = frozenset()) -> bool:
-    """Whether there is none, or one that can be taken as it stands; of a text of 1 to 256 characters without NUL."""
-    if text is None:
-        return True
-    return not (text[0].isspace() or text[-1].isspace() or "\ufffd" in text or identifies_nobody(text, blocked))
+def is_sound(text: str, blocked: Set[str] = frozenset()) -> bool:
+    """Whether an identifier can be taken as it stands; of a text of 1 to 256 characters without NUL."""
+    return not ("\ufffd" in text or text.strip() != text or identifies_nobody(text, blocked))
 
 
 def is_blocked(value: object) -> bool:

@@ -68,8 +68,10 @@ def read_sound(raw: bytes, delivery: Delivery) -> Sound | None:
     if (
         kind not in KINDS
         or (kind == "track" and not (sent.event and sent.event.strip()))
-        or not (is_sound(sent.userId, delivery.blocked) and is_sound(sent.anonymousId, delivery.blocked))
-        or not (is_sound(sent.groupId, delivery.blocked) and is_sound(sent.previousId, delivery.blocked))
+        or not (sent.userId is None or is_sound(sent.userId, delivery.blocked))
+        or not (sent.anonymousId is None or is_sound(sent.anonymousId, delivery.blocked))
+        or not (sent.groupId is None or is_sound(sent.groupId, delivery.blocked))
+        or not (sent.previousId is None or is_sound(sent.previousId, delivery.blocked))
     ):
         return None
     return sent
