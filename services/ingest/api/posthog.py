@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from starlette.types import ASGIApp
 
 from services.ingest.api.events import add_raw
@@ -72,6 +72,7 @@ _FLAGS: dict[str, Any] = {
     },
 }
 NO_FLAGS = msgspec.json.encode(_NO_FLAGS)
+_ANY = {"access-control-allow-origin": "*", "cache-control": "public, max-age=300", "x-content-type-options": "nosniff"}
 _SAYS = (
     "For PostHog's clients. `$set`, `$identify`, `$create_alias`, `$groupidentify`, `$pageview` and `$screen` become what"
     " Segment calls identify, alias, group, page and screen; all else is a track. The API guide says who an event is about."
@@ -94,4 +95,20 @@ def routes(receiver: Receiver) -> APIRouter:
     for path in ("/e", "/i/v0/e", "/i/v0/ai/batch"):
         add_raw(router, path, post)
     add_raw(router, "/decide", flags, key=False)
+    router.add_api_route("/array/{token}/config", config, response_model=None, include_in_schema=False)
+    router.add_api_route("/array/{token}/config.js", script, response_model=None, include_in_schema=False)
     return router
+
+
+async def config(request: Request) -> Response:
+    """What PostHog's browser script asks before all else."""
+    return Response(NO_FLAGS, media_type="application/json", headers=_ANY)
+
+
+async def script(request: Request) -> Response:
+    """The same as a script, which it tries first."""
+    config = b'{"config":%b,"siteApps":[]}' % NO_FLAGS
+    known = b"window._POSTHOG_REMOTE_CONFIG"
+    token = msgspec.json.encode(request.path_params["token"])
+    text = b"(%b=%b||{})[%b]=%b;" % (known, known, token, config)
+    return Response(text, media_type="text/javascript", headers=_ANY)

@@ -30,8 +30,8 @@
   var sending = false;
   var failures = 0;
   var timer = 0;
-  var previous = document.referrer;
-  var shown = "";
+  var referrer = document.referrer;
+  var shown = ""; // the address of the last page view
   var state = (granted && load()) || fresh();
   if (granted) save();
 
@@ -95,7 +95,7 @@
 
   function here() {
     var at = window.location;
-    return { url: at.href, path: at.pathname, search: at.search, title: document.title, referrer: previous };
+    return { url: at.href, path: at.pathname, search: at.search, title: document.title, referrer: referrer };
   }
 
   function add(event) {
@@ -128,9 +128,9 @@
   }
 
   function page(name, properties) {
-    shown = window.location.pathname + window.location.search;
+    if (shown && shown !== window.location.href) referrer = shown;
+    shown = window.location.href;
     add({ type: "page", name: name || document.title, properties: Object.assign(here(), properties) });
-    previous = window.location.href;
   }
 
   function identify(userId, traits) {
@@ -272,7 +272,7 @@
     var push = window.history.pushState;
     var look = function () {
       setTimeout(function () {
-        if (shown !== window.location.pathname + window.location.search) page();
+        if (shown.split("#")[0] !== window.location.href.split("#")[0]) page();
       }, 0); // frameworks set the title after they change the address
     };
     window.history.pushState = function () {

@@ -97,7 +97,7 @@ const say = (name, value) => console.log(JSON.stringify({ name, ...value }));
   page.fire("visibilitychange");
   page.fire("pagehide");
   await page.settle();
-  say("leaving", { events: page.events().map((event) => [event.type, event.properties.path ?? event.properties.number]), beacons: page.beacons });
+  say("leaving", { events: page.events().map((event) => [event.type, event.properties.path ?? event.properties.number, event.context.page.referrer]), beacons: page.beacons });
 }
 { // what was not taken is sent again, with the same ids
   const page = open({ answers: [503, "offline"] });

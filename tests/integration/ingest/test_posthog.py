@@ -98,6 +98,20 @@ async def test_what_its_browser_script_sends(source: Source, client: httpx.Async
         assert (flags.status_code, flags.json()["flags"], flags.json()["featureFlags"]) == (200, {}, {})
 
 
+async def test_what_its_browser_script_asks_first(client: httpx.AsyncClient) -> None:
+    headers = {"origin": "https://shop.example"}
+    config = await client.get("/array/rk_x/config", headers=headers)
+    assert (config.json()["hasFeatureFlags"], config.headers["access-control-allow-origin"]) == (False, "*")
+    script = await client.get('/array/a"]+evil()+["/config.js', headers=headers)
+    assert script.headers["content-type"].startswith("text/javascript")
+    start, end = (
+        '(window._POSTHOG_REMOTE_CONFIG=window._POSTHOG_REMOTE_CONFIG||{})["a\\"]+evil()+[\\""]=',
+        ',"siteApps":[]};',
+    )
+    assert script.text.startswith(start)
+    assert json.loads(script.text.removeprefix(start).removesuffix(end) + "}")["config"] == config.json()
+
+
 async def test_a_bad_event_is_rejected_alone(source: Source, client: httpx.AsyncClient) -> None:
     good = {"event": "X", "distinct_id": "ann", "uuid": "good"}
     batch = [{"event": "X", "uuid": "nobody"}, good, {"event": "X", "uuid": "odd", "properties": 7}]

@@ -69,7 +69,9 @@ async def test_what_it_sends(source: Source, said: dict[str, Any]) -> None:
     assert (called["event"], consented["stored"], consented["left"]) == ("Basket Opened", 1, 0)
 
     leaving = said["leaving"]
-    assert leaving["events"] == [["page", "/"], ["page", "/basket"], *(["track", number] for number in range(40))]
+    before, shop = "https://search.example/", "https://shop.example/"
+    tracks = [["track", number, shop] for number in range(40)]
+    assert leaving["events"] == [["page", "/", before], ["page", "/basket", shop], *tracks]
     assert len(leaving["beacons"]) > 1
     assert max(leaving["beacons"]) <= 60_000
 

@@ -39,6 +39,7 @@ _READ = frozenset(
         *("$process_person_profile", "$set", "$lib", "$lib_version", "$ip", "$raw_user_agent", "$timezone"),
     )
 )
+_NOTHING = (b"null", b'""', b'"$direct"')
 _CONTEXT = {"ip": "$ip", "userAgent": "$raw_user_agent", "timezone": "$timezone", "locale": "$browser_language"}
 _LIBRARY = {"name": "$lib", "version": "$lib_version"}
 _PAGE = {"url": "$current_url", "path": "$pathname", "referrer": "$referrer", "title": "title"}
@@ -128,7 +129,7 @@ def _picked(properties: Properties, names: dict[str, str]) -> dict[str, msgspec.
     return {
         ours: properties[theirs]
         for ours, theirs in names.items()
-        if theirs in properties and bytes(properties[theirs]) not in (b"null", b'""')
+        if theirs in properties and bytes(properties[theirs]) not in _NOTHING
     }
 
 

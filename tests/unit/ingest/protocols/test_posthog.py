@@ -95,6 +95,7 @@ def events(sent: object) -> list[dict[str, Any]]:
                     "title": "Home",
                     "utm_source": "mail",
                     "$lib": "web",
+                    "$referrer": "$direct",
                     "$timezone": "Europe/Berlin",
                 },
             },
@@ -107,6 +108,7 @@ def events(sent: object) -> list[dict[str, Any]]:
                     "title": "Home",
                     "$current_url": "https://shop.example/?utm_source=mail",
                     "utm_source": "mail",
+                    "$referrer": "$direct",
                 },
                 "context": {
                     "timezone": "Europe/Berlin",
