@@ -18,7 +18,7 @@ from services.ingest.api.credentials import chosen, cors, from_header, require_o
 from services.ingest.api.raw import Answer
 from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
-from services.ingest.build_records import BuiltRecords, build_records
+from services.ingest.build_records import BuiltRecords, EventResult, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import hints
@@ -149,7 +149,7 @@ class Receiver:
         body = await self._body_reader.text(headers, request.receive, share)
         try:
             sent = Sent(body, headers, request.scope["query_string"], received_at)
-            payload = _parsed(body, kind) if read is None else read(sent)
+            payload = _parsed(body, kind) if read is None else _translated(read, sent, share)
         except Malformed as error:
             self._metrics.malformed()
             await self._note(headers, received_at, error, body)
@@ -199,7 +199,11 @@ class Receiver:
         """List a body that is broken as a whole under its source, if its key came in the header."""
         if (key := from_header(headers.get(b"authorization"))) is not None:
             grant: Grant = await self._keys.grant(key)
-            self._rejections.add(grant.source_id, received_at, [Refused(error.detail, body, *named(body))])
+            refused = Refused(error.detail, body, *named(body))
+            self._rejections.add(grant.source_id, received_at, [refused])
+            if grant.source_id in self._live.watched:
+                result = EventResult("rejected", refused.message_id, refused.reason)
+                self._live.note(grant.source_id, received_at, BuiltRecords(results=[result], refused=[refused]))
 
 
 def _refusal(request: Request, error: RapportError) -> ASGIApp:
@@ -209,6 +213,13 @@ def _refusal(request: Request, error: RapportError) -> ASGIApp:
 
 def _parsed(body: bytes, kind: Kind | None) -> Payload:
     return bodies.batch(body) if kind is None else bodies.single(body)
+
+
+def _translated(read: Read, sent: Sent, share: Share) -> Payload:
+    """A payload of another protocol, whose events are no parts of the body."""
+    payload = read(sent)
+    share.take(sum(len(bytes(event)) for event in payload.events))
+    return payload
 
 
 def _key(headers: Mapping[bytes, bytes], payload: Payload) -> str:

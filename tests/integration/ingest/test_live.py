@@ -74,6 +74,14 @@ async def test_what_is_sent_is_shown(ingest: Ingest, source: Source) -> None:
         assert [(await anext(events)).id for _ in range(3)] == [odd.id, late.id, large.id]
 
 
+async def test_a_body_that_cannot_be_read_is_shown(ingest: Ingest, source: Source) -> None:
+    async with followed(ingest.url, source) as events:
+        await source.post("/v1/track", b"nonsense")
+        broken = await anext(events)
+    assert (broken.name, broken.data["body"]) == ("rejected", "nonsense")
+    assert "it is not JSON" in broken.data["reason"]
+
+
 async def test_nothing_is_kept_of_a_source_that_nobody_watches(ingest: Ingest, source: Source) -> None:
     await source.post("/v1/track", GOOD)
     watched = await add_source(ingest)
