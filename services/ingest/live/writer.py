@@ -46,6 +46,7 @@ class LiveWriter:
         self.watched: frozenset[UUID] = frozenset()
         self._buffer: deque[_Noted] = deque()
         self._skipped: Counter[UUID] = Counter()
+        self._wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -78,6 +79,7 @@ class LiveWriter:
         async with self._postgres.database.transaction() as tx:
             await store.watch(tx, source)
         self.watched |= {source}
+        self._wanted.set()
 
     async def _look_forever(self) -> None:
         cleaned = 0.0
@@ -85,6 +87,8 @@ class LiveWriter:
             try:
                 async with self._postgres.database.connection() as connection:
                     self.watched = await store.watched(connection)
+                    if self.watched:
+                        self._wanted.set()
                     if (now := asyncio.get_running_loop().time()) >= cleaned + CLEAN:
                         await store.forget(connection)
                         cleaned = now
@@ -94,7 +98,10 @@ class LiveWriter:
 
     async def _write_forever(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH if self.watched or self._buffer else REFRESH)
+            if not self.watched and not self._buffer:
+                self._wanted.clear()
+                await self._wanted.wait()
+            await asyncio.sleep(FLUSH)
             try:
                 await self._write()
             except (Unavailable, *UNAVAILABLE) as error:
