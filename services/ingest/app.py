@@ -22,6 +22,7 @@ from services.ingest.metrics import Metrics
 from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
 from services.ingest.settings import Settings
+from services.ingest.shared_ids import SharedIds
 from services.ingest.warning_counts import WarningCounts
 from services.ingest.write_keys import KeyStore, WriteKeys
 
@@ -38,16 +39,17 @@ def create(settings: Settings) -> FastAPI:
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
     warned, watched, blocked = WarningCounts(postgres), LiveWriter(postgres), BlockedIds(postgres)
+    shared = SharedIds(warned)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
     memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
     metrics.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
-    receiver = Receiver(keys, commit, rejections, warned, watched, blocked, memory, metrics)
+    receiver = Receiver(keys, commit, rejections, warned, watched, blocked, shared, memory, metrics)
     hot = [events.routes(receiver), posthog.routes(receiver), cloudevents.routes(receiver)]
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
-        [*parts, keys, rejections, warned, watched, blocked, commit],
+        [*parts, keys, rejections, warned, watched, blocked, shared, commit],
         [
             *hot,
             sdk_settings.routes(keys, settings.public_url),

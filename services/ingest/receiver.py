@@ -28,6 +28,7 @@ from services.ingest.live.writer import LiveWriter
 from services.ingest.metrics import Metrics
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused, Rejections
+from services.ingest.shared_ids import SharedIds
 from services.ingest.warning_counts import WarningCounts
 from services.ingest.write_keys import WriteKeys
 
@@ -48,6 +49,7 @@ class Receiver:
         warned: WarningCounts,
         live: LiveWriter,
         blocked: BlockedIds,
+        shared: SharedIds,
         memory: Memory,
         metrics: Metrics,
     ) -> None:
@@ -57,6 +59,7 @@ class Receiver:
         self._warned = warned
         self._live = live
         self._blocked = blocked
+        self._shared = shared
         self._memory = memory
         self._metrics = metrics
         self._body_reader = BodyReader()
@@ -186,6 +189,8 @@ class Receiver:
         """The answer to a request whose records are in the log."""
         if self._metrics.answered(built.results, len(built.refused)):
             self._warned.add(grant.source_id, received_at, built)
+        if built.records:
+            self._shared.look(grant.source_id, received_at, built.records[0])
         if grant.source_id in self._live.watched:
             self._live.note(grant.source_id, received_at, built)
         return _encode({"success": True, "results": built.results})

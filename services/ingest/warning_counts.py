@@ -53,7 +53,6 @@ class WarningCounts(PeriodicTask):
 
     def add(self, source: UUID, received_at: datetime, built: BuiltRecords) -> None:
         """Count the warnings of a request's events."""
-        day = received_at.astimezone(UTC).date()
         stored = iter(built.records)
         for result in built.results:
             if result.status == "rejected":
@@ -62,9 +61,11 @@ class WarningCounts(PeriodicTask):
             if result.reason is None:
                 continue
             for warning in result.reason.split("; "):
-                self._add(source, day, received_at, warning, name, result.messageId or "")
+                self.count(source, received_at, warning, name, result.messageId or "")
 
-    def _add(self, source: UUID, day: date, at: datetime, warning: str, event: str, message_id: str) -> None:
+    def count(self, source: UUID, at: datetime, warning: str, event: str, message_id: str) -> None:
+        """Count one warning of an event."""
+        day = at.astimezone(UTC).date()
         slot = source, day, self._known(source, day, wording(warning))
         if (count := self._counts.get(slot)) is None:
             self._counts[slot] = _Count(1, at, warning[:_LENGTH], event, message_id)

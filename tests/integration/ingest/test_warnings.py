@@ -14,6 +14,7 @@ from libs.common.settings import Settings
 from services.ingest import queries, store
 from services.ingest.api.rejected import NEWEST
 from services.ingest.build_records import BuiltRecords, EventResult
+from services.ingest.shared_ids import MANY
 from services.ingest.warning_counts import OTHERS, WORDINGS, WarningCounts
 from tests.integration.ingest.conftest import ADMIN, GOOD, Source
 from tests.support import eventually
@@ -61,6 +62,17 @@ async def test_pages_and_what_is_not_there(source: Source, client: httpx.AsyncCl
     assert second["next"] is None
     assert (await client.get("/v1/warnings", params={"source": "nobody"}, headers=ADMIN)).status_code == 404
     assert (await client.get("/v1/warnings")).status_code == 401
+
+
+async def test_a_user_id_that_a_crowd_has_is_warned_of(source: Source, client: httpx.AsyncClient) -> None:
+    for number in range(MANY):
+        sent = {"event": "Seen", "userId": "till", "anonymousId": f"a{number}", "messageId": f"m{number}"}
+        assert (await source.post("/v1/track", sent)).json()["results"][0]["status"] == "ok"
+
+    async def found() -> bool:
+        return "userId 'till' came with 20 anonymousIds" in str(await _listed(client, source))
+
+    await eventually(found)
 
 
 def _built(*reasons: str) -> BuiltRecords:
