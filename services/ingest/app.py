@@ -10,15 +10,20 @@ from libs.common.observability.telemetry import Meter
 from libs.common.runtime.component import Component
 from libs.common.service import assemble
 from services.ingest import log
-from services.ingest.api import events, rejected, sources
+from services.ingest.api import blocked_ids, cloudevents, events, live, posthog, rejected, snippet, sources, warnings
 from services.ingest.api import settings as sdk_settings
 from services.ingest.api.raw import raw_routes
+from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import Memory
 from services.ingest.commit import GroupCommit
+from services.ingest.live.stream import LiveStream
+from services.ingest.live.writer import LiveWriter
 from services.ingest.metrics import Metrics
 from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
 from services.ingest.settings import Settings
+from services.ingest.shared_ids import SharedIds
+from services.ingest.warning_counts import WarningCounts
 from services.ingest.write_keys import KeyStore, WriteKeys
 
 
@@ -33,21 +38,32 @@ def create(settings: Settings) -> FastAPI:
         parts.append(LogMaintenance("ingest", postgres))
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
+    warned, watched, blocked = WarningCounts(postgres), LiveWriter(postgres), BlockedIds(postgres)
+    shared = SharedIds(warned)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
     memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
     metrics.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
-    receiver = Receiver(keys, commit, rejections, memory, metrics)
-    hot = events.routes(receiver)
+    receiver = Receiver(keys, commit, rejections, warned, watched, blocked, shared, memory, metrics)
+    hot = [events.routes(receiver), posthog.routes(receiver), cloudevents.routes(receiver)]
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
-        [*parts, keys, rejections, commit],
-        [hot, sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],
+        [*parts, keys, rejections, warned, watched, blocked, shared, commit],
+        [
+            *hot,
+            sdk_settings.routes(keys, settings.public_url),
+            snippet.routes(),
+            sources.routes(postgres, keys),
+            live.routes(postgres, LiveStream(postgres, watched)),
+            rejected.routes(postgres),
+            warnings.routes(postgres),
+            blocked_ids.routes(postgres, blocked),
+        ],
         meter=meter,
-        body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
+        body_limits={"/v1/": None, "/v1/sources": settings.body_limit, "/v1/blocked-ids": settings.body_limit},
         problem_members=for_sdks,
-        fast_routes=raw_routes(hot),
+        fast_routes=raw_routes(*hot),
         inline=events.inline(receiver),
     )
 

@@ -6,13 +6,13 @@ from typing import Self
 
 from starlette.types import Receive
 
-from libs.common.errors import Malformed, TooLarge, TooSlow, Unavailable
+from libs.common.errors import TooLarge, TooSlow, Unavailable
 from libs.common.http.limits import Disconnected
-from services.ingest.domain.limits import BODY, gunzipped, oversized
+from services.ingest.domain.encodings import decoded, require_encoding
+from services.ingest.domain.limits import BODY, oversized
 from services.ingest.timeouts import SharedTimeout
 
 SECONDS = 30.0  # in which a body must have arrived: phones are slow
-_ENCODINGS = (b"", b"identity", b"gzip", b"x-gzip")
 
 
 class Memory:
@@ -59,18 +59,18 @@ class BodyReader:
         self._timeout = SharedTimeout(seconds)
 
     async def text(self, headers: Mapping[bytes, bytes], receive: Receive, share: Share) -> bytes:
-        """The body without gzip. Raises TooLarge (400), TooSlow, Disconnected, Malformed; Unavailable when memory is short."""
-        _require_encoding(headers)
+        """The body without compression. Raises TooLarge (400), TooSlow, Disconnected, Malformed; Unavailable when memory is short."""
+        encoding = _encoding(headers)
         wire = await self.wire(headers, receive, share)
-        text = gunzipped(wire)
+        text = decoded(wire, encoding)
         share.take(len(text))
         return text
 
     def whole(self, headers: Mapping[bytes, bytes], wire: bytes, share: Share) -> bytes:
-        """A body that is there already, without gzip. Raises Malformed, Unavailable when memory is short."""
-        _require_encoding(headers)
+        """A body that is there already, without compression. Raises Malformed, Unavailable when memory is short."""
+        encoding = _encoding(headers)
         share.take(len(wire))
-        text = gunzipped(wire)
+        text = decoded(wire, encoding)
         share.take(len(text))
         return text
 
@@ -98,10 +98,11 @@ class BodyReader:
             raise TooSlow(said) from None
 
 
-def _require_encoding(headers: Mapping[bytes, bytes]) -> None:
+def _encoding(headers: Mapping[bytes, bytes]) -> bytes:
+    """Raises Malformed when it is one that is not taken."""
     encoding = headers.get(b"content-encoding", b"").strip().lower()
-    if encoding not in _ENCODINGS:
-        raise Malformed(f"the body's encoding {encoding.decode('latin-1')[:20]} is not taken: send gzip, or none")
+    require_encoding(encoding)
+    return encoding
 
 
 def _too_large() -> TooLarge:

@@ -1,5 +1,6 @@
 """A request's events → records for the log, and an answer for each event, in its order."""
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -12,7 +13,7 @@ from libs.common.contracts.json_faults import fault
 from libs.common.errors import Malformed
 from libs.common.log.append import Outgoing
 from services.ingest.domain import hints, limits
-from services.ingest.domain.body import Payload
+from services.ingest.domain.body import Payload, Unreadable
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import Normalised, key, normalise
 from services.ingest.domain.order_warnings import order_warnings
@@ -40,9 +41,17 @@ class BuiltRecords:
 
 
 def build_records(
-    payload: Payload, kind: Kind | None, grant: Grant, received_at: datetime, traceparent: str | None
+    payload: Payload,
+    kind: Kind | None,
+    grant: Grant,
+    received_at: datetime,
+    traceparent: str | None,
+    blocked: Set[str] = frozenset(),
 ) -> BuiltRecords:
-    """Decide on each event alone. Raises Malformed or Oversized on an envelope whose `context` cannot be shared out."""
+    """Decide on each event alone; `blocked` are the workspace's own ids that identify nobody.
+
+    Raises Malformed or Oversized on an envelope whose `context` cannot be shared out.
+    """
     context = _shared_context(payload)
     delivery = Delivery(
         received_at=received_at,
@@ -52,6 +61,7 @@ def build_records(
         context_bytes=len(payload.context) if context else 0,
         currency=grant.currency,
         odd=payload.odd,
+        blocked=blocked,
     )
     built = BuiltRecords()
     source = f"/apps/{grant.source}"
@@ -63,7 +73,7 @@ def build_records(
             _refuse(built, raw, str(rejection))
         else:
             _accept(built, normalised, source, received_at, traceparent)
-    return built
+    return _with_unreadable(built, payload.unreadable) if payload.unreadable else built
 
 
 def _accept(
@@ -88,6 +98,8 @@ def _accept(
     )
     if event.type == "track":
         warnings += order_warnings(event)
+    elif event.type == "alias":
+        warnings += hints.doubtful_alias(event)
     built.records.append(Outgoing(key(event), value, occurred_at, event_name(event.type, event.event)))
     reason = "; ".join(warnings)
     built.results.append(EventResult("warning" if reason else "ok", sent_id or event.messageId, reason or None))
@@ -98,6 +110,22 @@ def _refuse(built: BuiltRecords, raw: bytes, reason: str) -> None:
     type_, message_id = named(raw)
     built.results.append(EventResult("rejected", message_id, reason))
     built.refused.append(Refused(reason, raw, type_, message_id))
+
+
+def _with_unreadable(built: BuiltRecords, unreadable: Sequence[Unreadable]) -> BuiltRecords:
+    """The same, and what its protocol's reader refused, each in its place."""
+    at = {each.place: each for each in unreadable}
+    results, refused = iter(built.results), iter(built.refused)
+    whole = BuiltRecords(built.records)
+    for place in range(len(built.results) + len(unreadable)):
+        if (each := at.get(place)) is not None:
+            whole.results.append(EventResult("rejected", each.message_id, each.reason))
+            whole.refused.append(Refused(each.reason, each.raw, None, each.message_id))
+            continue
+        whole.results.append(result := next(results))
+        if result.status == "rejected":
+            whole.refused.append(next(refused))
+    return whole
 
 
 def _shared_context(payload: Payload) -> dict[str, object]:

@@ -40,8 +40,8 @@ class Metrics:
         self._held.set_function(held)
         self._held_most.set(most_held)
 
-    def answered(self, results: Sequence[EventResult], rejected: int) -> None:
-        """The events of one request; all but the rejected ones are in the log."""
+    def answered(self, results: Sequence[EventResult], rejected: int) -> int:
+        """The events of one request; all but the rejected ones are in the log. Returns how many have a warning."""
         warned = sum(result.status == "warning" for result in results)
         if good := len(results) - warned - rejected:
             self._ok.inc(good)
@@ -49,6 +49,7 @@ class Metrics:
             self._warning.inc(warned)
         if rejected:
             self._rejected.inc(rejected)
+        return warned
 
     def malformed(self) -> None:
         """A body that could not be read at all."""

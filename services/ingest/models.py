@@ -1,10 +1,12 @@
-"""Ingest's tables: sources, their write keys, and the events that were rejected."""
+"""Ingest's tables: sources, their write keys, what was rejected or warned of, the live view, blocked ids."""
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    Date,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -15,6 +17,8 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+
+from libs.common.http.auth.tickets import ticket_table
 
 metadata = MetaData(schema="ingest")
 
@@ -67,3 +71,45 @@ rejected_counts = Table(
     Column("hour", DateTime(timezone=True), primary_key=True),
     Column("events", BigInteger, nullable=False),
 )
+
+#: Warnings by source, day and wording, kept for seven days. The rest is of the last event that was warned of.
+warnings = Table(
+    "warnings",
+    metadata,
+    Column("source_id", Uuid, ForeignKey(sources.c.id), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("warning", Text, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("events", BigInteger, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    Column("example", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+)
+
+#: The sources that somebody watches, until when.
+watches = Table(
+    "watches",
+    metadata,
+    Column("source_id", Uuid, ForeignKey(sources.c.id), primary_key=True),
+    Column("until", DateTime(timezone=True), nullable=False),
+)
+
+#: What watched sources have sent in the last minutes. Not logged: lost when PostgreSQL crashes, and in no backup.
+live_events = Table(
+    "live_events",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("source_id", Uuid, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    prefixes=["UNLOGGED"],
+)
+Index("live_events_by_source", live_events.c.source_id, live_events.c.id)
+Index("live_events_by_time", live_events.c.at)
+
+#: The workspace's own ids that identify nobody, in lower case.
+blocked_ids = Table("blocked_ids", metadata, Column("value", Text, primary_key=True))
+
+tickets = ticket_table(metadata)

@@ -1,4 +1,4 @@
-"""What ingest reads: write keys, sources and rejected events."""
+"""What ingest reads: write keys, sources, rejected events and warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,6 +87,18 @@ async def rejected(tx: Tx, name: str | None, before: UUID, limit: int) -> list[a
     )
 
 
+async def warnings(tx: Tx, name: str | None, before: UUID, limit: int) -> list[asyncpg.Record]:
+    """Warnings of one source (or of all), the latest wording first, those before the id `before`. Raises NotFound."""
+    return await tx.fetch(
+        "SELECT warnings.id, name AS source, day, warning, events, last_at, example, event, message_id"
+        " FROM ingest.warnings JOIN ingest.sources ON sources.id = source_id"
+        " WHERE ($1::uuid IS NULL OR source_id = $1) AND warnings.id < $2 ORDER BY warnings.id DESC LIMIT $3",
+        None if name is None else await _id_of(tx, name),
+        before,
+        limit,
+    )
+
+
 async def only_counted(tx: Tx, name: str | None) -> int:
     """How many events of the last seven days were rejected without being kept."""
     counted: int = await tx.fetchval(
@@ -96,6 +108,11 @@ async def only_counted(tx: Tx, name: str | None) -> int:
         datetime.now(UTC) - timedelta(days=7),
     )
     return counted
+
+
+async def blocked_ids(tx: Tx) -> list[str]:
+    """The workspace's own blocked ids, sorted."""
+    return [row["value"] for row in await tx.fetch("SELECT value FROM ingest.blocked_ids ORDER BY value")]
 
 
 async def _id_of(tx: Tx, name: str) -> UUID:

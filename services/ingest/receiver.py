@@ -16,16 +16,20 @@ from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_request
 from services.ingest.api.credentials import chosen, cors, from_header, require_origin
 from services.ingest.api.raw import Answer
+from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
-from services.ingest.build_records import BuiltRecords, build_records
+from services.ingest.build_records import BuiltRecords, EventResult, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import hints
-from services.ingest.domain.body import Payload
+from services.ingest.domain.body import Payload, Read, Sent
 from services.ingest.domain.reading.mend import named
+from services.ingest.live.writer import LiveWriter
 from services.ingest.metrics import Metrics
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused, Rejections
+from services.ingest.shared_ids import SharedIds
+from services.ingest.warning_counts import WarningCounts
 from services.ingest.write_keys import WriteKeys
 
 _encode = msgspec.json.Encoder().encode
@@ -38,21 +42,35 @@ class Receiver:
     """
 
     def __init__(
-        self, keys: WriteKeys, commit: GroupCommit, rejections: Rejections, memory: Memory, metrics: Metrics
+        self,
+        keys: WriteKeys,
+        commit: GroupCommit,
+        rejections: Rejections,
+        warned: WarningCounts,
+        live: LiveWriter,
+        blocked: BlockedIds,
+        shared: SharedIds,
+        memory: Memory,
+        metrics: Metrics,
     ) -> None:
         self._keys = keys
         self._commit = commit
         self._rejections = rejections
+        self._warned = warned
+        self._live = live
+        self._blocked = blocked
+        self._shared = shared
         self._memory = memory
         self._metrics = metrics
         self._body_reader = BodyReader()
 
-    async def receive(self, request: Request, kind: Kind | None) -> ASGIApp | None:
-        """Answer a request that carries one event of `kind`, or a batch when that is None."""
+    async def receive(self, request: Request, kind: Kind | None, read: Read | None = None) -> ASGIApp | None:
+        """Answer a request that carries one event of `kind`, or a batch when that is None; of another protocol when `read`
+        is its reader."""
         headers = dict(request.scope["headers"])
         try:
             with Share(self._memory) as share:
-                answer = await self._store(request, headers, kind, share)
+                answer = await self._store(request, headers, kind, read, share)
         except Disconnected:
             return None
         except RapportError as error:
@@ -75,11 +93,12 @@ class Receiver:
                 return False
             traceparent = exchange.context.traceparent if b"traceparent" in headers else None
             built = self._build(headers, payload, kind, grant, received_at, traceparent, share)
-            settle = partial(self._settle, exchange, built, share)
+            settle = partial(self._settle, exchange, built, grant, received_at, share)
             if built.records:
                 self._commit.submit(built.records, settle)
         except Unavailable as error:
-            self._settle(exchange, BuiltRecords(), share, error)
+            share.give_back()
+            self._fail(exchange, error)
             return True
         except Exception:  # `receive` answers it
             share.give_back()
@@ -88,17 +107,28 @@ class Receiver:
             settle(None)
         return True
 
-    def _settle(self, exchange: Exchange, built: BuiltRecords, share: Share, error: Exception | None) -> None:
+    def _settle(
+        self,
+        exchange: Exchange,
+        built: BuiltRecords,
+        grant: Grant,
+        received_at: datetime,
+        share: Share,
+        error: Exception | None,
+    ) -> None:
         share.give_back()
-        if error is None:
-            answer = Answer(self._answered(built), cors(exchange.headers))
-            exchange.answer(answer.headers, answer.body)
+        if error is not None:
+            self._fail(exchange, error)
             return
+        answer = Answer(self._answered(built, grant, received_at), cors(exchange.headers))
+        exchange.answer(answer.headers, answer.body)
+
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
         if isinstance(error, RapportError):
             self._refuse(exchange.headers, error)
         exchange.fail(error)
 
-    async def discard(self, request: Request) -> ASGIApp | None:
+    async def discard(self, request: Request, answer: bytes = b'{"success":true}') -> ASGIApp | None:
         """Read a body and forget it."""
         headers = dict(request.scope["headers"])
         try:
@@ -108,13 +138,21 @@ class Receiver:
             return None
         except (TooLarge, TooSlow) as error:
             return _refusal(request, error)
-        return Answer(b'{"success":true}', cors(headers))
+        return Answer(answer, cors(headers))
 
-    async def _store(self, request: Request, headers: Mapping[bytes, bytes], kind: Kind | None, share: Share) -> bytes:
+    async def _store(
+        self,
+        request: Request,
+        headers: Mapping[bytes, bytes],
+        kind: Kind | None,
+        read: Read | None,
+        share: Share,
+    ) -> bytes:
         received_at = datetime.now(UTC)
         body = await self._body_reader.text(headers, request.receive, share)
         try:
-            payload = _parsed(body, kind)
+            sent = Sent(body, headers, request.scope["query_string"], received_at)
+            payload = _parsed(body, kind) if read is None else _translated(read, sent, share)
         except Malformed as error:
             self._metrics.malformed()
             await self._note(headers, received_at, error, body)
@@ -127,7 +165,7 @@ class Receiver:
         built = self._build(headers, payload, kind, grant, received_at, _traceparent(headers), share)
         if built.records:
             await self._commit.append(built.records)
-        return self._answered(built)
+        return self._answered(built, grant, received_at)
 
     def _build(
         self,
@@ -141,14 +179,20 @@ class Receiver:
     ) -> BuiltRecords:
         """What is to be stored of a request, and its answer. Lists what is rejected; raises what refuses the whole."""
         require_origin(grant, headers.get(b"origin"))
-        built = build_records(payload, kind, grant, received_at, traceparent)
+        built = build_records(payload, kind, grant, received_at, traceparent, self._blocked.values)
         if built.refused:
             self._rejections.add(grant.source_id, received_at, built.refused)
         share.take(sum(len(record.value) for record in built.records))
         return built
 
-    def _answered(self, built: BuiltRecords) -> bytes:
-        self._metrics.answered(built.results, len(built.refused))
+    def _answered(self, built: BuiltRecords, grant: Grant, received_at: datetime) -> bytes:
+        """The answer to a request whose records are in the log."""
+        if self._metrics.answered(built.results, len(built.refused)):
+            self._warned.add(grant.source_id, received_at, built)
+        if built.records:
+            self._shared.look(grant.source_id, received_at, built.records[0])
+        if grant.source_id in self._live.watched:
+            self._live.note(grant.source_id, received_at, built)
         return _encode({"success": True, "results": built.results})
 
     def _refuse(self, headers: Mapping[bytes, bytes], error: RapportError) -> None:
@@ -160,7 +204,11 @@ class Receiver:
         """List a body that is broken as a whole under its source, if its key came in the header."""
         if (key := from_header(headers.get(b"authorization"))) is not None:
             grant: Grant = await self._keys.grant(key)
-            self._rejections.add(grant.source_id, received_at, [Refused(error.detail, body, *named(body))])
+            refused = Refused(error.detail, body, *named(body))
+            self._rejections.add(grant.source_id, received_at, [refused])
+            if grant.source_id in self._live.watched:
+                result = EventResult("rejected", refused.message_id, refused.reason)
+                self._live.note(grant.source_id, received_at, BuiltRecords(results=[result], refused=[refused]))
 
 
 def _refusal(request: Request, error: RapportError) -> ASGIApp:
@@ -170,6 +218,13 @@ def _refusal(request: Request, error: RapportError) -> ASGIApp:
 
 def _parsed(body: bytes, kind: Kind | None) -> Payload:
     return bodies.batch(body) if kind is None else bodies.single(body)
+
+
+def _translated(read: Read, sent: Sent, share: Share) -> Payload:
+    """A payload of another protocol, whose events are no parts of the body."""
+    payload = read(sent)
+    share.take(sum(len(bytes(event)) for event in payload.events))
+    return payload
 
 
 def _key(headers: Mapping[bytes, bytes], payload: Payload) -> str:

@@ -114,7 +114,7 @@ class Rejections:
         more = True
         while more:
             async with self._postgres.database.transaction() as tx:
-                more = await store.forget_rejected(tx, datetime.now(UTC) - store.KEPT)
+                more = await store.forget_old(tx, datetime.now(UTC) - store.KEPT)
 
 
 def _row(source: UUID, received_at: datetime, event: Refused) -> Rejected:
@@ -122,14 +122,9 @@ def _row(source: UUID, received_at: datetime, event: Refused) -> Rejected:
         id=ids.fresh(),
         source_id=source,
         received_at=received_at,
-        reason=_storable(event.reason, 1_000),
-        type=event.type and _storable(event.type, 40),
-        message_id=event.message_id and _storable(event.message_id, 1_000),
+        reason=store.storable(event.reason),
+        type=event.type and store.storable(event.type, 40),
+        message_id=event.message_id and store.storable(event.message_id),
         size=len(event.body),
         body=event.body[:BODY],
     )
-
-
-def _storable(text: str, length: int) -> str:
-    """PostgreSQL's text holds neither NUL nor half a surrogate pair."""
-    return text[:length].encode("utf-8", "replace").decode().replace("\0", "�")

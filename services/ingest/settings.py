@@ -1,8 +1,17 @@
 """What ingest reads from the environment, beside what every service reads."""
 
-from pydantic import Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from libs.common import settings
+
+
+def _address(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?", value):
+        raise ValueError("write scheme, host and, if there is one, the path: https://events.example")
+    return value.rstrip("/")
 
 
 class Settings(settings.Settings):
@@ -16,6 +25,10 @@ class Settings(settings.Settings):
     )
     memory_limit: int = Field(
         default=256 * 1024 * 1024, ge=1, description="bytes that all requests together may hold; more are answered 503"
+    )
+    public_url: Annotated[str, AfterValidator(_address)] = Field(
+        default="",
+        description="where apps reach this service, as https://events.example; by default what each request names",
     )
     rejected_per_minute: int = Field(
         default=60,

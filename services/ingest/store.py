@@ -1,7 +1,7 @@
-"""What ingest writes: sources, write keys, rejected events. The caller opens and commits the transaction."""
+"""What ingest writes: sources, write keys, rejected events, warnings. The caller opens and commits the transaction."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -28,6 +28,25 @@ class Rejected(NamedTuple):
     message_id: str | None
     size: int
     body: bytes
+
+
+class Warned(NamedTuple):
+    """A warning's count of one day, and its last example; the columns of the table, in its order."""
+
+    source_id: UUID
+    day: date
+    warning: str
+    id: UUID
+    events: int
+    last_at: datetime
+    example: str
+    event: str
+    message_id: str
+
+
+def storable(text: str, length: int = 1_000) -> str:
+    """PostgreSQL's text holds neither NUL nor half a surrogate pair."""
+    return text[:length].encode("utf-8", "replace").decode().replace("\0", "�")
 
 
 async def add_source(tx: Tx, name: str, currency: str, origins: Sequence[str] | None) -> UUID:
@@ -132,12 +151,33 @@ async def add_rejected(tx: Tx, events: Sequence[Rejected], counts: Mapping[tuple
         await tx.execute(bulk.add(models.rejected_counts, ("events",)), *bulk.transposed(rows))
 
 
-async def forget_rejected(tx: Tx, before: datetime) -> bool:
-    """Delete some of what is older than `before`; returns whether there may be more."""
+async def add_warnings(tx: Tx, warned: Sequence[Warned]) -> None:
+    """Add to the counts of warnings; the newest example stays. `warned` is in the order of the key."""
+    newest = ", ".join(
+        f"{name} = CASE WHEN excluded.last_at >= warnings.last_at THEN excluded.{name} ELSE warnings.{name} END"
+        for name in ("example", "event", "message_id")
+    )
+    conflict = (
+        "ON CONFLICT (source_id, day, warning) DO UPDATE SET events = warnings.events + excluded.events,"
+        f" last_at = greatest(warnings.last_at, excluded.last_at), {newest}"
+    )
+    await tx.execute(bulk.insert(models.warnings, Warned._fields, conflict), *bulk.transposed(warned))
+
+
+async def forget_old(tx: Tx, before: datetime) -> bool:
+    """Delete some of the rejected events and warnings from before `before`; returns whether there may be more."""
     await tx.execute("DELETE FROM ingest.rejected_counts WHERE hour < $1", before)
+    await tx.execute("DELETE FROM ingest.warnings WHERE day < $1", before.date())
     status = await tx.execute(
         "DELETE FROM ingest.rejected WHERE id IN"
         " (SELECT id FROM ingest.rejected WHERE received_at < $1 ORDER BY received_at LIMIT 5000 FOR UPDATE SKIP LOCKED)",
         before,
     )
     return status == "DELETE 5000"
+
+
+async def replace_blocked_ids(tx: Tx, values: Iterable[str]) -> None:
+    """Make these the workspace's own blocked ids. Of two at once, the later one stays whole."""
+    await tx.execute("LOCK TABLE ingest.blocked_ids IN SHARE ROW EXCLUSIVE MODE")
+    await tx.execute("DELETE FROM ingest.blocked_ids")
+    await tx.execute("INSERT INTO ingest.blocked_ids SELECT unnest($1::text[])", sorted(set(values)))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.client import token
 from tests.doors.five import SIZE, Service
 
-ROUTES = ["track", "identify", "page", "screen", "group", "alias", "batch", "import"]
+ROUTES = ["track", "identify", "page", "screen", "group", "alias", "batch", "import", "events"]
 MEMBERS = (
     "type messageId userId anonymousId groupId previousId event name properties traits context timestamp sentAt".split()
 )

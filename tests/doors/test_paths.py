@@ -138,7 +138,7 @@ async def test_a_wrong_method_is_answered_with_all_right_ones(five: Five, servic
 async def test_a_host_with_v1_at_its_end_is_recognised(five: Five) -> None:
     for path, said in (
         ("/v1/v1/batch", "leave /v1 off the host, the path is /v1/batch."),
-        ("/batch", "did you mean /v1/batch?"),
+        ("/identify", "did you mean /v1/identify?"),
         ("/v1/tracks", "did you mean /v1/track?"),
     ):
         answer = await five.call("ingest", "POST", path, json={})

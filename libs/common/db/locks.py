@@ -20,6 +20,8 @@ class Lock(IntEnum):
     """Profile creates its weekly tables one process at a time."""
     LOG_MAINTENANCE = 7_262_102
     """A class, with the hash of the topic: one process at a time maintains a topic's table."""
+    LIVE_EVENTS = 7_262_103
+    """Ingest writes the events of its live view one process at a time, so that their numbers become visible in order."""
 
 
 def reader_class(reader: str, name: str) -> int:

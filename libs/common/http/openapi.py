@@ -96,11 +96,11 @@ def _problem(members: AddMembers | None) -> dict[str, Any]:
 def _describe(path: str, method: str, operation: dict[str, Any], members: AddMembers | None) -> None:
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
-    if not path.startswith("/v1"):
+    of_events = "events" in operation.get("tags", ())
+    if not path.startswith("/v1") and not of_events:
         responses["503"] = {"description": "Not ready: the body says what is missing."}
         return
     wanted = ["503", *(status for status in responses if status in _MEANINGS)]
-    of_events = "events" in operation.get("tags", ())
     if not of_events:
         wanted.append("422")
     if "security" in operation:

@@ -5,10 +5,13 @@ import binascii
 from collections.abc import Mapping
 
 from libs.common.errors import Forbidden, Unauthenticated
+from libs.common.http.cors import SHOWN
 from services.ingest.domain import keys
 from services.ingest.queries import Grant
 
 HOW = "send it as the user of HTTP Basic (`-u <write key>:`), as `Authorization: Bearer`, or as `writeKey` in the body"
+
+_SHOWN = ", ".join(SHOWN)
 
 
 def from_header(authorization: bytes | None) -> str | None:
@@ -50,7 +53,13 @@ def require_origin(grant: Grant, origin: bytes | None) -> None:
 def cors(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """What lets a page read the answer: any page may, for a key is sent by its script and never by the browser itself."""
     origin = headers.get(b"origin")
-    return {} if origin is None else {"access-control-allow-origin": origin.decode("latin-1"), "vary": "origin"}
+    if origin is None:
+        return {}
+    return {
+        "access-control-allow-origin": origin.decode("latin-1"),
+        "access-control-expose-headers": _SHOWN,
+        "vary": "origin",
+    }
 
 
 def preflight(headers: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -39,12 +39,14 @@ def routes(receiver: Receiver) -> APIRouter:
     """All routes that take events."""
     router = APIRouter(prefix="/v1", tags=["events"], route_class=RawRoute)
     for kind, short in SHORT.items():
-        _add(router, [kind, short], _endpoint(receiver, kind), SAYS[kind], documentation(EXAMPLES[kind]))
-    for name in ("batch", "import"):
-        says = "Many events at once" if name == "batch" else "Many events of the past"
-        paths = ["batch", "b"] if name == "batch" else ["import"]
-        _add(router, paths, _endpoint(receiver, None), says, documentation(BATCH))
-    _add(router, ["m"], receiver.discard, "What browsers' SDKs measure of themselves: taken and forgotten", {})
+        endpoint = _endpoint(receiver, kind)
+        add_raw(router, f"/{kind}", endpoint, SAYS[kind], documentation(EXAMPLES[kind]))
+        add_raw(router, f"/{short}", endpoint)
+    batch = _endpoint(receiver, None)
+    add_raw(router, "/batch", batch, "Many events at once", documentation(BATCH))
+    add_raw(router, "/b", batch)
+    add_raw(router, "/import", batch, "Many events of the past", documentation(BATCH))
+    add_raw(router, "/m", receiver.discard, "What browsers' SDKs measure of themselves: taken and forgotten", key=False)
     return router
 
 
@@ -67,21 +69,27 @@ def _endpoint(receiver: Receiver, kind: Kind | None) -> Endpoint:
     return post
 
 
-def _add(router: APIRouter, paths: list[str], endpoint: Endpoint, says: str, documented: dict[str, Any]) -> None:
-    for path in paths:
-        for slash in ("", "/"):
-            router.add_api_route(
-                f"/{path}{slash}",
-                endpoint,
-                methods=["POST"],
-                name=paths[0],
-                summary=says,
-                description=documented.get("description"),
-                response_model=None,
-                dependencies=[Depends(_KEY)] if documented else [],
-                include_in_schema=path == paths[0] and not slash,
-                openapi_extra=documented,
-            )
-            router.add_api_route(
-                f"/{path}{slash}", allow, methods=["OPTIONS"], response_model=None, include_in_schema=False
-            )
+def add_raw(
+    router: APIRouter,
+    path: str,
+    endpoint: Endpoint,
+    says: str | None = None,
+    documented: dict[str, Any] | None = None,
+    key: bool = True,
+) -> None:
+    """Add a route that takes a POST from any page, with and without a slash at the end, with a write key if `key` says so.
+    Without `says` it is on no page of the API."""
+    for each in (path, f"{path}/"):
+        router.add_api_route(
+            each,
+            endpoint,
+            methods=["POST"],
+            name=path.rpartition("/")[2],
+            summary=says,
+            description=(documented or {}).get("description"),
+            response_model=None,
+            dependencies=[Depends(_KEY)] if key else [],
+            include_in_schema=says is not None and each == path,
+            openapi_extra=documented,
+        )
+        router.add_api_route(each, allow, methods=["OPTIONS"], response_model=None, include_in_schema=False)

@@ -82,17 +82,21 @@ _OK = {
     },
 }
 DESCRIPTION = (
-    f"At most {BODY:,} bytes a body (gzip is taken), {EVENT:,} an event, {EVENTS:,} events a batch. The Content-Type is"
+    f"At most {BODY:,} bytes a body (gzip, deflate and zstd are taken), {EVENT:,} an event, {EVENTS:,} events a batch. The Content-Type is"
     " ignored. A bad event is rejected alone, with its reason, and listed under `/v1/rejected`. 401: the write key is not"
     " known. 403: pages of this origin may not send. 503: not stored, send it again after `Retry-After` seconds."
 )
 
 
 def documentation(example: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's members for a route that takes such a body."""
-    schema = _BATCH if "batch" in example else _EVENT
+    """OpenAPI's members for one of Segment's routes that takes such a body."""
+    return documented(DESCRIPTION, _BATCH if "batch" in example else _EVENT, example)
+
+
+def documented(description: str, schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI's members for a route that takes events in such a form."""
     return {
-        "description": DESCRIPTION,
+        "description": description,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
         "responses": {"200": _OK},
     }

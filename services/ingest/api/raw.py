@@ -21,10 +21,11 @@ class RawRoute(APIRoute):
             await response(scope, receive, send)
 
 
-def raw_routes(router: APIRouter) -> dict[tuple[str, str], RawRoute]:
-    """A router's raw routes by method and path, for `assemble`."""
+def raw_routes(*routers: APIRouter) -> dict[tuple[str, str], RawRoute]:
+    """The routers' raw routes by method and path, for `assemble`."""
     return {
         (method, route.path): route
+        for router in routers
         for route in router.routes
         if isinstance(route, RawRoute)
         for method in route.methods or ()

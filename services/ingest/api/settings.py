@@ -11,8 +11,8 @@ from services.ingest.write_keys import WriteKeys
 _PATH = "/v1/projects/{write_key}/settings"
 
 
-def routes(keys: WriteKeys) -> APIRouter:
-    """The settings route, for browsers too."""
+def routes(keys: WriteKeys, public_url: str) -> APIRouter:
+    """The settings route, for browsers too. `public_url` is empty where the request's own address is right."""
     router = APIRouter(tags=["events"])
 
     @router.get(f"{_PATH}/", include_in_schema=False)
@@ -29,17 +29,18 @@ def routes(keys: WriteKeys) -> APIRouter:
         except RapportError as error:
             error.headers = allowed
             raise
-        return JSONResponse(_settings(write_key, request), headers=allowed)
+        return JSONResponse(_settings(write_key, public_url or str(request.base_url)), headers=allowed)
 
     router.add_api_route(_PATH, allow, methods=["OPTIONS"], response_model=None, include_in_schema=False)
     return router
 
 
-def _settings(write_key: str, request: Request) -> dict[str, object]:
+def _settings(write_key: str, address: str) -> dict[str, object]:
+    protocol, _, host = address.rstrip("/").partition("://")
     destination = {
         "apiKey": write_key,
-        "apiHost": f"{request.url.netloc}/v1",
-        "protocol": request.url.scheme,
+        "apiHost": f"{host}/v1",
+        "protocol": protocol,
         "unbundledIntegrations": [],
         "addBundledMetadata": False,
         "versionSettings": {"version": "4.4.7", "componentTypes": ["browser"]},

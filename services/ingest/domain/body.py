@@ -1,26 +1,53 @@
 """A body as JSON → the events in it, each still raw, so that a broken one is refused alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import msgspec
 
 from libs.common.contracts.json_faults import fault, kind
 from libs.common.errors import Malformed
 from services.ingest.domain import broken_json
-from services.ingest.domain.limits import DEPTH, EVENTS, has_odd_values, without_halves
+from services.ingest.domain.limits import DEPTH, EVENTS, has_odd_values, too_deep, without_halves
+
+
+class Sent(NamedTuple):
+    """A request as another protocol's reader gets it: its body without compression, and what stands beside it."""
+
+    body: bytes
+    headers: Mapping[bytes, bytes]
+    query: bytes
+    received_at: datetime
+
+
+class Unreadable(NamedTuple):
+    """An event that its own protocol forbids or that cannot be rewritten from it: its place in the request, and why."""
+
+    place: int
+    raw: bytes
+    reason: str
+    message_id: str | None
 
 
 @dataclass(slots=True)
 class Payload:
-    """The events of a request, and what they share. `odd` says that something in the body may need to be tidied."""
+    """The events of a request, and what they share. `odd` says that something in the body may need to be tidied.
+
+    `unreadable` are those of other protocols that did not become events, by their places.
+    """
 
     events: Sequence[bytes | msgspec.Raw]
     odd: bool
     writeKey: object = None
     sentAt: object = None
     context: bytes = b"null"
+    unreadable: Sequence[Unreadable] = ()
+
+
+#: A protocol's reader. Raises Malformed when the body as a whole cannot be read.
+Read = Callable[[Sent], Payload]
 
 
 class _Single(msgspec.Struct, gc=False):
@@ -38,6 +65,7 @@ _SINGLE = "send one event as a JSON object; several go to /v1/batch"
 _BATCHES = 'send {"batch": […]} with the events in an array'
 _single = msgspec.json.Decoder(_Single).decode
 _batch = msgspec.json.Decoder(_Batch).decode
+_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def single(body: bytes) -> Payload:
@@ -70,9 +98,38 @@ def batch(body: bytes) -> Payload:
         said, events = _salvaged(body, error)
     if events is None:
         raise Malformed(f"the body has no `batch`: {_BATCHES}")
-    if len(events) > EVENTS:
-        raise Malformed(f"the batch has more than {EVENTS:,} events: send smaller batches")
-    return Payload(events, has_odd_values(body), said.writeKey, said.sentAt, bytes(said.context))
+    return Payload(_few(events), has_odd_values(body), said.writeKey, said.sentAt, bytes(said.context))
+
+
+def is_array(body: bytes) -> bool:
+    """Whether the body can only be an array."""
+    return body.lstrip()[:1] == b"["
+
+
+def array(body: bytes) -> Payload:
+    """The events of a body that is an array of them, as other protocols send it; else as `batch`."""
+    events: Sequence[bytes | msgspec.Raw]
+    try:
+        events = _array(body)
+    except (ValueError, RecursionError) as error:
+        if (mended := without_halves(body)) != body:
+            return array(mended)
+        found = broken_json.parts(body, body.find(b"[") + 1, EVENTS)
+        if found is None:
+            raise malformed(body, error, "send an array of events") from None
+        events = [body[event.start : event.end].strip() for event in found[0]]
+    return Payload(_few(events), has_odd_values(body))
+
+
+def unreadable(place: int, raw: bytes, error: Exception, id_member: str) -> Unreadable:
+    """What is said of an event that a protocol's reader raised `error` on. `id_member` has its id, if anything has."""
+    if isinstance(error, RecursionError):
+        reason = str(too_deep())
+    elif isinstance(error, msgspec.DecodeError | UnicodeDecodeError):
+        reason = f"the event cannot be read: {fault(raw, error)}"
+    else:
+        reason = str(error)
+    return Unreadable(place, raw, reason, broken_json.text_of(raw, id_member))
 
 
 def malformed(body: bytes, error: Exception, instead: str) -> Malformed:
@@ -82,6 +139,12 @@ def malformed(body: bytes, error: Exception, instead: str) -> Malformed:
     if isinstance(error, RecursionError):
         return Malformed(f"the body is nested deeper than {DEPTH} levels: flatten the properties")
     return Malformed(f"the body cannot be read: {fault(body, error)}")
+
+
+def _few(events: Sequence[bytes | msgspec.Raw]) -> Sequence[bytes | msgspec.Raw]:
+    if len(events) > EVENTS:
+        raise Malformed(f"the batch has more than {EVENTS:,} events: send smaller batches")
+    return events
 
 
 def _salvaged(body: bytes, error: Exception) -> tuple[_Batch, list[bytes]]:

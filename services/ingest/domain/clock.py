@@ -1,6 +1,6 @@
 """When an event happened, by our clock: the client's clock is only trusted for differences.
 
-`occurred = received − (sentAt − originalTimestamp)`, Segment's formula, with these exceptions: a skew under 5 s is left
+`occurred = received − (sentAt − timestamp)`, Segment's formula, with these exceptions: a skew under 5 s is left
 alone (or midnight imports would move into the day before), and so is a timestamp more than a day before `sentAt` (an
 import of history). What then lies in the future is brought back to the time of receipt.
 """
@@ -35,7 +35,7 @@ def parse(value: object) -> datetime:
 def occurred_at(received_at: datetime, sent_at: datetime | None, stated: object) -> tuple[datetime, str | None]:
     """When the event happened, and a warning when what the client stated could not be used. Total: never fails.
 
-    `stated` is the event's originalTimestamp, else its timestamp; None means now.
+    `stated` is the event's timestamp, else its originalTimestamp; None means now.
     """
     if stated is None:
         return received_at, None

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from libs.common.contracts.events import ClientEvent
+
 #: The members that ingest reads, and what other tools call them, in lower case without `_` and `-`.
 _MEANT = {
     name.lower(): name
@@ -33,6 +35,17 @@ def missing_key(text: bytes, query: bytes) -> str:
         if _MEANT.get(_plain(sent)) == "writeKey":
             return f"; a key in the URL (?{sent[:20]}=) is not read"
     return ""
+
+
+def doubtful_alias(event: ClientEvent) -> list[str]:
+    """A warning when an alias seems to be meant to merge two users: an e-mail or a plain number is no device's id."""
+    previous = event.previousId or ""
+    if previous == event.anonymousId or not ("@" in previous or previous.isdecimal()):
+        return []
+    return [
+        "an alias takes over what previousId did anonymously: if a customer has it as userId, the two stay two customers"
+        " until an operator merges them"
+    ]
 
 
 def is_token(key: str) -> bool:

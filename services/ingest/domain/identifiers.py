@@ -1,23 +1,21 @@
 """Identifiers as clients send them: numbers become strings, and values that many clients share count as absent."""
 
 import hashlib
-import re
+from collections.abc import Set
 
+from libs.common.contracts.identifiers import identifies_nobody
 from services.ingest.domain.limits import ID, MESSAGE_ID, Rejection
 
-#: Segment's blocked values: what broken clients send for everyone.
-_BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
 
-_BLOCKED_BEGIN = frozenset("0-nNuUaA")  # or with a space; most ids do not, and need no regular expression
-
-
-def identifier(name: str, value: object) -> str | None:
-    """The identifier, None when there is none (null, empty or blocked). Raises Rejection on what cannot be one."""
+def identifier(name: str, value: object, blocked: Set[str] = frozenset()) -> str | None:
+    """The identifier without space around it, None when there is none (null, empty or blocked; `blocked` are the workspace's
+    own values). Raises Rejection on what cannot be one."""
     if value is None:
         return None
     text = _text(name, value)
-    if text is None or _BLOCKED.fullmatch(text):
+    if text is None or identifies_nobody(text, blocked):
         return None
+    text = text.strip()
     if len(text) > ID:
         raise Rejection(f"{name} has {len(text):,} characters, at most {ID} are taken")
     if "\0" in text:
@@ -27,10 +25,9 @@ def identifier(name: str, value: object) -> str | None:
     return text
 
 
-def is_sound(text: str) -> bool:
+def is_sound(text: str, blocked: Set[str] = frozenset()) -> bool:
     """Whether an identifier can be taken as it stands; of a text of 1 to 256 characters without NUL."""
-    may_be_blocked = text[0] in _BLOCKED_BEGIN or text[0].isspace()
-    return not ("\ufffd" in text or (may_be_blocked and _BLOCKED.fullmatch(text)))
+    return not ("\ufffd" in text or text.strip() != text or identifies_nobody(text, blocked))
 
 
 def is_blocked(value: object) -> bool:

@@ -2,7 +2,6 @@
 
 import math
 import re
-import zlib
 from typing import Any
 
 from libs.common.errors import Malformed
@@ -15,8 +14,6 @@ DEPTH = 32  # objects and arrays inside each other
 ID = 256  # characters of an identifier or an event name
 MESSAGE_ID = 100  # characters of a messageId
 
-_GZIP = b"\x1f\x8b"
-_MEMBERS = 16
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = b"0" * 19  # after _DIGITS; searched so, it costs a tenth of a regular expression
 _BEFORE_A_NUMBER = (b"", b":", b"[", b",", b"-", b" ", b"\t", b"\n", b"\r")
@@ -39,35 +36,6 @@ class Oversized(Malformed):
 
 def oversized(limit: int = BODY) -> Oversized:
     return Oversized(f"the body is larger than {limit:,} bytes decompressed: send smaller batches")
-
-
-def gunzipped(body: bytes, limit: int = BODY) -> bytes:
-    """The body without gzip (known by its first bytes) and without a byte order mark.
-
-    Stops as soon as `limit` is passed, however small the compressed form: raises Oversized; Malformed on broken gzip.
-    """
-    if body.startswith(_GZIP):
-        body = _gunzip(body, limit)
-    if len(body) > limit:
-        raise oversized(limit)
-    return body.removeprefix(b"\xef\xbb\xbf")
-
-
-def _gunzip(body: bytes, limit: int) -> bytes:
-    text = bytearray()
-    for _ in range(_MEMBERS):
-        inflate = zlib.decompressobj(wbits=31)
-        try:
-            text += inflate.decompress(body, limit + 1 - len(text))
-        except zlib.error as error:
-            raise Malformed(f"the body is not valid gzip: {error}") from error
-        if len(text) > limit:
-            raise oversized(limit)
-        if not inflate.eof:
-            raise Malformed("the gzip body ends too early: was it cut on its way?")
-        if not (body := inflate.unused_data):
-            return bytes(text)
-    raise Malformed(f"the gzip body has more than {_MEMBERS} members: compress it in one piece")
 
 
 def is_odd(raw: bytes) -> bool:

@@ -81,7 +81,7 @@ def _require_ids(event: ClientEvent) -> None:
 
 def _time_of(sent: Sound, delivery: Delivery, warnings: list[str]) -> datetime:
     """When the event happened by our clock; adds to `warnings` what could not be used."""
-    stated = sent.timestamp if sent.originalTimestamp is None else sent.originalTimestamp
+    stated = sent.originalTimestamp if sent.timestamp is None else sent.timestamp
     own = delivery.sent_at if sent.sentAt is None else sent.sentAt
     sent_at = None
     if own is not None:

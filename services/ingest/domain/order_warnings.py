@@ -83,7 +83,7 @@ def _doubts(event: ClientEvent) -> list[str]:
         meant = orders.meaning(written, "")
         amount = written.properties.amount
     except ValueError as error:
-        hint = f"; {WRITE}" if isinstance(error, msgspec.DecodeError) else ""
+        hint = f": {WRITE}" if isinstance(error, msgspec.DecodeError) else ""
         return [f"the amount of this {name} cannot be read ({error}): it will wait among the dead letters{hint}"]
     found = _grouped(event.properties)
     match meant:

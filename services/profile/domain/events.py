@@ -1,6 +1,5 @@
 """The fields of a client's event that profile needs: its identifiers, traits, order or refund, consent."""
 
-import re
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -9,13 +8,12 @@ import msgspec
 
 from libs.common.contracts import orders, records
 from libs.common.contracts.events import TYPES, event_name
+from libs.common.contracts.identifiers import identifies_nobody
 from libs.common.contracts.ids import parsed
 from libs.common.contracts.orders import OrderEvent
 from services.profile.domain import stated_consent
 from services.profile.domain.stated_consent import StatedConsent
 
-#: What broken clients send for everyone (Segment's list). Ingest leaves them out; a mended record may name them again.
-_BLOCKED = re.compile(r"[0-]*|-1|null|undefined|anonymous|\s*", re.IGNORECASE)
 _KINDS = frozenset(TYPES.values())
 
 
@@ -120,4 +118,5 @@ def require_splice(value: bytes, envelope: records.Envelope) -> None:
 
 
 def _stated(id: str | None) -> str | None:
-    return None if id is None or _BLOCKED.fullmatch(id) else id
+    """Ingest leaves out what identifies nobody, and space around an id; a mended record may have either again."""
+    return None if id is None or identifies_nobody(id) else id.strip()

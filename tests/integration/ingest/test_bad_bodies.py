@@ -1,10 +1,15 @@
 """Every body that cannot be taken gets an answer that says what to send instead."""
 
 import gzip
+import zlib
 
+import cramjam
+import msgspec
 import pytest
 
 from tests.integration.ingest.conftest import GOOD, Source
+
+SENT = msgspec.json.encode(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,16 @@ async def test_a_body_that_cannot_be_taken(source: Source, path: str, body: byte
 async def test_an_encoding_that_is_not_taken(source: Source) -> None:
     answer = await source.post("/v1/track", GOOD, headers={"content-encoding": "br"})
     assert answer.status_code == 400
-    assert "gzip" in answer.json()["detail"]
+    assert "encoding br is not taken: send gzip, deflate, zstd, or none" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"), [("deflate", zlib.compress(SENT)), ("zstd", cramjam.zstd.compress(SENT))]
+)
+async def test_encodings_that_are_taken(source: Source, encoding: str, body: bytes) -> None:
+    answer = await source.post("/v1/track", bytes(body), headers={"content-encoding": encoding})
+    assert answer.json()["results"] == [{"status": "ok", "messageId": "good"}]
+    assert [event["messageId"] for event in await source.events()] == ["good"]
 
 
 async def test_a_shared_context_cannot_blow_up_a_batch(source: Source) -> None:

@@ -10,9 +10,15 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
+from pydantic import ValidationError
 
 from libs.common.contracts import ids
+from libs.common.settings import Settings as CommonSettings
+from services.ingest.app import create
+from services.ingest.settings import Settings
+from tests.client import ready, running, token
 from tests.integration.ingest.conftest import Ingest, Source, add_source
+from tests.support import eventually
 
 TRACK = {"event": "Product Viewed", "userId": "ann", "messageId": "m1", "properties": {"sku": "s1"}}
 
@@ -149,6 +155,8 @@ async def test_origins(ingest: Ingest, client: httpx.AsyncClient) -> None:
     server = await source.post("/v1/track", TRACK)
     assert [good.status_code, bad.status_code, server.status_code] == [200, 403, 200]
     assert good.headers["access-control-allow-origin"] == "https://shop.example"
+    for answer in (good, bad):
+        assert {"x-request-id", "retry-after"} <= set(answer.headers["access-control-expose-headers"].split(", "))
     assert bad.headers["access-control-allow-origin"] == "https://evil.example"  # so that the page can read why
     assert "allowed_origins" in bad.json()["detail"]
     assert len(await source.records()) == 2
@@ -162,6 +170,18 @@ async def test_settings_of_a_key(source: Source, client: httpx.AsyncClient) -> N
     assert destination["apiHost"] == f"127.0.0.1:{source.ingest.port}/v1"
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert (await client.get("/v1/projects/nobody/settings")).status_code == 404
+
+
+async def test_settings_behind_a_proxy(settings: CommonSettings) -> None:
+    outside = Settings(**settings.model_dump(), public_url="https://events.example/")
+    async with running(create(outside)) as client:
+        await eventually(lambda: ready(client))
+        made = await client.post("/v1/sources", json={"name": "shop"}, headers=token("sources:write"))
+        answer = await client.get(f"/v1/projects/{made.json()['write_key']}/settings")
+    destination = answer.json()["integrations"]["Segment.io"]
+    assert (destination["protocol"], destination["apiHost"]) == ("https", "events.example/v1")
+    with pytest.raises(ValidationError, match="scheme, host"):
+        Settings(**settings.model_dump(), public_url="events.example")
 
 
 async def test_the_openapi_page_describes_the_event_routes(client: httpx.AsyncClient) -> None:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from libs.common.contracts.events import Kind
+from services.ingest.domain.hints import doubtful_alias
 from services.ingest.domain.identifiers import identifier
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import Normalised, key, normalise
@@ -25,6 +26,35 @@ def _normalised(event: dict[str, Any], kind: Kind | None = None, **members: Any)
 )
 def test_blocked_values_identify_nobody(value: str | None) -> None:
     assert identifier("userId", value) is None
+
+
+def test_a_workspace_blocks_values_of_its_own() -> None:
+    found = _normalised({"userId": "Kiosk ", "anonymousId": "a1"}, "page", blocked=frozenset(["kiosk"]))
+    assert (found.event.userId, found.event.anonymousId) == (None, "a1")
+    assert "userId 'Kiosk ' identifies nobody and was left out" in found.warnings
+
+
+def test_ids_are_trimmed() -> None:
+    found = _normalised({"userId": " ann@shop.example ", "anonymousId": "a1\t", "groupId": "\u00a0g"}, "group")
+    event = found.event
+    assert (event.userId, event.anonymousId, event.groupId) == ("ann@shop.example", "a1", "g")
+    assert found.warnings == []
+
+
+def test_timestamp_wins() -> None:
+    """RudderStack's SDKs add an originalTimestamp of now to what an import says."""
+    both = {"userId": "ann", "timestamp": "2026-01-01T05:00:00Z", "originalTimestamp": "2026-02-28T23:59:00Z"}
+    assert _normalised(both, "page").occurred_at == datetime(2026, 1, 1, 5, tzinfo=UTC)
+    del both["timestamp"]
+    assert _normalised(both, "page").occurred_at == datetime(2026, 2, 28, 23, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("previous", "doubtful"), [("ann@shop.example", True), ("4711", True), ("a1", False), ("d@1", False)]
+)
+def test_an_alias_between_two_users_is_doubtful(previous: str, doubtful: bool) -> None:
+    event = _normalised({"userId": "ann", "previousId": previous, "anonymousId": "d@1"}, "alias").event
+    assert bool(doubtful_alias(event)) == doubtful
 
 
 @pytest.mark.parametrize(("value", "text"), [("ann", "ann"), (7, "7"), (7.0, "7"), (2**63, str(2**63)), ("01", "01")])

@@ -46,7 +46,7 @@ def test_what_is_right_is_not_warned_of(event: str, properties: dict[str, Any]) 
         ("Order Complete", {}, "was 'Order Completed' meant?"),
         ("productViewed", {}, "was 'Product Viewed' meant?"),
         ("Order Completed", {"order_id": "1", "revenue": "1,250.00"}, "was taken for 1250.00: write an amount as"),
-        ("Order Completed", {"order_id": "1", "revenue": "1.250,00"}, "dead letters; write an amount as a number"),
+        ("Order Completed", {"order_id": "1", "revenue": "1.250,00"}, "dead letters: write an amount as a number"),
         ("Order Completed", {"order_id": "1", "revenue": 1, "currency": "ZZZ"}, "'ZZZ' is no currency"),
     ],
 )

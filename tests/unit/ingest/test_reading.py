@@ -98,6 +98,8 @@ def test_an_ordinary_event_is_read_strictly(kind: Kind | None) -> None:
         {"messageId": None},
         {"userId": 7},
         {"userId": "undefined"},
+        {"userId": " ann"},
+        {"userId": "None"},
         {"anonymousId": "a\ufffd"},
         {"event": " "},
         {"properties": {"big": 10**20}},
@@ -137,7 +139,25 @@ def test_only_long_integers_are_odd(value: object, odd: bool) -> None:
 
 
 spaces = st.sampled_from(" \t\n\x1c\x85\xa0\u2003\u3000")
-blocked = st.sampled_from(["0-0", "00", "-", "-1", "NULL", "Undefined", "anonymous", "a\ufffd", "nullable", "-2", "0x"])
+blocked = st.sampled_from(
+    [
+        "0-0",
+        "00",
+        "-",
+        "-1",
+        "NULL",
+        "Undefined",
+        "anonymous",
+        "a\ufffd",
+        "nullable",
+        "-2",
+        "0x",
+        "None",
+        "{{a}}",
+        "a ",
+        "Ann",
+    ]
+)
 
 
 @given(st.text(min_size=1, max_size=3) | st.text(spaces, min_size=1, max_size=2) | blocked)

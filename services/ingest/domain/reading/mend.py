@@ -1,5 +1,6 @@
 """The reading that mends: ids become strings, what cannot be used is left out with a warning or refused with a reason."""
 
+from collections.abc import Set
 from typing import Any
 
 import msgspec
@@ -56,10 +57,10 @@ def mended(raw: bytes, delivery: Delivery, warnings: list[str]) -> tuple[Sound, 
         messageId=message_id(sent.messageId) or "",
         type=kind,
         event=_event_name(sent.event) if kind == "track" else None,
-        userId=_identifier("userId", sent.userId, warnings),
-        anonymousId=_identifier("anonymousId", sent.anonymousId, warnings),
-        groupId=_identifier("groupId", sent.groupId, warnings),
-        previousId=_identifier("previousId", sent.previousId, warnings),
+        userId=_identifier("userId", sent.userId, delivery.blocked, warnings),
+        anonymousId=_identifier("anonymousId", sent.anonymousId, delivery.blocked, warnings),
+        groupId=_identifier("groupId", sent.groupId, delivery.blocked, warnings),
+        previousId=_identifier("previousId", sent.previousId, delivery.blocked, warnings),
         name=_label("name", sent.name, warnings),
         category=_label("category", sent.category, warnings),
         properties=properties,
@@ -116,8 +117,8 @@ def _event_name(value: object) -> str:
     return value
 
 
-def _identifier(name: str, value: object, warnings: list[str]) -> str | None:
-    found = identifier(name, value)
+def _identifier(name: str, value: object, blocked: Set[str], warnings: list[str]) -> str | None:
+    found = identifier(name, value, blocked)
     if found is None and is_blocked(value):
         warnings.append(f"{name} {str(value)[:40]!r} identifies nobody and was left out")
     return found

@@ -1,6 +1,6 @@
 """The strict reading: one typed decoding, a fifth of the cost of mending. Most events need no more."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, get_args
 
@@ -39,7 +39,8 @@ class Delivery(NamedTuple):
     """What the events of one request share. `kind` is None in a batch, where each event names its own.
 
     `context_bytes` is the size of the envelope's `context`, which counts towards each event's 32 KB. `odd` is False when it
-    is known of all of them that none holds an odd value (`limits.has_odd_values`).
+    is known of all of them that none holds an odd value (`limits.has_odd_values`). `blocked` are the workspace's own ids that
+    identify nobody.
     """
 
     received_at: datetime
@@ -49,6 +50,7 @@ class Delivery(NamedTuple):
     context_bytes: int = 0
     currency: str = "USD"
     odd: bool = True
+    blocked: Set[str] = frozenset()
 
 
 _decode = msgspec.json.Decoder(Sound).decode
@@ -66,10 +68,10 @@ def read_sound(raw: bytes, delivery: Delivery) -> Sound | None:
     if (
         kind not in KINDS
         or (kind == "track" and not (sent.event and sent.event.strip()))
-        or not (sent.userId is None or is_sound(sent.userId))
-        or not (sent.anonymousId is None or is_sound(sent.anonymousId))
-        or not (sent.groupId is None or is_sound(sent.groupId))
-        or not (sent.previousId is None or is_sound(sent.previousId))
+        or not (sent.userId is None or is_sound(sent.userId, delivery.blocked))
+        or not (sent.anonymousId is None or is_sound(sent.anonymousId, delivery.blocked))
+        or not (sent.groupId is None or is_sound(sent.groupId, delivery.blocked))
+        or not (sent.previousId is None or is_sound(sent.previousId, delivery.blocked))
     ):
         return None
     return sent

@@ -1,4 +1,4 @@
-"""Sources, write keys, rejected events."""
+"""Sources, write keys, rejected events, warnings, the live view, blocked ids."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,3 +52,51 @@ def upgrade() -> None:
         sa.Column("events", sa.BigInteger, nullable=False),
         schema="ingest",
     )
+    op.create_table(
+        "warnings",
+        sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), primary_key=True),
+        sa.Column("day", sa.Date, primary_key=True),
+        sa.Column("warning", sa.Text, primary_key=True),
+        sa.Column("id", sa.Uuid, nullable=False, unique=True),
+        sa.Column("events", sa.BigInteger, nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("example", sa.Text, nullable=False),
+        sa.Column("event", sa.Text, nullable=False),
+        sa.Column("message_id", sa.Text, nullable=False),
+        schema="ingest",
+    )
+    op.create_table("blocked_ids", sa.Column("value", sa.Text, primary_key=True), schema="ingest")
+    live()
+
+
+def live() -> None:
+    op.create_table(
+        "watches",
+        sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), primary_key=True),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        schema="ingest",
+    )
+    op.create_table(
+        "live_events",
+        sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+        sa.Column("source_id", sa.Uuid, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("value", sa.LargeBinary, nullable=False),
+        schema="ingest",
+        prefixes=["UNLOGGED"],
+    )
+    op.create_index("live_events_by_source", "live_events", ["source_id", "id"], schema="ingest")
+    op.create_index("live_events_by_time", "live_events", ["at"], schema="ingest")
+    op.create_table(
+        "tickets",
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("customer", sa.Text),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True)),
+        schema="ingest",
+    )
+    op.create_index("tickets_by_expiry", "tickets", ["expires_at"], schema="ingest")
+    op.create_index("tickets_by_subject", "tickets", ["subject"], schema="ingest")

@@ -1,0 +1,1 @@
+"""Other protocols' bodies, rewritten as events in Segment's form."""

@@ -1,0 +1,1 @@
+"""What a source sends, as it comes, for the developer who integrates it."""

@@ -1,0 +1,67 @@
+"""The live view of one source as server-sent events."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.errors import Unavailable
+from libs.common.http.auth.tokens import Principal
+from libs.common.http.streams import HEARTBEAT, RETRY, ConnectionLimit, over
+from libs.common.runtime.postgres import Postgres
+from services.ingest.live import store
+from services.ingest.live.writer import LiveWriter
+
+STREAMS = 32  # open at a time in a process
+POLL = 0.3  # seconds between looks
+RENEW = 5.0  # seconds between renewals of the watch
+PAGE = 200  # events read at once
+
+
+class LiveStream:
+    """Follows what the writers of all processes note."""
+
+    def __init__(self, postgres: Postgres, writer: LiveWriter) -> None:
+        self._postgres = postgres
+        self._writer = writer
+        self.limit = ConnectionLimit(STREAMS, "GET /v1/rejected and GET /v1/warnings")
+
+    async def begin(self, source: UUID, last: int | None) -> int:
+        """Where a stream begins: after the event `last`, or now."""
+        async with self._postgres.database.connection() as connection:
+            number = await store.newest(connection) if last is None else last
+        await self._writer.watch(source)
+        return number
+
+    async def follow(self, source: UUID, number: int, who: Principal, draining: asyncio.Event) -> AsyncIterator[bytes]:
+        """Events as bytes, until the service drains or the token of `who` expires."""
+        yield b"retry: %d\n\n" % RETRY + _event(number, "ready", b"{}")
+        sent_at = renewed_at = time.monotonic()
+        while not draining.is_set() and not over(who):
+            try:
+                if time.monotonic() - renewed_at >= RENEW:
+                    await self._writer.watch(source)
+                    renewed_at = time.monotonic()
+                async with self._postgres.database.connection() as connection:
+                    rows = await store.after(connection, source, number, PAGE)
+            except (Unavailable, *UNAVAILABLE):
+                rows = []  # readiness reports it
+            for row in rows:
+                number = row["id"]
+                yield _event(number, row["name"], row["value"])
+            now = time.monotonic()
+            if rows:
+                sent_at = now
+            elif now - sent_at >= HEARTBEAT:
+                yield b": still here\n\n"
+                sent_at = now
+            try:
+                async with asyncio.timeout(POLL):
+                    await draining.wait()
+            except TimeoutError:
+                continue
+
+
+def _event(number: int, name: str, data: bytes) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (number, name.encode(), data)
