@@ -50,5 +50,6 @@ def _fact(event: Event, loaded: LoadedCustomer, fact: Fact, effect: str, place: 
         causationid=str(event.id),
         depth=1,
         stamp=f"{place}/{loaded.state.facts + 1}",
+        imported=event.imported,
         data=fact,
     )

@@ -30,6 +30,7 @@ from services.triggers.domain.state import Recipient, milliseconds, reached
 
 OPTED_OUT = "opted_out"
 HISTORY = "history"
+IMPORTED = "imported"
 CAP = "cap"
 WORKSPACE_CAP = "workspace_cap"
 MISSING_VARIABLE = "missing_variable"
@@ -151,6 +152,10 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
     input = scope.input
     if recipient.off_since is not None:
         yield Withheld(OPTED_OUT, f"the customer opted out of messages at {recipient.off_since:%Y-%m-%d %H:%M} UTC")
+    if input.imported:
+        yield Withheld(
+            IMPORTED, "the event was imported as history, or follows from one that was, and that sends nothing"
+        )
     late = input.received - input.time
     if late > hook.freshness and not hook.hook.limits.history:
         freshness = hook.hook.limits.freshness

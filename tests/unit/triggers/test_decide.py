@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.common.contracts.input import Input
@@ -59,6 +60,15 @@ def test_only_what_must_wait_is_queued() -> None:
     live = rules(hook("inbox"), hook("out", action=WEBHOOK), hook("quiet", limits={"quiet_hours": NIGHT}))
     assert outcome(Recipient(), ordered(), live) == ["sent", "queued", "sent"]
     assert outcome(Recipient(), ordered(night), live) == ["sent", "queued", "queued"]
+
+
+def test_an_import_of_history_sends_nothing_whatever_the_hook_accepts() -> None:
+    live = rules(hook("new"), hook("old", limits={"history": True}))
+    fresh = ordered()
+    assert outcome(Recipient(), msgspec.structs.replace(fresh, imported=True), live) == ["imported", "imported"]
+    recipient = Recipient()
+    step(recipient, msgspec.structs.replace(fresh, imported=True), live)
+    assert recipient.sent == {}
 
 
 @pytest.mark.parametrize(
