@@ -34,21 +34,25 @@ def create(settings: Settings) -> FastAPI:
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
+    imports = GroupCommit(
+        log.ImportedLog(storing), settings.queue_limit, settings.append_deadline, "group commit of imports"
+    )
     memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
-    metrics.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
+    metrics.watch(lambda: commit.waiting() + imports.waiting(), settings.queue_limit, lambda: memory.held, memory.limit)
     receiver = Receiver(keys, commit, rejections, memory, metrics)
-    hot = events.routes(receiver)
+    importer = Receiver(keys, imports, rejections, memory, metrics)
+    hot = events.routes(receiver, importer)
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
-        [*parts, keys, rejections, commit],
+        [*parts, keys, rejections, commit, imports],
         [hot, sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],
         meter=meter,
         body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
         problem_members=for_sdks,
         fast_routes=raw_routes(hot),
-        inline=events.inline(receiver),
+        inline=events.inline(receiver, importer),
     )
 
 

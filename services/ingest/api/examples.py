@@ -88,11 +88,17 @@ DESCRIPTION = (
 )
 
 
-def documentation(example: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's members for a route that takes such a body."""
+OF_IMPORTS = (
+    "The same as `/v1/batch`, for history: each event keeps its own `timestamp`, counts where it belongs in time, and sends"
+    " no message, nor does anything that follows from it. "
+)
+
+
+def documentation(example: dict[str, Any], first: str = "") -> dict[str, Any]:
+    """OpenAPI's members for a route that takes such a body; `first` comes before what is said of all of them."""
     schema = _BATCH if "batch" in example else _EVENT
     return {
-        "description": DESCRIPTION,
+        "description": first + DESCRIPTION,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
         "responses": {"200": _OK},
     }
