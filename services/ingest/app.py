@@ -15,6 +15,8 @@ from services.ingest.api import settings as sdk_settings
 from services.ingest.api.raw import raw_routes
 from services.ingest.body_reader import Memory
 from services.ingest.commit import GroupCommit
+from services.ingest.inbound import api as inbound
+from services.ingest.inbound.receiver import InboundReceiver
 from services.ingest.metrics import Metrics
 from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
@@ -41,13 +43,21 @@ def create(settings: Settings) -> FastAPI:
     metrics.watch(lambda: commit.waiting() + imports.waiting(), settings.queue_limit, lambda: memory.held, memory.limit)
     receiver = Receiver(keys, commit, rejections, memory, metrics)
     importer = Receiver(keys, imports, rejections, memory, metrics)
+    webhooks = InboundReceiver(postgres, commit, rejections, memory, metrics)
     hot = events.routes(receiver, importer)
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
         [*parts, keys, rejections, commit, imports],
-        [hot, sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],
+        [
+            hot,
+            sdk_settings.routes(keys),
+            sources.routes(postgres, keys),
+            rejected.routes(postgres),
+            inbound.routes(postgres, webhooks),
+            inbound.posted(webhooks),
+        ],
         meter=meter,
         body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
         problem_members=for_sdks,

@@ -1,4 +1,4 @@
-"""Sources, write keys, rejected events."""
+"""Sources, write keys, rejected events, inbound webhooks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -50,5 +50,30 @@ def upgrade() -> None:
         sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), primary_key=True),
         sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
         sa.Column("events", sa.BigInteger, nullable=False),
+        schema="ingest",
+    )
+    inbound_hooks()
+
+
+def inbound_hooks() -> None:
+    op.create_table(
+        "inbound_hooks",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("signature", sa.Text, nullable=False),
+        sa.Column("secret_header", sa.Text),
+        sa.Column("secret", sa.Text, nullable=False),
+        sa.Column("mapping", sa.Text, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.UniqueConstraint("source_id", "name"),
+        schema="ingest",
+    )
+    op.create_table(
+        "old_inbound_secrets",
+        sa.Column("hook_id", sa.Uuid, sa.ForeignKey("ingest.inbound_hooks.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("secret", sa.Text, nullable=False),
+        sa.Column("valid_until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("hook_id", "secret"),
         schema="ingest",
     )
