@@ -78,7 +78,7 @@ def _accept(
         event.messageId = str(ids.fresh())
     type_ = TYPES[event.type]
     value = records.encode(
-        id=ids.derived_text(source, event.messageId, type_, event.event or ""),
+        id=str(ids.derived(source, event.messageId, type_, event.event or "")),
         source=source,
         type=type_,
         time=occurred_at,

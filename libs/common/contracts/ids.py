@@ -21,13 +21,6 @@ def derived(*parts: str) -> UUID:
     return _Fast(bytes(digest))
 
 
-def derived_text(*parts: str) -> str:
-    """`str(derived(*parts))`, at a third of its cost: for what gets an id for each event."""
-    digits = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
-    variant = "89ab"[int(digits[16], 16) & 0x3]
-    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-
-
 def fresh() -> UUID:
     """UUIDv7: unique, and sorted by the time it was made. Never in a fold: a replay would give another."""
     return uuid7()

@@ -76,11 +76,15 @@ class Binding(msgspec.Struct, frozen=True):
     version: int
 
 
+#: How a journal record ends that binds identifiers: `bound` is the snapshot's last member, and left out when empty.
+BOUND_END = b"}]}}}"
+
+
 class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The customer as they were when the record was bound to them: `data.customer` of every journal record.
 
     `traits` are cut to 8 KB, the largest left out first (`traits_cut` names them). `revenue` is in major units by
-    currency. `bound` are the identifiers that this very record led to the customer.
+    currency. `bound`, the last member, are the identifiers that this very record led to the customer.
     """
 
     id: str

@@ -10,7 +10,7 @@ import msgspec
 from libs.common.contracts.ids import derived, parsed
 from libs.common.contracts.input import Input, Resource
 from libs.common.contracts.profile import CustomerLeft, CustomerMerged
-from libs.common.contracts.records import Binding, Bound, Envelope, decode, encode
+from libs.common.contracts.records import BOUND_END, Binding, Bound, Envelope, decode, encode
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
@@ -264,7 +264,7 @@ class DeciderHandler(Generic[S, R]):
         )
 
     def _bindings(self, record: Record, envelope: Envelope) -> Sequence[Binding]:
-        if b'"bound":[' not in record.value:
+        if not record.value.endswith(BOUND_END):
             return ()
         return _bound.decode(envelope.data).customer.bound
 

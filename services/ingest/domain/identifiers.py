@@ -27,10 +27,8 @@ def identifier(name: str, value: object) -> str | None:
     return text
 
 
-def is_sound(text: str | None) -> bool:
-    """Whether there is none, or one that can be taken as it stands; of a text of 1 to 256 characters without NUL."""
-    if text is None:
-        return True
+def is_sound(text: str) -> bool:
+    """Whether an identifier can be taken as it stands; of a text of 1 to 256 characters without NUL."""
     may_be_blocked = text[0] in _BLOCKED_BEGIN or text[0].isspace()
     return not ("\ufffd" in text or (may_be_blocked and _BLOCKED.fullmatch(text)))
 

@@ -28,17 +28,17 @@ class Shown(NamedTuple):
     cut: list[str]
 
 
-class _Written(msgspec.Struct, omit_defaults=True):
+class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The fields of `records.Snapshot`, with decimals, and with traits as raw JSON."""
 
     id: str
     traits: dict[str, msgspec.Raw]
-    traits_cut: list[str]
+    traits_cut: list[str] = []
     orders: int
     revenue: dict[str, Decimal]
     first_seen: datetime | None
     last_seen: datetime | None
-    bound: Sequence[Binding]
+    bound: Sequence[Binding] = []
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")

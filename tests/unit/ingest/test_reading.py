@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from libs.common.contracts import ids
 from libs.common.contracts.events import Kind
 from services.ingest.domain import limits
 from services.ingest.domain.body import single
@@ -135,11 +134,6 @@ def test_only_long_integers_are_odd(value: object, odd: bool) -> None:
     for raw in (json.dumps({"a": [value, 1]}).encode(), msgspec.json.encode({"a": [value, 1]})):
         assert limits.has_odd_values(raw) == odd
     assert limits.has_odd_values(json.dumps({"id": "f" + "1" * 20, "a": value}).encode()) == odd
-
-
-@given(st.lists(st.text(), min_size=1, max_size=4))
-def test_derived_ids_as_text(parts: list[str]) -> None:
-    assert ids.derived_text(*parts) == str(ids.derived(*parts))
 
 
 spaces = st.sampled_from(" \t\n\x1c\x85\xa0\u2003\u3000")

@@ -1,15 +1,17 @@
 """What a journal record carries of its customer, and how large it can become."""
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.contracts.records import BOUND_END, Binding, Journalled, Snapshot, decode, spliced
 from libs.common.contracts.records import LARGEST as LARGEST_RECORD
-from libs.common.contracts.records import Journalled, Snapshot, decode
+from services.profile.domain import snapshot as shown_to
 from services.profile.domain.snapshot import LARGEST, MORE, NAMED
-from services.profile.domain.state import TRAITS
+from services.profile.domain.state import TRAITS, Customer
 from tests.unit.profile.world import World, said
 
 
@@ -30,6 +32,16 @@ def test_it_is_the_snapshot_that_others_read() -> None:
     assert (shown.traits, shown.orders, shown.revenue) == ({"a": [1.5, "é"]}, 1, {"EUR": 29.33})
     assert shown.first_seen == shown.last_seen == decode(said("m1", userId="u")).time
     assert shown.bound == []
+
+
+def test_what_a_record_binds_is_its_end() -> None:
+    """Readers look for bindings only in records that end so."""
+    binds, repeats = (
+        spliced(said("m", userId="u"), shown_to.snapshot(UUID(int=1), Customer(), shown_to.Shown({}, []), bound))
+        for bound in ([Binding("user", "u", 1)], [])
+    )
+    assert binds.endswith(BOUND_END)
+    assert not repeats.endswith(BOUND_END)
 
 
 def test_a_trait_of_null_is_shown_no_longer() -> None:

@@ -66,8 +66,10 @@ def read_sound(raw: bytes, delivery: Delivery) -> Sound | None:
     if (
         kind not in KINDS
         or (kind == "track" and not (sent.event and sent.event.strip()))
-        or not (is_sound(sent.userId) and is_sound(sent.anonymousId))
-        or not (is_sound(sent.groupId) and is_sound(sent.previousId))
+        or not (sent.userId is None or is_sound(sent.userId))
+        or not (sent.anonymousId is None or is_sound(sent.anonymousId))
+        or not (sent.groupId is None or is_sound(sent.groupId))
+        or not (sent.previousId is None or is_sound(sent.previousId))
     ):
         return None
     return sent
