@@ -9,14 +9,14 @@ import msgspec
 import numpy
 
 from deploy.importer.mapping import Row
-from libs.common.contracts.ids import derived_text
+from libs.common.contracts.ids import derived
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 def content(row: Row) -> str:
     """The id of what a row says, whatever the order of its columns."""
-    return derived_text("import", _canonical(row).decode())
+    return str(derived("import", _canonical(row).decode()))
 
 
 class Repeats(NamedTuple):
@@ -57,7 +57,7 @@ class MessageIds:
             return id
         self._counts[id] += 1
         occurrence = self._counts[id]
-        return id if occurrence == 1 else derived_text(id, str(occurrence))
+        return id if occurrence == 1 else str(derived(id, str(occurrence)))
 
 
 def _short(id: str) -> int:

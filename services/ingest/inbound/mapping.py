@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from libs.common.contracts import money
 from libs.common.contracts.events import Kind
-from libs.common.contracts.ids import derived_text
+from libs.common.contracts.ids import derived
 from libs.common.errors import Invalid
 from libs.common.rules.cel.expression import Absent, Expression, Failed, Function, Language
 from libs.common.rules.cel.tokens import MAX_LENGTH, ConditionError
@@ -220,10 +220,10 @@ class _Entry:
     def _message_id(self, hook: str, id: str, place: int, bound: object) -> str:
         if self._message is not None:
             try:
-                return derived_text("inbound", hook, "message", str(self._evaluated("messageId", self._message, bound)))
+                return str(derived("inbound", hook, "message", str(self._evaluated("messageId", self._message, bound))))
             except Absent as absent:
                 raise self._failed("messageId", absent) from None
-        return derived_text("inbound", hook, "delivery", id, str(self._number), str(place))
+        return str(derived("inbound", hook, "delivery", id, str(self._number), str(place)))
 
     def _evaluated(self, name: str, member: Expression | Fixed | None, bound: object) -> Any:
         if not isinstance(member, Expression):
