@@ -18,9 +18,11 @@ from services.ingest.commit import GroupCommit
 from services.ingest.inbound import api as inbound
 from services.ingest.inbound.receiver import InboundReceiver
 from services.ingest.metrics import Metrics
-from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
 from services.ingest.settings import Settings
+from services.ingest.usage import api as usage_api
+from services.ingest.usage.meter import UsageMeter
+from services.ingest.usage.receiver import MeteredReceiver
 from services.ingest.write_keys import KeyStore, WriteKeys
 
 
@@ -41,20 +43,22 @@ def create(settings: Settings) -> FastAPI:
     )
     memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
     metrics.watch(lambda: commit.waiting() + imports.waiting(), settings.queue_limit, lambda: memory.held, memory.limit)
-    receiver = Receiver(keys, commit, rejections, memory, metrics)
-    importer = Receiver(keys, imports, rejections, memory, metrics)
-    webhooks = InboundReceiver(postgres, commit, rejections, memory, metrics)
+    usage = UsageMeter(postgres, settings.zone)
+    receiver = MeteredReceiver(keys, commit, rejections, memory, metrics, usage)
+    importer = MeteredReceiver(keys, imports, rejections, memory, metrics, usage)
+    webhooks = InboundReceiver(postgres, commit, rejections, memory, metrics, usage)
     hot = events.routes(receiver, importer)
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
-        [*parts, keys, rejections, commit, imports],
+        [*parts, keys, rejections, usage, commit, imports],
         [
             hot,
             sdk_settings.routes(keys),
             sources.routes(postgres, keys),
             rejected.routes(postgres),
+            usage_api.routes(postgres),
             inbound.routes(postgres, webhooks),
             inbound.posted(webhooks),
         ],

@@ -1,8 +1,9 @@
-"""Ingest's tables: sources, their write keys, inbound webhooks, and the events that were rejected."""
+"""Ingest's tables: sources, their write keys, inbound webhooks, usage, and the events that were rejected."""
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Index,
@@ -43,6 +44,8 @@ write_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
+    Column("events_per_second", Integer),
+    Column("events_per_day", BigInteger),
 )
 
 #: A webhook that another system posts to a source. `mapping` says as JSON what its payloads become.
@@ -69,6 +72,20 @@ old_inbound_secrets = Table(
     Column("valid_until", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("hook_id", "secret"),
 )
+
+#: The events of a day (in the workspace's zone) that came by a write key or an inbound webhook (`through`). `warned` are
+#: those of the stored that have a warning.
+usage = Table(
+    "usage",
+    metadata,
+    Column("source_id", Uuid, ForeignKey(sources.c.id), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("through", Uuid, primary_key=True),
+    Column("stored", BigInteger, nullable=False),
+    Column("warned", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+)
+Index("usage_by_day", usage.c.day)
 
 #: Rejected events, kept for seven days. `body` is cut to 4 KB, `size` is what it was in bytes.
 rejected = Table(

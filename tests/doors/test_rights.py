@@ -43,6 +43,8 @@ PATCH  /v1/sources/{id}                             sources:write
 POST   /v1/sources/{id}/keys                        sources:write
 GET    /v1/sources/{id}/keys                        sources:read
 DELETE /v1/sources/{id}/keys/{key_id}               sources:write
+PATCH  /v1/sources/{id}/keys/{key_id}               sources:write
+GET    /v1/usage                                    sources:read
 GET    /v1/hook-mappings                            sources:read
 POST   /v1/sources/{id}/hooks                       sources:write
 GET    /v1/sources/{id}/hooks                       sources:read

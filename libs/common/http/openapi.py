@@ -53,6 +53,7 @@ OWN_MEANINGS = "x-meanings"
 _OF_EVENTS = {
     "401": "No write key, or an unknown one.",
     "403": "Pages of this origin may not send with this write key.",
+    "429": "The write key has had its events: nothing is stored, send it again after `Retry-After` seconds.",
     "503": "Nothing is stored: send it again after `Retry-After` seconds.",
 }
 _ERRORS: dict[str, type[RapportError]] = {

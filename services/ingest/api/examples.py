@@ -84,7 +84,8 @@ _OK = {
 DESCRIPTION = (
     f"At most {BODY:,} bytes a body (gzip is taken), {EVENT:,} an event, {EVENTS:,} events a batch. The Content-Type is"
     " ignored. A bad event is rejected alone, with its reason, and listed under `/v1/rejected`. 401: the write key is not"
-    " known. 403: pages of this origin may not send. 503: not stored, send it again after `Retry-After` seconds."
+    " known. 403: pages of this origin may not send. 429 (over a limit of the write key) and 503: not stored, send it again"
+    " after `Retry-After` seconds."
 )
 
 
@@ -100,5 +101,5 @@ def documentation(example: dict[str, Any], first: str = "") -> dict[str, Any]:
     return {
         "description": first + DESCRIPTION,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
-        "responses": {"200": _OK},
+        "responses": {"200": _OK, "429": {}},
     }

@@ -273,7 +273,7 @@ def routes(postgres: Postgres, receiver: InboundReceiver) -> APIRouter:
         async with postgres.database.connection() as connection:
             row = await store.one(connection, id, hook)
             source = await queries.source(connection, id)
-        grant = Grant(id, source["name"], source["default_currency"], None, None)
+        grant = Grant(id, source["name"], source["default_currency"], None, None, hook)
         mapping = receiver.compiled(row["mapping"])
         if trial.mapping is not None:
             mapping = CompiledMapping(_mapping(trial.mapping))

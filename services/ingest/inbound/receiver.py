@@ -32,6 +32,7 @@ from services.ingest.inbound.store import Receiving
 from services.ingest.metrics import Metrics
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused, Rejections
+from services.ingest.usage.meter import UsageMeter
 
 BODY = 512 * 1024  # bytes of a webhook
 _COMPILED = 200  # mappings kept
@@ -44,13 +45,20 @@ class InboundReceiver:
     """Receives webhooks, and says what a payload would become."""
 
     def __init__(
-        self, postgres: Postgres, commit: GroupCommit, rejections: Rejections, memory: Memory, metrics: Metrics
+        self,
+        postgres: Postgres,
+        commit: GroupCommit,
+        rejections: Rejections,
+        memory: Memory,
+        metrics: Metrics,
+        meter: UsageMeter,
     ) -> None:
         self._postgres = postgres
         self._commit = commit
         self._rejections = rejections
         self._memory = memory
         self._metrics = metrics
+        self._meter = meter
         self._body_reader = BodyReader()
         self._compiled: OrderedDict[str, CompiledMapping] = OrderedDict()
 
@@ -102,6 +110,7 @@ class InboundReceiver:
                 self._metrics.shed(error)
                 raise
         self._metrics.answered(built.results, len(built.refused))
+        self._meter.count(receiving.grant, built)
         if built.refused:
             reasons = "; ".join(dict.fromkeys(refused.reason for refused in built.refused))
             raise Invalid(

@@ -39,7 +39,7 @@ async def receiving(tx: Tx, hook: UUID) -> Receiving:
     )
     if row is None:
         raise NotFound("There is no such webhook here: check its address.")
-    grant = Grant(row["id"], row["name"], row["default_currency"], None, None)
+    grant = Grant(row["id"], row["name"], row["default_currency"], None, None, hook)
     return Receiving(row["signature"], row["secret_header"], (row["secret"], *row["old"]), row["mapping"], grant)
 
 

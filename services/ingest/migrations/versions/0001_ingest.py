@@ -1,4 +1,4 @@
-"""Sources, write keys, rejected events, inbound webhooks."""
+"""Sources, write keys, rejected events, inbound webhooks, usage."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,6 +28,8 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True)),
         sa.Column("revoked_at", sa.DateTime(timezone=True)),
         sa.Column("last_used_at", sa.DateTime(timezone=True)),
+        sa.Column("events_per_second", sa.Integer),
+        sa.Column("events_per_day", sa.BigInteger),
         schema="ingest",
     )
     op.create_index("ix_ingest_write_keys_source_id", "write_keys", ["source_id"], schema="ingest")
@@ -53,6 +55,7 @@ def upgrade() -> None:
         schema="ingest",
     )
     inbound_hooks()
+    usage()
 
 
 def inbound_hooks() -> None:
@@ -77,3 +80,17 @@ def inbound_hooks() -> None:
         sa.PrimaryKeyConstraint("hook_id", "secret"),
         schema="ingest",
     )
+
+
+def usage() -> None:
+    op.create_table(
+        "usage",
+        sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), primary_key=True),
+        sa.Column("day", sa.Date, primary_key=True),
+        sa.Column("through", sa.Uuid, primary_key=True),
+        sa.Column("stored", sa.BigInteger, nullable=False),
+        sa.Column("warned", sa.BigInteger, nullable=False),
+        sa.Column("rejected", sa.BigInteger, nullable=False),
+        schema="ingest",
+    )
+    op.create_index("usage_by_day", "usage", ["day"], schema="ingest")
