@@ -95,8 +95,10 @@ def time(cell: Any, format: str | None = None, zone: ZoneInfo | None = None, lat
     try:
         found = _parsed(cell, format, zone)
     except ValueError:
-        expected = f"in the form {format!r}" if format else 'ISO 8601 (else give its "format")'
-        raise Refused(f"{_shown(cell)} is no time {expected}") from None
+        expected = (
+            f"time in the form {format!r}" if format else 'ISO 8601 time: give its "format" if it has another one'
+        )
+        raise Refused(f"{_shown(cell)} is no {expected}") from None
     if latest is not None and found < clock.EARLIEST:
         raise Refused(f"{_shown(cell)} lies before 1971")
     if latest is not None and found > latest:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError, field_validator
 
 from deploy.importer.cells import READERS, Refused, Type, identifier, number, time, zone_named
 from deploy.local.errors import LocalError
@@ -74,7 +74,23 @@ class Fixed(_Strict):
     value: Any
 
 
-Member = str | Column | Fixed
+# how a member is written; in the places of errors these are no names of the user's
+_TAGS = _NAME, _COLUMN, _VALUE = "a name", "a column", "a value"
+
+
+def _written_as(member: object) -> str:
+    match member:
+        case str():
+            return _NAME
+        case {"value": _}:
+            return _VALUE
+    return _COLUMN
+
+
+Member = Annotated[
+    Annotated[str, Tag(_NAME)] | Annotated[Column, Tag(_COLUMN)] | Annotated[Fixed, Tag(_VALUE)],
+    Discriminator(_written_as),
+]
 
 
 class Document(_Strict):
@@ -177,15 +193,16 @@ class AsItIs:
         return _text(row.get("messageId"))
 
     def event(self, row: Row) -> dict[str, Any]:
-        """The event. Raises Refused when it says no time of the past, and its kind needs one."""
-        event = dict(row)
-        stated = next((event[name] for name in ("originalTimestamp", "timestamp") if event.get(name)), None)
+        """The event, without what an archive knows of its first delivery: `sentAt` would be taken for a clock that is wrong,
+        and `timestamp` is right already. Raises Refused when it says no time of the past, and its kind needs one."""
+        event = {name: value for name, value in row.items() if name not in ("sentAt", "originalTimestamp")}
+        stated = event.get("timestamp") or row.get("originalTimestamp")
         kind = event.get("type")
         if stated is None and "timestamp" in _NEEDED.get(str(kind), ()):
             raise Refused(f"the row has no timestamp, and a {kind} of the past needs it")
         if stated is not None:
             try:
-                time(stated, latest=self._latest)
+                event["timestamp"] = time(stated, latest=self._latest)
             except Refused as error:
                 raise Refused(f"timestamp: {error}") from None
         return event
@@ -273,11 +290,13 @@ def _put(event: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
 def _faults(error: ValidationError) -> list[str]:
     found: dict[str, str] = {}
     for fault in error.errors(include_url=False):
-        where = [str(part) for part in fault["loc"] if part not in ("str", "Column", "Fixed")]
+        where = [str(part) for part in fault["loc"] if part not in _TAGS]
         said = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             said = "is not known here"
-        elif fault["type"] in ("missing", "string_type", "model_type", "model_attributes_type"):
+        elif fault["type"] == "missing":
+            said = "is missing"
+        elif fault["type"] in ("model_type", "dict_type", "model_attributes_type"):
             said = 'is a column\'s name, {"column": …, "type": …}, or {"value": …}'
         found.setdefault(".".join(where) or "the file", said)
     return [f"  {where}: {said}" for where, said in found.items()]

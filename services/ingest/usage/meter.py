@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from uuid import UUID
 
@@ -41,15 +42,14 @@ class UsageMeter(PeriodicTask):
         self._of_today: dict[UUID, list[int]] = {}  # the same lists, by key or webhook: one look-up a request
         self._stored: dict[UUID, int] = {}  # of today, by all processes, as of the last write
         self._buckets: dict[UUID, Bucket] = {}
+        self._away = False
 
     async def stop(self) -> None:
         """Write what was counted, if PostgreSQL lets us."""
         await super().stop()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(3):
                 await self._run_once()
-        except (Unavailable, *UNAVAILABLE) as error:
-            logger.warning("the last second's usage was not written", error=str(error))
 
     def admit(self, grant: Grant, events: int) -> None:
         """Raises TooMany when a write key has had its events of this second, or of this day."""
@@ -63,11 +63,8 @@ class UsageMeter(PeriodicTask):
         day = self._today()
         counts = self._of_today.get(grant.through)
         if counts is None:
-            counts = self._of_today[grant.through] = self._pending[Place(grant.source_id, day, grant.through)] = [
-                0,
-                0,
-                0,
-            ]
+            counts = [0, 0, 0]
+            self._of_today[grant.through] = self._pending[Place(grant.source_id, day, grant.through)] = counts
         counts[0] += len(built.records)
         counts[1] += sum(result.status == "warning" for result in built.results)
         counts[2] += len(built.refused)
@@ -104,8 +101,15 @@ class UsageMeter(PeriodicTask):
         if not self._pending:
             return
         written = {place: list(counts) for place, counts in self._pending.items()}
-        async with self._postgres.database.transaction() as tx:
-            totals = await store.add(tx, written)
+        try:
+            async with self._postgres.database.transaction() as tx:
+                totals = await store.add(tx, written)
+        except (Unavailable, *UNAVAILABLE) as error:
+            if not self._away:
+                logger.warning("usage cannot be written just now, it is counted on", error=str(error))
+            self._away = True
+            return
+        self._away = False
         today = self._today()
         for place, then in written.items():
             counts = self._pending[place]

@@ -56,8 +56,8 @@ def test_times(cell: Any, form: str | None, zone: str, value: str) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "says"),
-    [("31.01.2026", "ISO 8601"), ("1969-01-01", "before 1971"), ("2026-06-02", "future"), (True, "no time"),
-     ("9999-12-31T23:59:59-12:00", "no time")],
+    [("31.01.2026", "ISO 8601"), ("1969-01-01", "before 1971"), ("2026-06-02", "future"), (True, "no ISO 8601 time"),
+     ("9999-12-31T23:59:59-12:00", "no ISO 8601 time")],
 )  # fmt: skip
 def test_what_cannot_be_a_time_of_the_past_is_refused(cell: Any, says: str) -> None:
     with pytest.raises(Refused, match=says):

@@ -49,7 +49,7 @@ def test_a_row_becomes_an_event(tmp_path: Path) -> None:
     [
         ({"customer": ""}, "neither a userId nor an anonymousId"),
         ({"at": ""}, "no timestamp"),
-        ({"at": "yesterday"}, "at: 'yesterday' is no time"),
+        ({"at": "yesterday"}, "at: 'yesterday' is no ISO 8601 time"),
         ({"total": "free"}, "total: 'free' is no number"),
         ({"order": ""}, "order is empty"),
     ],
@@ -71,6 +71,9 @@ def test_objects_are_looked_into(tmp_path: Path) -> None:
         (b"{", "Invalid JSON"),
         ({**ORDERS, "user_id": "customer"}, "user_id: is not known here"),
         ({**ORDERS, "type": "order"}, "type: "),
+        ({**ORDERS, "userId": {"col": "customer"}}, "userId.column: is missing\n  userId.col: is not known here"),
+        ({**ORDERS, "name": 5}, "name: is a column's name"),
+        ({**ORDERS, "name": {"column": 5}}, "name.column: Input should be a valid string"),
         ({**ORDERS, "properties": {"a": {"colum": "total"}}}, "properties.a"),
         ({**ORDERS, "properties": {"a": {"column": "total", "type": "money"}}}, "properties.a.type"),
         ({**ORDERS, "timestamp": {"column": "at", "zone": "Berlin"}}, "Europe/Berlin"),
@@ -102,9 +105,13 @@ def test_the_example_that_is_shown_is_a_mapping(tmp_path: Path) -> None:
 def test_events_as_they_are_need_a_time_of_the_past() -> None:
     events = AsItIs(NOW)
     event = {"type": "track", "event": "X", "userId": "ann", "timestamp": "2026-01-31T12:00:00Z", "messageId": "m1"}
-    assert events.event(event) == event
+    assert events.event({**event, "timestamp": "2026-01-31T12:00:00.000Z"}) == event
+    archived = {**event, "originalTimestamp": "2026-01-31T11:58:00Z", "sentAt": "2026-01-31T12:00:01Z"}
+    assert events.event(archived) == event
+    del archived["timestamp"]
+    assert events.event(archived)["timestamp"] == "2026-01-31T11:58:00Z"
     assert events.own_id(event) == "m1"
     assert events.event({"type": "identify", "userId": "ann"}) == {"type": "identify", "userId": "ann"}
-    for wrong, says in ((None, "no timestamp"), ("2027-01-01", "future"), ("soon", "no time")):
+    for wrong, says in ((None, "no timestamp"), ("2027-01-01", "future"), ("soon", "no ISO 8601 time")):
         with pytest.raises(Refused, match=says):
             events.event({**event, "timestamp": wrong})

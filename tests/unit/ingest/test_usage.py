@@ -122,8 +122,7 @@ async def test_an_outage_loses_no_count(rows: Rows) -> None:
     counting = meter(rows, clock)
     counting.count(KEY, answered(2))
     rows.fails = True
-    with pytest.raises(OSError, match="away"):
-        await counting._run_once()
+    await counting._run_once()
     clock.now += 61  # midnight
     counting.count(KEY, answered(3))
     rows.fails = False
