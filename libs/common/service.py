@@ -69,7 +69,7 @@ def assemble(
     answer 503 and say what is missing. Raises ValueError if the settings' public key is invalid.
 
     - `purpose` is one sentence for the API's description.
-    - `body_limits` gives path prefixes another limit in bytes. None means that the route limits its body itself
+    - `body_limits` gives path prefixes (`{}` is any segment) another limit in bytes. None means that the route limits its body itself
       (`limits.read_body`).
     - `problem_members` adds members to every problem.
     - `fast_routes` are routes by method and path that FastAPI only documents; they limit their bodies themselves too.

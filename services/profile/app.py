@@ -11,20 +11,36 @@ from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
 from services.profile.dedup_partitions import Housekeeping
 from services.profile.handler import Profile
+from services.profile.segments import api as segments
+from services.profile.segments import members_api
+from services.profile.segments.tasks import SegmentTasks
 from services.profile.settings import Settings
 
 
 def create(settings: Settings) -> FastAPI:
     """Build the service."""
-    handler = Profile(settings.zone)
+    handler = Profile(settings.zone, settings.partitions)
     part = ConsumerService("profile", settings, handler)
     handler.measure(part.meter.registry)
-    routers = [customer_routes(part), refund_routes(part), dead_letter_routes(part)]
+    routers = [
+        customer_routes(part),
+        refund_routes(part),
+        segments.routes(part),
+        members_api.routes(part),
+        dead_letter_routes(part),
+    ]
     return assemble(
         "profile",
         "One view of each customer: whose each event is, and how they were at that moment.",
         settings,
-        [part, LogMaintenance("profile", part), WatermarkWriter(part), Housekeeping(part)],
+        [
+            part,
+            LogMaintenance("profile", part),
+            WatermarkWriter(part),
+            Housekeeping(part),
+            SegmentTasks(part, handler.rulebooks),
+        ],
         routers,
         meter=part.meter,
+        body_limits={members_api.PATH: None},
     )

@@ -6,14 +6,24 @@ from datetime import date, datetime, tzinfo
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
-from libs.common.contracts.records import Binding, spliced
+from libs.common.contracts.records import Binding, Fact, decode, display_name, spliced
 from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Sections, Wanted
 from libs.common.log.append import Outgoing
 from services.profile.domain import decide, events, evolve
+from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event
-from services.profile.domain.identity import Match, WorkingSet, match
-from services.profile.domain.state import ORDER
+from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
+from services.profile.domain.state import ORDER, micros, moment
+from services.profile.segments import membership
+from services.profile.segments.rules import Rules
+
+
+def journalled(loaded: LoadedCustomer, fact: Fact, cause: Cause, place: str) -> Outgoing:
+    """A fact of profile's on its customer, with their snapshot, as the next record of the journal on their key."""
+    record = decide.fact_record(cause, loaded, fact, place)
+    loaded.state.facts += 1
+    return Outgoing(str(loaded.id), spliced(record, loaded.snapshot()), cause.at, display_name(fact.TYPE))
 
 
 class PlacedEvent(NamedTuple):
@@ -48,8 +58,9 @@ class EventBatch:
     by when things happened. The constructor raises on a bad record.
     """
 
-    def __init__(self, batches: Sequence[Batch], zone: tzinfo) -> None:
+    def __init__(self, batches: Sequence[Batch], zone: tzinfo, rules: Rules | None = None) -> None:
         self._zone = zone
+        self.rules = rules or Rules()
         self.outgoing: list[Outgoing] = []
         self.counts: Counter[tuple[int, date, str, str]] = Counter()
         self.placed: list[PlacedEvent] = []
@@ -111,15 +122,26 @@ class EventBatch:
             self._count_match(partition, event, matched, user)
             if matched.absorbs is None:
                 bound += evolve.apply_match(working_set, matched)
+                if matched.creates:
+                    working_set.by_id[matched.customer].state.filled = self.rules.number
             else:
                 yield from _orders_of_both(working_set, matched)
                 self._merge(working_set, event, matched, place)
         loaded = working_set.by_id[matched.customer]
         if event.order:
             yield from _lacking(loaded.state.sections, [One(ORDER, event.order)])
-        evolve.apply_event(loaded, event)
+        changed = evolve.apply_event(loaded, event)
+        facts = self._segments(loaded, event, changed) if self.rules.segments else ()
         self._journal(loaded.id, event.value, loaded.snapshot(bound), event)
+        for fact in facts:
+            self.outgoing.append(journalled(loaded, fact, Cause.event(event), place))
         self._count(partition, event.at, "events")
+
+    def _segments(self, loaded: LoadedCustomer, event: Event, changed: list[str]) -> list[membership.SegmentFact]:
+        """The segments that an event's customer enters or leaves by it."""
+        if event.name in self.rules.by_event:
+            changed += membership.count(loaded.state, self.rules, event.name, decode(event.value))
+        return membership.follow(loaded, self.rules, changed, micros(event.received))
 
     def _merge(self, working_set: WorkingSet, event: Event, matched: Match, place: str) -> None:
         """Journal `customer.left`, then `customer.merged`, each with its customer at that moment, before anything
@@ -137,6 +159,8 @@ class EventBatch:
         self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), event.at, event.name))
 
     def _count_match(self, partition: int, event: Event, matched: Match, user: str | None) -> None:
+        if matched == Match(matched.customer):
+            return  # as of most events: nothing changes
         counts = {
             "customers": matched.creates - (matched.absorbs is not None),
             "identified": matched.claims or (matched.creates and user is not None),
@@ -146,6 +170,12 @@ class EventBatch:
         }
         for counter, by in counts.items():
             self._count(partition, event.at, counter, by)
+
+    def count_moves(self, customers: Iterable[LoadedCustomer], partition: int) -> None:
+        """Count who entered and left segments."""
+        for loaded in customers:
+            for segment, entered, at in loaded.moves:
+                self._count(partition, moment(at), f"{'entered' if entered else 'exited'}:{segment}")
 
     def _count(self, partition: int, at: datetime, counter: str, by: int = 1, source: str = "") -> None:
         if by:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, tzinfo
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import UUID
 
 import asyncpg
@@ -15,41 +15,61 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.records import spliced
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
+from libs.common.fold import timers
 from libs.common.fold.batch import Batch, Outcome
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
 from services.profile import dedup_partitions, store
-from services.profile.batch import EventBatch
+from services.profile.batch import EventBatch, journalled
+from services.profile.domain import evolve
+from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event, require_splice
 from services.profile.domain.identity import WorkingSet
+from services.profile.domain.state import micros
+from services.profile.segments import membership
+from services.profile.segments.rulebooks import Rulebooks
+from services.profile.segments.rules import Rules
 
 
 class ParsedFact(NamedTuple):
-    """A fact. It changes nothing here; it is journalled for its subject, or for the customer into whom the subject
-    was merged."""
+    """A fact of another service. It is journalled for its subject, or for the customer into whom the subject was merged,
+    and changes where they stand. `place` is its place in its topic."""
 
     record: Record
     envelope: records.Envelope
     subject: UUID
+    place: str
 
     @classmethod
-    def read(cls, record: Record) -> "ParsedFact":
+    def read(cls, record: Record, place: str) -> "ParsedFact":
         """Parse a record. Raises ValueError or msgspec.DecodeError if it is no fact."""
         envelope = records.decode(record.value)
         require_splice(record.value, envelope)
-        return cls(record, envelope, parsed(record.key))
+        return cls(record, envelope, parsed(record.key), place)
 
-    def journalled(self, working_set: WorkingSet) -> Outgoing:
-        loaded = working_set.by_id[working_set.survivors[self.subject]]
+    def apply(self, working_set: WorkingSet, rules: Rules) -> list[Outgoing]:
+        """Apply the fact to its customer. Returns it for the journal, and the facts on segments that follow."""
+        loaded, envelope = working_set.by_id[working_set.survivors[self.subject]], self.envelope
+        name = records.display_name(envelope.type)
+        changed = evolve.apply_fact(loaded.state, envelope)
+        changed += membership.count(loaded.state, rules, name, envelope)
+        loaded.touched |= bool(changed)
+        facts = membership.follow(loaded, rules, changed, micros(envelope.recordedtime)) if changed else []
         value = spliced(self.record.value, loaded.snapshot())
-        return Outgoing(str(loaded.id), value, self.envelope.time, records.display_name(self.envelope.type))
+        cause = Cause.record(envelope)
+        return [
+            Outgoing(str(loaded.id), value, envelope.time, name),
+            *(journalled(loaded, fact, cause, self.place) for fact in facts),
+        ]
 
 
 class Profile:
     """Binds each record to its customer, and journals it with the customer's snapshot."""
 
-    def __init__(self, zone: tzinfo) -> None:
+    def __init__(self, zone: tzinfo, partitions: int) -> None:
         self._zone = zone
+        self._partitions = partitions
+        self.rulebooks = Rulebooks()
         self._weeks: set[date] = set()
         self._duplicates: prometheus_client.Counter | None = None
 
@@ -66,22 +86,33 @@ class Profile:
         Facts are journalled before the events of the same batches, so that a customer whom an event merges has not left
         yet.
         """
-        facts = [ParsedFact.read(record) for batch in batches if batch.tp.topic != EVENTS for record in batch.records]
+        facts = [
+            ParsedFact.read(record, batch.place(index))
+            for batch in batches
+            if batch.tp.topic != EVENTS
+            for index, record in enumerate(batch.records)
+        ]
         event_batch = EventBatch([batch for batch in batches if batch.tp.topic == EVENTS], self._zone)
         received = event_batch.received
         spanned = {store.week_of(time) for time in received.values()}
         async with pipelined(tx) as pipeline:
+            rules = event_batch.rules = await self.rulebooks.rules(cast("Tx", pipeline), batches[0].rulebook)
             if not spanned <= self._weeks:
                 await dedup_partitions.ensure(pipeline, spanned)
             unseen, holders = await self._deduplicate(pipeline, received, event_batch.events)
             event_batch.keep(unseen)
             working_set = await store.load(pipeline, event_batch.events, {fact.subject for fact in facts}, holders)
-            outgoing = [fact.journalled(working_set) for fact in facts]
+            outgoing = [record for fact in facts for record in fact.apply(working_set, rules)]
             users = await store.known(pipeline, {event.renamed for event in event_batch.events if event.renamed})
             await store.load_sections(pipeline, event_batch.named(working_set))
             for lacking in event_batch.apply(working_set, users):
                 await store.load_sections(pipeline, lacking)
+            times = [*received.values(), *(fact.envelope.recordedtime for fact in facts)]
+            now = max((micros(time) for time in times), default=0)
+            due = membership.timers(working_set.by_id.values(), rules, now)
+            event_batch.count_moves(working_set.by_id.values(), batches[0].tp.partition)
             await store.save(pipeline, working_set)
+            await timers.set_by(cast("Tx", pipeline), "profile", membership.TIMER, due, self._partitions)
             await store.count(pipeline, event_batch.counts)
         return Outcome(outgoing + event_batch.outgoing, [lambda: self._committed(event_batch, spanned)])
 

@@ -2,10 +2,12 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -13,9 +15,12 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    func,
+    text,
 )
 
 from libs.common.fold.tables import fold_tables, section_table
+from libs.common.fold.timer_table import timer_table
 
 metadata = MetaData(schema="profile")
 
@@ -81,4 +86,56 @@ counters = Table(
     Column("count", BigInteger, nullable=False),
     PrimaryKeyConstraint("partition", "day", "counter", "source"),
     postgresql_with={"fillfactor": 50},
+)
+
+timers = timer_table(metadata)
+
+#: A segment. `name` is how conditions speak of it, and never changes.
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("status", Text, nullable=False),  # draft, live or archived
+    Column("version", Integer, nullable=False),
+    Column("live_version", Integer),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+#: One row a version. Only its first publication changes it. `content` is the segment as JSON.
+segment_versions = Table(
+    "segment_versions",
+    metadata,
+    Column("segment", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("edited_by", Text, nullable=False),
+    Column("edited_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("published_by", Text),
+    Column("published_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("segment", "version"),
+)
+
+#: Who is in which live segment (by name), and since when. The customers' states say the same.
+members = Table(
+    "members",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("segment", Text, nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("customer", "segment"),
+)
+Index("members_by_segment", members.c.segment, members.c.customer)
+
+#: One row: how far the customers have been evaluated under the newest rulebook. `behind` is the last customer's id.
+segment_fill = Table(
+    "segment_fill",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("rulebook", Integer, nullable=False),
+    Column("behind", Uuid),
+    Column("done", BigInteger, nullable=False, server_default="0"),
+    Column("total", BigInteger, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
 )

@@ -164,6 +164,8 @@ def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
         "revenue": {currency: str(major(minor, currency)) for currency, minor in sorted(customer.revenue.items())},
         "first_seen": None if customer.first is None else moment(customer.first),
         "last_seen": None if customer.last is None else moment(customer.last),
+        "segments": {name: moment(since) for name, since in sorted(customer.segments.items())},
+        "standing": customer.standing,
         "merged_from": customer.merged,
     }
 

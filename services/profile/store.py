@@ -6,6 +6,7 @@ customers, counters (sorted). Two batches that overlap wait for each other at on
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 from libs.common.db import bulk
@@ -76,10 +77,17 @@ _SAVE = bulk.insert(
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
     " WHERE customers.version = excluded.version - 1",
 )
+_ENTER = bulk.insert(
+    models.members,
+    ("customer", "segment", "since"),
+    "ON CONFLICT (customer, segment) DO UPDATE SET since = excluded.since",
+)
+_EXIT = bulk.delete(models.members)
 _sections = SectionStore("profile", SECTIONS)
 _COUNT = bulk.add(models.counters, ("count",))
 
 
+@lru_cache(maxsize=1_000)
 def week_of(time: datetime) -> date:
     """The Monday (UTC) of the week of `time`."""
     day = time.astimezone(UTC).date()
@@ -159,6 +167,13 @@ async def _survivors(tx: AnyTx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
     return ends
 
 
+async def lock(tx: AnyTx, ids: Collection[UUID]) -> WorkingSet:
+    """Lock these customers, in the order of their ids. Raises Contended if one does not exist."""
+    working_set = WorkingSet()
+    await _lock(tx, working_set, ids)
+    return working_set
+
+
 async def _lock(tx: AnyTx, working_set: WorkingSet, ids: Collection[UUID], *, out_of_order: bool = False) -> None:
     """Lock customers in the order of their ids. Out of order it does not wait for locked ones, because that could be
     a deadlock."""
@@ -223,10 +238,22 @@ async def save(tx: AnyTx, working_set: WorkingSet) -> None:
             columns = bulk.transposed([_row(loaded) for loaded in touched])
             await pipeline.write(_SAVE, *columns, rows=len(touched), otherwise=Contended)
             await _sections.save(pipeline, [each.state.sections for each in touched if each.state.sections.changed])
+            await _save_members(pipeline, touched)
         if bound:
             await pipeline.execute(_BIND, *bulk.transposed(bound))
         if unbound:
             await pipeline.execute(_RELEASE, *bulk.transposed(unbound))
+
+
+async def _save_members(pipeline: Pipeline, customers: Iterable[LoadedCustomer]) -> None:
+    """Write who entered and left which segment. Of several moves the last one counts."""
+    last = {(loaded.id, move.segment): move for loaded in customers for move in loaded.moves}
+    entered = [(*key, moment(move.at)) for key, move in sorted(last.items()) if move.entered]
+    exited = [key for key, move in sorted(last.items()) if not move.entered]
+    if entered:
+        await pipeline.execute(_ENTER, *bulk.transposed(entered))
+    if exited:
+        await pipeline.execute(_EXIT, *bulk.transposed(exited))
 
 
 def _row(loaded: LoadedCustomer) -> tuple[object, ...]:

@@ -33,7 +33,7 @@ WITH_BODY = [each for each in ALL if "requestBody" in each.said]
 
 def example(operation: Operation) -> Any:
     """The body that the page shows for an operation."""
-    content = operation.said["requestBody"]["content"]["application/json"]
+    (content,) = operation.said["requestBody"]["content"].values()
     if "example" in content:
         return content["example"]
     (reference,) = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(content["schema"]))

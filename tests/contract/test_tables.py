@@ -10,6 +10,7 @@ from libs.common.contracts.registry import SERVICES, TOPICS, read_by, written_by
 
 #: Written by hand over REST, by the framework, or by no fold: their keys say nothing about partitions.
 OTHERS = {
+    "profile": {"segments", "segment_versions", "segment_fill"},
     "rewards": {"programmes"},
     "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets", "message_tombstones"},
     "metrics": {"fits", "tickets"},

@@ -65,6 +65,15 @@ async def seed(five: Five) -> None:
     five.write_key = source["write_key"]
     programme = await five.made("rewards", "/v1/programmes", PROGRAMME)
     await five.made("rewards", f"/v1/programmes/{programme['id']}/publish")
+    segments = [
+        await five.made("profile", "/v1/segments", segment)
+        for segment in (
+            {"name": "Loyal", "when": "count('Order Completed', days=90) >= 3 || customer.last_seen > ago(days=3)"},
+            {"name": "Press", "static": True},
+        )
+    ]
+    for segment in segments:
+        await five.made("profile", f"/v1/segments/{segment['id']}/publish")
     hooks = [await five.made("triggers", "/v1/hooks", {**HOOK, "name": name}) for name in ("One", "Two")]
     await five.made("triggers", f"/v1/hooks/{hooks[0]['id']}/publish")
     broken = order("user-0", datetime.now(UTC), "a lot", 99)
@@ -83,6 +92,7 @@ async def seed(five: Five) -> None:
     inbound = await five.made("ingest", f"/v1/sources/{spare['id']}/hooks", {"name": "Doors", "mapping": "stripe"})
     five.known = {
         "/v1/hooks/": {"id": [hook["id"] for hook in hooks]},
+        "/v1/segments/": {"id": [segment["id"] for segment in segments], "ref": ["user:user-1", "anon:browser-user-2"]},
         "/v1/programmes/": {"id": [programme["id"]]},
         "/v1/fits/": {"id": [fit["id"]]},
         "/v1/sources/": {"id": [spare["id"]], "key_id": [keys[0]["id"]], "hook": [inbound["id"]]},

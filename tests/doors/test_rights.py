@@ -60,6 +60,17 @@ GET    /v1/customers/summary                        customers:read
 GET    /v1/customers/{ref}                          customers:read
 GET    /v1/customers/{ref}/timeline                 customers:read
 GET    /v1/refunds/waiting                          customers:read
+POST   /v1/segments                                 segments:write
+GET    /v1/segments                                 segments:read
+GET    /v1/segments/{id}                            segments:read
+PUT    /v1/segments/{id}                            segments:write
+POST   /v1/segments/{id}/preview                    segments:read
+POST   /v1/segments/{id}/publish                    segments:write
+POST   /v1/segments/{id}/archive                    segments:write
+GET    /v1/segments/{id}/customers                  segments:read
+GET    /v1/segments/{id}/customers/{ref}            segments:read
+GET    /v1/segments/{id}/sizes                      segments:read
+PUT    /v1/segments/{id}/members                    segments:write
 GET    /v1/profile/dead-letters                     operate
 GET    /v1/profile/dead-letters/{id}                operate
 POST   /v1/profile/dead-letters/{id}/replay         operate

@@ -8,7 +8,7 @@ from libs.common.contracts.records import Fact
 JOURNAL = "profile.journal"
 #: The compacted topic of watermarks (Kafka only, see `fold/watermark.py`): it holds no records, and only its newest message counts.
 WATERMARK = "profile.watermark"
-Scope = Literal["customers:read"]
+Scope = Literal["customers:read", "segments:read", "segments:write"]
 
 
 class CustomerLeft(Fact, frozen=True, kw_only=True):
@@ -29,6 +29,34 @@ class CustomerMerged(Fact, frozen=True, kw_only=True):
         return self.other
 
 
+class SegmentEntered(Fact, frozen=True, kw_only=True):
+    """The customer meets the condition of a live segment. `backfill`: they did so when this version was published."""
+
+    TYPE: ClassVar[str] = "segment.entered.v1"
+    segment: str
+    version: int
+    because: str
+    backfill: bool = False
+
+    @property
+    def effect(self) -> str:
+        return self.segment
+
+
+class SegmentExited(Fact, frozen=True, kw_only=True):
+    """The customer does not meet the condition of the segment any more, or it was archived."""
+
+    TYPE: ClassVar[str] = "segment.exited.v1"
+    segment: str
+    version: int
+    because: str
+    backfill: bool = False
+
+    @property
+    def effect(self) -> str:
+        return self.segment
+
+
 CONTRACT = Contract(
     Topic(
         JOURNAL,
@@ -38,6 +66,10 @@ CONTRACT = Contract(
         ("rewards", "triggers", "metrics"),
         ("rewards",),
     ),
-    (CustomerLeft, CustomerMerged),
-    {"customers:read": ("marketer", "analyst", "operator")},
+    (CustomerLeft, CustomerMerged, SegmentEntered, SegmentExited),
+    {
+        "customers:read": ("marketer", "analyst", "operator"),
+        "segments:read": ("marketer", "analyst", "operator"),
+        "segments:write": ("marketer",),
+    },
 )

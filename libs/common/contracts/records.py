@@ -84,7 +84,8 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The customer as they were when the record was bound to them: `data.customer` of every journal record.
 
     `traits` are cut to 8 KB, the largest left out first (`traits_cut` names them). `revenue` is in major units by
-    currency. `bound`, the last member, are the identifiers that this very record led to the customer.
+    currency. `segments` are the live ones that they are in, by name. Points, level and bands are as profile last heard of
+    them. `bound`, the last member, are the identifiers that this very record led to the customer.
     """
 
     id: str
@@ -94,6 +95,11 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     revenue: dict[str, float] = {}
     first_seen: datetime | None = None
     last_seen: datetime | None = None
+    segments: list[str] = []
+    points: int = 0
+    level: str | None = None
+    risk_band: str | None = None
+    value_band: str | None = None
     bound: list[Binding] = []
 
 

@@ -76,22 +76,25 @@ def check_json(body: bytes) -> None:
 
 
 class Limits:
-    """Reads and checks every body before the application sees it; `own` names the path prefixes that do it themselves
-    (None) or have another limit (bytes)."""
+    """Reads and checks every body before the application sees it; `own` names the path prefixes (`{}` is any segment of a path)
+    that do it themselves (None) or have another limit (bytes)."""
 
     def __init__(self, app: ASGIApp, problems: Problems, settings: Settings, own: Mapping[str, int | None]) -> None:
         self.app = app
         self.problems = problems
         self.limit = settings.body_limit
         self.seconds = settings.body_seconds
-        self.own = tuple(sorted(own.items(), key=lambda item: -len(item[0])))
+        self.own = [
+            (re.compile(re.escape(prefix).replace(r"\{\}", "[^/]+")), limit)
+            for prefix, limit in sorted(own.items(), key=lambda item: -len(item[0]))
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
             return
         path = scope["path"]
-        limit = next((limit for prefix, limit in self.own if path.startswith(prefix)), self.limit)
+        limit = next((limit for prefix, limit in self.own if prefix.match(path)), self.limit)
         if limit is None:
             await self.app(scope, receive, send)
             return

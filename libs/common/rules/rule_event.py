@@ -110,7 +110,8 @@ def event_variables(name: str, kind: str, input: Input, said: dict[str, dict[str
 
 
 def customer_variables(customer: Snapshot) -> dict[str, Any]:
-    """`customer`: id, traits, orders, revenue by currency, first_seen, last_seen; as they were at the event."""
+    """`customer`: id, traits, orders, revenue by currency, first_seen, last_seen, segments, points, level, bands; as they were
+    at the event."""
     return {
         "id": customer.id,
         "traits": customer.traits,
@@ -118,6 +119,11 @@ def customer_variables(customer: Snapshot) -> dict[str, Any]:
         "revenue": customer.revenue,
         "first_seen": _iso(customer.first_seen),
         "last_seen": _iso(customer.last_seen),
+        "segments": customer.segments,
+        "points": customer.points,
+        "level": customer.level,
+        "risk_band": customer.risk_band,
+        "value_band": customer.value_band,
     }
 
 

@@ -4,7 +4,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Standing(BaseModel):
+    """Points, level, and the bands of risk and value, as far as profile has heard of them; the other services know best."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    points: int
+    level: str | None
+    risk_band: str | None
+    value_band: str | None
 
 
 class Customer(BaseModel):
@@ -19,6 +30,8 @@ class Customer(BaseModel):
     revenue: dict[str, str] = Field(examples=[{"USD": "29.33"}])
     first_seen: datetime | None
     last_seen: datetime | None
+    segments: dict[str, datetime] = Field(description="the live segments that they are in, and since when")
+    standing: Standing
     merged_from: list[UUID]
 
 

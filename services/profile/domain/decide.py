@@ -4,12 +4,13 @@ A merge is two facts: `customer.left` on the key of the customer who leaves, the
 key. At the first, rewards, triggers and metrics complete the state of the one who leaves; at the second they move it.
 """
 
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.contracts.ids import derived
 from libs.common.contracts.profile import CustomerLeft, CustomerMerged
-from libs.common.contracts.records import Fact, encode
+from libs.common.contracts.records import Envelope, Fact, encode
 from services.profile.domain.events import Event
 from services.profile.domain.identity import LoadedCustomer
 
@@ -28,28 +29,56 @@ def pairs(event: Event) -> list[Pair]:
     return [Pair(event.user, device) for device in event.devices] or [Pair(event.user, None)]
 
 
+class Cause(NamedTuple):
+    """What a fact follows from. `id` is None for what happens by itself: time has passed, or a segment was published."""
+
+    id: str | None
+    at: datetime
+    received: datetime
+    traceparent: str | None = None
+    depth: int = 0
+    imported: bool = False
+
+    @classmethod
+    def event(cls, event: Event) -> "Cause":
+        return cls(str(event.id), event.at, event.received, event.traceparent, imported=event.imported)
+
+    @classmethod
+    def record(cls, envelope: Envelope) -> "Cause":
+        return cls(
+            envelope.id,
+            envelope.time,
+            envelope.recordedtime,
+            envelope.traceparent,
+            envelope.depth,
+            envelope.imported,
+        )
+
+
 def left(event: Event, loaded: LoadedCustomer, into: UUID, place: str) -> bytes:
     """The fact that a customer's state is complete and moves `into` another's."""
-    return _fact(event, loaded, CustomerLeft(into=str(into)), str(loaded.id), place)
+    return fact_record(Cause.event(event), loaded, CustomerLeft(into=str(into)), place, str(loaded.id))
 
 
 def merged(event: Event, loaded: LoadedCustomer, other: UUID, place: str) -> bytes:
     """The fact that a customer has taken over the state of `other`."""
-    return _fact(event, loaded, CustomerMerged(other=str(other)), str(other), place)
+    return fact_record(Cause.event(event), loaded, CustomerMerged(other=str(other)), place, str(other))
 
 
-def _fact(event: Event, loaded: LoadedCustomer, fact: Fact, effect: str, place: str) -> bytes:
+def fact_record(cause: Cause, loaded: LoadedCustomer, fact: Fact, place: str, effect: str | None = None) -> bytes:
+    """A fact of profile's as a record, the next of its customer (whose `facts` the caller counts up)."""
+    number = loaded.state.facts + 1
     return encode(
-        id=str(derived(str(event.id), fact.TYPE, effect)),
+        id=str(derived(cause.id or f"{loaded.id}/{number}", fact.TYPE, fact.effect if effect is None else effect)),
         source=SOURCE,
         type=fact.TYPE,
-        time=event.at,
-        recordedtime=event.received,
+        time=cause.at,
+        recordedtime=cause.received,
         subject=str(loaded.id),
-        traceparent=event.traceparent,
-        causationid=str(event.id),
-        depth=1,
-        stamp=f"{place}/{loaded.state.facts + 1}",
-        imported=event.imported,
+        traceparent=cause.traceparent,
+        causationid=cause.id,
+        depth=cause.depth + 1,
+        stamp=f"{place}/{number}",
+        imported=cause.imported,
         data=fact,
     )

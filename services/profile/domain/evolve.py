@@ -11,12 +11,35 @@ from collections.abc import Mapping
 
 import msgspec
 
+from libs.common.contracts.metrics import ScoreChanged
 from libs.common.contracts.orders import OrderCancelled, OrderCompleted, OrderEvent, OrderRefunded, united
-from libs.common.contracts.records import Binding
+from libs.common.contracts.records import Binding, Envelope
+from libs.common.contracts.rewards import LevelReached, PointsAdjusted, PointsCredited, PointsExpired, PointsReversed
 from services.profile.domain.events import Event
-from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet
+from services.profile.domain.identity import LoadedCustomer, Match, Move, WorkingSet
 from services.profile.domain.snapshot import size
 from services.profile.domain.state import ORDER, TRAITS, Customer, Order, Paid, Trait, micros
+
+#: Facts on points, and whether their points are added or taken away.
+_POINTS = {PointsCredited.TYPE: 1, PointsReversed.TYPE: -1, PointsAdjusted.TYPE: 1, PointsExpired.TYPE: -1}
+
+
+class _Points(msgspec.Struct):
+    points: int
+
+
+class _Level(msgspec.Struct):
+    level: str
+
+
+class _Bands(msgspec.Struct):
+    risk_band: str
+    value_band: str
+
+
+_points = msgspec.json.Decoder(_Points)
+_level = msgspec.json.Decoder(_Level)
+_bands = msgspec.json.Decoder(_Bands)
 
 
 def apply_match(working_set: WorkingSet, match: Match) -> list[Binding]:
@@ -29,22 +52,50 @@ def apply_match(working_set: WorkingSet, match: Match) -> list[Binding]:
     return [_bind(working_set, loaded, ref) for ref in match.binds]
 
 
-def apply_event(loaded: LoadedCustomer, event: Event) -> None:
-    """Apply an event to its customer."""
-    state, at = loaded.state, micros(event.at)
+def apply_event(loaded: LoadedCustomer, event: Event) -> list[str]:
+    """Apply an event to its customer. Returns what may have changed, by the names that conditions use."""
+    state, at, changed = loaded.state, micros(event.at), []
     loaded.touched = True
-    state.first = at if state.first is None else min(at, state.first)
-    state.last = at if state.last is None else max(at, state.last)
+    if state.first is None or at < state.first:
+        state.first = at
+        changed.append("first_seen")
+    if state.last is None or at > state.last:
+        state.last = at
+        changed.append("last_seen")
     if event.traits:
         loaded.shown = None
         _identify(state, at, event.traits)
+        changed += ["traits", *(f"traits.{name}" for name in event.traits)]
     if event.purchase is not None:
         _purchase(state, at, event.purchase)
+        changed += ["orders", "revenue"]
+    return changed
+
+
+def apply_fact(state: Customer, envelope: Envelope) -> list[str]:
+    """Apply what another service decided about the customer. Returns which members of `standing` changed.
+
+    Points are added up fact by fact, not read off as a balance: so they are right after a merge, too.
+    """
+    before = state.standing
+    if envelope.type in _POINTS:
+        points = _POINTS[envelope.type] * _points.decode(envelope.data).points
+        state.standing = msgspec.structs.replace(before, points=before.points + points)
+    elif envelope.type == LevelReached.TYPE:
+        state.standing = msgspec.structs.replace(before, level=_level.decode(envelope.data).level)
+    elif envelope.type == ScoreChanged.TYPE:
+        bands = _bands.decode(envelope.data)
+        state.standing = msgspec.structs.replace(before, risk_band=bands.risk_band, value_band=bands.value_band)
+    return [name for name in before.__struct_fields__ if getattr(before, name) != getattr(state.standing, name)]
 
 
 def absorb(survivor: Customer, other: Customer) -> None:
     """Merge `other` into `survivor`, all but the identifiers."""
     _keep_latest(survivor, other.traits)
+    standing = survivor.standing
+    points, level = standing.points + other.standing.points, standing.level or other.standing.level
+    survivor.standing = msgspec.structs.replace(standing, points=points, level=level)
+    survivor.windows, survivor.stale = {}, True  # they are counted anew, from the journal of both
     for id, theirs in other.sections.every(ORDER).items():
         ours = survivor.sections.get(ORDER, id)
         _replace(survivor, id, ours, theirs if ours is None else _united(ours, theirs))
@@ -54,6 +105,11 @@ def absorb(survivor: Customer, other: Customer) -> None:
 
 def _merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustomer) -> list[Binding]:
     absorb(survivor.state, other.state)
+    for segment, at in other.state.segments.items():
+        other.moves.append(Move(segment, False, at))
+        if segment not in survivor.state.segments:  # of one with a condition, the next look decides
+            survivor.state.segments[segment] = at
+            survivor.moves.append(Move(segment, True, at))
     bound = [working_set.lead(ref, survivor, version + 1) for ref, version in sorted(other.state.identifiers.items())]
     survivor.state.merged += [*other.state.merged, str(other.id)]
     survivor.shown = other.shown = None

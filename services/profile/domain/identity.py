@@ -20,9 +20,17 @@ from services.profile.domain.snapshot import Shown, shown, snapshot
 from services.profile.domain.state import DECODERS, IDENTIFIERS, MERGES, Customer
 
 
+class Move(NamedTuple):
+    """A customer entered a segment, or left it (`entered` false), at a time in microseconds."""
+
+    segment: str
+    entered: bool
+    at: int
+
+
 @dataclass(slots=True)
 class LoadedCustomer:
-    """A loaded and locked customer. `version` is 0 before they are stored."""
+    """A loaded and locked customer. `version` is 0 before they are stored. `moves` are segments entered and left."""
 
     id: UUID
     state: Customer
@@ -30,6 +38,7 @@ class LoadedCustomer:
     merged_into: UUID | None = None
     touched: bool = False
     shown: Shown | None = None
+    moves: list[Move] = field(default_factory=list)
 
     @classmethod
     def new(cls, id: UUID) -> "LoadedCustomer":

@@ -38,6 +38,11 @@ class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     revenue: dict[str, Decimal]
     first_seen: datetime | None
     last_seen: datetime | None
+    segments: list[str] = []
+    points: int = 0
+    level: str | None = None
+    risk_band: str | None = None
+    value_band: str | None = None
     bound: Sequence[Binding] = []
 
 
@@ -78,6 +83,11 @@ def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] =
         revenue=revenue(state),
         first_seen=None if state.first is None else moment(state.first),
         last_seen=None if state.last is None else moment(state.last),
+        segments=sorted(state.segments),
+        points=state.standing.points,
+        level=state.standing.level,
+        risk_band=state.standing.risk_band,
+        value_band=state.standing.value_band,
         bound=list(bound),
     )
     return _encoder.encode(written)

@@ -93,11 +93,36 @@ class Paid(msgspec.Struct, frozen=True, array_like=True):
     minor: int = 0
 
 
+class Total(msgspec.Struct, array_like=True, frozen=True):
+    """A window over a customer's events: `count` of them, of which `numbers` have a number, `sum` together; the oldest and the
+    newest. Those up to `until` have left. Times are microseconds, numbers millionths."""
+
+    count: int = 0
+    numbers: int = 0
+    sum: int = 0
+    oldest: int | None = None
+    newest: int | None = None
+    until: int | None = None
+
+
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the facts of other services say about a customer: their points, level, and bands."""
+
+    points: int = 0
+    level: str | None = None
+    risk_band: str | None = None
+    value_band: str | None = None
+
+
 class Customer(Sectioned, omit_defaults=True):
     """A customer's state. Their orders are sections (`ORDER`, by id); `completed` and `paid` are sums of them.
 
     `identifiers` maps references (`user:ann`, `anon:a1`) to the version of each binding. `merged` holds the ids of all
     customers merged into this one, at any depth. `facts` is the number of facts that profile has decided on them.
+
+    `segments` are those that they are in, each with the time since when. `windows` are the totals of windows that
+    segments read, complete for all windows of rulebook `filled`; of nobody who is `stale`, because they were just merged.
+    `due` is when their timer is due.
     """
 
     identifiers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -109,6 +134,12 @@ class Customer(Sectioned, omit_defaults=True):
     last: int | None = None
     merged: list[str] = msgspec.field(default_factory=list)
     facts: int = 0
+    standing: Standing = Standing()
+    segments: dict[str, int] = msgspec.field(default_factory=dict)
+    windows: dict[str, Total] = msgspec.field(default_factory=dict)
+    filled: int = 0
+    stale: bool = False
+    due: int | None = None
 
     @property
     def revenue(self) -> dict[str, int]:

@@ -89,7 +89,7 @@ def serving(settings: Settings) -> AbstractAsyncContextManager[Profile]:
 @asynccontextmanager
 async def started(settings: CommonSettings) -> AsyncIterator[ConsumerService]:
     """The service's fold alone, for tests of a component that works beside it."""
-    part = ConsumerService("profile", settings, Handler(settings.zone))
+    part = ConsumerService("profile", settings, Handler(settings.zone, settings.partitions))
     await part.start()
     try:
         yield part

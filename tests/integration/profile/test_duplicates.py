@@ -41,7 +41,7 @@ async def test_one_messageid_for_an_order_and_its_refund_is_two_events(profile: 
 
 
 async def test_a_retry_four_weeks_later_is_a_duplicate(database: Database) -> None:
-    handler = Handler(UTC)
+    handler = Handler(UTC, 8)
     for week in range(5):
         late = event(user="u1", message="m1", received=NOON + timedelta(weeks=week))
         outgoing = await apply(database, handler, batch_of(3, [late]))

@@ -56,7 +56,7 @@ async def living(database: Database) -> list[dict[str, object]]:
 
 
 async def test_two_partitions_race_on_a_new_user(database: Database) -> None:
-    handlers = [Handler(UTC), Handler(UTC)]
+    handlers = [Handler(UTC, 8), Handler(UTC, 8)]
     for number in range(10):
         await both(
             *(
@@ -78,7 +78,7 @@ async def test_two_partitions_race_on_a_new_user(database: Database) -> None:
 
 async def test_the_loser_of_a_race_waits_and_reads_the_winners(database: Database) -> None:
     """The winner's transaction is held open until the loser stands before its identifier."""
-    first, second = Handler(UTC), Handler(UTC)
+    first, second = Handler(UTC, 8), Handler(UTC, 8)
     async with database.transaction() as tx:
         won = await first.apply(tx, [batch_of(0, [event("identify", "u", "a1", message="m1")])])
         losing = asyncio.create_task(apply(database, second, batch_of(1, [event("identify", "u", "a2", message="m2")])))
@@ -91,7 +91,7 @@ async def test_the_loser_of_a_race_waits_and_reads_the_winners(database: Databas
 @pytest.mark.parametrize("chained", [False, True])
 async def test_a_merge_is_seen_by_who_waited_for_it(database: Database, chained: bool) -> None:
     """While u merges with a, b's event with a (or with u) waits, and ends at the survivor."""
-    handler = Handler(UTC)
+    handler = Handler(UTC, 8)
     told = [
         event("page", device="a", message="m1"),
         event(user="u", message="m2"),
@@ -101,7 +101,7 @@ async def test_a_merge_is_seen_by_who_waited_for_it(database: Database, chained:
     async with database.transaction() as tx:
         await handler.apply(tx, [batch_of(0, [event("identify", "u", "a", message="m4")])])
         late = event("identify", "u", "b", message="m5") if chained else event("page", device="a", message="m5")
-        waiting = asyncio.create_task(insistent(database, Handler(UTC), batch_of(1, [late])))
+        waiting = asyncio.create_task(insistent(database, Handler(UTC, 8), batch_of(1, [late])))
         await _until_somebody_waits(database)
     journalled = await waiting
     survivor = (await holders(database))["user:u"]
@@ -120,7 +120,7 @@ async def test_crossing_merges_and_chains_end_as_one_after_the_other_would(datab
         for turn in range(6):
             events = [_any(random_, devices, owners, f"{partition}-{turn}-{place}") for place in range(8)]
             batches.append(batch_of(partition, events, turn * 8))
-    handlers = [Handler(UTC) for _ in range(8)]
+    handlers = [Handler(UTC, 8) for _ in range(8)]
 
     async def all_batches(partition: int) -> list[Outgoing]:
         written: list[Outgoing] = []
@@ -150,7 +150,7 @@ async def test_a_stale_look_up_is_made_again_behind_the_lock(database: Database)
     """Many rounds in which a device's event races the merge that takes it away."""
     for number in range(10):
         device, user = f"a{number}", f"u{number}"
-        one, two = Handler(UTC), Handler(UTC)
+        one, two = Handler(UTC, 8), Handler(UTC, 8)
         await apply(
             database,
             one,
@@ -203,7 +203,7 @@ async def _until_somebody_waits(database: Database) -> None:
 
 async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> None:
     """It is journalled before `left` on the key of who left, or else on the survivor's."""
-    handler = Handler(UTC)
+    handler = Handler(UTC, 8)
     for number in range(10):
         device, user = f"a{number}", f"u{number}"
         made = [event("page", device=device, message=f"p{number}"), event(user=user, message=f"q{number}")]
@@ -214,7 +214,7 @@ async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> Non
         )
         await both(
             insistent(database, handler, batch_of(0, [event("identify", user, device, message=f"r{number}")])),
-            insistent(database, Handler(UTC), facts),
+            insistent(database, Handler(UTC, 8), facts),
         )
     async with database.connection() as tx:
         rows = await tx.fetch('SELECT key, value FROM log."profile.journal" ORDER BY partition, "offset"')
@@ -228,7 +228,7 @@ async def test_a_fact_races_the_merge_of_its_customer(database: Database) -> Non
 
 
 async def test_a_row_that_is_not_as_it_was_read_stops_the_batch(database: Database) -> None:
-    handler = Handler(UTC)
+    handler = Handler(UTC, 8)
     (made,) = await apply(database, handler, batch_of(0, [event(user="u", message="m1")]))
     async with database.transaction() as tx:
         stale = LoadedCustomer(UUID(made.key), Customer(), version=7, touched=True)

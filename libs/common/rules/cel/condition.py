@@ -8,17 +8,20 @@ All numbers are doubles (see `numbers`). An evaluation that fails is no match, a
 is bounded in time by the library's iteration budget and by `_WORK` below.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import lru_cache
 
 from libs.common.rules.cel.engine import Evaluate, compile_text, in_words, overload
 from libs.common.rules.cel.explain import Operand, explanation, operand
-from libs.common.rules.cel.names import Path, Reading, dotted, read, static_path
+from libs.common.rules.cel.names import EVENT, ONLY_EVENT, Path, Reading, Subject, dotted, read, static_path
 from libs.common.rules.cel.nodes import Items, Logic, Node, operation
 from libs.common.rules.cel.numbers import adapt
 from libs.common.rules.cel.parser import parse
 from libs.common.rules.cel.tokens import MAX_LENGTH, ConditionError
 from libs.common.rules.cel.values import Activation, absent_part, kind_in_words, look_up, value_in_words
+from libs.common.rules.cel.windows import Window
 
 __all__ = ["MAX_LENGTH", "Activation", "Condition", "ConditionError", "Operand", "Outcome", "bind", "compile_condition"]
 
@@ -47,13 +50,26 @@ def bind(event: Mapping[str, object], customer: Mapping[str, object]) -> Activat
     return Activation(event, customer)
 
 
-def compile_condition(source: str) -> "Condition":
-    """Compiles a condition. Raises ConditionError with line and column when it is not one, or could cost too much."""
+@lru_cache(maxsize=4_096)
+def compile_condition(source: str, subject: Subject = EVENT) -> "Condition":
+    """Compiles a condition about `subject`. Raises ConditionError with line and column when it is not one, or could cost too
+    much."""
     root = parse(source)
-    reading = read(source, root)
+    reading = read(source, root, subject)
+    for window in reading.windows:
+        if window.where is not None:
+            _refuse_faulty(window.where, source)
     adapted = adapt(source, root)
     evaluate = compile_text(adapted.text, lambda offset: (source, adapted.source_offset(offset)))
-    return Condition(source, reading.paths, root, reading, evaluate)
+    return Condition(source, reading.paths, subject, root, reading, evaluate)
+
+
+def _refuse_faulty(where: str, source: str) -> None:
+    try:
+        compile_condition(where, ONLY_EVENT)
+    except ConditionError as error:
+        at = max(source.find(where), 0)
+        raise ConditionError.at(f"where: {error.message}", source, at) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +79,25 @@ class Condition:
     source: str
     paths: frozenset[str]
     """Dotted paths that it reads or tests: `event.properties.revenue`, `customer.traits.plan`."""
+    subject: Subject
     _root: Node = field(repr=False, compare=False)
     _reading: Reading = field(repr=False, compare=False)
     _evaluate: Evaluate = field(repr=False, compare=False)
+
+    @property
+    def windows(self) -> Sequence[Window]:
+        """The windows over events that it asks for."""
+        return self._reading.windows
+
+    @property
+    def turns(self) -> Sequence[tuple[Path, timedelta]]:
+        """The times that it compares with `ago(…)`: so long after each, the comparison turns."""
+        return self._reading.turns
+
+    @property
+    def reads(self) -> Sequence[Path]:
+        """The paths that it reads or tests, in full."""
+        return (*self._reading.reads, *self._reading.tested)
 
     def evaluate(
         self, event: Mapping[str, object] | Activation, customer: Mapping[str, object] | None = None
@@ -96,7 +128,7 @@ class Condition:
         found: list[Operand] = []
         for part in parts:
             text = self.source[part.start : part.end]
-            condition = compile_condition(text)
+            condition = compile_condition(text, self.subject)
             outcome = condition.evaluate(activation)
             value = None if outcome.absent or outcome.error else outcome.matched
             found.append(operand(text, value, outcome.error, condition._reading, activation.variables))

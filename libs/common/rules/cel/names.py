@@ -3,12 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from difflib import get_close_matches
 from math import prod
 
 from libs.common.rules.cel.engine import constant, pattern_error
-from libs.common.rules.cel.nodes import Binary, Call, Index, Literal, Name, Node, Select, operation
+from libs.common.rules.cel.nodes import Binary, Call, Index, Keyword, Literal, Name, Node, Select, operation
 from libs.common.rules.cel.tokens import ConditionError
+from libs.common.rules.cel.windows import AGO, Window, ago, ago_key, is_window, window
 
 EACH = "[]"
 """The segment of a path that stands for every element of a list."""
@@ -30,7 +32,10 @@ METHODS = (
 and `substring(start, end)`, which the library (0.1.3) refuses when `end` is the end of the text."""
 MEMBERS = {
     "event": ("id", "name", "type", "source", "time", "received", "properties", "traits", "context"),
-    "customer": ("id", "traits", "orders", "revenue", "first_seen", "last_seen"),
+    "customer": (
+        *("id", "traits", "orders", "revenue", "first_seen", "last_seen"),
+        *("segments", "points", "level", "risk_band", "value_band"),
+    ),
 }
 """What `event` and `customer` have: `libs.common.rules.rule_event` makes them."""
 _HOLDERS = {"event": "properties", "customer": "traits"}
@@ -40,6 +45,25 @@ _BULK = {"in": 1, "==": 2, "!=": 2, "+": 1, "contains": 1, "size": 1, "indexOf":
 _REPEATS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _PATTERN_LENGTH = 200
 _PATTERN_REPEATS = 200
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Subject:
+    """What a condition is about: the names that it may use, each with its members; and whether it may ask for windows."""
+
+    members: Mapping[str, tuple[str, ...]]
+    windows: bool = False
+
+
+EVENT = Subject(MEMBERS)
+"""One event and its customer at that moment: hooks, earning rules."""
+CUSTOMER = Subject({"customer": tuple(name for name in MEMBERS["customer"] if name != "segments")}, windows=True)
+"""A customer: segments, which cannot read each other."""
+ONLY_EVENT = Subject({"event": MEMBERS["event"]})
+"""One event without its customer: what a window counts."""
+
+#: Under `customer`: the values of windows, and the times of `ago(…)`, each by its text.
+COMPUTED, TIMES = "computed", "ago"
 
 
 @dataclass(slots=True)
@@ -54,6 +78,10 @@ class Reading:
     """For each depth of nested loops over lists: operations that touch a whole text or list, by what they cost."""
     splits: bool = False
     """Whether it takes text apart into lists."""
+    windows: list[Window] = field(default_factory=list)
+    """The windows that it asks for."""
+    turns: list[tuple[Path, timedelta]] = field(default_factory=list)
+    """Times that it compares with `ago(…)`, each with how long after it the comparison turns."""
 
     @property
     def paths(self) -> frozenset[str]:
@@ -68,6 +96,8 @@ class Reading:
 
 def dotted(path: Path) -> str:
     """`('event', 'properties', 'products', 0, 'price')` → `event.properties.products[0].price`."""
+    if path[1:2] in ((COMPUTED,), (TIMES,)) and len(path) > 2:
+        return str(path[2])
     return "".join(
         f"[{part}]" if isinstance(part, int) else part if part == EACH else f".{part}" for part in path
     ).removeprefix(".")
@@ -81,19 +111,19 @@ def _before_item(path: Path) -> Path:
     return next((path[:position] for position, part in enumerate(path) if isinstance(part, int)), path)
 
 
-def read(source: str, root: Node) -> Reading:
+def read(source: str, root: Node, subject: Subject = EVENT) -> Reading:
     """What the condition reads. Raises ConditionError for a name or function that there is not, with the nearest that is."""
-    reader = _Reader(source)
-    reader.visit(root, {"event": ("event",), "customer": ("customer",)}, 0)
+    reader = _Reader(source, subject)
+    reader.visit(root, {name: (name,) for name in subject.members}, 0)
     return reader.reading
 
 
-def unknown_member(path: Path) -> str | None:
+def unknown_member(path: Path, members: Mapping[str, tuple[str, ...]] = MEMBERS) -> str | None:
     """What is wrong with a path such as `event.propertes.revenue`, whose second name `event` never has; None if nothing."""
-    if len(path) < 2 or path[0] not in MEMBERS or path[1] in MEMBERS[str(path[0])]:
+    if len(path) < 2 or path[0] not in members or path[1] in members[str(path[0])]:
         return None
     root, name = str(path[0]), str(path[1])
-    near = get_close_matches(name, MEMBERS[root], 1, 0.75)
+    near = get_close_matches(name, members[root], 1, 0.75)
     hint = f"did you mean {root}.{near[0]}?" if near else f"write {root}.{_HOLDERS[root]}.{name}"
     return f"{root} has no {name}: {hint}"
 
@@ -104,7 +134,7 @@ def text_of(node: Node) -> str | None:
 
 
 def static_path(node: Node, scope: Mapping[str, Path | None]) -> Path | None:
-    """The path that `node` reads, if it can be told from the text alone."""
+    """The path that `node` reads, if it can be told from the text alone. (Not that of a window.)"""
     match node:
         case Name():
             return scope.get(node.name)
@@ -118,9 +148,18 @@ def static_path(node: Node, scope: Mapping[str, Path | None]) -> Path | None:
     return None
 
 
+def _computed(found: Window) -> Path:
+    return ("customer", COMPUTED, found.key)
+
+
+def _function(node: Node) -> str:
+    return node.function if isinstance(node, Call) and node.target is None else ""
+
+
 class _Reader:
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, subject: Subject) -> None:
         self._source = source
+        self._subject = subject
         self.reading = Reading()
 
     def _error(self, message: str, offset: int) -> ConditionError:
@@ -136,9 +175,16 @@ class _Reader:
         match node:
             case Name():
                 self._name(node, scope)
+            case Call() if is_window(node):
+                self._window(node)
             case Call():
                 self._call(node, scope, loops)
+            case Keyword():
+                raise self._error(f"this takes no {node.name}=…: to compare, write ==", node.start)
+            case Binary(operator="<" | "<=" | ">" | ">=") if AGO in (_function(node.left), _function(node.right)):
+                self._turn(node, scope, loops)
             case Binary(operator="in") if (key := text_of(node.left)) and (whole := static_path(node.right, scope)):
+                self._member(whole, node.right)
                 self.reading.reads.append(whole)
                 self.reading.tested.append((*whole, key))
             case _:
@@ -146,18 +192,44 @@ class _Reader:
                     self.visit(part, scope, loops)
 
     def _member(self, path: Path, node: Node) -> None:
-        if (wrong := unknown_member(path)) is not None:
+        if (wrong := unknown_member(path, self._subject.members)) is not None:
             raise self._error(wrong, node.start)
 
     def _name(self, node: Name, scope: Mapping[str, Path | None]) -> None:
         if node.name not in scope and node.name not in _TYPES:
             near = get_close_matches(node.name, list(scope), 1, 0.75)
-            hint = (
-                f"did you mean {near[0]}?"
-                if near
-                else f"write event.properties.{node.name} or customer.traits.{node.name}"
-            )
+            places = [f"{root}.{_HOLDERS[root]}.{node.name}" for root in self._subject.members]
+            hint = f"did you mean {near[0]}?" if near else f"write {' or '.join(places)}"
+            if node.name in MEMBERS:
+                hint = f"this condition is about {' and '.join(self._subject.members)} alone"
+                hint += "; for events write count('Order Completed', days=30)" if self._subject.windows else ""
             raise self._error(f"unknown name {node.name}: {hint}", node.start)
+
+    def _window(self, node: Call) -> None:
+        if not self._subject.windows:
+            raise self._error(f"{node.function}(…) over events is for conditions of segments", node.at)
+        if node.function == AGO:
+            raise self._error("compare ago(…) with a time, such as last('Product Viewed') < ago(days=14)", node.at)
+        found = window(self._source, node)
+        self.reading.windows.append(found)
+        self.reading.reads.append(_computed(found))
+
+    def _turn(self, node: Binary, scope: Mapping[str, Path | None], loops: int) -> None:
+        """A comparison of a time with `ago(…)`."""
+        moving, other = (node.left, node.right) if _function(node.left) == AGO else (node.right, node.left)
+        if not self._subject.windows or not isinstance(moving, Call):
+            raise self._error("ago(…) is for conditions of segments", node.start)
+        span = ago(self._source, moving)
+        self.visit(other, scope, loops)
+        path = static_path(other, scope)
+        if isinstance(other, Call) and other.function in ("first", "last"):
+            path = _computed(window(self._source, other))
+        if path is None:
+            raise self._error(
+                "compare ago(…) with first(…), last(…) or a member such as customer.last_seen", other.start
+            )
+        self.reading.reads.append(("customer", TIMES, ago_key(span)))
+        self.reading.turns.append((path, span))
 
     def _call(self, node: Call, scope: Mapping[str, Path | None], loops: int) -> None:
         known = FUNCTIONS if node.target is None else METHODS

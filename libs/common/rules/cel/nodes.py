@@ -73,6 +73,17 @@ class Call(Node):
 
 
 @dataclass(slots=True)
+class Keyword(Node):
+    """`name=value`, an argument of a function that takes such."""
+
+    name: str
+    value: Node
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.value,)
+
+
+@dataclass(slots=True)
 class Unary(Node):
     """`!operand` or `-operand`."""
 

@@ -5,6 +5,7 @@ whole numbers, such as `size(…)`, becomes `double(size(…))`; where CEL takes
 arguments of `substring`, both sides of `%`) they stay whole. Text in quotes is never touched.
 """
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from itertools import accumulate
 
 from libs.common.rules.cel.nodes import Binary, Call, Choice, Entries, Index, Literal, Name, Node, Select, Unary
 from libs.common.rules.cel.tokens import ConditionError
+from libs.common.rules.cel.windows import AGO, ago, ago_key, is_window, window
 
 _DATE_PARTS = (
     "FullYear",
@@ -97,6 +99,8 @@ class _Numbers:
         match node:
             case Literal(kind="int"):
                 self._literal(node, whole)
+            case Call() if is_window(node):
+                self._window(node)
             case Call():
                 with self._inside("double" if node.function in _WHOLE_RESULTS and not whole else None, node):
                     self._call(node)
@@ -122,6 +126,14 @@ class _Numbers:
             case _:
                 for part in node.parts():
                     self.adapt(part, whole)
+
+    def _window(self, node: Call) -> None:
+        """A window becomes the member of `customer` that holds its value."""
+        if node.function == AGO:
+            holder, key = "ago", ago_key(ago(self._source, node))
+        else:
+            holder, key = "computed", window(self._source, node).key
+        self.edits.append(_Edit(node.start, node.end - node.start, f"customer.{holder}[{json.dumps(key)}]"))
 
     def _literal(self, node: Literal, whole: bool) -> None:
         try:

@@ -9,6 +9,7 @@ from libs.common.rules.cel.nodes import (
     Entries,
     Index,
     Items,
+    Keyword,
     Literal,
     Logic,
     Name,
@@ -29,6 +30,7 @@ _PLAIN_WORDS = {
     "not": "write ! for 'not'",
     "is": "write == for 'is'",
 }
+_HINTS = {**_PLAIN_WORDS, "=": "to compare, write =="}
 _CONSTANTS = {"true": "bool", "false": "bool", "null": "null"}
 
 
@@ -86,7 +88,7 @@ class _Parser:
         if token.kind == "end":
             message = otherwise or "the condition ends too early"
         else:
-            message = _PLAIN_WORDS.get(token.text.lower(), f"{token.text} is unexpected here")
+            message = _HINTS.get(token.text.lower(), f"{token.text} is unexpected here")
         return ConditionError.at(message, self._source, token.start)
 
     def _made(self, node: _N) -> _N:
@@ -182,10 +184,18 @@ class _Parser:
         self._expect("(")
         arguments: list[Node] = []
         while not self._at(")"):
-            arguments.append(self._expression())
+            arguments.append(self._argument())
             if not self._accept(","):
                 break
         return tuple(arguments), self._expect(")").end
+
+    def _argument(self) -> Node:
+        name, after = self._peek, self._tokens[min(self._next + 1, len(self._tokens) - 1)]
+        if name.kind != "name" or (after.kind, after.text) != ("symbol", "="):
+            return self._expression()
+        self._next += 2
+        value = self._expression()
+        return self._made(Keyword(name.start, value.end, name.text, value))
 
     def _primary(self) -> Node:
         token = self._peek

@@ -52,11 +52,11 @@ _WORD = re.compile(
   | (?P<number>0[xX][0-9a-fA-F]+[uU]?|[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]+[uU]?)
   | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
   | (?P<quoted>`[^`\n]+`)
-  | (?P<symbol>&&|\|\||[=!<>]=|[-<>+*/%!?:,.()\[\]{}])
+  | (?P<symbol>&&|\|\||[=!<>]=|[-=<>+*/%!?:,.()\[\]{}])
     """,
     re.VERBOSE,
 )
-_HINTS = {"=": "to compare, write ==", "&": "write && for 'and'", "|": "write || for 'or'", "'": "text without its closing quote",
+_HINTS = {"&": "write && for 'and'", "|": "write || for 'or'", "'": "text without its closing quote",
           '"': "text without its closing quote", "`": "a name without its closing `"}  # fmt: skip
 
 

@@ -1,0 +1,103 @@
+"""What happens to segments by itself: timers that are due, and customers who have not been evaluated since a publication."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from libs.common.contracts.profile import JOURNAL
+from libs.common.db.errors import UNAVAILABLE
+from libs.common.errors import Unavailable
+from libs.common.fold.service import ConsumerService
+from libs.common.runtime.periodic import PeriodicTask
+from services.profile.segments import store
+from services.profile.segments.refresh import refresh
+from services.profile.segments.rulebooks import Rulebooks
+
+logger = structlog.get_logger()
+
+#: Customers in one transaction.
+PAGE = 100
+_DUE = """
+SELECT found.* FROM generate_series(0, $1 - 1) AS p(number) CROSS JOIN LATERAL (
+  SELECT customer, due FROM profile.timers WHERE partition = p.number AND due <= $2 ORDER BY due LIMIT $3
+) AS found ORDER BY due LIMIT $3
+"""
+
+
+class SegmentTasks(PeriodicTask):
+    """A component: looks at customers whose timers are due, and evaluates all customers after a publication, page by page.
+
+    Several processes may do so at once: each customer is changed under their lock, and a second look changes nothing.
+    `refused` are customers at whom this release cannot look; the log says why.
+    """
+
+    name = "segments"
+    every = 1.0
+
+    def __init__(self, consumer: ConsumerService, rulebooks: Rulebooks) -> None:
+        super().__init__()
+        self._consumer = consumer
+        self._rulebooks = rulebooks
+        self.refused: set[UUID] = set()
+
+    async def fire(self, now: datetime) -> int:
+        """Look at customers whose timers are due; returns how many. Not later than what has been folded: until then it is
+        not known whether something came in between."""
+        partitions = self._consumer.settings.partitions
+        async with self._consumer.read() as connection:
+            if not await connection.fetch(_DUE, partitions, now, 1):
+                return 0
+        behind = max((lag.seconds for lag in (await self._consumer.fold.lag()).values()), default=0.0)
+        until, fired = now - timedelta(seconds=behind), 0
+        while True:
+            async with self._consumer.read() as connection:
+                rows = await connection.fetch(_DUE, partitions, until, PAGE + len(self.refused))
+                number = await self._consumer.fold.positions.rulebook(connection)
+            due = {row["customer"]: row["due"] for row in rows if row["customer"] not in self.refused}
+            if not due:
+                return fired
+            await self._refresh(due, number)
+            fired += len(due)
+
+    async def fill(self) -> int:
+        """Evaluate all customers who have not been evaluated since a publication; returns how many."""
+        done = 0
+        while True:
+            async with self._consumer.read() as connection:
+                page = await store.page_to_fill(connection, PAGE)
+            if page is None:
+                return done
+            await self._refresh(dict.fromkeys(page.ids, datetime.now(UTC)), page.rulebook)
+            async with self._consumer.tx() as tx:
+                await store.filled(tx, page)
+            done += len(page.ids)
+
+    async def _refresh(self, at: Mapping[UUID, datetime], number: int) -> None:
+        """Refresh customers in one transaction; if that fails for what is in one of them, each alone."""
+        try:
+            await self._together(at, number)
+        except (*UNAVAILABLE, Unavailable):
+            raise
+        except Exception as error:
+            if len(at) > 1:
+                for customer, time in at.items():
+                    await self._refresh({customer: time}, number)
+                return
+            (customer,) = at
+            self.refused.add(customer)
+            logger.exception("a customer cannot be looked at", customer=str(customer), error=repr(error))
+
+    async def _together(self, at: Mapping[UUID, datetime], number: int) -> None:
+        settings = self._consumer.settings
+        async with self._consumer.tx() as tx:
+            rules = await self._rulebooks.rules(tx, number)
+            written = await refresh(tx, at, rules, settings.zone, settings.partitions)
+        self._consumer.fold.notifier.notify_later(JOURNAL, written)
+
+    async def _run_once(self) -> None:
+        if fired := await self.fire(datetime.now(UTC)):
+            logger.debug("timers of segments fired", timers=fired)
+        if filled := await self.fill():
+            logger.info("customers evaluated for new segments", customers=filled)

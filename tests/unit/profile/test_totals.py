@@ -1,0 +1,65 @@
+"""A window kept event by event holds what a count over all events would."""
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.rules.cel.windows import Window
+from services.profile.domain.state import Total
+from services.profile.segments.totals import Occurrence, added, leaves_at, millionths, moved, total_of, value
+
+SPAN = timedelta(microseconds=100)
+WINDOW = Window("count", "A", None, SPAN)
+occurrences = st.builds(Occurrence, st.integers(0, 400), st.none() | st.integers(-(10**9), 10**9))
+
+
+def counted(events: list[Occurrence], now: int) -> tuple[int, int, int, int | None, int | None]:
+    inside = [event for event in events if event.at > now - 100]
+    numbers = [event.number for event in inside if event.number is not None]
+    times = [event.at for event in inside]
+    return len(inside), len(numbers), sum(numbers), min(times, default=None), max(times, default=None)
+
+
+def held(total: Total) -> tuple[int, int, int, int | None, int | None]:
+    return total.count, total.numbers, total.sum, total.oldest, total.newest
+
+
+@given(st.lists(occurrences | st.integers(0, 100), max_size=40))
+def test_adding_and_leaving_is_counting(steps: list[Occurrence | int]) -> None:
+    """Events come late and out of order, and time passes; the events that left are read from a journal."""
+    total, now = Total(), 0
+    journal: list[Occurrence] = []
+    for step in steps:
+        if isinstance(step, int):
+            now += step
+            leaves = leaves_at(WINDOW, total)
+            if leaves is not None and leaves <= now:
+                oldest = total.oldest or 0
+                events = sorted((each for each in journal if each.at >= oldest), key=lambda each: each.at)
+                total = moved(total, now - 100, events)
+            assert held(total) == counted(journal, now)
+        else:
+            journal.append(step)
+            total = added(total, step)
+
+
+@given(st.lists(occurrences, max_size=30), st.integers(0, 500))
+def test_a_total_made_from_a_journal_is_the_same(events: list[Occurrence], now: int) -> None:
+    assert held(total_of(events, now - 100)) == counted(events, now)
+
+
+def test_values_as_conditions_see_them() -> None:
+    total = total_of([Occurrence(5, millionths("29.33")), Occurrence(7, millionths(0.67)), Occurrence(6)], None)
+    seen = {function: value(Window(function, "A", "x"), total) for function in ("count", "sum", "average")}
+    assert seen == {"count": 3, "sum": 30.0, "average": 15.0}
+    assert value(Window("first", "A"), total) == "1970-01-01T00:00:00.000005+00:00"
+    assert value(Window("last", "A"), total) == "1970-01-01T00:00:00.000007+00:00"
+    nothing = [value(Window(function, "A", "x"), Total()) for function in ("count", "sum", "average", "first", "last")]
+    assert nothing == [0, 0.0, None, None, None]
+
+
+def test_only_numbers_are_added() -> None:
+    odd: list[object] = [True, None, "x", "nan", "Infinity", 1e300, {}, [1], ""]
+    assert [millionths(each) for each in odd] == [None] * 9
+    assert [millionths(each) for each in (3, 2.5, "1.25", -0.000001)] == [3_000_000, 2_500_000, 1_250_000, -1]
