@@ -1,6 +1,5 @@
 """Ingest, as an import uses it: `POST /v1/import`, tried again until it answers."""
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -10,6 +9,7 @@ import httpx
 import msgspec
 
 from deploy.local.errors import LocalError
+from libs.common.runtime.backoff import Backoff
 
 PATIENCE = 600.0  # seconds without an answer, after which an import gives up; the next one continues there
 _SHORTEST, _LONGEST = 0.5, 30.0
@@ -56,7 +56,7 @@ class Ingest:
         Raises LocalError when ingest refuses all of them, or has not answered for PATIENCE seconds.
         """
         body = b'{"batch":[' + b",".join(events) + b"]}"
-        waited, tries = 0.0, 0
+        waited, backoff = 0.0, Backoff(_SHORTEST, _LONGEST)
         while True:
             try:
                 answer = self._http.post("/v1/import", content=body)
@@ -69,7 +69,7 @@ class Ingest:
                 if answer.status_code not in _AGAIN:
                     raise LocalError(f"Ingest refused the import ({why}).")
                 after = answer.headers.get("retry-after")
-            pause = _wait(after, tries)
+            pause = min(float(after), _LONGEST) if after is not None and after.isdecimal() else backoff.pause()
             if waited + pause > PATIENCE:
                 raise LocalError(
                     f"Ingest at {self._url} has stored nothing for {waited:.0f} seconds ({why}). The same command continues"
@@ -77,14 +77,7 @@ class Ingest:
                 )
             self._say(f"Ingest at {self._url} does not take events just now ({why}): trying again in {pause:.0f} s.")
             self._pause(pause)
-            waited, tries = waited + pause, tries + 1
-
-
-def _wait(after: str | None, tries: int) -> float:
-    if after is not None and after.isdecimal():
-        return min(float(after), _LONGEST)
-    longest: float = min(_SHORTEST * 2.0**tries, _LONGEST)
-    return longest * random.uniform(0.7, 1.0)  # noqa: S311  # no secret
+            waited += pause
 
 
 def _results(content: bytes, count: int) -> list[Result]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from deploy.importer import identity, mapping
+from deploy.importer import identity, mapping, mapping_file
 from deploy.importer.cells import Refused
 from deploy.importer.checkpoint import Checkpoint, alone
 from deploy.importer.importing import Importing, Totals, encode
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 def dry_run(file: RowFile, events: Events) -> int:
     """Print the events of the first rows, or why a row gives none. Returns 1 if one gives none."""
     first = list(islice(file.lines(), _LOOKED_AT))
-    mapping.require_columns(events, file.header or _columns(first, events))
+    mapping_file.require_columns(events, file.header or _columns(first, events))
     ids, refused = identity.MessageIds(frozenset()), 0
     for line in first[:SHOWN]:
         try:
@@ -114,7 +114,7 @@ def _import(file: RowFile, events: Events, options: argparse.Namespace, console:
 def _survey(file: RowFile, events: Events, advance: Advance) -> _Survey:
     """One reading of the whole file: how many rows, what it is, which rows say the same; and its columns are checked."""
     if file.header:
-        mapping.require_columns(events, file.header)
+        mapping_file.require_columns(events, file.header)
     digest, own, contents, rows = hashlib.sha256(), identity.Seen(), identity.Seen(), 0
     first: list[Line] = []
     missing = set() if file.header else set(events.columns)
@@ -131,7 +131,7 @@ def _survey(file: RowFile, events: Events, advance: Advance) -> _Survey:
         else:
             contents.note(identity.content(line.row))
     if missing and rows:
-        mapping.require_columns(events, _columns(first, events))
+        mapping_file.require_columns(events, _columns(first, events))
     return _Survey(rows, digest.hexdigest(), contents.repeats().ids, own.repeats().rows)
 
 
@@ -157,7 +157,7 @@ def _summary(console: Console, totals: Totals, survey: _Survey) -> None:
 def _mapping(file: RowFile, path: Path | None) -> Events:
     latest = datetime.now(UTC)
     if path is not None:
-        return mapping.load(path, latest)
+        return mapping_file.load(path, latest)
     if file.is_csv:
         raise LocalError(
             f"Give --map: a JSON file that says which column is what. The columns of {file.path} are"

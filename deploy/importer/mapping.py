@@ -8,14 +8,12 @@ A string names a column; `{"column", "type"}` says how its cell is read; `{"valu
 cell gives no member.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, field_validator
 
 from deploy.importer.cells import READERS, Refused, Type, identifier, number, time, zone_named
 from deploy.local.errors import LocalError
@@ -75,7 +73,7 @@ class Fixed(_Strict):
 
 
 # how a member is written; in the places of errors these are no names of the user's
-_TAGS = _NAME, _COLUMN, _VALUE = "a name", "a column", "a value"
+TAGS = _NAME, _COLUMN, _VALUE = "a name", "a column", "a value"
 
 
 def _written_as(member: object) -> str:
@@ -211,37 +209,6 @@ class AsItIs:
 Events = EventMapping | AsItIs
 
 
-def load(path: Path, latest: datetime) -> EventMapping:
-    """The mapping in a file. Raises LocalError with a sentence for each fault."""
-    try:
-        document = Document.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise LocalError(f"The mapping cannot be read: {error.strerror or error} ({path}).") from None
-    except ValidationError as error:
-        raise LocalError("\n".join([f"The mapping {path} cannot be used:", *_faults(error)])) from None
-    return EventMapping(document, latest)
-
-
-def require_columns(mapping: Events, known: Iterable[str]) -> None:
-    """Raises LocalError when the mapping names columns that the file does not have."""
-    columns = list(known)
-    if wrong := [column for column in mapping.columns if column not in columns]:
-        lines = []
-        for column in wrong:
-            near = difflib.get_close_matches(column, columns, 1, 0.6)
-            lines.append(f"  There is no column {column!r}{f': was {near[0]!r} meant?' if near else '.'}")
-        raise LocalError(
-            "\n".join(
-                [
-                    "The mapping does not fit the file:",
-                    *lines,
-                    f"  The file's columns are {', '.join(map(repr, columns[:50]))}.",
-                    '  (What is the same in every event is written {"value": …}.)',
-                ]
-            )
-        )
-
-
 def look_up(row: Row, column: str) -> Any:
     """The cell of a column; in nested objects by a path with dots. None when there is none."""
     if column in row or "." not in column:
@@ -285,18 +252,3 @@ def _put(event: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
     for name in place[:-1]:
         holder = holder.setdefault(name, {})
     holder[place[-1]] = value
-
-
-def _faults(error: ValidationError) -> list[str]:
-    found: dict[str, str] = {}
-    for fault in error.errors(include_url=False):
-        where = [str(part) for part in fault["loc"] if part not in _TAGS]
-        said = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            said = "is not known here"
-        elif fault["type"] == "missing":
-            said = "is missing"
-        elif fault["type"] in ("model_type", "dict_type", "model_attributes_type"):
-            said = 'is a column\'s name, {"column": …, "type": …}, or {"value": …}'
-        found.setdefault(".".join(where) or "the file", said)
-    return [f"  {where}: {said}" for where, said in found.items()]

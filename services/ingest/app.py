@@ -16,6 +16,7 @@ from services.ingest.api.raw import raw_routes
 from services.ingest.body_reader import Memory
 from services.ingest.commit import GroupCommit
 from services.ingest.inbound import api as inbound
+from services.ingest.inbound import trial
 from services.ingest.inbound.receiver import InboundReceiver
 from services.ingest.metrics import Metrics
 from services.ingest.rejections import Rejections
@@ -59,7 +60,8 @@ def create(settings: Settings) -> FastAPI:
             sources.routes(postgres, keys),
             rejected.routes(postgres),
             usage_api.routes(postgres),
-            inbound.routes(postgres, webhooks),
+            inbound.routes(postgres),
+            trial.routes(postgres, webhooks),
             inbound.posted(webhooks),
         ],
         meter=meter,

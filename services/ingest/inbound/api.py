@@ -1,41 +1,27 @@
-"""Inbound webhooks over REST: declared, listed, changed, tried, and received."""
+"""Inbound webhooks over REST: declared, listed, changed, and received."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from libs.common.contracts.records import decode
 from libs.common.contracts.written import Written
 from libs.common.errors import Invalid
 from libs.common.http.openapi import OWN_MEANINGS
 from libs.common.runtime.postgres import Postgres
-from services.ingest import queries
 from services.ingest.api.raw import RawRoute
 from services.ingest.api.sources import OLDEST, Limit, Reader, Writer
 from services.ingest.inbound import store
-from services.ingest.inbound.mapping import CompiledMapping, InboundMapping, Mapped
-from services.ingest.inbound.ready import READY
-from services.ingest.inbound.receiver import InboundReceiver, built_records, delivered
+from services.ingest.inbound.mapping import InboundMapping
+from services.ingest.inbound.ready import READY, AnyMapping, ReadyName, chosen
+from services.ingest.inbound.receiver import InboundReceiver
 from services.ingest.inbound.signatures import Form, make_secret, require_usable
-from services.ingest.queries import Grant
 from services.ingest.store import require_source
 
 _HEADER = Written("^[A-Za-z0-9-]{1,100}$", "a header's name has letters, digits and hyphens, such as X-Webhook-Secret")
 Name = Annotated[str, Field(min_length=1, max_length=100, examples=["Shopify orders"])]
-ReadyName = Literal["shopify", "stripe", "zendesk", "typeform"]
-
-
-def _given_as(mapping: object) -> str:
-    return "ready" if isinstance(mapping, str) else "own"
-
-
-AnyMapping = Annotated[
-    Annotated[ReadyName, Tag("ready")] | Annotated[InboundMapping, Tag("own")], Discriminator(_given_as)
-]
 Secret = Annotated[
     str | None,
     Field(max_length=500, description="the sender's; without one, a secret is made and shown this once"),
@@ -100,24 +86,6 @@ class NewSecret(_Strict):
     overlap: StrictInt = Field(default=86_400, ge=0, le=2_592_000, description="0 ends all old secrets immediately")
 
 
-class Trial(_Strict):
-    """A payload, as the sender would post it, and its headers; under the mapping that is in force, or under another one."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "headers": {"X-Shopify-Topic": "orders/cancelled", "X-Shopify-Webhook-Id": "b54557e4"},
-                "payload": {"id": 1001, "cancelled_at": "2026-01-31T12:00:00Z", "customer": {"id": 7}},
-                "mapping": "shopify",
-            }
-        }
-    )
-
-    payload: dict[str, Any]
-    headers: Annotated[dict[str, Annotated[str, Field(max_length=2_000)]], Field(max_length=100)] = {}
-    mapping: AnyMapping | None = None
-
-
 class InboundHook(BaseModel):
     """An inbound webhook. The sender posts to `path`."""
 
@@ -145,23 +113,6 @@ class ChangedSecret(BaseModel):
 class InboundHookPage(BaseModel):
     items: list[InboundHook]
     next: str | None
-
-
-class Outcome(BaseModel):
-    """What one entry of the mapping makes of a payload: an event, or why there is none."""
-
-    entry: int
-    status: Literal["ok", "warning", "rejected", "skipped"]
-    reason: str | None
-    left_out: Annotated[list[str], Field(description="members whose expression reads what is not there")]
-    event: Annotated[dict[str, Any] | None, Field(description="as the log would hold it")]
-
-
-class TrialResult(BaseModel):
-    """What a payload would become. Nothing is stored."""
-
-    delivery: Annotated[str, Field(description="the id that makes a second try of the sender count once")]
-    outcomes: list[Outcome]
 
 
 class ReadyMapping(BaseModel):
@@ -208,8 +159,8 @@ _MEANINGS = {
 _REFUSALS: dict[int | str, dict[str, Any]] = {status: {} for status in (400, 401, 404, 408, 413, 422)}
 
 
-def routes(postgres: Postgres, receiver: InboundReceiver) -> APIRouter:
-    """Declare, list, change and try inbound webhooks."""
+def routes(postgres: Postgres) -> APIRouter:
+    """Declare, list and change inbound webhooks."""
     router = APIRouter(prefix="/v1", tags=["inbound webhooks"])
     hooks = "/sources/{id}/hooks"
 
@@ -220,7 +171,7 @@ def routes(postgres: Postgres, receiver: InboundReceiver) -> APIRouter:
     @router.post(hooks, status_code=201, summary="Declare a webhook that another system will post")
     async def create(id: UUID, new: NewInboundHook, _: Writer) -> CreatedInboundHook:
         made = None if new.secret is not None else make_secret(new.form)
-        mapping = _mapping(new.mapping).model_dump_json(exclude_unset=True)
+        mapping = chosen(new.mapping).model_dump_json(exclude_unset=True)
         async with postgres.database.transaction() as tx:
             await require_source(tx, id)
             hook = await store.add(tx, id, new.name, new.form, new.secret_header, new.secret or made or "", mapping)
@@ -246,7 +197,7 @@ def routes(postgres: Postgres, receiver: InboundReceiver) -> APIRouter:
         if changes.name is not None:
             given["name"] = changes.name
         if changes.mapping is not None:
-            given["mapping"] = _mapping(changes.mapping).model_dump_json(exclude_unset=True)
+            given["mapping"] = chosen(changes.mapping).model_dump_json(exclude_unset=True)
         async with postgres.database.transaction() as tx:
             await store.change(tx, id, hook, given)
             return InboundHook(**_shown(await store.one(tx, id, hook)))
@@ -267,20 +218,6 @@ def routes(postgres: Postgres, receiver: InboundReceiver) -> APIRouter:
         async with postgres.database.transaction() as tx:
             await store.remove(tx, id, hook)
         return Response(status_code=204)
-
-    @router.post(f"{hooks}/{{hook}}/try", summary="What a payload would become; stores nothing")
-    async def attempt(id: UUID, hook: UUID, trial: Trial, _: Reader) -> TrialResult:
-        async with postgres.database.connection() as connection:
-            row = await store.one(connection, id, hook)
-            source = await queries.source(connection, id)
-        grant = Grant(id, source["name"], source["default_currency"], None, None, hook)
-        mapping = receiver.compiled(row["mapping"])
-        if trial.mapping is not None:
-            mapping = CompiledMapping(_mapping(trial.mapping))
-        headers = {name.lower(): value for name, value in trial.headers.items()}
-        delivery = delivered(str(hook), msgspec.json.encode(trial.payload), headers)
-        outcomes = _outcomes(mapping.apply(delivery), grant)
-        return TrialResult(delivery=mapping.delivery_id(delivery), outcomes=outcomes)
 
     return router
 
@@ -303,11 +240,7 @@ def posted(receiver: InboundReceiver) -> APIRouter:
     return router
 
 
-def _mapping(given: ReadyName | InboundMapping) -> InboundMapping:
-    return given if isinstance(given, InboundMapping) else READY[given].mapping
-
-
-def _ready(name: str) -> ReadyMapping:
+def _ready(name: ReadyName) -> ReadyMapping:
     found = READY[name]
     return ReadyMapping(name=name, signature=found.signature, subscribe=found.subscribe, mapping=found.mapping)
 
@@ -322,22 +255,3 @@ def _require_usable(form: Form, secret: str) -> None:
 def _shown(row: Any) -> dict[str, Any]:
     shown = {**row, "path": f"/v1/inbound/{row['id']}"}
     return {**shown, "mapping": InboundMapping.model_validate_json(row["mapping"])}
-
-
-def _outcomes(mapped: list[Mapped], grant: Grant) -> list[Outcome]:
-    built = built_records(mapped, grant, datetime.now(UTC), None)
-    results, records = iter(built.results), iter(built.records)
-    outcomes = []
-    for each in mapped:
-        if each.event is None:
-            outcomes.append(Outcome(entry=each.entry, status="skipped", reason=each.skipped, left_out=[], event=None))
-            continue
-        result = next(results)
-        event: dict[str, Any] = each.event
-        if result.status != "rejected":
-            record = decode(next(records).value)
-            event = {**msgspec.json.decode(record.data), "timestamp": record.time.isoformat()}
-        outcomes.append(
-            Outcome(entry=each.entry, status=result.status, reason=result.reason, left_out=each.left_out, event=event)
-        )
-    return outcomes

@@ -4,10 +4,14 @@ Ids of customers: Shopify's customer number is taken as the userId as it is, Str
 are ids of their own kind (`cus_…`, `zendesk:…`) unless the shop has given them its own.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Discriminator, Tag
 
 from services.ingest.inbound.mapping import InboundMapping
 from services.ingest.inbound.signatures import Form
+
+ReadyName = Literal["shopify", "stripe", "zendesk", "typeform"]
 
 
 class ReadyMapping(NamedTuple):
@@ -181,7 +185,7 @@ _TYPEFORM: dict[str, Any] = {
     ],
 }
 
-READY: dict[str, ReadyMapping] = {
+READY: dict[ReadyName, ReadyMapping] = {
     "shopify": ReadyMapping(
         "shopify",
         "orders/create or orders/paid, orders/updated (it carries refunds with their customer), orders/cancelled",
@@ -203,3 +207,17 @@ READY: dict[str, ReadyMapping] = {
         InboundMapping.model_validate(_TYPEFORM),
     ),
 }
+
+
+def _given_as(mapping: object) -> str:
+    return "ready" if isinstance(mapping, str) else "own"
+
+
+AnyMapping = Annotated[
+    Annotated[ReadyName, Tag("ready")] | Annotated[InboundMapping, Tag("own")], Discriminator(_given_as)
+]
+
+
+def chosen(mapping: ReadyName | InboundMapping) -> InboundMapping:
+    """A ready mapping by its name, or one's own."""
+    return mapping if isinstance(mapping, InboundMapping) else READY[mapping].mapping

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from deploy.importer.cells import Refused
-from deploy.importer.mapping import EXAMPLE, AsItIs, EventMapping, load, require_columns
+from deploy.importer.mapping import EXAMPLE, AsItIs, EventMapping
+from deploy.importer.mapping_file import load, require_columns
 from deploy.local.errors import LocalError
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
