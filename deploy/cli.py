@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     readers.add_argument(
         "--expire", metavar="READER", help="keep no records for this reader any more, such as triggers/fold"
     )
+    commands.add_parser("import", help="send a file of history to ingest (--help shows its options)", add_help=False)
     commands.add_parser(
         "demo", help="send real purchases through the whole platform (--help shows its options)", add_help=False
     )
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n."""
     words = list(sys.argv[1:] if argv is None else argv)
     options, rest = parser().parse_known_args(words)
-    if rest and options.command not in ("demo", "reference", "topics", "replay", "rebuild"):
+    if rest and options.command not in ("demo", "import", "reference", "topics", "replay", "rebuild"):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return command(options, rest)
@@ -99,6 +100,10 @@ def command(options: argparse.Namespace, rest: list[str]) -> int:
             from deploy import operators
 
             return operators.readers(options.service, options.expire)
+        case "import":
+            from deploy.importer import main as importer
+
+            return importer.main(rest)
         case "demo":
             from deploy.demo import main as demo
 

@@ -16,13 +16,19 @@ from services.ingest.api.raw import raw_routes
 from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import Memory
 from services.ingest.commit import GroupCommit
+from services.ingest.inbound import api as inbound
+from services.ingest.inbound import trial
+from services.ingest.inbound.receiver import InboundReceiver
 from services.ingest.live.stream import LiveStream
 from services.ingest.live.writer import LiveWriter
 from services.ingest.metrics import Metrics
 from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
+from services.ingest.results import Results
 from services.ingest.settings import Settings
 from services.ingest.shared_ids import SharedIds
+from services.ingest.usage import api as usage_api
+from services.ingest.usage.meter import UsageMeter
 from services.ingest.warning_counts import WarningCounts
 from services.ingest.write_keys import KeyStore, WriteKeys
 
@@ -41,15 +47,22 @@ def create(settings: Settings) -> FastAPI:
     warned, watched, blocked = WarningCounts(postgres), LiveWriter(postgres), BlockedIds(postgres)
     shared = SharedIds(warned)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
+    imports = GroupCommit(
+        log.ImportedLog(storing), settings.queue_limit, settings.append_deadline, "group commit of imports"
+    )
     memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
-    metrics.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
-    receiver = Receiver(keys, commit, rejections, warned, watched, blocked, shared, memory, metrics)
-    hot = [events.routes(receiver), posthog.routes(receiver), cloudevents.routes(receiver)]
+    metrics.watch(lambda: commit.waiting() + imports.waiting(), settings.queue_limit, lambda: memory.held, memory.limit)
+    usage = UsageMeter(postgres, settings.zone)
+    results = Results(rejections, warned, watched, shared, usage, metrics)
+    receiver = Receiver(keys, commit, blocked, results, memory)
+    importer = Receiver(keys, imports, blocked, results, memory)
+    webhooks = InboundReceiver(postgres, commit, blocked, results, memory)
+    hot = [events.routes(receiver, importer), posthog.routes(receiver), cloudevents.routes(receiver)]
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
-        [*parts, keys, rejections, warned, watched, blocked, shared, commit],
+        [*parts, keys, rejections, warned, watched, blocked, shared, usage, commit, imports],
         [
             *hot,
             sdk_settings.routes(keys, settings.public_url),
@@ -59,12 +72,16 @@ def create(settings: Settings) -> FastAPI:
             rejected.routes(postgres),
             warnings.routes(postgres),
             blocked_ids.routes(postgres, blocked),
+            usage_api.routes(postgres),
+            inbound.routes(postgres),
+            trial.routes(postgres, webhooks),
+            inbound.posted(webhooks),
         ],
         meter=meter,
         body_limits={"/v1/": None, "/v1/sources": settings.body_limit, "/v1/blocked-ids": settings.body_limit},
         problem_members=for_sdks,
         fast_routes=raw_routes(*hot),
-        inline=events.inline(receiver),
+        inline=events.inline(receiver, importer),
     )
 
 

@@ -35,9 +35,8 @@ class GroupCommit:
     A request that is cancelled or past its deadline takes nothing of the others with it. No task runs while nothing waits.
     """
 
-    name = "group commit"
-
-    def __init__(self, log: Log, queue_limit: int, deadline: float) -> None:
+    def __init__(self, log: Log, queue_limit: int, deadline: float, name: str = "group commit") -> None:
+        self.name = name
         self._log = log
         self._queue_limit = queue_limit
         self._deadline = deadline

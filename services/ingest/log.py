@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.records import as_imported
 from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log import move_to_kafka
@@ -58,6 +59,16 @@ class PostgresLog:
                 raise
             # asyncpg's frames hold their error and it them, and with them the records, till the next collection
             raise _away(error) from error.with_traceback(None)
+
+
+class ImportedLog:
+    """Another log, for the events of imports: marks them, so that nothing that follows from them sends a message."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        await self._log.append([record._replace(value=as_imported(record.value)) for record in records])
 
 
 class KafkaLog:

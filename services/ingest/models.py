@@ -1,4 +1,4 @@
-"""Ingest's tables: sources, their write keys, what was rejected or warned of, the live view, blocked ids."""
+"""Ingest's tables: sources, their write keys, what was rejected or warned of, the live view, blocked ids, inbound webhooks, usage."""
 
 from sqlalchemy import (
     BigInteger,
@@ -11,8 +11,10 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
 )
@@ -45,7 +47,48 @@ write_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
+    Column("events_per_second", Integer),
+    Column("events_per_day", BigInteger),
 )
+
+#: A webhook that another system posts to a source. `mapping` says as JSON what its payloads become.
+inbound_hooks = Table(
+    "inbound_hooks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("source_id", Uuid, ForeignKey(sources.c.id), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("secret_header", Text),
+    Column("secret", Text, nullable=False),
+    Column("mapping", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("source_id", "name"),
+)
+
+#: Earlier secrets of an inbound webhook. What is signed with them is taken, too, until `valid_until`.
+old_inbound_secrets = Table(
+    "old_inbound_secrets",
+    metadata,
+    Column("hook_id", Uuid, ForeignKey(inbound_hooks.c.id, ondelete="CASCADE"), nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("valid_until", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("hook_id", "secret"),
+)
+
+#: The events of a day (in the workspace's zone) that came by a write key or an inbound webhook (`through`). `warned` are
+#: those of the stored that have a warning.
+usage = Table(
+    "usage",
+    metadata,
+    Column("source_id", Uuid, ForeignKey(sources.c.id), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("through", Uuid, primary_key=True),
+    Column("stored", BigInteger, nullable=False),
+    Column("warned", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+)
+Index("usage_by_day", usage.c.day)
 
 #: Rejected events, kept for seven days. `body` is cut to 4 KB, `size` is what it was in bytes.
 rejected = Table(

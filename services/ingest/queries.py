@@ -13,13 +13,19 @@ from libs.common.errors import NotFound
 
 @dataclass(frozen=True)
 class Grant:
-    """What a write key allows: to send events as one source. `origins` are the browsers' origins, None means any."""
+    """What a write key allows: to send events as one source. `origins` are the browsers' origins, None means any.
+
+    `through` is the id of the key, or of the inbound webhook that events come by. None as a limit means any number.
+    """
 
     source_id: UUID
     source: str
     currency: str
     origins: frozenset[str] | None
     expires_at: datetime | None
+    through: UUID
+    events_per_second: int | None = None
+    events_per_day: int | None = None
 
     def is_valid(self, now: datetime) -> bool:
         """Whether the key has not expired."""
@@ -29,7 +35,8 @@ class Grant:
 async def grants(tx: Tx, hashes: Sequence[bytes]) -> dict[bytes, Grant]:
     """What those of the keys allow that exist, are not revoked and have not expired."""
     rows = await tx.fetch(
-        "SELECT hash, source_id, name, default_currency, allowed_origins, expires_at"
+        "SELECT hash, source_id, name, default_currency, allowed_origins, expires_at, write_keys.id AS through,"
+        " events_per_second, events_per_day"
         " FROM ingest.write_keys JOIN ingest.sources ON sources.id = source_id"
         " WHERE hash = ANY($1::bytea[]) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
         list(hashes),
@@ -45,6 +52,9 @@ def _grant(row: asyncpg.Record) -> Grant:
         currency=row["default_currency"],
         origins=None if origins is None else frozenset(origins),
         expires_at=row["expires_at"],
+        through=row["through"],
+        events_per_second=row["events_per_second"],
+        events_per_day=row["events_per_day"],
     )
 
 
@@ -67,12 +77,21 @@ async def source(tx: Tx, identity: UUID) -> asyncpg.Record:
 async def keys(tx: Tx, identity: UUID, after: UUID, limit: int) -> list[asyncpg.Record]:
     """A source's write keys, oldest first."""
     return await tx.fetch(
-        "SELECT id, prefix, created_at, expires_at, revoked_at, last_used_at FROM ingest.write_keys"
+        "SELECT id, prefix, created_at, expires_at, revoked_at, last_used_at, events_per_second, events_per_day"
+        " FROM ingest.write_keys"
         " WHERE source_id = $1 AND id > $2 ORDER BY id LIMIT $3",
         identity,
         after,
         limit,
     )
+
+
+async def key(tx: Tx, identity: UUID, key: UUID) -> asyncpg.Record:
+    """One of a source's write keys. Raises NotFound."""
+    found = await keys(tx, identity, UUID(int=key.int - 1) if key.int else key, 1)
+    if not found or found[0]["id"] != key:
+        raise NotFound(f"Source {identity} has no key {key}: GET /v1/sources/{identity}/keys lists them.")
+    return found[0]
 
 
 async def rejected(tx: Tx, name: str | None, before: UUID, limit: int) -> list[asyncpg.Record]:

@@ -18,18 +18,15 @@ from services.ingest.api.credentials import chosen, cors, from_header, require_o
 from services.ingest.api.raw import Answer
 from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
-from services.ingest.build_records import BuiltRecords, EventResult, build_records
+from services.ingest.build_records import BuiltRecords, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import hints
 from services.ingest.domain.body import Payload, Read, Sent
 from services.ingest.domain.reading.mend import named
-from services.ingest.live.writer import LiveWriter
-from services.ingest.metrics import Metrics
 from services.ingest.queries import Grant
-from services.ingest.rejections import Refused, Rejections
-from services.ingest.shared_ids import SharedIds
-from services.ingest.warning_counts import WarningCounts
+from services.ingest.rejections import Refused
+from services.ingest.results import Results
 from services.ingest.write_keys import WriteKeys
 
 _encode = msgspec.json.Encoder().encode
@@ -45,23 +42,15 @@ class Receiver:
         self,
         keys: WriteKeys,
         commit: GroupCommit,
-        rejections: Rejections,
-        warned: WarningCounts,
-        live: LiveWriter,
         blocked: BlockedIds,
-        shared: SharedIds,
+        results: Results,
         memory: Memory,
-        metrics: Metrics,
     ) -> None:
         self._keys = keys
         self._commit = commit
-        self._rejections = rejections
-        self._warned = warned
-        self._live = live
         self._blocked = blocked
-        self._shared = shared
+        self._results = results
         self._memory = memory
-        self._metrics = metrics
         self._body_reader = BodyReader()
 
     async def receive(self, request: Request, kind: Kind | None, read: Read | None = None) -> ASGIApp | None:
@@ -154,7 +143,7 @@ class Receiver:
             sent = Sent(body, headers, request.scope["query_string"], received_at)
             payload = _parsed(body, kind) if read is None else _translated(read, sent, share)
         except Malformed as error:
-            self._metrics.malformed()
+            self._results.metrics.malformed()
             await self._note(headers, received_at, error, body)
             raise
         try:
@@ -179,36 +168,27 @@ class Receiver:
     ) -> BuiltRecords:
         """What is to be stored of a request, and its answer. Lists what is rejected; raises what refuses the whole."""
         require_origin(grant, headers.get(b"origin"))
+        self._results.admit(grant, len(payload.events))
         built = build_records(payload, kind, grant, received_at, traceparent, self._blocked.values)
-        if built.refused:
-            self._rejections.add(grant.source_id, received_at, built.refused)
+        self._results.built(grant, received_at, built)
         share.take(sum(len(record.value) for record in built.records))
         return built
 
     def _answered(self, built: BuiltRecords, grant: Grant, received_at: datetime) -> bytes:
         """The answer to a request whose records are in the log."""
-        if self._metrics.answered(built.results, len(built.refused)):
-            self._warned.add(grant.source_id, received_at, built)
-        if built.records:
-            self._shared.look(grant.source_id, received_at, built.records[0])
-        if grant.source_id in self._live.watched:
-            self._live.note(grant.source_id, received_at, built)
+        self._results.stored(grant, received_at, built)
         return _encode({"success": True, "results": built.results})
 
     def _refuse(self, headers: Mapping[bytes, bytes], error: RapportError) -> None:
         error.headers = {**error.headers, **cors(headers)}
         if isinstance(error, Unavailable):
-            self._metrics.shed(error)
+            self._results.metrics.shed(error)
 
     async def _note(self, headers: Mapping[bytes, bytes], received_at: datetime, error: Malformed, body: bytes) -> None:
         """List a body that is broken as a whole under its source, if its key came in the header."""
         if (key := from_header(headers.get(b"authorization"))) is not None:
             grant: Grant = await self._keys.grant(key)
-            refused = Refused(error.detail, body, *named(body))
-            self._rejections.add(grant.source_id, received_at, [refused])
-            if grant.source_id in self._live.watched:
-                result = EventResult("rejected", refused.message_id, refused.reason)
-                self._live.note(grant.source_id, received_at, BuiltRecords(results=[result], refused=[refused]))
+            self._results.unreadable(grant, received_at, Refused(error.detail, body, *named(body)))
 
 
 def _refusal(request: Request, error: RapportError) -> ASGIApp:

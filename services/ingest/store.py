@@ -84,19 +84,47 @@ async def require_source(tx: Tx, source: UUID) -> None:
         raise NotFound(f"There is no source {source}: GET /v1/sources lists them.")
 
 
-async def add_key(tx: Tx, source: UUID, expires_in: int | None) -> tuple[UUID, str]:
+async def add_key(
+    tx: Tx,
+    source: UUID,
+    expires_in: int | None,
+    events_per_second: int | None = None,
+    events_per_day: int | None = None,
+) -> tuple[UUID, str]:
     """Give a source another write key, valid for `expires_in` seconds: (its id, the key, to be shown this once)."""
     key, identity = keys.make(), ids.fresh()
     expires_at = None if expires_in is None else datetime.now(UTC) + timedelta(seconds=expires_in)
     await tx.execute(
-        "INSERT INTO ingest.write_keys (id, source_id, hash, prefix, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO ingest.write_keys (id, source_id, hash, prefix, expires_at, events_per_second, events_per_day)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
         identity,
         source,
         keys.digest(key),
         keys.shown(key),
         expires_at,
+        events_per_second,
+        events_per_day,
     )
     return identity, key
+
+
+async def limit_key(tx: Tx, source: UUID, key: UUID, limits: Mapping[str, int | None]) -> bytes:
+    """Set those limits of a write key that are named; returns its hash. Raises NotFound."""
+    found: bytes | None = await tx.fetchval(
+        "UPDATE ingest.write_keys SET"
+        " events_per_second = CASE WHEN $3 THEN $4 ELSE events_per_second END,"
+        " events_per_day = CASE WHEN $5 THEN $6 ELSE events_per_day END"
+        " WHERE source_id = $1 AND id = $2 RETURNING hash",
+        source,
+        key,
+        "events_per_second" in limits,
+        limits.get("events_per_second"),
+        "events_per_day" in limits,
+        limits.get("events_per_day"),
+    )
+    if found is None:
+        raise NotFound(f"Source {source} has no key {key}: GET /v1/sources/{source}/keys lists them.")
+    return found
 
 
 async def retire_key(tx: Tx, source: UUID, key: UUID, overlap: int) -> bytes:

@@ -116,13 +116,14 @@ def happened(last: Mapping[str, Any], rules: Rules) -> Record:
         time=last["occurred_at"],
         recordedtime=last["received_at"],
         depth=last["depth"],
+        imported=last["imported"],
         data=msgspec.Raw(last["data"]),
     )
     body = rule_event.read(envelope)
     if body is None:
         raise LookupError(f"the stored record {last['record']} cannot be read")
     input = Input(envelope.id, envelope.type, envelope.source, envelope.time, envelope.recordedtime, envelope.depth,
-                  envelope.source == TriggersDecider.source, None, body)  # fmt: skip
+                  envelope.source == TriggersDecider.source, None, body, imported=envelope.imported)  # fmt: skip
     return Record(body, input, rules)
 
 

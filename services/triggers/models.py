@@ -136,6 +136,7 @@ last_events = Table(
     Column("occurred_at", DateTime(timezone=True), nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False),
     Column("folded_at", DateTime(timezone=True), nullable=False),
+    Column("imported", Boolean, nullable=False),
     Column("data", LargeBinary, nullable=False),
     PrimaryKeyConstraint("customer", "name"),
     postgresql_with={"fillfactor": 80},

@@ -23,7 +23,7 @@ from services.triggers.domain.state import Recipient
 from services.triggers.domain.validation import refuse_faulty
 from services.triggers.settings import Settings
 
-_LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "data")
+_LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "imported", "data")
 #: Without an attempt, it was withheld when it was decided, and not later by a worker.
 _DECIDED = "CASE WHEN state = 'withheld' AND attempts = 0 THEN {} END"
 _MESSAGE = ("customer", "id", "hook", "version", "channel", "endpoint", "title", "text", "event", "cause", "depth",

@@ -20,7 +20,8 @@ from services.triggers.models import deliveries
 
 _MESSAGE = ("customer", "id", "hook", "version", "channel", "endpoint", "state", "reason", "detail", "title", "text",
             "event", "cause", "depth", "traceparent", "occurred_at", "not_before", "quiet_hours")  # fmt: skip
-_LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "folded_at", "data")
+_LAST = ("customer", "name", "record", "type", "source", "depth", "occurred_at", "received_at", "folded_at", "imported",
+         "data")  # fmt: skip
 _MOVED = ", ".join(column.name for column in deliveries.c if column.name != "customer")
 
 # A merged customer's rows become the survivor's: deleted and inserted, as an update of the first column of the key is
@@ -31,15 +32,16 @@ INSERT INTO triggers.deliveries (customer, {_MOVED}) SELECT $2, {_MOVED} FROM mo
 """
 _REPLACE = """ON CONFLICT (customer, name) DO UPDATE SET record = excluded.record, type = excluded.type,
  source = excluded.source, depth = excluded.depth, occurred_at = excluded.occurred_at,
- received_at = excluded.received_at, folded_at = excluded.folded_at, data = excluded.data
+ received_at = excluded.received_at, folded_at = excluded.folded_at, imported = excluded.imported, data = excluded.data
  WHERE (last_events.received_at, last_events.record) <= (excluded.received_at, excluded.record)"""
 # The clock is read inside the transaction, after the fence. Publishing waits for that transaction, so comparing this time
 # with the time of publication gives the version under which a record was folded.
 _KEEP_LAST = f"""
 INSERT INTO triggers.last_events ({", ".join(_LAST)})
-SELECT customer, name, record, type, source, depth, occurred_at, received_at, clock_timestamp(), data
+SELECT customer, name, record, type, source, depth, occurred_at, received_at, clock_timestamp(), imported, data
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::timestamptz[],
-  $8::timestamptz[], $9::bytea[]) AS n(customer, name, record, type, source, depth, occurred_at, received_at, data)
+  $8::timestamptz[], $9::boolean[], $10::bytea[])
+  AS n(customer, name, record, type, source, depth, occurred_at, received_at, imported, data)
 {_REPLACE}
 """
 _MOVE_EVENTS = f"""
@@ -123,7 +125,17 @@ async def _last_events(tx: Tx, applied: Sequence[Applied[Recipient]]) -> None:
             if (known := last.get(key)) is None or (known.received, known.id) <= (input.received, input.id):
                 last[key] = input
     rows = [
-        (*key, input.id, input.type, input.source, input.depth, input.time, input.received, bytes(input.body.data))
+        (
+            *key,
+            input.id,
+            input.type,
+            input.source,
+            input.depth,
+            input.time,
+            input.received,
+            input.imported,
+            bytes(input.body.data),
+        )
         for key, input in sorted(last.items(), key=lambda item: item[0])
     ]
     if rows:

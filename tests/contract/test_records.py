@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.contracts import types_table
 from libs.common.contracts.events import TYPES, ClientEvent
-from libs.common.contracts.records import Envelope, Journalled, decode, encode, spliced
+from libs.common.contracts.records import Envelope, Journalled, as_imported, decode, encode, spliced
 from libs.common.contracts.registry import BY_TYPE
 
 EXAMPLES = Path(__file__).parent / "records"
@@ -44,6 +44,15 @@ def test_an_example_round_trips_to_the_same_bytes(type: str) -> None:
         data=data,
     )
     assert again == raw
+
+
+@pytest.mark.parametrize("type", KNOWN)
+def test_each_can_be_marked_as_imported(type: str) -> None:
+    raw = example(type)
+    envelope, marked = decode(raw), decode(as_imported(raw))
+    assert (envelope.imported, marked.imported) == (False, True)
+    assert msgspec.structs.replace(marked, imported=False) == envelope
+    assert as_imported(raw).endswith(bytes(envelope.data) + b"}")
 
 
 @pytest.mark.parametrize("type", KNOWN)

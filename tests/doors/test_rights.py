@@ -50,6 +50,17 @@ GET    /v1/sources/{id}/keys                        sources:read
 DELETE /v1/sources/{id}/keys/{key_id}               sources:write
 GET    /v1/sources/{id}/live                        sources:read
 POST   /v1/sources/{id}/live/tickets                sources:read
+PATCH  /v1/sources/{id}/keys/{key_id}               sources:write
+GET    /v1/usage                                    sources:read
+GET    /v1/hook-mappings                            sources:read
+POST   /v1/sources/{id}/hooks                       sources:write
+GET    /v1/sources/{id}/hooks                       sources:read
+GET    /v1/sources/{id}/hooks/{hook}                sources:read
+PATCH  /v1/sources/{id}/hooks/{hook}                sources:write
+DELETE /v1/sources/{id}/hooks/{hook}                sources:write
+POST   /v1/sources/{id}/hooks/{hook}/secret         sources:write
+POST   /v1/sources/{id}/hooks/{hook}/try            sources:read
+POST   /v1/inbound/{hook}                           signature
 GET    /v1/rejected                                 sources:read
 GET    /v1/warnings                                 sources:read
 GET    /v1/blocked-ids                              sources:read
@@ -178,12 +189,12 @@ class Right:
     def url(self, ref: str = NOBODY, message: str = NOTHING) -> str:
         """The path with the ids of what is not there: what is asked first is who asks."""
         path = self.path.replace("{ref}", ref).replace("{message}", message).replace("{name}", "orders")
-        path = path.replace("{purpose}", "marketing")
+        path = path.replace("{purpose}", "marketing").replace("{hook}", NOTHING)
         return path.replace("{id}", NOTHING).replace("{key_id}", NOTHING).replace("{write_key}", "nothing")
 
 
 TABLE = [Right(line) for line in RIGHTS.strip().splitlines()]
-GUARDED = [right for right in TABLE if right.needs not in ("open", "key")]
+GUARDED = [right for right in TABLE if right.needs not in ("open", "key", "signature")]
 OWN = [right for right in TABLE if right.own is not None]
 
 
@@ -324,6 +335,15 @@ async def test_a_customer_reads_their_own_under_each_of_their_names(five: Five) 
         for by in (ME, mine["customer"], "anon:browser-user-1"):
             answer = await five.call("rewards", "GET", f"/v1/customers/{ref}/points", headers=customer(by))
             assert answer.json() == mine
+
+
+@pytest.mark.parametrize("right", [right for right in TABLE if right.needs == "signature"], ids=str)
+async def test_a_signature_is_needed_and_nothing_else_is_one(five: Five, right: Right) -> None:
+    path = right.path.replace("{hook}", five.known["/v1/inbound/"]["hook"][0])
+    key = {"authorization": f"Bearer {five.write_key}"}
+    for headers in (*refused().values(), token(*SCOPES), customer(ME), key):
+        answer = await five.call(right.service, right.method, path, json={}, headers=headers)
+        assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("right", [right for right in TABLE if right.needs == "key"], ids=str)

@@ -119,6 +119,27 @@ async def _good_days(seen: Watched, receiver: Receiver) -> None:
     assert used.status_code == 401
     seen.answers.append(used)
     await seen.call("ingest", "GET", f"/v1/projects/{seen.secrets['write key']}/settings")
+    await _inbound(seen, f"/v1/sources/{source['id']}/hooks")
+
+
+async def _inbound(seen: Watched, path: str) -> None:
+    """Webhooks with a secret of the sender's and one that was made; deliveries that are refused, and one that is taken."""
+    given, wrong = f"the-senders-{uuid.uuid4().hex}", f"another-{uuid.uuid4().hex}"
+    events = [
+        {"event": {"value": "Told"}, "userId": "payload.who", "properties": {"n": "int(payload.n)", "h": "headers"}}
+    ]
+    hook = {"name": "In", "mapping": {"events": events}, "signature": "header", "secret_header": "X-Secret"}
+    made = (await seen.call("ingest", "POST", path, json=hook)).json()
+    second = (await seen.call("ingest", "POST", f"{path}/{made['id']}/secret", json={"overlap": 60})).json()
+    seen.secrets |= {"inbound secret": made["secret"], "new inbound secret": second["secret"], "sender's secret": given}
+    await seen.call("ingest", "POST", path, json={**hook, "name": "Given", "secret": given})
+    await seen.call("ingest", "POST", path, json={**hook, "name": "Given", "secret": given})
+    await seen.call("ingest", "POST", path, json={"name": "None", "secret": given, "mapping": MARK})
+    for secret, n in ((made["secret"], "1"), (second["secret"], MARK), (wrong, "1")):
+        body, headers = {"who": ANN, "n": n}, {"X-Secret": secret}
+        await seen.call("ingest", "POST", made["path"], json=body, headers=headers)
+    for read in (path, f"{path}/{made['id']}"):
+        await seen.call("ingest", "GET", read)
 
 
 async def _sent(seen: Watched, hook: str) -> bool:
@@ -218,6 +239,8 @@ def test_secrets_are_answered_once_to_who_made_them(watched: Watched) -> None:
         "write key": [("POST", "/v1/sources"), ("GET", "/settings")],
         "second write key": [("POST", "/keys"), ("GET", "/settings")],
         "webhook's secret": [("POST", "/v1/hooks")],
+        "inbound secret": [("POST", "/hooks")],
+        "new inbound secret": [("POST", "/secret")],
         "ticket": [("POST", "/tickets")],
         "confirmation": [("POST", "/requests")],
     }

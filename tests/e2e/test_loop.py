@@ -1,6 +1,7 @@
 """The loop, as its users see it: POST an order, GET what came of it from all five services."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import httpx
 
@@ -89,6 +90,39 @@ async def test_an_order_gives_points_a_badge_a_message_and_a_figure(platform: Pl
 
     assert await eventually(counted) == 1
     assert (await api.get("rewards", "/v1/rewards/summary"))["ledger_sum"] == 0
+
+
+async def test_history_counts_and_messages_nobody(platform: Platform, api: Api) -> None:
+    """An order of a minute ago, which would be fresh enough, by the route of imports."""
+    programme = await api.post("rewards", "/v1/programmes", {**PROGRAMME, "name": "History"})
+    await api.post("rewards", f"/v1/programmes/{programme['id']}/publish")
+    hooks = []
+    for name in ("Order Completed", "Badge Earned"):
+        action = {"channel": "inbox", "text": "Hello"}
+        trigger = {"event": name}
+        hook = {"name": f"History {name}", "trigger": trigger, "action": action, "limits": {"history": True}}
+        hooks.append(await api.post("triggers", "/v1/hooks", hook))
+        await api.post("triggers", f"/v1/hooks/{hooks[-1]['id']}/publish")
+    user = f"old-{uuid.uuid4().hex[:8]}"
+    order = {"order_id": f"o-{user}", "revenue": 12.5, "currency": "NZD"}
+    ids = {"userId": user, "messageId": f"m-{user}"}
+    when = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    event = {"type": "track", **ids, "event": "Order Completed", "timestamp": when, "properties": order}
+    await post(platform, "import", {"batch": [event]})
+
+    async def withheld() -> bool:
+        answers = [
+            await _get(platform, "triggers", f"/v1/hooks/{hook['id']}/why?customer=user:{user}") for hook in hooks
+        ]
+        return all(answer.status_code == 200 and answer.json()["verdict"] == "withheld" for answer in answers)
+
+    await eventually(withheld)
+    for hook in hooks:
+        why = await api.get("triggers", f"/v1/hooks/{hook['id']}/why", customer=f"user:{user}")
+        assert (why["details"]["reason"], "imported as history" in why["sentence"]) == ("imported", True)
+        await api.post("triggers", f"/v1/hooks/{hook['id']}/pause")
+    points = await api.get("rewards", f"/v1/customers/user:{user}/points")
+    assert points["available"] == 12
 
 
 async def _get(platform: Platform, service: str, path: str) -> httpx.Response:

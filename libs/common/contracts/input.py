@@ -22,7 +22,8 @@ class Input(msgspec.Struct, frozen=True):
 
     `time` is when it happened (business rules use it), `received` when we got it, `own` whether this very service
     decided it: then its effect on the state was applied when it was decided, and only rules are evaluated on it.
-    `partition` is the customer's, `shared` what they draw on with others.
+    `partition` is the customer's, `shared` what they draw on with others. `imported` says that it comes from an import of
+    history.
     """
 
     id: str
@@ -36,3 +37,4 @@ class Input(msgspec.Struct, frozen=True):
     body: Any
     partition: int = 0
     shared: Mapping[Resource, int] = {}
+    imported: bool = False

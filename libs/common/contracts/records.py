@@ -5,7 +5,8 @@ An *event* is what a client said, a *fact* is what a service decided. Both are `
 
 Attributes beside CloudEvents' own: `recordedtime` (CloudEvents extension: when we received or decided it), `traceparent`
 (distributed tracing extension), `causationid` (the record that this fact follows from), `depth` (how many facts lie
-between it and an event) and `stamp` (where in the order of its customer a fact was decided).
+between it and an event), `stamp` (where in the order of its customer a fact was decided) and `imported` (an event of an
+import of history, or a fact that follows from one: it starts no message).
 """
 
 from datetime import datetime
@@ -32,6 +33,7 @@ class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True):
     causationid: str | None = None
     depth: int = 0
     stamp: str | None = None
+    imported: bool = False
     datacontenttype: str = ""
     data: msgspec.Raw
 
@@ -50,6 +52,7 @@ class _Written(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     causationid: str | None = None
     depth: int = 0
     stamp: str | None = None
+    imported: bool = False
     datacontenttype: str
     data: Any
 
@@ -140,6 +143,7 @@ def encode(
     causationid: str | None = None,
     depth: int = 0,
     stamp: str | None = None,
+    imported: bool = False,
 ) -> bytes:
     """A record as bytes. `data` is a non-empty struct or mapping; decimals become JSON numbers."""
     return _encoder.encode(
@@ -155,6 +159,7 @@ def encode(
             causationid=causationid,
             depth=depth,
             stamp=stamp,
+            imported=imported,
             datacontenttype="application/json",
             data=data,
         )
@@ -164,6 +169,11 @@ def encode(
 def spliced(event: bytes, snapshot: bytes) -> bytes:
     """The record with `"customer": snapshot` as the last member of its `data`, without decoding it."""
     return b'%b,"customer":%b}}' % (event[:-2], snapshot)
+
+
+def as_imported(event: bytes) -> bytes:
+    """The event, as `encode` wrote it, marked as part of an import of history, without decoding it."""
+    return b'{"imported":true,%b' % event[1:]
 
 
 @cache

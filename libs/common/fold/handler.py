@@ -232,6 +232,7 @@ class DeciderHandler(Generic[S, R]):
                     causationid=input.id,
                     depth=input.depth + 1,
                     stamp=stamped.stamp,
+                    imported=input.imported,
                     data=stamped.fact,
                 ),
                 input.time,
@@ -280,6 +281,7 @@ class DeciderHandler(Generic[S, R]):
             traceparent=envelope.traceparent,
             body=body,
             partition=partition,
+            imported=envelope.imported,
         )
 
 

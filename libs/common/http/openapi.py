@@ -47,10 +47,13 @@ _MEANINGS = {
     "429": "Too many requests: try again after `Retry-After` seconds.",
     "503": "A dependency is unavailable: try again after `Retry-After` seconds.",
 }
+#: The member of a route's `openapi_extra` that says what a status means there, where that differs.
+OWN_MEANINGS = "x-meanings"
 #: Of routes that take a write key.
 _OF_EVENTS = {
     "401": "No write key, or an unknown one.",
     "403": "Pages of this origin may not send with this write key.",
+    "429": "The write key has had its events: nothing is stored, send it again after `Retry-After` seconds.",
     "503": "Nothing is stored: send it again after `Retry-After` seconds.",
 }
 _ERRORS: dict[str, type[RapportError]] = {
@@ -111,7 +114,7 @@ def _describe(path: str, method: str, operation: dict[str, Any], members: AddMem
         wanted += ["400", "408", "413", "415"] if "422" in wanted else ["400", "408"]
     if method != "get" and "422" in wanted and "security" in operation:
         wanted.append("409")
-    meanings = _MEANINGS | _OF_EVENTS if of_events else _MEANINGS
+    meanings = (_MEANINGS | _OF_EVENTS if of_events else _MEANINGS) | operation.pop(OWN_MEANINGS, {})
     for status in sorted(set(wanted)):
         said, problem = meanings[status], {"$ref": "#/components/schemas/Problem"}
         content = {MEDIA_TYPE: {"schema": problem, "example": _example(status, said, members)}}

@@ -176,5 +176,6 @@ def recorded_fact(change: OutOfBand) -> tuple[Input, Stamped]:
         own=False,
         traceparent=envelope.traceparent,
         body=None,
+        imported=envelope.imported,
     )
     return input, Stamped(UUID(envelope.id), fact, envelope.stamp or "")

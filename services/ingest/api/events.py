@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from libs.common.contracts.events import Kind
 from libs.common.http.fast.inline import Handlers
 from services.ingest.api.credentials import preflight
-from services.ingest.api.examples import BATCH, EXAMPLES, documentation
+from services.ingest.api.examples import BATCH, EXAMPLES, OF_IMPORTS, documentation
 from services.ingest.api.raw import RawRoute
 from services.ingest.receiver import Receiver
 
@@ -35,8 +35,8 @@ async def allow(request: Request) -> Response:
     return Response(status_code=204, headers=preflight(dict(request.scope["headers"])))
 
 
-def routes(receiver: Receiver) -> APIRouter:
-    """All routes that take events."""
+def routes(receiver: Receiver, importer: Receiver) -> APIRouter:
+    """All routes that take events; `importer` takes those of imports."""
     router = APIRouter(prefix="/v1", tags=["events"], route_class=RawRoute)
     for kind, short in SHORT.items():
         endpoint = _endpoint(receiver, kind)
@@ -45,20 +45,23 @@ def routes(receiver: Receiver) -> APIRouter:
     batch = _endpoint(receiver, None)
     add_raw(router, "/batch", batch, "Many events at once", documentation(BATCH))
     add_raw(router, "/b", batch)
-    add_raw(router, "/import", batch, "Many events of the past", documentation(BATCH))
+    history = documentation(BATCH, OF_IMPORTS)
+    add_raw(router, "/import", _endpoint(importer, None), "Many events of the past", history)
     add_raw(router, "/m", receiver.discard, "What browsers' SDKs measure of themselves: taken and forgotten", key=False)
     return router
 
 
-def inline(receiver: Receiver) -> Handlers:
+def inline(receiver: Receiver, importer: Receiver) -> Handlers:
     """Inline handlers of the same routes, except /v1/m."""
-    kinds: list[tuple[Kind | None, str]] = [(None, "batch"), (None, "b"), (None, "import")]
+    taken: list[tuple[Receiver, Kind | None, str]] = [
+        (receiver, None, "batch"),
+        (receiver, None, "b"),
+        (importer, None, "import"),
+    ]
     for kind, short in SHORT.items():
-        kinds += [(kind, kind), (kind, short)]
+        taken += [(receiver, kind, kind), (receiver, kind, short)]
     return {
-        ("POST", f"/v1/{path}{slash}"): partial(receiver.inline, kind=kind)
-        for kind, path in kinds
-        for slash in ("", "/")
+        ("POST", f"/v1/{path}{slash}"): partial(by.inline, kind=kind) for by, kind, path in taken for slash in ("", "/")
     }
 
 

@@ -84,13 +84,20 @@ _OK = {
 DESCRIPTION = (
     f"At most {BODY:,} bytes a body (gzip, deflate and zstd are taken), {EVENT:,} an event, {EVENTS:,} events a batch. The Content-Type is"
     " ignored. A bad event is rejected alone, with its reason, and listed under `/v1/rejected`. 401: the write key is not"
-    " known. 403: pages of this origin may not send. 503: not stored, send it again after `Retry-After` seconds."
+    " known. 403: pages of this origin may not send. 429 (over a limit of the write key) and 503: not stored, send it again"
+    " after `Retry-After` seconds."
 )
 
 
-def documentation(example: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's members for one of Segment's routes that takes such a body."""
-    return documented(DESCRIPTION, _BATCH if "batch" in example else _EVENT, example)
+OF_IMPORTS = (
+    "The same as `/v1/batch`, for history: each event keeps its own `timestamp`, counts where it belongs in time, and sends"
+    " no message, nor does anything that follows from it. "
+)
+
+
+def documentation(example: dict[str, Any], first: str = "") -> dict[str, Any]:
+    """OpenAPI's members for one of Segment's routes that takes such a body; `first` comes before what is said of all."""
+    return documented(first + DESCRIPTION, _BATCH if "batch" in example else _EVENT, example)
 
 
 def documented(description: str, schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
@@ -98,5 +105,5 @@ def documented(description: str, schema: dict[str, Any], example: dict[str, Any]
     return {
         "description": description,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
-        "responses": {"200": _OK},
+        "responses": {"200": _OK, "429": {}},
     }

@@ -62,6 +62,16 @@ class SourceChange(_Strict):
     allowed_origins: Origins = None
 
 
+PerSecond = Annotated[
+    StrictInt | None,
+    Field(ge=1, le=1_000_000, description="events a second in each process, over time; null for any number"),
+]
+PerDay = Annotated[
+    StrictInt | None,
+    Field(ge=1, le=10**12, description="events a day in the workspace's zone; null for any number"),
+]
+
+
 class NewKey(_Strict):
     """A further key. With `replaces`, an old one ends by itself once `overlap` seconds have passed: until then both hold."""
 
@@ -72,6 +82,17 @@ class NewKey(_Strict):
     overlap: Annotated[
         StrictInt, Field(ge=0, le=31_536_000, description="seconds in which both hold; a week by default")
     ] = 604_800
+    events_per_second: PerSecond = None
+    events_per_day: PerDay = None
+
+
+class KeyLimits(_Strict):
+    """What is left out stays as it is. A key over a limit is answered 429 with `Retry-After`."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"events_per_second": 500, "events_per_day": None}})
+
+    events_per_second: PerSecond = None
+    events_per_day: PerDay = None
 
 
 class Source(BaseModel):
@@ -106,6 +127,8 @@ class Key(BaseModel):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: Annotated[datetime | None, Field(description="to the minute; null for one that never was")]
+    events_per_second: int | None
+    events_per_day: int | None
 
 
 class SourcePage(BaseModel):
@@ -159,7 +182,7 @@ def routes(postgres: Postgres, write_keys: WriteKeys) -> APIRouter:
             await store.require_source(tx, id)
             if new.replaces is not None:
                 old = await store.retire_key(tx, id, new.replaces, new.overlap)
-            key, write_key = await store.add_key(tx, id, new.expires_in)
+            key, write_key = await store.add_key(tx, id, new.expires_in, new.events_per_second, new.events_per_day)
         for digest in (keys.digest(write_key), *([] if old is None else [old])):
             write_keys.forget(digest)
         return CreatedKey(id=key, write_key=write_key)
@@ -171,6 +194,14 @@ def routes(postgres: Postgres, write_keys: WriteKeys) -> APIRouter:
             found = await queries.keys(connection, id, cursor, limit + 1)
         items = [Key(**row) for row in found[:limit]]
         return KeyPage(items=items, next=str(items[-1].id) if len(found) > limit else None)
+
+    @router.patch("/{id}/keys/{key_id}", summary="Limit what may come by a write key; in force within seconds")
+    async def limit(id: UUID, key_id: UUID, limits: KeyLimits, _: Writer) -> Key:
+        async with postgres.database.transaction() as tx:
+            digest = await store.limit_key(tx, id, key_id, limits.model_dump(exclude_unset=True))
+            key = Key(**await queries.key(tx, id, key_id))
+        write_keys.forget(digest)
+        return key
 
     @router.delete("/{id}/keys/{key_id}", status_code=204, summary="Revoke a write key, within seconds everywhere")
     async def revoke(id: UUID, key_id: UUID, _: Writer) -> Response:

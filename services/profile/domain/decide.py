@@ -41,14 +41,22 @@ class Cause(NamedTuple):
     received: datetime
     traceparent: str | None = None
     depth: int = 0
+    imported: bool = False
 
     @classmethod
     def event(cls, event: Event) -> "Cause":
-        return cls(str(event.id), event.at, event.received, event.traceparent)
+        return cls(str(event.id), event.at, event.received, event.traceparent, imported=event.imported)
 
     @classmethod
     def record(cls, envelope: Envelope) -> "Cause":
-        return cls(envelope.id, envelope.time, envelope.recordedtime, envelope.traceparent, envelope.depth)
+        return cls(
+            envelope.id,
+            envelope.time,
+            envelope.recordedtime,
+            envelope.traceparent,
+            envelope.depth,
+            envelope.imported,
+        )
 
 
 def consent(state: Customer, event: Event) -> Change | None:
@@ -99,5 +107,6 @@ def fact_record(
         causationid=cause.id,
         depth=cause.depth + 1,
         stamp=None if place is None else f"{place}/{number}",
+        imported=cause.imported,
         data=fact,
     )

@@ -35,6 +35,7 @@ class Event(NamedTuple):
     renamed: str | None
     traits: dict[str, msgspec.Raw]
     purchase: OrderEvent | None
+    imported: bool
     value: bytes
     consent: StatedConsent | None = None
 
@@ -103,6 +104,7 @@ def read(value: bytes) -> Event | None:
         purchase=orders.read(envelope.data, envelope.id)
         if data.type == "track" and data.event in orders.EVENTS
         else None,
+        imported=envelope.imported,
         value=value,
         consent=stated_consent.read(data.context.consent, data.event)
         if data.context and data.context.consent

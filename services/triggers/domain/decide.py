@@ -33,6 +33,7 @@ from services.triggers.domain.state import Recipient, milliseconds, reached
 OPTED_OUT = "opted_out"
 NO_CONSENT = "no_consent"
 HISTORY = "history"
+IMPORTED = "imported"
 CAP = "cap"
 WORKSPACE_CAP = "workspace_cap"
 MISSING_VARIABLE = "missing_variable"
@@ -157,6 +158,10 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
     input = scope.input
     if recipient.off_since is not None:
         yield Withheld(OPTED_OUT, f"the customer opted out of messages at {recipient.off_since:%Y-%m-%d %H:%M} UTC")
+    if input.imported:
+        yield Withheld(
+            IMPORTED, "the event was imported as history, or follows from one that was, and that sends nothing"
+        )
     if (missing := _no_consent(hook, scope, rules)) is not None:
         yield Withheld(NO_CONSENT, missing)
     late = input.received - input.time

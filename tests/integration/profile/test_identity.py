@@ -1,5 +1,6 @@
 """Who is who, on a real log: claims, merges, devices that change hands."""
 
+from libs.common.contracts.records import as_imported
 from tests.integration.profile.service import Profile, event
 
 
@@ -45,6 +46,15 @@ async def test_page_and_identify_in_one_batch_merge_with_left_before_merged(prof
     assert (left["source"], left["depth"], left["subject"]) == ("/profile", 1, left["key"])
     totals = await profile.summary()
     assert (totals["merges"], totals["customers"], totals["identified"], totals["anonymous"]) == (1, 1, 1, 0)
+
+
+async def test_what_an_import_leads_to_is_marked_like_it(profile: Profile) -> None:
+    await profile.tell(event("track", "u1", message="m0"), event("page", device="a1", message="m1"))
+    identify = event("identify", "u1", "a1", message="m2")
+    await profile.tell(identify._replace(value=as_imported(identify.value)))
+    marked = {record["type"]: record.get("imported", False) for record in await profile.records()}
+    assert marked == {"track.v1": False, "page.v1": False, "identify.v1": True, "customer.left.v1": True,
+                      "customer.merged.v1": True}  # fmt: skip
 
 
 async def test_a_device_of_another_user_follows_without_a_merge(profile: Profile) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.records import encode
+from libs.common.contracts.records import as_imported, encode
 from libs.common.contracts.rewards import REWARDS, PointsCredited
 from libs.common.log.append import Outgoing
 from services.profile.segments.refresh import refresh
@@ -62,6 +62,15 @@ async def facts(profile: Profile, user: str | None = None) -> list[tuple[str, st
 async def names(profile: Profile, id: str) -> list[str]:
     """Who is in a segment."""
     return sorted(item["user_id"] for item in (await profile.get(f"segments/{id}/customers"))["items"])
+
+
+async def test_who_enters_by_an_import_enters_silently(profile: Profile) -> None:
+    await published(profile, "viewers", "count('Product Viewed', days=7) >= 1")
+    seen = at(now(), "ann", "Product Viewed", "1")
+    await profile.tell(seen._replace(value=as_imported(seen.value)), at(now(), "ben", "Product Viewed", "2"))
+    entered = [record for record in await profile.records() if record["type"] == "segment.entered.v1"]
+    marks = {record["key"]: record.get("imported", False) for record in entered}
+    assert marks == {await profile.id_of("user:ann"): True, await profile.id_of("user:ben"): False}
 
 
 async def test_an_event_lets_its_customer_enter_and_the_record_says_so(profile: Profile) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from libs.common.contracts.records import Snapshot
+from libs.common.contracts.records import Snapshot, as_imported
 from libs.common.log.append import Outgoing
 from services.triggers.app import create
 from services.triggers.settings import Settings
@@ -79,6 +79,13 @@ async def test_withheld_by_each_rule(triggers: Triggers) -> None:
     await triggers.journal(order(BEN, "3", late=timedelta(hours=2)))
     assert (await triggers.why(hook, BEN))["details"]["reason"] == "history"
 
+    everything = await triggers.hook(name="Everything", limits={"history": True})
+    await triggers.journal(imported(order(BEN, "3a")))
+    answer = await triggers.why(everything, BEN)
+    assert answer["details"]["reason"] == "imported"
+    assert "imported as history" in answer["sentence"]
+    await triggers.post(f"hooks/{everything}/pause")
+
     await triggers.put("workspace/messages", {"daily_cap": 1})
     other = await triggers.hook(name="Other")
     await triggers.journal(order(ANN, "4", time=today))
@@ -96,8 +103,12 @@ async def test_withheld_by_each_rule(triggers: Triggers) -> None:
     assert await triggers.verdict(hook, BEN) == "opted_out"
     summary = await triggers.get("triggers/summary")
     assert summary["withheld"] == {
-        "cap": 2, "history": 1, "missing_variable": 1, "opted_out": 3, "workspace_cap": 1,
+        "cap": 2, "history": 1, "imported": 2, "missing_variable": 1, "opted_out": 3, "workspace_cap": 1,
     }  # fmt: skip
+
+
+def imported(record: Outgoing) -> Outgoing:
+    return record._replace(value=as_imported(record.value))
 
 
 async def test_behind_when_nobody_folds(triggers_settings: Settings, triggers: Triggers) -> None:

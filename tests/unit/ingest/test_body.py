@@ -18,7 +18,7 @@ from services.ingest.domain import body
 from services.ingest.queries import Grant
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-GRANT = Grant(UUID(int=1), "shop", "USD", None, None)
+GRANT = Grant(UUID(int=1), "shop", "USD", None, None, UUID(int=2))
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),

@@ -64,6 +64,15 @@ def test_only_what_must_wait_is_queued() -> None:
     assert outcome(Recipient(), ordered(night), live) == ["sent", "queued", "queued"]
 
 
+def test_an_import_of_history_sends_nothing_whatever_the_hook_accepts() -> None:
+    live = rules(hook("new"), hook("old", limits={"history": True}))
+    fresh = ordered()
+    assert outcome(Recipient(), msgspec.structs.replace(fresh, imported=True), live) == ["imported", "imported"]
+    recipient = Recipient()
+    step(recipient, msgspec.structs.replace(fresh, imported=True), live)
+    assert recipient.sent == {}
+
+
 @pytest.mark.parametrize(
     ("lag", "expected"),
     [

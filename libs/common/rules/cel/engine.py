@@ -47,7 +47,7 @@ def compile_text(text: str, place: Callable[[int], tuple[str, int]]) -> Evaluate
     try:
         program = _ENVIRONMENT.compile(text)
     except RuntimeError as error:
-        raise _refused(str(error), text, place) from None
+        raise refused(str(error), text, place) from None
     gives = program.return_type().name()
     if gives.lower() not in ("bool", "dyn"):
         source, _ = place(0)
@@ -100,7 +100,8 @@ def in_words(message: str) -> str:
     return re.sub(r"^[A-Z_]+: | \(in container ''\)| \[[A-Z_]+\]$", "", message)
 
 
-def _refused(report: str, text: str, place: Callable[[int], tuple[str, int]]) -> ConditionError:
+def refused(report: str, text: str, place: Callable[[int], tuple[str, int]]) -> ConditionError:
+    """The library's report on text that does not compile, as an error at its place in the source."""
     found = _PLACE.search(report)
     line, column, message = (int(found[1]), int(found[2]), found[3]) if found else (1, 1, report)
     offset = 0

@@ -1,4 +1,4 @@
-"""Sources, write keys, rejected events, warnings, the live view, blocked ids."""
+"""Sources, write keys, rejected events, warnings, the live view, blocked ids, inbound webhooks, usage."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,6 +28,8 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True)),
         sa.Column("revoked_at", sa.DateTime(timezone=True)),
         sa.Column("last_used_at", sa.DateTime(timezone=True)),
+        sa.Column("events_per_second", sa.Integer),
+        sa.Column("events_per_day", sa.BigInteger),
         schema="ingest",
     )
     op.create_index("ix_ingest_write_keys_source_id", "write_keys", ["source_id"], schema="ingest")
@@ -67,6 +69,8 @@ def upgrade() -> None:
     )
     op.create_table("blocked_ids", sa.Column("value", sa.Text, primary_key=True), schema="ingest")
     live()
+    inbound_hooks()
+    usage()
 
 
 def live() -> None:
@@ -100,3 +104,41 @@ def live() -> None:
     )
     op.create_index("tickets_by_expiry", "tickets", ["expires_at"], schema="ingest")
     op.create_index("tickets_by_subject", "tickets", ["subject"], schema="ingest")
+
+
+def inbound_hooks() -> None:
+    op.create_table(
+        "inbound_hooks",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("signature", sa.Text, nullable=False),
+        sa.Column("secret_header", sa.Text),
+        sa.Column("secret", sa.Text, nullable=False),
+        sa.Column("mapping", sa.Text, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.UniqueConstraint("source_id", "name"),
+        schema="ingest",
+    )
+    op.create_table(
+        "old_inbound_secrets",
+        sa.Column("hook_id", sa.Uuid, sa.ForeignKey("ingest.inbound_hooks.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("secret", sa.Text, nullable=False),
+        sa.Column("valid_until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("hook_id", "secret"),
+        schema="ingest",
+    )
+
+
+def usage() -> None:
+    op.create_table(
+        "usage",
+        sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), primary_key=True),
+        sa.Column("day", sa.Date, primary_key=True),
+        sa.Column("through", sa.Uuid, primary_key=True),
+        sa.Column("stored", sa.BigInteger, nullable=False),
+        sa.Column("warned", sa.BigInteger, nullable=False),
+        sa.Column("rejected", sa.BigInteger, nullable=False),
+        schema="ingest",
+    )
+    op.create_index("usage_by_day", "usage", ["day"], schema="ingest")

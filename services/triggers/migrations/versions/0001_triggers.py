@@ -149,6 +149,7 @@ def messages() -> None:
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("folded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("imported", sa.Boolean, nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("customer", "name"),
         schema="triggers",

@@ -1,0 +1,1 @@
+"""`rapport import`: sends a file of history to ingest."""

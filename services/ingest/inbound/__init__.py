@@ -1,0 +1,1 @@
+"""Inbound webhooks: what other systems post to a source, verified by signature and mapped to events."""
