@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deploy.demo import summary
 from deploy.demo.api import Api
-from deploy.demo.programme import set_up
+from deploy.demo.programme import publish_segments, set_up
 from deploy.demo.purchases import CALIBRATION_END, FIRST, LAST, Event, accounts, events, last_day, orders
 from deploy.demo.sending import send
 from deploy.local.errors import LocalError
@@ -80,6 +80,7 @@ class Demo:
         report["second"] = await self._report(f"After 78 weeks (to {last})", last)
         report["second"]["fit"] = _stable(await self._fit(last))
         report["at_risk"] = await self._at_risk()
+        summary.show_segments(self._console, await publish_segments(self._api))
         (self._home / "summary.json").write_text(json.dumps(report, indent=2, sort_keys=True, default=str) + "\n")
 
     async def _act(self, title: str, what: list[Event]) -> None:

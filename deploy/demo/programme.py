@@ -1,5 +1,6 @@
-"""The demo's programme and two hooks. Created once; a second run finds them."""
+"""The demo's programme, two hooks and four segments. Created once; a second run finds them."""
 
+import asyncio
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -62,6 +63,30 @@ HOOKS: list[dict[str, Any]] = [
         "limits": {"cap": {"count": 1, "period": "1d"}},
     },
 ]
+
+
+SEGMENTS = {
+    "regulars": "customer.orders >= 5 && customer.points >= 100",
+    "lately": "count('Order Completed', days=90) >= 2",
+    "big spenders": "sum('Order Completed', 'revenue', days=365) >= 200",
+    "lapsed": "customer.orders >= 2 && last('Order Completed') < ago(days=180)",
+}
+
+
+async def publish_segments(api: Api) -> list[dict[str, Any]]:
+    """Publish the segments, unless they exist, and wait until all customers have been evaluated. Returns them with their
+    sizes."""
+    known = {item["name"] for item in (await api.get("profile", "/v1/segments"))["items"]}
+    for name, when in SEGMENTS.items():
+        if name not in known:
+            draft = await api.post("profile", "/v1/segments", {"name": name, "when": when})
+            await api.post("profile", f"/v1/segments/{draft['id']}/publish")
+    while True:
+        items = (await api.get("profile", "/v1/segments"))["items"]
+        fill = (await api.get("profile", f"/v1/segments/{items[0]['id']}"))["fill"]
+        if fill["finished_at"] is not None:
+            return [item for item in items if item["name"] in SEGMENTS]
+        await asyncio.sleep(0.2)
 
 
 async def set_up(api: Api, first: date) -> None:

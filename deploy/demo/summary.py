@@ -68,6 +68,18 @@ def show_fit(console: Console, fit: dict[str, Any]) -> None:
     console.print()
 
 
+def show_segments(console: Console, segments: list[dict[str, Any]]) -> None:
+    """Print the segments, which are as of now: a day later other customers are in them."""
+    table = Table(title="Segments, as of now", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("segment")
+    table.add_column("customers", justify="right")
+    table.add_column("who", style="dim")
+    for segment in segments:
+        table.add_row(segment["name"], f"{segment['size']:,}", segment["when"])
+    console.print(table)
+    console.print()
+
+
 def show_at_risk(console: Console, items: list[dict[str, Any]]) -> None:
     """Print the most valuable customers at risk, each with the reason in a sentence."""
     table = Table(title="The ten most valuable customers at risk", title_justify="left", box=None, padding=(0, 2, 0, 0))
