@@ -100,15 +100,18 @@ async def seed(five: Five) -> None:
     await five.call("profile", "PUT", "/v1/customers/user:user-1/consents/marketing", json={"status": "granted"})
     inbox = (await five.call("triggers", "GET", "/v1/customers/user:user-1/inbox")).json()["items"]
     keys = (await five.call("ingest", "GET", f"/v1/sources/{spare['id']}/keys")).json()["items"]
-    inbound = await five.made("ingest", f"/v1/sources/{spare['id']}/hooks", {"name": "Doors", "mapping": "stripe"})
+    kept, spent = [  # one receives; the other may be deleted by whoever tries the routes
+        await five.made("ingest", f"/v1/sources/{spare['id']}/hooks", {"name": name, "mapping": "stripe"})
+        for name in ("Doors", "Spare")
+    ]
     five.known = {
         "/v1/hooks/": {"id": [hook["id"] for hook in hooks]},
         "/v1/computed-traits/": {"id": [trait["id"]]},
         "/v1/segments/": {"id": [segment["id"] for segment in segments], "ref": ["user:user-1", "anon:browser-user-2"]},
         "/v1/programmes/": {"id": [programme["id"]]},
         "/v1/fits/": {"id": [fit["id"]]},
-        "/v1/sources/": {"id": [spare["id"]], "key_id": [keys[0]["id"]], "hook": [inbound["id"]]},
-        "/v1/inbound/": {"hook": [inbound["id"]]},
+        "/v1/sources/": {"id": [spare["id"]], "key_id": [keys[0]["id"]], "hook": [spent["id"]]},
+        "/v1/inbound/": {"hook": [kept["id"]]},
         "/v1/projects/": {"write_key": [five.write_key]},
         "/v1/customers/": {
             "ref": ["user:user-1", "anon:browser-user-2", "user:user-3"],
