@@ -10,7 +10,7 @@ WORKERS ?= 2
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo kafka test check replay bench faults clean
+.PHONY: help setup run demo kafka test check replay bench faults sdks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,12 @@ bench: $(READY) ## throughput and delays, as a table (ROWS=singles,null BEST=1 S
 faults: $(READY) ## seeded faults under load, checked against a model (SEED=1 RUNS=20 on each log; LOG=postgres, kafka)
 	@$(PYTHON) -m tests.faults --seed $(or $(SEED),1) --runs $(or $(RUNS),20) --log $(if $(filter file,$(origin LOG)),both,$(LOG))
 
+sdks: $(READY) ## the real SDKs, each with 429, 503, cut connections and a restart: which arrived (ONLY=segment; Node and Chromium where there)
+	@mkdir -p .sdks && cp tests/sdks/package.json tests/sdks/programs/*.mjs .sdks/
+	@.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input --target .sdks/python --upgrade -r tests/sdks/requirements.txt
+	@if command -v npm >/dev/null; then cd .sdks && npm install --silent --no-package-lock --no-audit --no-fund; fi
+	@$(PYTHON) -m tests.sdks
+
 clean: ## remove the environment and caches (data in .rapport stays)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf .venv .sdks .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
