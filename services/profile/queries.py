@@ -27,15 +27,6 @@ SELECT found.* FROM unnest($1::text[]) AS wanted(key) CROSS JOIN LATERAL (
   ORDER BY time DESC, partition DESC, "offset" DESC LIMIT $5
 ) AS found ORDER BY time DESC, partition DESC, "offset" DESC LIMIT $5
 """
-_PAGE = """
-SELECT id, state FROM profile.customers
-WHERE merged_into IS NULL AND ($1::uuid IS NULL OR id > $1) ORDER BY id LIMIT $2
-"""
-_SEARCH = """
-SELECT id, state FROM profile.customers WHERE merged_into IS NULL AND ($1::uuid IS NULL OR id > $1) AND id IN (
-  SELECT customer FROM profile.identifiers WHERE value LIKE $3 ESCAPE '\\'
-) ORDER BY id LIMIT $2
-"""
 _SUMMARY = """
 SELECT counter, sum(count)::bigint FROM profile.counters WHERE $1::date IS NULL OR day <= $1 GROUP BY counter
 """
@@ -62,18 +53,7 @@ FROM waiting AS w JOIN profile.customers AS c ON c.id = w.customer ORDER BY w.ra
 
 async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
     """One customer. Raises NotFound."""
-    return _shown(id, await state_of(tx, id))
-
-
-async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> dict[str, Any]:
-    """A page of customers, by id. `search` keeps those with an identifier that begins with it."""
-    if search:
-        pattern = "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in search) + "%"
-        rows = await tx.fetch(_SEARCH, cursor, limit + 1, pattern)
-    else:
-        rows = await tx.fetch(_PAGE, cursor, limit + 1)
-    items = [_shown(row["id"], state.decode(row["state"])) for row in rows[:limit]]
-    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
+    return shown(id, await state_of(tx, id))
 
 
 async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
@@ -154,7 +134,8 @@ async def state_of(tx: Tx, id: UUID) -> Customer:
     return state.decode(value)
 
 
-def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
+def shown(id: UUID, customer: Customer) -> dict[str, Any]:
+    """A customer as the routes answer them."""
     return {
         "id": str(id),
         "user_id": customer.user,

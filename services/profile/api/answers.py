@@ -45,10 +45,10 @@ class Customer(BaseModel):
 
 
 class Customers(BaseModel):
-    """A page of customers, by id."""
+    """A page of customers. It may have fewer items than `limit`, even none, and yet a `next`: the list goes on there."""
 
     items: list[Customer]
-    next: UUID | None
+    next: str | None
 
 
 class Item(BaseModel):

@@ -65,10 +65,12 @@ def apply_event(loaded: LoadedCustomer, event: Event) -> list[str]:
         state.last = at
         changed.append("last_seen")
     if event.traits:
+        loaded.note()
         loaded.shown = None
         _identify(state, at, event.traits)
         changed += ["traits", *(f"traits.{name}" for name in event.traits)]
     if event.purchase is not None:
+        loaded.note()
         _purchase(state, at, event.purchase)
         changed += ["orders", "revenue"]
     return changed
@@ -93,6 +95,7 @@ def apply_fact(state: Customer, envelope: Envelope) -> list[str]:
 
 def apply_consent(loaded: LoadedCustomer, change: Change) -> None:
     """Apply what was said of consent."""
+    loaded.note()
     loaded.state.consent = change.consent
     loaded.touched = True
 
@@ -114,6 +117,8 @@ def absorb(survivor: Customer, other: Customer) -> None:
 
 
 def _merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustomer) -> list[Binding]:
+    survivor.note()
+    other.note()
     absorb(survivor.state, other.state)
     for segment, at in other.state.segments.items():
         other.moves.append(Move(segment, False, at))
