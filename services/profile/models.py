@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from libs.common.fold.tables import fold_tables, section_table
 from libs.common.fold.timer_table import timer_table
+from libs.common.http.auth.tickets import ticket_table
 
 metadata = MetaData(schema="profile")
 
@@ -132,6 +133,7 @@ consents = Table(
 )
 
 timers = timer_table(metadata)
+tickets = ticket_table(metadata)
 
 
 def _document_tables(noun: str) -> tuple[Table, Table]:

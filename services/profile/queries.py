@@ -1,32 +1,20 @@
 """Profile's reads for routes, without locks."""
 
 import base64
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.events import TYPES, event_name
 from libs.common.contracts.money import Money, major
 from libs.common.contracts.orders import Back
-from libs.common.contracts.profile import JOURNAL
-from libs.common.contracts.records import decode as decode_record
-from libs.common.contracts.records import display_name
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
-from libs.common.log.tables import relation
 from services.profile.domain import state
 from services.profile.domain.consent import statuses
 from services.profile.domain.state import ORDER, Customer, moment
 
-_TIMELINE = f"""
-SELECT found.* FROM unnest($1::text[]) AS wanted(key) CROSS JOIN LATERAL (
-  SELECT time, partition, "offset", value FROM {relation(JOURNAL)} AS journal
-  WHERE journal.key = wanted.key AND ($2::timestamptz IS NULL OR (time, partition, "offset") < ($2, $3::int, $4::bigint))
-  ORDER BY time DESC, partition DESC, "offset" DESC LIMIT $5
-) AS found ORDER BY time DESC, partition DESC, "offset" DESC LIMIT $5
-"""
 _SUMMARY = """
 SELECT counter, sum(count)::bigint FROM profile.counters WHERE $1::date IS NULL OR day <= $1 GROUP BY counter
 """
@@ -54,15 +42,6 @@ FROM waiting AS w JOIN profile.customers AS c ON c.id = w.customer ORDER BY w.ra
 async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
     """One customer. Raises NotFound."""
     return shown(id, await state_of(tx, id))
-
-
-async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
-    """The journal of a customer and of all who were merged into them, the newest first. Raises NotFound."""
-    keys = [str(id), *(await state_of(tx, id)).merged]
-    before = _read_cursor(cursor) if cursor else (None, None, None)
-    rows = await tx.fetch(_TIMELINE, keys, *before, limit + 1)
-    items = [_item(row["value"]) for row in rows[:limit]]
-    return {"items": items, "next": _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None}
 
 
 async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
@@ -155,27 +134,6 @@ def shown(id: UUID, customer: Customer) -> dict[str, Any]:
     }
 
 
-def _item(value: bytes) -> dict[str, Any]:
-    envelope = decode_record(value)
-    data = msgspec.json.decode(envelope.data)
-    data.pop("customer", None)
-    said = envelope.type in TYPES.values()
-    return {
-        "id": envelope.id,
-        "type": envelope.type,
-        "name": event_name(data.get("type", ""), data.get("event")) if said else display_name(envelope.type),
-        "time": envelope.time,
-        "received": envelope.recordedtime,
-        "source": envelope.source,
-        "cause": envelope.causationid,
-        "data": data,
-    }
-
-
-def _cursor(time: datetime, partition: int, offset: int) -> str:
-    return encoded(f"{time.isoformat()}|{partition}|{offset}")
-
-
 def encoded(place: str) -> str:
     """A cursor: a place, in characters that need no escaping."""
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
@@ -187,17 +145,6 @@ def decoded(cursor: str, parts: int) -> list[str]:
     if len(found) != parts:
         raise ValueError("too few parts")
     return found
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, int, int]:
-    try:
-        time, partition, offset = decoded(cursor, 3)
-        place = datetime.fromisoformat(time), int(partition), int(offset)
-        if place[0].tzinfo is None or not (0 <= place[1] < 2**31 and 0 <= place[2] < 2**63):
-            raise ValueError("out of range")
-    except ValueError as error:
-        raise no_cursor() from error
-    return place
 
 
 def _read_waiting(cursor: str) -> tuple[int, UUID, str]:

@@ -20,7 +20,7 @@ from services.profile.domain.terms import LONGEST, consent_term, text_term, trai
 from services.profile.queries import decoded, encoded, no_cursor, shown
 
 #: A filter that more customers meet is wide.
-WIDE = 2_000
+WIDE = 1_000
 #: So many customers are walked for a page of a list whose filters are all wide.
 WALKED = 2_000
 #: Filters and words of a search.

@@ -48,6 +48,8 @@ GET    /v1/customers                                customers:read
 GET    /v1/customers/summary                        customers:read
 GET    /v1/customers/{ref}                          customers:read
 GET    /v1/customers/{ref}/timeline                 customers:read
+GET    /v1/customers/{ref}/timeline/stream          customers:read
+POST   /v1/customers/{ref}/timeline/stream/tickets  customers:read
 GET    /v1/customers/{ref}/consents                 customers:read  own:consent
 PUT    /v1/customers/{ref}/consents                 customers:write own:consent
 GET    /v1/customers/{ref}/consents/{purpose}       customers:read  own:consent

@@ -69,7 +69,7 @@ def customer_routes(part: ConsumerService) -> APIRouter:
         """All filters must be met. Capital and small letters make no difference. `last_seen` sorts by the hour. `orders` and
         `revenue.USD` list those who have ordered.
 
-        If each filter is met by more than 2,000 customers, a request looks at 2,000 of the list: the page may then be short
+        If each filter is met by more than 1,000 customers, a request looks at 2,000 of the list: the page may then be short
         or empty. Go on with `next` until it is null. A text that is too short for a quick answer is refused.
         """
         filters = [pair for pair in request.query_params.multi_items() if pair[0].startswith(("trait.", "consent."))]
@@ -95,14 +95,5 @@ def customer_routes(part: ConsumerService) -> APIRouter:
         """`ref` is a customer's id, `user:ann` or `anon:a1`."""
         async with part.read() as tx:
             return await queries.customer(tx, await customers.resolve(tx, ref))
-
-    @router.get(
-        "/{ref}/timeline",
-        summary="What a customer did and what followed, newest first",
-        response_model=answers.Timeline,
-    )
-    async def timeline(ref: str, limit: Limit = 50, cursor: str | None = None) -> dict[str, Any]:
-        async with part.read() as tx:
-            return await queries.timeline(tx, await customers.resolve(tx, ref), limit, cursor)
 
     return router

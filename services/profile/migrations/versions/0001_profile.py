@@ -1,4 +1,4 @@
-"""Customers, what they are found and ranked by, identifiers, dedup keys, counters, consents, and the fold's tables."""
+"""Customers, what they are found and ranked by, identifiers, dedup keys, counters, consents, tickets, and the fold's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -104,3 +104,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("customer", "purpose", "at", "record", "channel"),
         schema="profile",
     )
+    op.create_table(
+        "tickets",
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("customer", sa.Text),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True)),
+        schema="profile",
+    )
+    op.create_index("tickets_by_expiry", "tickets", ["expires_at"], schema="profile")
+    op.create_index("tickets_by_subject", "tickets", ["subject"], schema="profile")
