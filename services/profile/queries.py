@@ -14,6 +14,7 @@ from libs.common.errors import Invalid, NotFound
 from services.profile.domain import state
 from services.profile.domain.consent import statuses
 from services.profile.domain.state import ORDER, Customer, moment
+from services.profile.domain.touch import Touch
 
 _SUMMARY = """
 SELECT counter, sum(count)::bigint FROM profile.counters WHERE $1::date IS NULL OR day <= $1 GROUP BY counter
@@ -41,7 +42,20 @@ FROM waiting AS w JOIN profile.customers AS c ON c.id = w.customer ORDER BY w.ra
 
 async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
     """One customer. Raises NotFound."""
-    return shown(id, await state_of(tx, id))
+    found = await state_of(tx, id)
+    return {
+        **shown(id, found),
+        "trait_origins": {
+            name: {"source": f"/apps/{trait.source}", "time": moment(trait.at)}
+            for name, trait in sorted(found.traits.items())
+            if not trait.gone
+        },
+        "acquisition": {
+            "channel": found.channel,
+            "first_touch": _touch(found.first_touch),
+            "last_touch": _touch(found.last_touch),
+        },
+    }
 
 
 async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
@@ -129,9 +143,17 @@ def shown(id: UUID, customer: Customer) -> dict[str, Any]:
         "computed_traits": dict(sorted(customer.computed.items())),
         "segments": {name: moment(since) for name, since in sorted(customer.segments.items())},
         "standing": customer.standing,
+        "channel": customer.channel,
         "consent": statuses(customer.consent),
         "merged_from": customer.merged,
     }
+
+
+def _touch(touch: Touch | None) -> dict[str, Any] | None:
+    if touch is None:
+        return None
+    names = ("channel", "source", "medium", "campaign", "referrer")
+    return {"time": moment(touch.at), **{name: getattr(touch, name) for name in names}}
 
 
 def encoded(place: str) -> str:

@@ -15,7 +15,8 @@ from tests.openapi import Operation, operations
 
 HEALTH = {"/livez", "/readyz"}
 #: What SDKs ask in Segment's own form, and streams of server-sent events, whose description says what they send.
-FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream"}
+FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream"}
+FREE |= {f"/v1/customers/{{ref}}/{name}/stream" for name in ("inbox", "timeline")}
 
 
 ALL = list(operations())

@@ -90,7 +90,7 @@ def customer_routes(part: ConsumerService) -> APIRouter:
         async with part.read() as tx:
             return await queries.summary(tx, until)
 
-    @router.get("/{ref}", summary="One customer: traits, orders, revenue, identifiers", response_model=answers.Customer)
+    @router.get("/{ref}", summary="One customer in full", response_model=answers.CustomerInFull)
     async def customer(ref: str) -> dict[str, Any]:
         """`ref` is a customer's id, `user:ann` or `anon:a1`."""
         async with part.read() as tx:

@@ -45,6 +45,7 @@ class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     level: str | None = None
     risk_band: str | None = None
     value_band: str | None = None
+    channel: str = "direct"
     bound: Sequence[Binding] = []
 
 
@@ -91,6 +92,7 @@ def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] =
         level=state.standing.level,
         risk_band=state.standing.risk_band,
         value_band=state.standing.value_band,
+        channel=state.channel,
         bound=list(bound),
     )
     return _encoder.encode(written)

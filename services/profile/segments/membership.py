@@ -179,6 +179,7 @@ def variables(loaded: LoadedCustomer) -> dict[str, Any]:
         "first_seen": None if state.first is None else _iso(state.first),
         "last_seen": None if state.last is None else _iso(state.last),
         "consent": allowed(state.consent),
+        "channel": state.channel,
         **msgspec.structs.asdict(state.standing),
     }
 
