@@ -11,6 +11,7 @@ from services.profile.api.consents import confirmation_routes, consent_routes
 from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
 from services.profile.api.timelines import timeline_routes
+from services.profile.api.workspace import workspace_routes
 from services.profile.commands import Commands
 from services.profile.computed import api as computed
 from services.profile.confirmations import Confirmations
@@ -32,14 +33,15 @@ def create(settings: Settings) -> FastAPI:
     commands = Commands(part, handler.rulebooks)
     streams = TimelineStreams(part, settings)
     routers = [
-        customer_routes(part),
+        customer_routes(part, handler.rulebooks),
         timeline_routes(part, streams),
         consent_routes(part, commands, confirmations),
         confirmation_routes(commands, confirmations),
         refund_routes(part),
         segments.routes(part),
-        members_api.routes(part),
+        members_api.routes(part, handler.rulebooks),
         computed.routes(part),
+        workspace_routes(part),
         dead_letter_routes(part),
     ]
     return assemble(

@@ -1,7 +1,7 @@
 """Profile's reads for routes, without locks."""
 
 import base64
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +13,10 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from services.profile.domain import state
 from services.profile.domain.consent import statuses
-from services.profile.domain.state import ORDER, Customer, moment
+from services.profile.domain.journey import AsOf, relationship
+from services.profile.domain.state import ORDER, Customer, micros, moment
 from services.profile.domain.touch import Touch
+from services.profile.segments.rules import Rules
 
 _SUMMARY = """
 SELECT counter, sum(count)::bigint FROM profile.counters WHERE $1::date IS NULL OR day <= $1 GROUP BY counter
@@ -40,11 +42,19 @@ FROM waiting AS w JOIN profile.customers AS c ON c.id = w.customer ORDER BY w.ra
 """
 
 
-async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
-    """One customer. Raises NotFound."""
+async def customer(tx: Tx, id: UUID, rules: Rules) -> dict[str, Any]:
+    """One customer in full. Raises NotFound."""
     found = await state_of(tx, id)
+    as_of = now_under(rules)
+    answer = shown(id, found, as_of)
+    traits = answer["traits"]
     return {
-        **shown(id, found),
+        **answer,
+        "trait_groups": {
+            group: {name: traits[name] for name in names if name in traits}
+            for group, names in rules.trait_groups.items()
+        },
+        "relationship": relationship(found, rules.journey)._asdict(),
         "trait_origins": {
             name: {"source": f"/apps/{trait.source}", "time": moment(trait.at)}
             for name, trait in sorted(found.traits.items())
@@ -56,6 +66,11 @@ async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
             "last_touch": _touch(found.last_touch),
         },
     }
+
+
+def now_under(rules: Rules) -> AsOf:
+    """This moment, under the rules."""
+    return AsOf(micros(datetime.now(UTC)), rules.journey)
 
 
 async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
@@ -127,7 +142,7 @@ async def state_of(tx: Tx, id: UUID) -> Customer:
     return state.decode(value)
 
 
-def shown(id: UUID, customer: Customer) -> dict[str, Any]:
+def shown(id: UUID, customer: Customer, as_of: AsOf) -> dict[str, Any]:
     """A customer as the routes answer them."""
     return {
         "id": str(id),
@@ -144,6 +159,7 @@ def shown(id: UUID, customer: Customer) -> dict[str, Any]:
         "segments": {name: moment(since) for name, since in sorted(customer.segments.items())},
         "standing": customer.standing,
         "channel": customer.channel,
+        "stage": as_of.stage(customer),
         "consent": statuses(customer.consent),
         "merged_from": customer.merged,
     }

@@ -15,6 +15,7 @@ from libs.common.contracts.consent import read_key
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid
 from services.profile.domain import state
+from services.profile.domain.journey import AsOf
 from services.profile.domain.state import Customer, micros, moment
 from services.profile.domain.terms import LONGEST, consent_term, text_term, trait_term, words_match
 from services.profile.queries import decoded, encoded, no_cursor, shown
@@ -116,7 +117,7 @@ class Search:
         return cls(terms, segments, words, Sort.read(sort), limit)
 
 
-async def page(tx: Tx, search: Search, cursor: str | None) -> dict[str, Any]:
+async def page(tx: Tx, search: Search, cursor: str | None, as_of: AsOf) -> dict[str, Any]:
     """A page of the customers who meet all of it. Raises Invalid for a wrong cursor, an unknown segment, or a text that is
     too short."""
     await _refuse_unknown(tx, search)
@@ -131,8 +132,8 @@ async def page(tx: Tx, search: Search, cursor: str | None) -> dict[str, Any]:
     if candidates is None and words:
         raise Invalid(f"More than {WIDE:,} customers match “{words[0]}”: give more of the name, or another filter.")
     if candidates is not None:
-        return await _of(tx, search, candidates, words, behind)
-    return await _walk(tx, search, behind)
+        return await _of(tx, search, candidates, words, behind, as_of)
+    return await _walk(tx, search, behind, as_of)
 
 
 async def _narrow(tx: Tx, filters: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[set[UUID] | None, list[bool]]:
@@ -149,7 +150,7 @@ async def _narrow(tx: Tx, filters: Iterable[tuple[str, tuple[str, ...]]]) -> tup
 
 
 async def _of(
-    tx: Tx, search: Search, candidates: set[UUID], words: Sequence[str], behind: Place | None
+    tx: Tx, search: Search, candidates: set[UUID], words: Sequence[str], behind: Place | None, as_of: AsOf
 ) -> dict[str, Any]:
     """A page out of a bounded number of candidates. Wide words are checked on their states."""
     sort, place = search.sort, behind or ()
@@ -165,10 +166,12 @@ async def _of(
     found = [_found(row) for row in rows]
     if words:
         found = [each for each in found if words_match(each[1].traits, each[1].identifiers, words)]
-    return _page(search, found[: search.limit], found[search.limit - 1][0] if len(found) > search.limit else None)
+    return _page(
+        search, as_of, found[: search.limit], found[search.limit - 1][0] if len(found) > search.limit else None
+    )
 
 
-async def _walk(tx: Tx, search: Search, behind: Place | None) -> dict[str, Any]:
+async def _walk(tx: Tx, search: Search, behind: Place | None, as_of: AsOf) -> dict[str, Any]:
     """A page of a list that is walked in its order."""
     sort, place = search.sort, behind or ()
     walked = f"SELECT * FROM ({sort.rows()}) AS every {{where}} {sort.order}"
@@ -184,24 +187,24 @@ async def _walk(tx: Tx, search: Search, behind: Place | None) -> dict[str, Any]:
     )
     found = [_found(row) for row in rows]
     if len(found) > search.limit:
-        return _page(search, found[: search.limit], found[search.limit - 1][0])
+        return _page(search, as_of, found[: search.limit], found[search.limit - 1][0])
     last = await tx.fetchrow(
         f"{walked.format(where='WHERE ' + sort.behind('$2', '$3') if place else '')} OFFSET $1 LIMIT 1",
         WALKED - 1,
         *place,
     )
-    return _page(search, found, None if last is None else Place(last["value"], last["id"]))
+    return _page(search, as_of, found, None if last is None else Place(last["value"], last["id"]))
 
 
 def _found(row: Mapping[str, Any]) -> tuple[Place, Customer]:
     return Place(row["value"], row["id"]), state.decode(row["state"])
 
 
-def _page(search: Search, found: Sequence[tuple[Place, Customer]], last: Place | None) -> dict[str, Any]:
+def _page(search: Search, as_of: AsOf, found: Sequence[tuple[Place, Customer]], last: Place | None) -> dict[str, Any]:
     if search.sort.by == "last_seen":  # the walk is by the hour
         found = sorted(found, key=lambda each: each[1].last or 0, reverse=search.sort.descending)
     return {
-        "items": [shown(place.id, customer) for place, customer in found],
+        "items": [shown(place.id, customer, as_of) for place, customer in found],
         "next": None if last is None else _cursor(last, search.sort),
     }
 

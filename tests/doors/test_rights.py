@@ -68,6 +68,8 @@ GET    /v1/segments/{id}/customers                  segments:read
 GET    /v1/segments/{id}/customers/{ref}            segments:read
 GET    /v1/segments/{id}/sizes                      segments:read
 PUT    /v1/segments/{id}/members                    segments:write
+GET    /v1/workspace/customers                      customers:read
+PUT    /v1/workspace/customers                      segments:write
 POST   /v1/computed-traits                          segments:write
 GET    /v1/computed-traits                          segments:read
 GET    /v1/computed-traits/{id}                     segments:read

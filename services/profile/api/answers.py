@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.contracts.consent import Status
+from services.profile.domain.journey import RelationshipKind, Stage
 from services.profile.domain.touch import Channel
 
 _CONSENT = Field(
@@ -42,6 +43,7 @@ class Customer(BaseModel):
     segments: dict[str, datetime] = Field(description="the live segments that they are in, and since when")
     standing: Standing
     channel: Channel = Field(description="through which they were acquired: the channel of their first visit")
+    stage: Stage = Field(description="of their journey, now")
     consent: dict[str, Status] = _CONSENT
     merged_from: list[UUID]
 
@@ -72,10 +74,20 @@ class Acquisition(BaseModel):
     last_touch: Touch | None
 
 
+class Relationship(BaseModel):
+    """What the relationship with a customer is based on, and why."""
+
+    kind: RelationshipKind
+    reason: str = Field(examples=["has the level Gold"])
+
+
 class CustomerInFull(Customer):
-    """A customer, with the origin of each trait and how they came."""
+    """A customer, with the origin of each trait and how they came. `trait_groups` has the traits in the groups that the
+    workspace declares."""
 
     trait_origins: dict[str, Origin]
+    trait_groups: dict[str, dict[str, Any]] = Field(examples=[{"demographics": {"age": 30}, "preferences": {}}])
+    relationship: Relationship
     acquisition: Acquisition
 
 

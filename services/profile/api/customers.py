@@ -13,6 +13,7 @@ from services.profile.api import answers
 from services.profile.domain.state import Customer
 from services.profile.search import Search
 from services.profile.search import page as find
+from services.profile.segments.rulebooks import Rulebooks
 
 Limit = Annotated[int, Query(ge=1, le=200, description="at most so many items")]
 
@@ -36,7 +37,7 @@ _FILTERS: list[dict[str, Any]] = [
 ]
 
 
-def customer_routes(part: ConsumerService) -> APIRouter:
+def customer_routes(part: ConsumerService, rulebooks: Rulebooks) -> APIRouter:
     """All routes need the scope `customers:read`. The id of a merged customer answers for the survivor."""
     router = APIRouter(prefix="/v1/customers", tags=["customers"], dependencies=[Depends(require("customers:read"))])
     customers = Customers("profile", Customer)
@@ -75,7 +76,7 @@ def customer_routes(part: ConsumerService) -> APIRouter:
         filters = [pair for pair in request.query_params.multi_items() if pair[0].startswith(("trait.", "consent."))]
         search = Search.read(filters, segment, q, sort, limit)
         async with part.read() as tx:
-            return await find(tx, search, cursor)
+            return await find(tx, search, cursor, queries.now_under(await rulebooks.newest(tx)))
 
     @router.get(
         "/summary",
@@ -94,6 +95,6 @@ def customer_routes(part: ConsumerService) -> APIRouter:
     async def customer(ref: str) -> dict[str, Any]:
         """`ref` is a customer's id, `user:ann` or `anon:a1`."""
         async with part.read() as tx:
-            return await queries.customer(tx, await customers.resolve(tx, ref))
+            return await queries.customer(tx, await customers.resolve(tx, ref), await rulebooks.newest(tx))
 
     return router

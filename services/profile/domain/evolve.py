@@ -105,6 +105,14 @@ def apply_consent(loaded: LoadedCustomer, change: Change) -> None:
     loaded.touched = True
 
 
+def recommend(loaded: LoadedCustomer) -> list[str]:
+    """The customer has recommended us. Returns what changed."""
+    if loaded.state.advocate:
+        return []
+    loaded.state.advocate = True
+    return ["advocate"]
+
+
 def absorb(survivor: Customer, other: Customer) -> None:
     """Merge `other` into `survivor`, all but the identifiers."""
     _keep_latest(survivor, other.traits)
@@ -118,6 +126,7 @@ def absorb(survivor: Customer, other: Customer) -> None:
     survivor.first = min((at for at in (survivor.first, other.first) if at is not None), default=None)
     survivor.last = max((at for at in (survivor.last, other.last) if at is not None), default=None)
     _touched(survivor, other.first_touch, other.last_touch)
+    survivor.advocate |= other.advocate
     if other.consent:
         survivor.consent = merged(survivor.consent, other.consent)
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from libs.common.contracts.ids import derived
 from libs.common.contracts.records import Binding
 from libs.common.fold.sections import Sections
+from services.profile.domain.journey import AsOf
 from services.profile.domain.snapshot import Shown, shown, snapshot
 from services.profile.domain.state import DECODERS, IDENTIFIERS, MERGES, Customer
 from services.profile.domain.terms import NOTHING, Findable
@@ -59,11 +60,11 @@ class LoadedCustomer:
         if self.found_by is None:
             self.found_by = Findable.of(self.state)
 
-    def snapshot(self, bound: Sequence[Binding] = ()) -> bytes:
+    def snapshot(self, as_of: AsOf, bound: Sequence[Binding] = ()) -> bytes:
         """The customer's snapshot. The selection of traits is cached until `shown` is reset."""
         if self.shown is None:
             self.shown = shown(self.state.traits)
-        return snapshot(self.id, self.state, self.shown, bound)
+        return snapshot(self.id, self.state, self.shown, as_of, bound)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import msgspec
 from libs.common.contracts.money import major
 from libs.common.contracts.records import Binding
 from services.profile.domain.consent import allowed
+from services.profile.domain.journey import AsOf
 from services.profile.domain.state import Customer, Trait, moment
 
 #: The traits in a snapshot may be this many bytes as JSON.
@@ -46,6 +47,7 @@ class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     risk_band: str | None = None
     value_band: str | None = None
     channel: str = "direct"
+    stage: str = "visitor"
     bound: Sequence[Binding] = []
 
 
@@ -76,7 +78,7 @@ def shown(traits: dict[str, Trait]) -> Shown:
     return Shown(held, named)
 
 
-def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] = ()) -> bytes:
+def snapshot(id: UUID, state: Customer, shown: Shown, as_of: AsOf, bound: Sequence[Binding] = ()) -> bytes:
     """A customer's snapshot as bytes. `bound` are the identifiers that the record binds to them."""
     written = _Written(
         id=str(id),
@@ -93,6 +95,7 @@ def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] =
         risk_band=state.standing.risk_band,
         value_band=state.standing.value_band,
         channel=state.channel,
+        stage=as_of.stage(state),
         bound=list(bound),
     )
     return _encoder.encode(written)

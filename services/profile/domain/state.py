@@ -133,7 +133,8 @@ class Customer(Sectioned, omit_defaults=True):
     `consent` is what they allow now, by purpose and channel (`consent.key_of`); its history is in rows. It is replaced as
     a whole, never changed in place.
 
-    `first_touch` and `last_touch` are the earliest and the latest touch, by when they happened.
+    `first_touch` and `last_touch` are the earliest and the latest touch, by when they happened. `advocate`: they have
+    recommended us (`journey`).
     """
 
     identifiers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -155,6 +156,7 @@ class Customer(Sectioned, omit_defaults=True):
     consent: dict[str, Choice] = msgspec.field(default_factory=dict)
     first_touch: Touch | None = None
     last_touch: Touch | None = None
+    advocate: bool = False
 
     @property
     def channel(self) -> Channel:

@@ -17,6 +17,7 @@ from libs.common.log.reader import Record, TopicPartition
 from libs.common.runtime.backoff import Backoff
 from services.profile import queries, search
 from services.profile.domain.identity import LoadedCustomer, WorkingSet
+from services.profile.domain.journey import AsOf, Journey
 from services.profile.domain.state import Customer
 from services.profile.handler import Profile as Handler
 from services.profile.store import Contended, save
@@ -48,7 +49,7 @@ EVERYBODY = search.Search.read((), (), "", "id", 200)
 
 async def living(database: Database) -> list[dict[str, object]]:
     async with database.connection() as tx:
-        page = await search.page(tx, EVERYBODY, None)
+        page = await search.page(tx, EVERYBODY, None, AsOf(0, Journey()))
         totals = await queries.summary(tx)
     assert totals["customers"] == len(page["items"])
     assert totals["identified"] == sum(item["user_id"] is not None for item in page["items"])
