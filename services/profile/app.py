@@ -10,6 +10,8 @@ from libs.common.service import assemble
 from services.profile.api.consents import confirmation_routes, consent_routes
 from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
+from services.profile.api.timelines import timeline_routes
+from services.profile.api.workspace import workspace_routes
 from services.profile.commands import Commands
 from services.profile.computed import api as computed
 from services.profile.confirmations import Confirmations
@@ -19,6 +21,7 @@ from services.profile.segments import api as segments
 from services.profile.segments import members_api
 from services.profile.segments.tasks import SegmentTasks
 from services.profile.settings import Settings
+from services.profile.timeline_stream import TimelineStreams
 
 
 def create(settings: Settings) -> FastAPI:
@@ -28,14 +31,17 @@ def create(settings: Settings) -> FastAPI:
     handler.measure(part.meter.registry)
     confirmations = Confirmations.of(settings.consent_secret.get_secret_value())
     commands = Commands(part, handler.rulebooks)
+    streams = TimelineStreams(part, settings)
     routers = [
-        customer_routes(part),
+        customer_routes(part, handler.rulebooks),
+        timeline_routes(part, streams),
         consent_routes(part, commands, confirmations),
         confirmation_routes(commands, confirmations),
         refund_routes(part),
         segments.routes(part),
-        members_api.routes(part),
+        members_api.routes(part, handler.rulebooks),
         computed.routes(part),
+        workspace_routes(part),
         dead_letter_routes(part),
     ]
     return assemble(
@@ -48,6 +54,7 @@ def create(settings: Settings) -> FastAPI:
             WatermarkWriter(part),
             Housekeeping(part),
             SegmentTasks(part, handler.rulebooks),
+            streams,
         ],
         routers,
         meter=part.meter,

@@ -17,18 +17,24 @@ from services.profile.domain.consent import Change, Choice, Proof
 from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
+from services.profile.domain.journey import AsOf, Journey
 from services.profile.domain.state import ORDER, micros, moment
 from services.profile.segments import membership
 from services.profile.segments.rules import Rules
 
 
 def journalled(
-    loaded: LoadedCustomer, fact: Fact, cause: Cause, place: str | None, effect: str | None = None
+    loaded: LoadedCustomer, fact: Fact, cause: Cause, place: str | None, journey: Journey, effect: str | None = None
 ) -> Outgoing:
     """A fact of profile's on its customer, with their snapshot, as the next record of the journal on their key."""
     record = decide.fact_record(cause, loaded, fact, place, effect)
     loaded.state.facts += 1
-    return Outgoing(str(loaded.id), spliced(record, loaded.snapshot()), cause.at, display_name(fact.TYPE))
+    return Outgoing(
+        str(loaded.id),
+        spliced(record, loaded.snapshot(AsOf(micros(cause.received), journey))),
+        cause.at,
+        display_name(fact.TYPE),
+    )
 
 
 class PlacedEvent(NamedTuple):
@@ -142,12 +148,16 @@ class EventBatch:
         if change is not None:
             evolve.apply_consent(loaded, change)
             changed.append("consent")
+        if matched.claims:
+            changed.append("identified")
+        if event.name in self.rules.journey.advocate_events:
+            changed += evolve.recommend(loaded)
         facts = self._segments(loaded, event, changed) if self.rules.active else ()
-        self._journal(loaded.id, event.value, loaded.snapshot(bound), event.at, event.name)
+        self._journal(loaded.id, event.value, loaded.snapshot(self._as_of(event), bound), event.at, event.name)
         if change is not None:
             self._consent(loaded, before, placed, change)
         for fact in facts:
-            self.outgoing.append(journalled(loaded, fact, Cause.event(event), placed.place))
+            self.outgoing.append(journalled(loaded, fact, Cause.event(event), placed.place, self.rules.journey))
         self._count(partition, event.at, "events")
 
     def _segments(self, loaded: LoadedCustomer, event: Event, changed: list[str]) -> list[membership.SegmentFact]:
@@ -172,7 +182,8 @@ class EventBatch:
         """Journal the consents of a customer that are others than `before`. `after` tells a merge's from the event's own."""
         cause = Cause.event(placed.event)
         for fact in decide.consent_changes(before, loaded.state.consent, proof):
-            self.outgoing.append(journalled(loaded, fact, cause, placed.place, f"{after}{fact.effect}"))
+            effect = f"{after}{fact.effect}"
+            self.outgoing.append(journalled(loaded, fact, cause, placed.place, self.rules.journey, effect))
 
     def _merge(self, working_set: WorkingSet, placed: PlacedEvent, matched: Match) -> None:
         """Journal `customer.left`, then `customer.merged`, each with its customer at that moment, before anything
@@ -181,14 +192,17 @@ class EventBatch:
         survivor, other = working_set.by_id[matched.customer], working_set.by_id[matched.absorbs or matched.customer]
         left = decide.left(event, other, survivor.id, place)
         other.state.facts += 1
-        self._journal(other.id, left, other.snapshot(), event.at, event.name)
+        self._journal(other.id, left, other.snapshot(self._as_of(event)), event.at, event.name)
         before = survivor.state.consent
         bound = evolve.apply_match(working_set, matched)
         merged = decide.merged(event, survivor, other.id, place)
         survivor.state.facts += 1
-        self._journal(survivor.id, merged, survivor.snapshot(bound), event.at, event.name)
+        self._journal(survivor.id, merged, survivor.snapshot(self._as_of(event), bound), event.at, event.name)
         if survivor.state.consent is not before:
             self._consent_changes(survivor, before, placed, Proof("merge"), f"{other.id}/")
+
+    def _as_of(self, event: Event) -> AsOf:
+        return AsOf(micros(event.received), self.rules.journey)
 
     def _journal(self, customer: UUID, record: bytes, snapshot: bytes, at: datetime, name: str) -> None:
         self.outgoing.append(Outgoing(str(customer), spliced(record, snapshot), at, name))

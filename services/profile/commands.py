@@ -83,7 +83,7 @@ class Commands:
         rules = await self._rulebooks.rules(tx, await self._part.fold.positions.rulebook(tx))
         facts = [*decision.facts, *membership.follow(loaded, rules, decision.changed, micros(call.received))]
         cause = Cause(str(call.id), call.at, call.received, call.traceparent)
-        return [journalled(loaded, fact, cause, None) for fact in facts]
+        return [journalled(loaded, fact, cause, None, rules.journey) for fact in facts]
 
 
 async def _project(tx: Tx, loaded: LoadedCustomer, decision: Decision, call: Call) -> None:

@@ -25,6 +25,7 @@ from services.profile.domain import evolve
 from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event, require_splice
 from services.profile.domain.identity import WorkingSet
+from services.profile.domain.journey import AsOf
 from services.profile.domain.state import micros
 from services.profile.segments import membership
 from services.profile.segments.rulebooks import Rulebooks
@@ -55,11 +56,11 @@ class ParsedFact(NamedTuple):
         changed += membership.count(loaded.state, rules, name, envelope)
         loaded.touched |= bool(changed)
         facts = membership.follow(loaded, rules, changed, micros(envelope.recordedtime)) if changed else []
-        value = spliced(self.record.value, loaded.snapshot())
+        value = spliced(self.record.value, loaded.snapshot(AsOf(micros(envelope.recordedtime), rules.journey)))
         cause = Cause.record(envelope)
         return [
             Outgoing(str(loaded.id), value, envelope.time, name),
-            *(journalled(loaded, fact, cause, self.place) for fact in facts),
+            *(journalled(loaded, fact, cause, self.place, rules.journey) for fact in facts),
         ]
 
 

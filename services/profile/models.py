@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from libs.common.fold.tables import fold_tables, section_table
 from libs.common.fold.timer_table import timer_table
+from libs.common.http.auth.tickets import ticket_table
 
 metadata = MetaData(schema="profile")
 
@@ -35,7 +36,8 @@ Index(
 )
 Index("sections_by_key", SECTIONS.c.key)
 
-#: A customer's state as one JSON value, and beside it what is listed. `version` counts the writes.
+#: A customer's state as one JSON value, and beside it what is listed. `version` counts the writes. `seen` follows
+#: `last_seen` by the hour: an index of `last_seen` itself would be written at every event.
 customers = Table(
     "customers",
     metadata,
@@ -47,8 +49,32 @@ customers = Table(
     Column("orders", BigInteger, nullable=False, server_default="0"),
     Column("first_seen", DateTime(timezone=True)),
     Column("last_seen", DateTime(timezone=True)),
+    Column("seen", DateTime(timezone=True)),
     postgresql_with={"fillfactor": 70},
 )
+for _by in ("first_seen", "seen"):
+    Index(f"customers_by_{_by}", customers.c[_by], customers.c.id, postgresql_where=customers.c.merged_into.is_(None))
+
+#: What customers are found by (`domain/terms.py`).
+terms = Table(
+    "terms",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("term", Text(collation="C"), nullable=False),
+    PrimaryKeyConstraint("customer", "term"),
+)
+Index("terms_by_term", terms.c.term, terms.c.customer)
+
+#: Orders and net revenue (in minor units, by currency) of those who have ordered, to list them in that order.
+ranks = Table(
+    "ranks",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    PrimaryKeyConstraint("customer", "by"),
+)
+Index("ranks_by_value", ranks.c.by, ranks.c.value, ranks.c.customer)
 
 #: Whom an identifier leads to: always a customer who is still there. Changed only by who holds that customer's lock.
 identifiers = Table(
@@ -107,6 +133,7 @@ consents = Table(
 )
 
 timers = timer_table(metadata)
+tickets = ticket_table(metadata)
 
 
 def _document_tables(noun: str) -> tuple[Table, Table]:

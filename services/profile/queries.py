@@ -1,41 +1,23 @@
 """Profile's reads for routes, without locks."""
 
 import base64
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.events import TYPES, event_name
 from libs.common.contracts.money import Money, major
 from libs.common.contracts.orders import Back
-from libs.common.contracts.profile import JOURNAL
-from libs.common.contracts.records import decode as decode_record
-from libs.common.contracts.records import display_name
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
-from libs.common.log.tables import relation
 from services.profile.domain import state
 from services.profile.domain.consent import statuses
-from services.profile.domain.state import ORDER, Customer, moment
+from services.profile.domain.journey import AsOf, relationship
+from services.profile.domain.state import ORDER, Customer, micros, moment
+from services.profile.domain.touch import Touch
+from services.profile.segments.rules import Rules
 
-_TIMELINE = f"""
-SELECT found.* FROM unnest($1::text[]) AS wanted(key) CROSS JOIN LATERAL (
-  SELECT time, partition, "offset", value FROM {relation(JOURNAL)} AS journal
-  WHERE journal.key = wanted.key AND ($2::timestamptz IS NULL OR (time, partition, "offset") < ($2, $3::int, $4::bigint))
-  ORDER BY time DESC, partition DESC, "offset" DESC LIMIT $5
-) AS found ORDER BY time DESC, partition DESC, "offset" DESC LIMIT $5
-"""
-_PAGE = """
-SELECT id, state FROM profile.customers
-WHERE merged_into IS NULL AND ($1::uuid IS NULL OR id > $1) ORDER BY id LIMIT $2
-"""
-_SEARCH = """
-SELECT id, state FROM profile.customers WHERE merged_into IS NULL AND ($1::uuid IS NULL OR id > $1) AND id IN (
-  SELECT customer FROM profile.identifiers WHERE value LIKE $3 ESCAPE '\\'
-) ORDER BY id LIMIT $2
-"""
 _SUMMARY = """
 SELECT counter, sum(count)::bigint FROM profile.counters WHERE $1::date IS NULL OR day <= $1 GROUP BY counter
 """
@@ -60,29 +42,35 @@ FROM waiting AS w JOIN profile.customers AS c ON c.id = w.customer ORDER BY w.ra
 """
 
 
-async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
-    """One customer. Raises NotFound."""
-    return _shown(id, await state_of(tx, id))
+async def customer(tx: Tx, id: UUID, rules: Rules) -> dict[str, Any]:
+    """One customer in full. Raises NotFound."""
+    found = await state_of(tx, id)
+    as_of = now_under(rules)
+    answer = shown(id, found, as_of)
+    traits = answer["traits"]
+    return {
+        **answer,
+        "trait_groups": {
+            group: {name: traits[name] for name in names if name in traits}
+            for group, names in rules.trait_groups.items()
+        },
+        "relationship": relationship(found, rules.journey)._asdict(),
+        "trait_origins": {
+            name: {"source": f"/apps/{trait.source}", "time": moment(trait.at)}
+            for name, trait in sorted(found.traits.items())
+            if not trait.gone
+        },
+        "acquisition": {
+            "channel": found.channel,
+            "first_touch": _touch(found.first_touch),
+            "last_touch": _touch(found.last_touch),
+        },
+    }
 
 
-async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> dict[str, Any]:
-    """A page of customers, by id. `search` keeps those with an identifier that begins with it."""
-    if search:
-        pattern = "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in search) + "%"
-        rows = await tx.fetch(_SEARCH, cursor, limit + 1, pattern)
-    else:
-        rows = await tx.fetch(_PAGE, cursor, limit + 1)
-    items = [_shown(row["id"], state.decode(row["state"])) for row in rows[:limit]]
-    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
-
-
-async def timeline(tx: Tx, id: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
-    """The journal of a customer and of all who were merged into them, the newest first. Raises NotFound."""
-    keys = [str(id), *(await state_of(tx, id)).merged]
-    before = _read_cursor(cursor) if cursor else (None, None, None)
-    rows = await tx.fetch(_TIMELINE, keys, *before, limit + 1)
-    items = [_item(row["value"]) for row in rows[:limit]]
-    return {"items": items, "next": _cursor(*rows[limit - 1][:3]) if len(rows) > limit else None}
+def now_under(rules: Rules) -> AsOf:
+    """This moment, under the rules."""
+    return AsOf(micros(datetime.now(UTC)), rules.journey)
 
 
 async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
@@ -154,7 +142,8 @@ async def state_of(tx: Tx, id: UUID) -> Customer:
     return state.decode(value)
 
 
-def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
+def shown(id: UUID, customer: Customer, as_of: AsOf) -> dict[str, Any]:
+    """A customer as the routes answer them."""
     return {
         "id": str(id),
         "user_id": customer.user,
@@ -169,30 +158,18 @@ def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
         "computed_traits": dict(sorted(customer.computed.items())),
         "segments": {name: moment(since) for name, since in sorted(customer.segments.items())},
         "standing": customer.standing,
+        "channel": customer.channel,
+        "stage": as_of.stage(customer),
         "consent": statuses(customer.consent),
         "merged_from": customer.merged,
     }
 
 
-def _item(value: bytes) -> dict[str, Any]:
-    envelope = decode_record(value)
-    data = msgspec.json.decode(envelope.data)
-    data.pop("customer", None)
-    said = envelope.type in TYPES.values()
-    return {
-        "id": envelope.id,
-        "type": envelope.type,
-        "name": event_name(data.get("type", ""), data.get("event")) if said else display_name(envelope.type),
-        "time": envelope.time,
-        "received": envelope.recordedtime,
-        "source": envelope.source,
-        "cause": envelope.causationid,
-        "data": data,
-    }
-
-
-def _cursor(time: datetime, partition: int, offset: int) -> str:
-    return encoded(f"{time.isoformat()}|{partition}|{offset}")
+def _touch(touch: Touch | None) -> dict[str, Any] | None:
+    if touch is None:
+        return None
+    names = ("channel", "source", "medium", "campaign", "referrer")
+    return {"time": moment(touch.at), **{name: getattr(touch, name) for name in names}}
 
 
 def encoded(place: str) -> str:
@@ -206,17 +183,6 @@ def decoded(cursor: str, parts: int) -> list[str]:
     if len(found) != parts:
         raise ValueError("too few parts")
     return found
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, int, int]:
-    try:
-        time, partition, offset = decoded(cursor, 3)
-        place = datetime.fromisoformat(time), int(partition), int(offset)
-        if place[0].tzinfo is None or not (0 <= place[1] < 2**31 and 0 <= place[2] < 2**63):
-            raise ValueError("out of range")
-    except ValueError as error:
-        raise no_cursor() from error
-    return place
 
 
 def _read_waiting(cursor: str) -> tuple[int, UUID, str]:

@@ -19,6 +19,8 @@ class Settings(settings.Settings):
     )
     consent_secret_file: Path | None = Field(default=None, description="file with that secret or these secrets")
 
+    timeline_streams: int = Field(default=64, ge=1, description="open timeline streams of a process")
+
     @model_validator(mode="after")
     def _read_consent_secret(self) -> Self:
         if self.consent_secret_file:

@@ -13,7 +13,7 @@ from libs.common.db import bulk
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.fold.section_store import SectionStore
 from libs.common.fold.sections import Sections, Wanted
-from services.profile import models
+from services.profile import findable, models
 from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, WorkingSet, new_customer_id
 from services.profile.domain.state import SECTIONS, decode, encode, moment
@@ -70,11 +70,13 @@ _RELEASE = """
 DELETE FROM profile.identifiers AS i USING unnest($1::text[], $2::text[]) AS n(kind, value)
 WHERE i.kind = n.kind AND i.value = n.value
 """
-_COLUMNS = ("id", "state", "version", "merged_into", "user_id", "orders", "first_seen", "last_seen")
+_COLUMNS = ("id", "state", "version", "merged_into", "user_id", "orders", "first_seen", "last_seen", "seen")
+# `seen` changes only once it is an hour old, so that most updates change no index (HOT)
 _SAVE = bulk.insert(
     models.customers,
     _COLUMNS,
-    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:-1])},"
+    " seen = CASE WHEN excluded.seen < customers.seen + interval '1 hour' THEN customers.seen ELSE excluded.seen END"
     " WHERE customers.version = excluded.version - 1",
 )
 _ENTER = bulk.insert(
@@ -239,6 +241,7 @@ async def save(tx: AnyTx, working_set: WorkingSet) -> None:
             await pipeline.write(_SAVE, *columns, rows=len(touched), otherwise=Contended)
             await _sections.save(pipeline, [each.state.sections for each in touched if each.state.sections.changed])
             await _save_members(pipeline, touched)
+            await findable.save(pipeline, touched)
         if bound:
             await pipeline.execute(_BIND, *bulk.transposed(bound))
         if unbound:
@@ -258,6 +261,7 @@ async def _save_members(pipeline: Pipeline, customers: Iterable[LoadedCustomer])
 
 def _row(loaded: LoadedCustomer) -> tuple[object, ...]:
     state = loaded.state
+    last = None if state.last is None else moment(state.last)
     return (
         loaded.id,
         encode(state),
@@ -266,7 +270,8 @@ def _row(loaded: LoadedCustomer) -> tuple[object, ...]:
         state.user,
         state.completed,
         None if state.first is None else moment(state.first),
-        None if state.last is None else moment(state.last),
+        last,
+        last,
     )
 
 

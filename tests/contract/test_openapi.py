@@ -18,7 +18,8 @@ HEALTH = {"/livez", "/readyz"}
 #: description says what they send.
 FREE = {
     *(*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/rapport.js", "/flags", "/v1/inbound/{hook}"),
-    *("/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream", "/v1/sources/{id}/live"),
+    *("/v1/kpis/stream", "/v1/sources/{id}/live"),
+    *(f"/v1/customers/{{ref}}/{name}/stream" for name in ("inbox", "timeline")),
 }
 #: What PostHog's clients and web pages ask for.
 OF_OTHERS = {"/capture", "/batch", "/flags", "/rapport.js"}

@@ -10,7 +10,14 @@ from libs.common.contracts.registry import SERVICES, TOPICS, read_by, written_by
 
 #: Written by hand over REST, by the framework, or by no fold: their keys say nothing about partitions.
 OTHERS = {
-    "profile": {"segments", "segment_versions", "computed_traits", "computed_trait_versions", "segment_fill"},
+    "profile": {
+        "segments",
+        "segment_versions",
+        "computed_traits",
+        "computed_trait_versions",
+        "segment_fill",
+        "tickets",
+    },
     "rewards": {"programmes"},
     "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets", "message_tombstones"},
     "metrics": {"fits", "tickets"},

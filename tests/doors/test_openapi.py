@@ -26,7 +26,8 @@ from tests.doors.seed import HOOK
 from tests.openapi import Operation, app, operations
 
 #: Endless, so read by itself.
-STREAMS = {"/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream", "/v1/sources/{id}/live"}
+STREAMS = {"/v1/kpis/stream", "/v1/sources/{id}/live"}
+STREAMS |= {f"/v1/customers/{{ref}}/{name}/stream" for name in ("inbox", "timeline")}
 EVENTS = "events"
 """The tag of the routes that take a write key. A bad event is answered 200 there, and rejected alone."""
 CHECKS = [

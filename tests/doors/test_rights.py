@@ -69,6 +69,8 @@ GET    /v1/customers                                customers:read
 GET    /v1/customers/summary                        customers:read
 GET    /v1/customers/{ref}                          customers:read
 GET    /v1/customers/{ref}/timeline                 customers:read
+GET    /v1/customers/{ref}/timeline/stream          customers:read
+POST   /v1/customers/{ref}/timeline/stream/tickets  customers:read
 GET    /v1/customers/{ref}/consents                 customers:read  own:consent
 PUT    /v1/customers/{ref}/consents                 customers:write own:consent
 GET    /v1/customers/{ref}/consents/{purpose}       customers:read  own:consent
@@ -87,6 +89,8 @@ GET    /v1/segments/{id}/customers                  segments:read
 GET    /v1/segments/{id}/customers/{ref}            segments:read
 GET    /v1/segments/{id}/sizes                      segments:read
 PUT    /v1/segments/{id}/members                    segments:write
+GET    /v1/workspace/customers                      customers:read
+PUT    /v1/workspace/customers                      segments:write
 POST   /v1/computed-traits                          segments:write
 GET    /v1/computed-traits                          segments:read
 GET    /v1/computed-traits/{id}                     segments:read

@@ -84,9 +84,10 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The customer as they were when the record was bound to them: `data.customer` of every journal record.
 
     `traits` are cut to 8 KB, the largest left out first (`traits_cut` names them). `revenue` is in major units by
-    currency. `consent` says what they allow, by purpose (`marketing`) and, where they said so of one channel, by purpose
-    and channel (`marketing.email`). `segments` are the live ones that they are in, by name. Points, level and bands are
-    as profile last heard of them. `bound`, the last member, are the identifiers that this very record led to the customer.
+    currency. `consent` says what they allow, by purpose (`marketing`) and, where they said so of one channel, by
+    purpose and channel (`marketing.email`). `segments` are the live ones that they are in, by name. Points, level
+    and bands are as profile last heard of them. They were acquired through `channel`, and are in `stage` of their
+    journey. `bound`, the last member, are the identifiers that this very record led to the customer.
     """
 
     id: str
@@ -102,6 +103,8 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     risk_band: str | None = None
     value_band: str | None = None
     consent: dict[str, bool] = {}
+    channel: str = "direct"
+    stage: str = "visitor"
     bound: list[Binding] = []
 
 

@@ -41,8 +41,13 @@ def delete(table: Table, condition: str = "true") -> str:
 @lru_cache(maxsize=256)
 def unnest(table: Table, columns: tuple[str, ...]) -> str:
     """`unnest($1::type[], …)` for some columns of a table."""
-    arrays = (f"${place}::{table.c[name].type.compile(_DIALECT)}[]" for place, name in enumerate(columns, start=1))
+    arrays = (f"${place}::{_type(table, name)}[]" for place, name in enumerate(columns, start=1))
     return f"unnest({', '.join(arrays)})"
+
+
+def _type(table: Table, column: str) -> str:
+    """A column's type, without its collation, which no array has."""
+    return table.c[column].type.compile(_DIALECT).partition(" COLLATE ")[0]
 
 
 def transposed(rows: Sequence[Sequence[object]]) -> list[list[object]]:

@@ -80,7 +80,8 @@ async def refuse_unknown(request: Request) -> None:
     if operation is None or not request.url.path.startswith("/v1/"):
         return
     known = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
-    unknown = [name for name in given if name not in known]
+    families = tuple(name.partition("{")[0] for name in known if "{" in name)  # `trait.{name}`
+    unknown = [name for name in given if name not in known and not (families and name.startswith(families))]
     if unknown:
         errors = [{"at": f"query.{name[:100]}", "message": _unknown(name, known)} for name in unknown]
         raise Invalid("; ".join(f"{each['at']}: {each['message']}" for each in errors[:3]), errors=errors)

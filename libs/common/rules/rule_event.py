@@ -110,8 +110,8 @@ def event_variables(name: str, kind: str, input: Input, said: dict[str, dict[str
 
 
 def customer_variables(customer: Snapshot) -> dict[str, Any]:
-    """`customer`: id, traits, orders, revenue by currency, first_seen, last_seen, consent, segments, points, level, bands; as
-    they were at the event."""
+    """`customer`: id, traits, orders, revenue by currency, first_seen, last_seen, consent, segments, points, level, bands,
+    channel, stage; as they were at the event."""
     return {
         "id": customer.id,
         "traits": customer.traits,
@@ -125,6 +125,8 @@ def customer_variables(customer: Snapshot) -> dict[str, Any]:
         "risk_band": customer.risk_band,
         "value_band": customer.value_band,
         "consent": customer.consent,
+        "channel": customer.channel,
+        "stage": customer.stage,
     }
 
 

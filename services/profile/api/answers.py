@@ -7,6 +7,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.contracts.consent import Status
+from services.profile.domain.journey import RelationshipKind, Stage
+from services.profile.domain.touch import Channel
 
 _CONSENT = Field(
     description="what they allow, by purpose (`marketing`) and by purpose and channel (`marketing.email`)",
@@ -40,15 +42,60 @@ class Customer(BaseModel):
     computed_traits: dict[str, Any] = Field(description="the values of live computed traits")
     segments: dict[str, datetime] = Field(description="the live segments that they are in, and since when")
     standing: Standing
+    channel: Channel = Field(description="through which they were acquired: the channel of their first visit")
+    stage: Stage = Field(description="of their journey, now")
     consent: dict[str, Status] = _CONSENT
     merged_from: list[UUID]
 
 
+class Origin(BaseModel):
+    """Where a trait's value comes from, and since when it holds."""
+
+    source: str = Field(examples=["/apps/shop-web"])
+    time: datetime
+
+
+class Touch(BaseModel):
+    """When and through what a customer came: the campaign (UTM) or the referrer's host. Empty texts were not sent."""
+
+    time: datetime
+    channel: Channel
+    source: str = Field(examples=["google"])
+    medium: str = Field(examples=["cpc"])
+    campaign: str = Field(examples=["spring"])
+    referrer: str = Field(examples=["news.example.org"])
+
+
+class Acquisition(BaseModel):
+    """How a customer came. Touches are campaigns and referrers of other sites; who came without any came directly."""
+
+    channel: Channel
+    first_touch: Touch | None
+    last_touch: Touch | None
+
+
+class Relationship(BaseModel):
+    """What the relationship with a customer is based on, and why."""
+
+    kind: RelationshipKind
+    reason: str = Field(examples=["has the level Gold"])
+
+
+class CustomerInFull(Customer):
+    """A customer, with the origin of each trait and how they came. `trait_groups` has the traits in the groups that the
+    workspace declares."""
+
+    trait_origins: dict[str, Origin]
+    trait_groups: dict[str, dict[str, Any]] = Field(examples=[{"demographics": {"age": 30}, "preferences": {}}])
+    relationship: Relationship
+    acquisition: Acquisition
+
+
 class Customers(BaseModel):
-    """A page of customers, by id."""
+    """A page of customers. It may have fewer items than `limit`, even none, and yet a `next`: the list goes on there."""
 
     items: list[Customer]
-    next: UUID | None
+    next: str | None
 
 
 class Item(BaseModel):

@@ -1,4 +1,4 @@
-"""The fields of a client's event that profile needs: its identifiers, traits, order or refund, consent."""
+"""The fields of a client's event that profile needs: its identifiers, traits, order or refund, consent, touch."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -11,8 +11,10 @@ from libs.common.contracts.events import TYPES, event_name
 from libs.common.contracts.identifiers import identifies_nobody
 from libs.common.contracts.ids import parsed
 from libs.common.contracts.orders import OrderEvent
-from services.profile.domain import stated_consent
+from services.profile.domain import stated_consent, touch
+from services.profile.domain.state import micros
 from services.profile.domain.stated_consent import StatedConsent
+from services.profile.domain.touch import Touch
 
 _KINDS = frozenset(TYPES.values())
 
@@ -38,6 +40,7 @@ class Event(NamedTuple):
     imported: bool
     value: bytes
     consent: StatedConsent | None = None
+    touch: Touch | None = None
 
     @property
     def order(self) -> str | None:
@@ -59,6 +62,9 @@ class DedupKey(NamedTuple):
 
 class _Context(msgspec.Struct):
     consent: msgspec.Raw = msgspec.Raw()
+    campaign: msgspec.Raw = msgspec.Raw()
+    page: msgspec.Raw = msgspec.Raw()
+    referrer: msgspec.Raw = msgspec.Raw()
 
 
 class _Data(msgspec.Struct):
@@ -109,6 +115,7 @@ def read(value: bytes) -> Event | None:
         consent=stated_consent.read(data.context.consent, data.event)
         if data.context and data.context.consent
         else None,
+        touch=_touch(data.context, envelope.time) if data.context else None,
     )
 
 
@@ -117,6 +124,12 @@ def require_splice(value: bytes, envelope: records.Envelope) -> None:
     data = bytes(envelope.data)
     if not value.endswith(data + b"}") or not data.endswith(b"}") or data == b"{}":
         raise ValueError("the record's data must be its last member, and an object that is not empty")
+
+
+def _touch(context: _Context, at: datetime) -> Touch | None:
+    if not (context.campaign or context.page or context.referrer):
+        return None  # as in most events of servers
+    return touch.read(touch.Context(context.campaign, context.page, context.referrer), micros(at))
 
 
 def _stated(id: str | None) -> str | None:

@@ -1,10 +1,11 @@
 """How customers change. Nothing here fails, and the result does not depend on the order of events.
 
-- A trait has the value with the latest `time`; of two at one time, the greater JSON text. (One exception: if a
+- A trait has the value with the latest `time`; of two at one time, the greater JSON text, then source. (One exception: if a
   customer's traits exceed 64 KB, the largest are refused, and do not come back when there is room again.)
 - An order counts once, however often it is sent; the earliest event says its amount.
 - Refunds add up to at most the order, each once by its id. A refund that comes first waits for its order. A cancelled
   order does not count.
+- Of touches the earliest and the latest are kept, by when they happened.
 - Of statements about consent the later one wins (`consent`), at a merge too.
 """
 
@@ -21,6 +22,7 @@ from services.profile.domain.events import Event
 from services.profile.domain.identity import LoadedCustomer, Match, Move, WorkingSet
 from services.profile.domain.snapshot import size
 from services.profile.domain.state import ORDER, TRAITS, Customer, Order, Paid, Trait, micros
+from services.profile.domain.touch import Touch, earlier, later
 
 #: Facts on points, and whether their points are added or taken away.
 _POINTS = {PointsCredited.TYPE: 1, PointsReversed.TYPE: -1, PointsAdjusted.TYPE: 1, PointsExpired.TYPE: -1}
@@ -60,15 +62,20 @@ def apply_event(loaded: LoadedCustomer, event: Event) -> list[str]:
     loaded.touched = True
     if state.first is None or at < state.first:
         state.first = at
-        changed.append("first_seen")
+        changed += ["first_seen", "channel"]
     if state.last is None or at > state.last:
         state.last = at
         changed.append("last_seen")
     if event.traits:
+        loaded.note()
         loaded.shown = None
-        _identify(state, at, event.traits)
+        _identify(state, at, event.source.removeprefix("/apps/"), event.traits)
         changed += ["traits", *(f"traits.{name}" for name in event.traits)]
+    if event.touch is not None:
+        _touched(state, event.touch, event.touch)
+        changed.append("channel")
     if event.purchase is not None:
+        loaded.note()
         _purchase(state, at, event.purchase)
         changed += ["orders", "revenue"]
     return changed
@@ -93,8 +100,17 @@ def apply_fact(state: Customer, envelope: Envelope) -> list[str]:
 
 def apply_consent(loaded: LoadedCustomer, change: Change) -> None:
     """Apply what was said of consent."""
+    loaded.note()
     loaded.state.consent = change.consent
     loaded.touched = True
+
+
+def recommend(loaded: LoadedCustomer) -> list[str]:
+    """The customer has recommended us. Returns what changed."""
+    if loaded.state.advocate:
+        return []
+    loaded.state.advocate = True
+    return ["advocate"]
 
 
 def absorb(survivor: Customer, other: Customer) -> None:
@@ -109,11 +125,15 @@ def absorb(survivor: Customer, other: Customer) -> None:
         _replace(survivor, id, ours, theirs if ours is None else _united(ours, theirs))
     survivor.first = min((at for at in (survivor.first, other.first) if at is not None), default=None)
     survivor.last = max((at for at in (survivor.last, other.last) if at is not None), default=None)
+    _touched(survivor, other.first_touch, other.last_touch)
+    survivor.advocate |= other.advocate
     if other.consent:
         survivor.consent = merged(survivor.consent, other.consent)
 
 
 def _merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustomer) -> list[Binding]:
+    survivor.note()
+    other.note()
     absorb(survivor.state, other.state)
     for segment, at in other.state.segments.items():
         other.moves.append(Move(segment, False, at))
@@ -143,14 +163,19 @@ def _bind(working_set: WorkingSet, loaded: LoadedCustomer, ref: str) -> Binding:
     return working_set.lead(ref, loaded, version)
 
 
-def _identify(state: Customer, at: int, traits: Mapping[str, msgspec.Raw]) -> None:
-    _keep_latest(state, {name: Trait(at, value) for name, value in traits.items()})
+def _touched(state: Customer, first: Touch | None, last: Touch | None) -> None:
+    state.first_touch = earlier(state.first_touch, first)
+    state.last_touch = later(state.last_touch, last)
+
+
+def _identify(state: Customer, at: int, source: str, traits: Mapping[str, msgspec.Raw]) -> None:
+    _keep_latest(state, {name: Trait(at, value, source) for name, value in traits.items()})
 
 
 def _keep_latest(state: Customer, traits: Mapping[str, Trait]) -> None:
     for name, trait in traits.items():
         held = state.traits.get(name)
-        if held is None or (held.at, held.text) < (trait.at, trait.text):
+        if held is None or (held.at, held.text, held.source) < (trait.at, trait.text, trait.source):
             state.traits[name] = trait
     total = sum(size(name, trait) for name, trait in state.traits.items())
     while total > TRAITS:

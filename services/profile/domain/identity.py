@@ -16,8 +16,10 @@ from uuid import UUID
 from libs.common.contracts.ids import derived
 from libs.common.contracts.records import Binding
 from libs.common.fold.sections import Sections
+from services.profile.domain.journey import AsOf
 from services.profile.domain.snapshot import Shown, shown, snapshot
 from services.profile.domain.state import DECODERS, IDENTIFIERS, MERGES, Customer
+from services.profile.domain.terms import NOTHING, Findable
 
 
 class Move(NamedTuple):
@@ -30,7 +32,8 @@ class Move(NamedTuple):
 
 @dataclass(slots=True)
 class LoadedCustomer:
-    """A loaded and locked customer. `version` is 0 before they are stored. `moves` are segments entered and left."""
+    """A loaded and locked customer. `version` is 0 before they are stored. `moves` are segments entered and left.
+    `found_by` is what searches find them by as stored; None until something of it is about to change (`note`)."""
 
     id: UUID
     state: Customer
@@ -39,6 +42,7 @@ class LoadedCustomer:
     touched: bool = False
     shown: Shown | None = None
     moves: list[Move] = field(default_factory=list)
+    found_by: Findable | None = None
 
     @classmethod
     def new(cls, id: UUID) -> "LoadedCustomer":
@@ -49,13 +53,18 @@ class LoadedCustomer:
     def stored(cls, id: UUID, state: Customer, version: int, merged_into: UUID | None) -> "LoadedCustomer":
         """A stored customer, without their orders, which are loaded on demand."""
         state.hold(Sections(id, DECODERS, whole=version == 0))
-        return cls(id, state, version, merged_into)
+        return cls(id, state, version, merged_into, found_by=None if version else NOTHING)
 
-    def snapshot(self, bound: Sequence[Binding] = ()) -> bytes:
+    def note(self) -> None:
+        """Note what they are found by, before something of it changes."""
+        if self.found_by is None:
+            self.found_by = Findable.of(self.state)
+
+    def snapshot(self, as_of: AsOf, bound: Sequence[Binding] = ()) -> bytes:
         """The customer's snapshot. The selection of traits is cached until `shown` is reset."""
         if self.shown is None:
             self.shown = shown(self.state.traits)
-        return snapshot(self.id, self.state, self.shown, bound)
+        return snapshot(self.id, self.state, self.shown, as_of, bound)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import msgspec
 from libs.common.contracts.money import major
 from libs.common.contracts.records import Binding
 from services.profile.domain.consent import allowed
+from services.profile.domain.journey import AsOf
 from services.profile.domain.state import Customer, Trait, moment
 
 #: The traits in a snapshot may be this many bytes as JSON.
@@ -45,6 +46,8 @@ class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     level: str | None = None
     risk_band: str | None = None
     value_band: str | None = None
+    channel: str = "direct"
+    stage: str = "visitor"
     bound: Sequence[Binding] = []
 
 
@@ -75,7 +78,7 @@ def shown(traits: dict[str, Trait]) -> Shown:
     return Shown(held, named)
 
 
-def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] = ()) -> bytes:
+def snapshot(id: UUID, state: Customer, shown: Shown, as_of: AsOf, bound: Sequence[Binding] = ()) -> bytes:
     """A customer's snapshot as bytes. `bound` are the identifiers that the record binds to them."""
     written = _Written(
         id=str(id),
@@ -91,6 +94,8 @@ def snapshot(id: UUID, state: Customer, shown: Shown, bound: Sequence[Binding] =
         level=state.standing.level,
         risk_band=state.standing.risk_band,
         value_band=state.standing.value_band,
+        channel=state.channel,
+        stage=as_of.stage(state),
         bound=list(bound),
     )
     return _encoder.encode(written)

@@ -12,6 +12,7 @@ import msgspec
 from libs.common.contracts.orders import Back, in_currency
 from libs.common.fold.sections import Sectioned
 from services.profile.domain.consent import Choice
+from services.profile.domain.touch import Channel, Touch, acquired
 
 #: A customer's traits may be this many bytes as JSON; beyond it the largest are refused.
 TRAITS = 64 * 1024
@@ -37,10 +38,11 @@ def moment(micros: int) -> datetime:
 
 
 class Trait(msgspec.Struct, array_like=True, frozen=True):
-    """A value as JSON text, with its time. `null` removes the trait."""
+    """A value as JSON text, with its time and source (without `/apps/`). `null` removes the trait."""
 
     at: int
     value: msgspec.Raw
+    source: str = ""
 
     @property
     def text(self) -> bytes:
@@ -130,6 +132,9 @@ class Customer(Sectioned, omit_defaults=True):
 
     `consent` is what they allow now, by purpose and channel (`consent.key_of`); its history is in rows. It is replaced as
     a whole, never changed in place.
+
+    `first_touch` and `last_touch` are the earliest and the latest touch, by when they happened. `advocate`: they have
+    recommended us (`journey`).
     """
 
     identifiers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -149,6 +154,14 @@ class Customer(Sectioned, omit_defaults=True):
     stale: bool = False
     due: int | None = None
     consent: dict[str, Choice] = msgspec.field(default_factory=dict)
+    first_touch: Touch | None = None
+    last_touch: Touch | None = None
+    advocate: bool = False
+
+    @property
+    def channel(self) -> Channel:
+        """Through which channel they were acquired."""
+        return acquired(self.first_touch, self.first)
 
     @property
     def revenue(self) -> dict[str, int]:

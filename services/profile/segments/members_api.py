@@ -19,6 +19,7 @@ from libs.common.http.limits import Disconnected, read_body
 from services.profile.domain.state import Customer
 from services.profile.segments import queries, store
 from services.profile.segments.refresh import move_members
+from services.profile.segments.rulebooks import Rulebooks
 
 #: The path of the list, which is no JSON; and how many bytes it may have.
 PATH = "/v1/segments/{}/members"
@@ -45,7 +46,7 @@ class Uploaded(BaseModel):
     unknown_lines: list[str]
 
 
-def routes(part: ConsumerService) -> APIRouter:
+def routes(part: ConsumerService, rulebooks: Rulebooks) -> APIRouter:
     """Replace the members of a static segment."""
     router = APIRouter(prefix="/v1/segments", tags=["segments"])
     customers = Customers("profile", Customer)
@@ -53,7 +54,8 @@ def routes(part: ConsumerService) -> APIRouter:
     async def move(moves: dict[UUID, bool], name: str, version: int, by: str) -> int:
         settings = part.settings
         async with part.tx() as tx:
-            written = await move_members(tx, moves, name, version, by, settings.zone, settings.partitions)
+            rules = await rulebooks.rules(tx, await part.fold.positions.rulebook(tx))
+            written = await move_members(tx, moves, name, version, by, rules, settings.zone, settings.partitions)
         part.fold.notifier.notify_later(JOURNAL, written)
         return len(moves)
 

@@ -23,6 +23,7 @@ from libs.common.rules.cel.windows import ago_key
 from libs.common.rules.rule_event import event_variables
 from services.profile.domain.consent import allowed
 from services.profile.domain.identity import LoadedCustomer, Move
+from services.profile.domain.journey import READS, AsOf
 from services.profile.domain.snapshot import revenue
 from services.profile.domain.state import Customer, Total, micros, moment
 from services.profile.segments.rules import CompiledSegment, KeptWindow, Rules
@@ -97,18 +98,21 @@ def compute(state: Customer, rules: Rules, keys: Collection[str]) -> list[str]:
 
 def follow(loaded: LoadedCustomer, rules: Rules, changed: Iterable[str], now: int) -> list[SegmentFact]:
     """Evaluate the segments that read what changed, as of `now`. Returns the facts, and notes the moves."""
-    names = {name: None for key in (*changed, "*") for name in rules.readers.get(key, ())}
+    read = [*changed, "*"]
+    if "stage" in rules.readers and not READS.isdisjoint(read):
+        read.append("stage")
+    names = {name: None for key in read for name in rules.readers.get(key, ())}
     current = [rules.segments[name] for name in names if is_kept(loaded.state, rules.segments[name].live.since)]
-    return evaluate(loaded, current, now) if current else []
+    return evaluate(loaded, current, AsOf(now, rules.journey)) if current else []
 
 
 def evaluate(
-    loaded: LoadedCustomer, segments: Iterable[CompiledSegment], now: int, *, backfill: bool = False
+    loaded: LoadedCustomer, segments: Iterable[CompiledSegment], as_of: AsOf, *, backfill: bool = False
 ) -> list[SegmentFact]:
     """Evaluate these segments for a customer. Returns the facts, and notes the moves. Static ones stay as they are."""
     facts: list[SegmentFact] = []
     segments = list(segments)
-    view = View(loaded, segments, now)
+    view = View(loaded, segments, as_of)
     for segment in segments:
         live = segment.live
         if segment.condition is None:
@@ -119,7 +123,7 @@ def evaluate(
         because = segment.condition.explain({}, view.customer)
         fact = SegmentEntered if matched else SegmentExited
         facts.append(fact(segment=live.name, version=live.version, because=because, backfill=backfill))
-        move(loaded, Move(live.name, matched, now))
+        move(loaded, Move(live.name, matched, as_of.now))
     return facts
 
 
@@ -136,10 +140,11 @@ def move(loaded: LoadedCustomer, move: Move) -> None:
 class View:
     """A customer as the conditions of some segments see them at a time; made when the first asks."""
 
-    def __init__(self, loaded: LoadedCustomer, segments: Iterable[CompiledSegment], now: int) -> None:
+    def __init__(self, loaded: LoadedCustomer, segments: Iterable[CompiledSegment], as_of: AsOf) -> None:
         self._loaded = loaded
         self._conditions = [segment.condition for segment in segments if segment.condition is not None]
-        self._now = now
+        self._now = as_of.now
+        self._as_of = as_of
 
     @cached_property
     def customer(self) -> dict[str, Any]:
@@ -147,7 +152,7 @@ class View:
         windows = {window.key: window for condition in self._conditions for window in condition.windows}
         spans = {span for condition in self._conditions for _, span in condition.turns}
         return {
-            **variables(self._loaded),
+            **variables(self._loaded, self._as_of),
             COMPUTED: {key: value(window, held.get(key) or Total()) for key, window in windows.items()},
             TIMES: {ago_key(span): _iso(self._now - micros_of(span)) for span in spans},
         }
@@ -167,7 +172,7 @@ class View:
                     yield turns
 
 
-def variables(loaded: LoadedCustomer) -> dict[str, Any]:
+def variables(loaded: LoadedCustomer, as_of: AsOf) -> dict[str, Any]:
     """`customer`, as conditions of segments see it: all but windows and `ago`."""
     state = loaded.state
     return {
@@ -179,6 +184,8 @@ def variables(loaded: LoadedCustomer) -> dict[str, Any]:
         "first_seen": None if state.first is None else _iso(state.first),
         "last_seen": None if state.last is None else _iso(state.last),
         "consent": allowed(state.consent),
+        "channel": state.channel,
+        "stage": as_of.stage(state),
         **msgspec.structs.asdict(state.standing),
     }
 
@@ -196,8 +203,11 @@ def due(loaded: LoadedCustomer, rules: Rules, now: int) -> int | None:
         for key, total in state.windows.items()
         if key in rules.windows and (at := leaves_at(rules.windows[key].window, total)) is not None
     ]
+    as_of = AsOf(now, rules.journey)
     if rules.turning:
-        times += View(loaded, rules.turning, now).turns()
+        times += View(loaded, rules.turning, as_of).turns()
+    if "stage" in rules.readers and (turn := as_of.turns_at(state)) is not None:
+        times.append(turn)
     return min(times, default=None)
 
 

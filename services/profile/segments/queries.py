@@ -13,9 +13,11 @@ from libs.common.rules.cel.names import CUSTOMER
 from libs.common.rules.cel.windows import Window
 from services.profile.domain import state
 from services.profile.domain.identity import LoadedCustomer
+from services.profile.domain.journey import AsOf
 from services.profile.domain.state import micros
 from services.profile.segments.membership import View
 from services.profile.segments.refresh import fill
+from services.profile.segments.rulebooks import newest
 from services.profile.segments.rules import CompiledSegment, LiveSegment, kept
 from services.profile.segments.segment import Segment
 from services.profile.segments.totals import value
@@ -111,7 +113,7 @@ async def verdict(tx: Tx, segment: Segment, customer: UUID, now: datetime) -> Ve
     row = await tx.fetchrow("SELECT id, state, version, merged_into FROM profile.customers WHERE id = $1", customer)
     if row is None:
         raise NotFound(f"there is no customer {customer}")
-    view = await _view(tx, segment, condition, row, micros(now))
+    view = await _view(tx, segment, condition, row, AsOf(micros(now), (await newest(tx)).journey))
     return Verdict(
         condition.evaluate(view.activation).matched,
         condition.explain({}, view.customer),
@@ -124,10 +126,11 @@ async def preview(tx: Tx, segment: Segment, start: UUID, now: datetime) -> Previ
     condition = _condition(segment)
     total = await tx.fetchval("SELECT count(*) FROM profile.customers WHERE merged_into IS NULL")
     rows = await _some(tx, start, TRIED)
+    as_of = AsOf(micros(now), (await newest(tx)).journey)
     matching = 0
     samples: list[tuple[UUID, str | None, str]] = []
     for row in rows:
-        view = await _view(tx, segment, condition, row, micros(now))
+        view = await _view(tx, segment, condition, row, as_of)
         if condition.evaluate(view.activation).matched:
             matching += 1
             if len(samples) < SAMPLES:
@@ -160,11 +163,11 @@ def _condition(segment: Segment) -> Condition:
     return compile_condition(segment.when, CUSTOMER)
 
 
-async def _view(tx: Tx, segment: Segment, condition: Condition, row: Row, now: int) -> View:
+async def _view(tx: Tx, segment: Segment, condition: Condition, row: Row, as_of: AsOf) -> View:
     """A customer as the condition sees them, with its windows counted from the journal."""
-    loaded = await _counted(tx, condition.windows, row, now)
+    loaded = await _counted(tx, condition.windows, row, as_of.now)
     live = LiveSegment(segment.name, 0, segment.when, 0)
-    return View(loaded, [CompiledSegment(live, condition)], now)
+    return View(loaded, [CompiledSegment(live, condition)], as_of)
 
 
 async def _counted(tx: Tx, windows: Sequence[Window], row: Row, now: int) -> LoadedCustomer:

@@ -22,6 +22,7 @@ from services.profile import store
 from services.profile.batch import EventBatch, journalled
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer, Move, WorkingSet
+from services.profile.domain.journey import AsOf
 from services.profile.domain.state import micros, moment
 from services.profile.segments import membership
 from services.profile.segments.rules import KeptWindow, Rules
@@ -59,7 +60,7 @@ async def refresh(tx: Tx, at: Mapping[UUID, datetime], rules: Rules, zone: tzinf
 
 
 async def move_members(
-    tx: Tx, moves: Mapping[UUID, bool], name: str, version: int, by: str, zone: tzinfo, partitions: int
+    tx: Tx, moves: Mapping[UUID, bool], name: str, version: int, by: str, rules: Rules, zone: tzinfo, partitions: int
 ) -> Written:
     """Let customers enter (true) or leave a static segment, as far as they are not so yet. Does not commit."""
     now = datetime.now(UTC)
@@ -72,7 +73,13 @@ async def move_members(
             said = fact(segment=name, version=version, because=f"{'added' if enters else 'removed'} by {by}")
             membership.move(loaded, Move(name, enters, micros(now)))
             outgoing.append(
-                journalled(loaded, said, Cause(None, now, now), f"{partition_of(str(customer), partitions)}/0/0")
+                journalled(
+                    loaded,
+                    said,
+                    Cause(None, now, now),
+                    f"{partition_of(str(customer), partitions)}/0/0",
+                    rules.journey,
+                )
             )
     await _save(tx, working_set, zone)
     return await append(tx, JOURNAL, outgoing, partitions)
@@ -97,6 +104,8 @@ async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition
     state.computed = {name: value for name, value in state.computed.items() if name in rules.traits}
     state.filled, state.stale = rules.number, False
     changed |= set(membership.compute(state, rules, rules.windows if whole else changed))
+    if "stage" in rules.readers:
+        changed.add("stage")  # it may have changed by itself
     names = {name for read in changed for name in rules.readers.get(read, ())}
     segments = [
         segment for name, segment in rules.segments.items() if whole or segment in rules.turning or name in names
@@ -104,10 +113,10 @@ async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition
     facts = _archived(loaded, rules, now)
     for segment in segments:
         backfill = segment.live.name in begun
-        facts += membership.evaluate(loaded, [segment], now, backfill=backfill)
+        facts += membership.evaluate(loaded, [segment], AsOf(now, rules.journey), backfill=backfill)
     cause = Cause(None, moment(now), moment(now))
     place = f"{partition}/0/{rules.number}"
-    return [journalled(loaded, fact, cause, place) for fact in facts]
+    return [journalled(loaded, fact, cause, place, rules.journey) for fact in facts]
 
 
 def _archived(loaded: LoadedCustomer, rules: Rules, now: int) -> list[membership.SegmentFact]:

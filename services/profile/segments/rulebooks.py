@@ -28,6 +28,20 @@ class Rulebooks:
                 raise Unavailable(f"this release cannot read a segment of rulebook {number}: {error}") from error
         return self._rules[number]
 
+    async def newest(self, tx: Tx) -> Rules:
+        """The rules of the newest rulebook. Raises Unavailable if this release cannot compile them."""
+        return await self.rules(tx, await _number(tx))
+
+
+async def newest(tx: Tx) -> Rulebook:
+    """What the newest rulebook holds. It locks nobody out."""
+    return await content(tx, await _number(tx))
+
+
+async def _number(tx: Tx) -> int:
+    number: int = await tx.fetchval("SELECT coalesce(max(number), 0) FROM profile.rulebooks")
+    return number
+
 
 async def content(tx: Tx, number: int) -> Rulebook:
     """What a rulebook holds. Raises LookupError when there is no such rulebook."""

@@ -1,7 +1,7 @@
 """Segments as the fold uses them: compiled once for each rulebook, found by what their conditions read."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,6 +12,7 @@ from libs.common.rules.cel.names import COMPUTED, CUSTOMER, ONLY_EVENT, TIMES, P
 from libs.common.rules.cel.windows import Window
 from libs.common.rules.rule_event import FACT_NAMES
 from services.profile.computed.trait import window_of
+from services.profile.domain.journey import Journey
 
 
 class LiveSegment(msgspec.Struct, frozen=True):
@@ -31,12 +32,14 @@ class LiveTrait(msgspec.Struct, frozen=True):
 
 
 class Rulebook(msgspec.Struct, frozen=True):
-    """The content of a rulebook: all live segments and computed traits, and the rulebook from which on each window has been
-    kept."""
+    """The content of a rulebook: all live segments and computed traits, the rulebook from which on each window has been kept,
+    and the workspace's rules of the journey and groups of traits."""
 
     segments: list[LiveSegment] = []
     windows: dict[str, int] = {}
     traits: list[LiveTrait] = []
+    journey: Journey = Journey()
+    trait_groups: dict[str, list[str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Rules:
     readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     traits: Mapping[str, Window] = field(default_factory=dict)
     turning: tuple[CompiledSegment, ...] = ()
+    journey: Journey = field(default_factory=Journey)
+    trait_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def active(self) -> bool:
@@ -110,6 +115,8 @@ def compiled(number: int, book: Rulebook) -> Rules:
         {read: tuple(names) for read, names in readers.items()},
         traits,
         tuple(each for each in segments.values() if each.condition is not None and each.condition.turns),
+        book.journey,
+        book.trait_groups,
     )
 
 
@@ -127,7 +134,8 @@ def book_of(segments: list[LiveSegment], traits: list[LiveTrait], before: Rulebo
         if live.when is not None
         for window in compile_condition(live.when, CUSTOMER).windows
     } | {window_of(trait.value).key for trait in traits}
-    return Rulebook(segments, {key: before.windows.get(key, number) for key in sorted(keys)}, traits)
+    windows = {key: before.windows.get(key, number) for key in sorted(keys)}
+    return msgspec.structs.replace(before, segments=segments, windows=windows, traits=traits)
 
 
 def _read(path: Path) -> list[str]:

@@ -12,8 +12,9 @@ from libs.common.errors import Conflict
 from libs.common.fold import rulebooks
 from services.profile.computed.trait import ComputedTrait
 from services.profile.documents import Documents
+from services.profile.domain.journey import Journey
 from services.profile.segments.rulebooks import content
-from services.profile.segments.rules import LiveSegment, LiveTrait, book_of
+from services.profile.segments.rules import LiveSegment, LiveTrait, Rulebook, book_of
 from services.profile.segments.segment import Segment
 
 MOST_LIVE = 2_000
@@ -22,7 +23,19 @@ MOST_LIVE = 2_000
 async def put_in_force(tx: Tx, by: str) -> None:
     """Publish a rulebook of all live segments and computed traits, and begin to fill it. Raises Conflict when there are too many."""
     number = await rulebooks.newest(tx, "profile")
+    await _publish(tx, by, number, await content(tx, number))
+
+
+async def set_workspace(tx: Tx, by: str, journey: Journey, trait_groups: dict[str, list[str]]) -> None:
+    """Publish a rulebook with these rules of the journey and groups of traits. No-op if they are in force."""
+    number = await rulebooks.newest(tx, "profile")
     before = await content(tx, number)
+    changed = msgspec.structs.replace(before, journey=journey, trait_groups=trait_groups)
+    if changed != before:
+        await _publish(tx, by, number, changed)
+
+
+async def _publish(tx: Tx, by: str, number: int, before: Rulebook) -> None:
     begun = {(live.name, live.version): live.since for live in before.segments}
     segments = [
         LiveSegment(segment.name, version, segment.when, begun.get((segment.name, version), number + 1))

@@ -15,8 +15,9 @@ from libs.common.log.append import Outgoing
 from libs.common.log.failures import is_poison
 from libs.common.log.reader import Record, TopicPartition
 from libs.common.runtime.backoff import Backoff
-from services.profile import queries
+from services.profile import queries, search
 from services.profile.domain.identity import LoadedCustomer, WorkingSet
+from services.profile.domain.journey import AsOf, Journey
 from services.profile.domain.state import Customer
 from services.profile.handler import Profile as Handler
 from services.profile.store import Contended, save
@@ -43,9 +44,12 @@ async def holders(database: Database) -> dict[str, UUID]:
     return {f"{row['kind']}:{row['value']}": row["customer"] for row in rows}
 
 
+EVERYBODY = search.Search.read((), (), "", "id", 200)
+
+
 async def living(database: Database) -> list[dict[str, object]]:
     async with database.connection() as tx:
-        page = await queries.page(tx, 200, None, None)
+        page = await search.page(tx, EVERYBODY, None, AsOf(0, Journey()))
         totals = await queries.summary(tx)
     assert totals["customers"] == len(page["items"])
     assert totals["identified"] == sum(item["user_id"] is not None for item in page["items"])

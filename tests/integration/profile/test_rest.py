@@ -40,6 +40,8 @@ async def test_a_customer_by_every_reference(shop: Profile) -> None:
     assert (ann["refs"], ann["user_id"]) == (["user:ann", "anon:a1"], "ann")
     assert (ann["traits"], ann["orders"], ann["revenue"]) == ({"email": "ann@example.org"}, 1, {"EUR": "12.30"})
     assert (ann["first_seen"], ann["last_seen"]) == ("2026-03-02T12:00:00Z", "2026-03-02T12:04:00Z")
+    assert ann["trait_origins"] == {"email": {"source": "/apps/test", "time": "2026-03-02T12:03:00Z"}}
+    assert ann["acquisition"] == {"channel": "direct", "first_touch": None, "last_touch": None}
     (merged,) = ann["merged_from"]
     for ref in ("anon:a1", ann["id"], merged):
         assert await shop.get(f"customers/{ref}") == ann

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from libs.common.contracts.records import BOUND_END, Binding, Journalled, Snapshot, decode, spliced
 from libs.common.contracts.records import LARGEST as LARGEST_RECORD
 from services.profile.domain import snapshot as shown_to
+from services.profile.domain.journey import AsOf, Journey
 from services.profile.domain.snapshot import LARGEST, MORE, NAMED
 from services.profile.domain.state import TRAITS, Customer
 from tests.unit.profile.world import World, said
+
+AS_OF = AsOf(0, Journey())
 
 
 def snapshot(world: World) -> Snapshot:
@@ -37,7 +40,7 @@ def test_it_is_the_snapshot_that_others_read() -> None:
 def test_what_a_record_binds_is_its_end() -> None:
     """Readers look for bindings only in records that end so."""
     binds, repeats = (
-        spliced(said("m", userId="u"), shown_to.snapshot(UUID(int=1), Customer(), shown_to.Shown({}, []), bound))
+        spliced(said("m", userId="u"), shown_to.snapshot(UUID(int=1), Customer(), shown_to.Shown({}, []), AS_OF, bound))
         for bound in ([Binding("user", "u", 1)], [])
     )
     assert binds.endswith(BOUND_END)

@@ -1,4 +1,4 @@
-"""Customers, identifiers, dedup keys, counters, consents, and the fold's tables."""
+"""Customers, what they are found and ranked by, identifiers, dedup keys, counters, consents, tickets, and the fold's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,9 +21,35 @@ def upgrade() -> None:
         sa.Column("orders", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("first_seen", sa.DateTime(timezone=True)),
         sa.Column("last_seen", sa.DateTime(timezone=True)),
+        sa.Column("seen", sa.DateTime(timezone=True)),
         schema="profile",
         postgresql_with={"fillfactor": 70},
     )
+    for by in ("first_seen", "seen"):
+        op.create_index(
+            f"customers_by_{by}",
+            "customers",
+            [by, "id"],
+            schema="profile",
+            postgresql_where=sa.text("merged_into IS NULL"),
+        )
+    op.create_table(
+        "terms",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("term", sa.Text(collation="C"), nullable=False),
+        sa.PrimaryKeyConstraint("customer", "term"),
+        schema="profile",
+    )
+    op.create_index("terms_by_term", "terms", ["term", "customer"], schema="profile")
+    op.create_table(
+        "ranks",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("by", sa.Text, nullable=False),
+        sa.Column("value", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("customer", "by"),
+        schema="profile",
+    )
+    op.create_index("ranks_by_value", "ranks", ["by", "value", "customer"], schema="profile")
     store_uncompressed("profile")
     create_identifiers("profile")
     create_sections("profile")
@@ -78,3 +104,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("customer", "purpose", "at", "record", "channel"),
         schema="profile",
     )
+    op.create_table(
+        "tickets",
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("customer", sa.Text),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True)),
+        schema="profile",
+    )
+    op.create_index("tickets_by_expiry", "tickets", ["expires_at"], schema="profile")
+    op.create_index("tickets_by_subject", "tickets", ["subject"], schema="profile")
