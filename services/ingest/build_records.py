@@ -19,8 +19,11 @@ from services.ingest.domain.normalise import Normalised, key, normalise
 from services.ingest.domain.order_warnings import order_warnings
 from services.ingest.domain.reading.mend import named
 from services.ingest.domain.reading.sound import Delivery
+from services.ingest.plan.compiled import CompiledPlan, Violation
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
+
+_PLAN = "tracking plan: "
 
 
 class EventResult(msgspec.Struct, omit_defaults=True):
@@ -33,11 +36,15 @@ class EventResult(msgspec.Struct, omit_defaults=True):
 
 @dataclass
 class BuiltRecords:
-    """`records` are to be appended before `results` may be answered; `refused` go into the list of rejected events."""
+    """`records` are to be appended before `results` may be answered; `refused` go into the list of rejected events.
+
+    `violations` of the tracking plan are counted, whatever became of their events.
+    """
 
     records: list[Outgoing] = field(default_factory=list)
     results: list[EventResult] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
 
 
 def build_records(
@@ -47,8 +54,9 @@ def build_records(
     received_at: datetime,
     traceparent: str | None,
     blocked: Set[str] = frozenset(),
+    plan: CompiledPlan | None = None,
 ) -> BuiltRecords:
-    """Decide on each event alone; `blocked` are the workspace's own ids that identify nobody.
+    """Decide on each event alone; `blocked` are the workspace's own ids that identify nobody, `plan` is the source's.
 
     Raises Malformed or Oversized on an envelope whose `context` cannot be shared out.
     """
@@ -72,6 +80,13 @@ def build_records(
         except Rejection as rejection:
             _refuse(built, raw, str(rejection))
         else:
+            if plan is not None and (violation := plan.violation(normalised.event)) is not None:
+                built.violations.append(violation)
+                if violation.mode == "refuse":
+                    _refuse(built, raw, f"{_PLAN}{violation.reason}")
+                    continue
+                if violation.mode == "warn":
+                    normalised.warnings.append(f"{_PLAN}{violation.reason}")
             _accept(built, normalised, source, received_at, traceparent)
     return _with_unreadable(built, payload.unreadable) if payload.unreadable else built
 
@@ -116,7 +131,7 @@ def _with_unreadable(built: BuiltRecords, unreadable: Sequence[Unreadable]) -> B
     """The same, and what its protocol's reader refused, each in its place."""
     at = {each.place: each for each in unreadable}
     results, refused = iter(built.results), iter(built.refused)
-    whole = BuiltRecords(built.records)
+    whole = BuiltRecords(built.records, violations=built.violations)
     for place in range(len(built.results) + len(unreadable)):
         if (each := at.get(place)) is not None:
             whole.results.append(EventResult("rejected", each.message_id, each.reason))

@@ -100,7 +100,7 @@ async def rejected(tx: Tx, name: str | None, before: UUID, limit: int) -> list[a
         "SELECT rejected.id, name AS source, received_at, reason, type, message_id, size, body"
         " FROM ingest.rejected JOIN ingest.sources ON sources.id = source_id"
         " WHERE ($1::uuid IS NULL OR source_id = $1) AND rejected.id < $2 ORDER BY rejected.id DESC LIMIT $3",
-        None if name is None else await _id_of(tx, name),
+        None if name is None else await source_id(tx, name),
         before,
         limit,
     )
@@ -112,7 +112,7 @@ async def warnings(tx: Tx, name: str | None, before: UUID, limit: int) -> list[a
         "SELECT warnings.id, name AS source, day, warning, events, last_at, example, event, message_id"
         " FROM ingest.warnings JOIN ingest.sources ON sources.id = source_id"
         " WHERE ($1::uuid IS NULL OR source_id = $1) AND warnings.id < $2 ORDER BY warnings.id DESC LIMIT $3",
-        None if name is None else await _id_of(tx, name),
+        None if name is None else await source_id(tx, name),
         before,
         limit,
     )
@@ -134,7 +134,8 @@ async def blocked_ids(tx: Tx) -> list[str]:
     return [row["value"] for row in await tx.fetch("SELECT value FROM ingest.blocked_ids ORDER BY value")]
 
 
-async def _id_of(tx: Tx, name: str) -> UUID:
+async def source_id(tx: Tx, name: str) -> UUID:
+    """The id of the source of this name. Raises NotFound."""
     found: UUID | None = await tx.fetchval("SELECT id FROM ingest.sources WHERE name = $1", name)
     if found is None:
         raise NotFound(f"There is no source named {name!r}: GET /v1/sources lists them.")

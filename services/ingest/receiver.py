@@ -24,6 +24,7 @@ from services.ingest.domain import body as bodies
 from services.ingest.domain import hints
 from services.ingest.domain.body import Payload, Read, Sent
 from services.ingest.domain.reading.mend import named
+from services.ingest.plan.in_force import PlansInForce
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
 from services.ingest.results import Results
@@ -43,12 +44,14 @@ class Receiver:
         keys: WriteKeys,
         commit: GroupCommit,
         blocked: BlockedIds,
+        plans: PlansInForce,
         results: Results,
         memory: Memory,
     ) -> None:
         self._keys = keys
         self._commit = commit
         self._blocked = blocked
+        self._plans = plans
         self._results = results
         self._memory = memory
         self._body_reader = BodyReader()
@@ -169,7 +172,8 @@ class Receiver:
         """What is to be stored of a request, and its answer. Lists what is rejected; raises what refuses the whole."""
         require_origin(grant, headers.get(b"origin"))
         self._results.admit(grant, len(payload.events))
-        built = build_records(payload, kind, grant, received_at, traceparent, self._blocked.values)
+        plan = self._plans.of(grant.source_id)
+        built = build_records(payload, kind, grant, received_at, traceparent, self._blocked.values, plan)
         self._results.built(grant, received_at, built)
         share.take(sum(len(record.value) for record in built.records))
         return built

@@ -193,9 +193,10 @@ async def add_warnings(tx: Tx, warned: Sequence[Warned]) -> None:
 
 
 async def forget_old(tx: Tx, before: datetime) -> bool:
-    """Delete some of the rejected events and warnings from before `before`; returns whether there may be more."""
+    """Delete some of the rejected events, warnings and violations from before `before`; returns whether there may be more."""
     await tx.execute("DELETE FROM ingest.rejected_counts WHERE hour < $1", before)
     await tx.execute("DELETE FROM ingest.warnings WHERE day < $1", before.date())
+    await tx.execute("DELETE FROM ingest.violations WHERE day < $1", before.date())
     status = await tx.execute(
         "DELETE FROM ingest.rejected WHERE id IN"
         " (SELECT id FROM ingest.rejected WHERE received_at < $1 ORDER BY received_at LIMIT 5000 FOR UPDATE SKIP LOCKED)",

@@ -51,6 +51,11 @@ DELETE /v1/sources/{id}/keys/{key_id}               sources:write
 GET    /v1/sources/{id}/live                        sources:read
 POST   /v1/sources/{id}/live/tickets                sources:read
 PATCH  /v1/sources/{id}/keys/{key_id}               sources:write
+GET    /v1/tracking-plan                            sources:read
+PUT    /v1/tracking-plan                            sources:write
+POST   /v1/tracking-plan/publish                    sources:write
+POST   /v1/tracking-plan/pause                      sources:write
+GET    /v1/tracking-plan/violations                 sources:read
 GET    /v1/usage                                    sources:read
 GET    /v1/hook-mappings                            sources:read
 POST   /v1/sources/{id}/hooks                       sources:write

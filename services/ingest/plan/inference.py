@@ -1,0 +1,1 @@
+"""A plan drafted from events that have arrived. Pure."""
