@@ -78,7 +78,7 @@ def create(settings: Settings) -> FastAPI:
             rejected.routes(postgres),
             warnings.routes(postgres),
             blocked_ids.routes(postgres, blocked),
-            tracking_plan.routes(postgres, plans),
+            tracking_plan.routes(postgres, plans, storing),
             usage_api.routes(postgres),
             inbound.routes(postgres),
             trial.routes(postgres, webhooks),

@@ -53,6 +53,7 @@ POST   /v1/sources/{id}/live/tickets                sources:read
 PATCH  /v1/sources/{id}/keys/{key_id}               sources:write
 GET    /v1/tracking-plan                            sources:read
 PUT    /v1/tracking-plan                            sources:write
+POST   /v1/tracking-plan/infer                      sources:write
 POST   /v1/tracking-plan/publish                    sources:write
 POST   /v1/tracking-plan/pause                      sources:write
 GET    /v1/tracking-plan/violations                 sources:read

@@ -8,14 +8,17 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.db.pool import Tx
+from libs.common.errors import Conflict
 from libs.common.http.etag import CHANGED, IfMatch, set_etag
 from libs.common.runtime.postgres import Postgres
 from services.ingest import queries
 from services.ingest.api.rejected import NEWEST
 from services.ingest.api.sources import Limit, Reader, Writer
+from services.ingest.log import Log
 from services.ingest.plan import store, violations
 from services.ingest.plan.in_force import PlansInForce
 from services.ingest.plan.plan import Mode, TrackingPlan, refuse_faulty
+from services.ingest.plan.sample import sample
 
 Source = Annotated[
     str | None,
@@ -40,6 +43,17 @@ class ShownPlan(TrackingPlan):
     published_at: datetime | None
 
 
+class AddedEvent(BaseModel):
+    event: str
+    seen: Annotated[int, Field(description="how often, in the sample")]
+
+
+class InferredPlan(ShownPlan):
+    """The draft, and what was added to it."""
+
+    added: list[AddedEvent]
+
+
 class PlanViolation(BaseModel):
     """How often the events of a name broke a rule of the plan on a day (in UTC). `example` is the last one."""
 
@@ -60,7 +74,7 @@ class ViolationPage(BaseModel):
     next: str | None
 
 
-def routes(postgres: Postgres, plans: PlansInForce) -> APIRouter:
+def routes(postgres: Postgres, plans: PlansInForce, log: Log) -> APIRouter:
     """Read, write, publish and pause plans; what breaks them."""
     router = APIRouter(prefix="/v1/tracking-plan", tags=["tracking plan"], responses={404: {}})
 
@@ -85,6 +99,27 @@ def routes(postgres: Postgres, plans: PlansInForce) -> APIRouter:
             identity = await source_id(tx, source)
             await store.edit(tx, identity, plan, who.subject, if_match)
             return await _shown(tx, identity, response)
+
+    @router.post("/infer", summary="Draft a plan from what has arrived", responses={409: {}})
+    async def infer(who: Writer, response: Response, source: Source = None) -> InferredPlan:
+        """Adds the events to the plan that have arrived and that it does not name, as a new version for you to edit: their
+        properties, types, and what all of them have. They are observed. What the plan says stays. A source's own plan leaves
+        out what the workspace's live plan names. The sample is the newest events in the log, up to 4,000."""
+        async with postgres.database.connection() as connection:
+            identity = await source_id(connection, source)
+        seen = await sample(log, postgres.settings.partitions, source)
+        async with postgres.database.transaction() as tx:
+            shared = None if identity is None else await store.live(tx)
+            newest = await store.newest(tx, identity)
+            known = newest or TrackingPlan()
+            plan = seen.added_to(known, () if shared is None else shared.events)
+            if newest is None and not plan.events:
+                raise Conflict("No events have arrived yet that no plan names: send some, and try again.")
+            await store.edit(tx, identity, plan, who.subject)
+            shown = await _shown(tx, identity, response)
+        counts = seen.counts()
+        added = [AddedEvent(event=name, seen=counts[name]) for name in plan.events if name not in known.events]
+        return InferredPlan(**shown.model_dump(by_alias=True), added=added)
 
     @router.post("/publish", summary="Put the newest version in force, within seconds everywhere", responses=CHANGED)
     async def publish(who: Writer, response: Response, source: Source = None, if_match: IfMatch = None) -> ShownPlan:

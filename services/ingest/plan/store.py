@@ -80,6 +80,19 @@ async def edit(tx: Tx, source: UUID | None, plan: TrackingPlan, by: str, if_matc
     await tx.execute("UPDATE ingest.tracking_plans SET version = version + 1 WHERE id = $1", locked["id"])
 
 
+async def newest(tx: Tx, source: UUID | None) -> TrackingPlan | None:
+    """What the newest version says, locked; None if there is none."""
+    await tx.execute(f"SELECT 1 FROM ingest.tracking_plans p WHERE {_OF} FOR UPDATE", source)
+    row = await tx.fetchrow(f"{_SHOWN} WHERE {_OF} AND v.version = p.version", source)
+    return None if row is None else content_of(row)
+
+
+async def live(tx: Tx) -> TrackingPlan | None:
+    """What the workspace's plan says that is in force."""
+    row = await tx.fetchrow(f"{_SHOWN} WHERE p.source_id IS NULL AND p.status = 'live' AND v.version = p.live_version")
+    return None if row is None else content_of(row)
+
+
 async def publish(tx: Tx, source: UUID | None, by: str, if_match: str | None = None) -> None:
     """Put the newest version in force; no-op if it is. Raises NotFound, PreconditionFailed."""
     row = await _locked(tx, source, if_match)

@@ -154,3 +154,25 @@ async def test_a_faulty_plan_is_refused_with_its_place(plans: Plans, plan: dict[
     assert answer.status_code == 422
     assert says in answer.text
     assert (await plans.call("GET")).status_code == 404
+
+
+async def test_a_plan_is_drafted_from_what_arrived(plans: Plans, source: Source) -> None:
+    assert (await plans.call("POST", "/infer")).status_code == 409
+    paid = [
+        {**GOOD, "event": "Paid", "messageId": f"p{number}", "properties": {"amount": number}} for number in range(12)
+    ]
+    assert await statuses(source, VIEWED, *paid) == ["ok"] * 13
+    drafted = (await plans.call("POST", "/infer")).json()
+    assert (drafted["status"], drafted["version"]) == ("draft", 1)
+    assert drafted["added"] == [{"event": "Paid", "seen": 12}, {"event": "Product Viewed", "seen": 1}]
+    schema = {"type": "object", "required": ["amount"], "properties": {"amount": {"type": "number"}}}
+    assert drafted["events"]["Paid"] == {"mode": "observe", "schema": schema}
+    assert (await plans.call("PUT", json=PLAN)).json()["version"] == 2
+    again = (await plans.call("POST", "/infer")).json()
+    assert (again["version"], [each["event"] for each in again["added"]]) == (3, ["Paid"])
+    assert again["events"] == {**PLAN["events"], "Paid": drafted["events"]["Paid"]}
+    assert (await plans.call("POST", "/infer")).json()["version"] == 3
+    await plans.call("POST", "/publish")
+    assert await statuses(source, {**GOOD, "event": "Paid", "messageId": "later", "properties": {"amount": 29.33}}) == [
+        "ok"
+    ]

@@ -15,6 +15,7 @@ from services.ingest.build_records import BuiltRecords, build_records
 from services.ingest.domain import body
 from services.ingest.plan import schemas
 from services.ingest.plan.compiled import UNPLANNED, CompiledPlan
+from services.ingest.plan.inference import ALWAYS, WIDEST, SeenEvents
 from services.ingest.plan.plan import Mode, TrackingPlan
 from services.ingest.queries import Grant
 
@@ -193,3 +194,65 @@ def test_any_properties_have_an_answer(properties: dict[str, Any]) -> None:
         assert "tracking plan" in (result.reason or "")
     for violation in outcome.violations:
         assert "; " not in violation.reason
+
+
+def seen(*properties: dict[str, Any]) -> TrackingPlan:
+    events = SeenEvents()
+    for each in properties:
+        events.add(order(**each))
+    return events.added_to(TrackingPlan())
+
+
+def test_a_plan_is_drafted_from_what_arrived() -> None:
+    orders: list[dict[str, Any]] = [
+        {"order_id": f"{number}", "revenue": number, "products": [{"sku": "a", "gift": number % 2 == 0}]}
+        for number in range(ALWAYS)
+    ]
+    drafted = seen(*orders, {"order_id": "x", "revenue": 29.33, "coupon": None}).events["Order Completed"]
+    assert drafted.mode == "observe"
+    assert drafted.json_schema == {
+        "type": "object",
+        "required": ["order_id", "revenue"],
+        "properties": {
+            "order_id": {"type": "string"},
+            "revenue": {"type": "number"},
+            "coupon": {"type": "null"},
+            "products": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["gift", "sku"],
+                    "properties": {"gift": {"type": "boolean"}, "sku": {"type": "string"}},
+                },
+            },
+        },
+    }
+
+
+def test_few_events_make_nothing_required_and_traits_are_seen_too() -> None:
+    events = SeenEvents()
+    for kind in ("identify", "group"):
+        events.add(ClientEvent(type=kind, messageId="m", traits={"plan": "pro"}))
+    drafted = events.added_to(plan(Identified={"required": ["email"]}))
+    assert drafted.events["Identified"].json_schema == {"required": ["email"]}
+    assert drafted.events["Group Joined"].json_schema == {"type": "object", "properties": {"plan": {"type": "string"}}}
+    assert "Group Joined" not in events.added_to(TrackingPlan(), ["Group Joined"]).events
+
+
+def test_what_is_large_is_drafted_less_closely() -> None:
+    table = {f"sku-{number}": 1 for number in range(WIDEST + 1)}
+    assert seen({"stock": table}).events["Order Completed"].json_schema["properties"]["stock"] == {"type": "object"}
+    wide = {f"{outer}": {f"{'x' * 20}{inner}": {"a": 1, "b": "2"} for inner in range(40)} for outer in range(50)}
+    drafted = seen(wide).events["Order Completed"].json_schema
+    assert drafted["properties"]["0"] == {"type": "object"}
+    schemas.compiled(drafted)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=4), values, max_size=4), min_size=1, max_size=15))
+def test_a_draft_fits_the_events_that_it_was_drafted_from(properties: list[dict[str, Any]]) -> None:
+    events = SeenEvents()
+    given_events = [ClientEvent(type="track", messageId="m", event="X", properties=each) for each in properties]
+    for event in given_events:
+        events.add(event)
+    rules = CompiledPlan(events.added_to(plan(unknown="refuse")))
+    assert [rules.violation(event) for event in given_events] == [None] * len(given_events)
