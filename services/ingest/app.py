@@ -27,6 +27,7 @@ from services.ingest.plan.in_force import PlansInForce
 from services.ingest.plan.violations import ViolationCounts
 from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
+from services.ingest.replays import Replays
 from services.ingest.results import Results
 from services.ingest.settings import Settings
 from services.ingest.shared_ids import SharedIds
@@ -36,7 +37,7 @@ from services.ingest.warning_counts import WarningCounts
 from services.ingest.write_keys import KeyStore, WriteKeys
 
 #: Where people and programs write, beside events.
-_WRITTEN = ("/v1/sources", "/v1/blocked-ids", "/v1/tracking-plan")
+_WRITTEN = ("/v1/sources", "/v1/blocked-ids", "/v1/tracking-plan", "/v1/rejected")
 
 
 def create(settings: Settings) -> FastAPI:
@@ -61,7 +62,7 @@ def create(settings: Settings) -> FastAPI:
     usage = UsageMeter(postgres, settings.zone)
     results = Results(rejections, warned, violations, watched, shared, usage, metrics)
     receiver = Receiver(keys, commit, blocked, plans, results, memory)
-    importer = Receiver(keys, imports, blocked, plans, results, memory)
+    importer = Receiver(keys, imports, blocked, plans, results, memory, imported=True)
     webhooks = InboundReceiver(postgres, commit, blocked, plans, results, memory)
     hot = [events.routes(receiver, importer), posthog.routes(receiver), cloudevents.routes(receiver)]
     return assemble(
@@ -75,7 +76,7 @@ def create(settings: Settings) -> FastAPI:
             snippet.routes(),
             sources.routes(postgres, keys),
             live.routes(postgres, LiveStream(postgres, watched)),
-            rejected.routes(postgres),
+            rejected.routes(postgres, Replays(postgres, commit, imports, blocked, plans, results)),
             warnings.routes(postgres),
             blocked_ids.routes(postgres, blocked),
             tracking_plan.routes(postgres, plans, storing),

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
@@ -90,7 +91,8 @@ usage = Table(
 )
 Index("usage_by_day", usage.c.day)
 
-#: Rejected events, kept for seven days. `body` is cut to 4 KB, `size` is what it was in bytes.
+#: Rejected events, kept for seven days. `size` is that of the body before it was cut. `result` is that of the replay, as
+#: JSON: what was stored in the end.
 rejected = Table(
     "rejected",
     metadata,
@@ -102,6 +104,10 @@ rejected = Table(
     Column("message_id", Text),
     Column("size", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("event", Text),
+    Column("imported", Boolean, nullable=False),
+    Column("replayed_at", DateTime(timezone=True)),
+    Column("result", Text),
 )
 Index("rejected_by_source", rejected.c.source_id, rejected.c.id)
 Index("rejected_by_time", rejected.c.received_at)

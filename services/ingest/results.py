@@ -30,10 +30,10 @@ class Results:
         """Raises TooManyRequests when a limit of the write key is reached."""
         self.usage.admit(grant, events)
 
-    def built(self, grant: Grant, received_at: datetime, built: BuiltRecords) -> None:
-        """List what is rejected of a request, before the rest is stored."""
+    def built(self, grant: Grant, received_at: datetime, built: BuiltRecords, imported: bool = False) -> None:
+        """List what is rejected of a request, before the rest is stored. `imported` if it is history."""
         if built.refused:
-            self.rejections.add(grant.source_id, received_at, built.refused)
+            self.rejections.add(grant.source_id, received_at, built.refused, imported)
 
     def stored(self, grant: Grant, received_at: datetime, built: BuiltRecords) -> None:
         """Count a request whose records are in the log, and show it to who watches its source."""

@@ -28,6 +28,8 @@ class Rejected(NamedTuple):
     message_id: str | None
     size: int
     body: bytes
+    event: str | None
+    imported: bool
 
 
 class Warned(NamedTuple):
@@ -177,6 +179,16 @@ async def add_rejected(tx: Tx, events: Sequence[Rejected], counts: Mapping[tuple
     if counts:
         rows = [(source, hour, events_) for (source, hour), events_ in sorted(counts.items())]
         await tx.execute(bulk.add(models.rejected_counts, ("events",)), *bulk.transposed(rows))
+
+
+async def note_replayed(tx: Tx, replayed: Sequence[tuple[UUID, datetime, str]]) -> None:
+    """These rejected events were replayed and stored: their ids, when, and the results as JSON."""
+    if replayed:
+        await tx.execute(
+            "UPDATE ingest.rejected SET replayed_at = new.at, result = new.result"
+            " FROM unnest($1::uuid[], $2::timestamptz[], $3::text[]) AS new(id, at, result) WHERE rejected.id = new.id",
+            *bulk.transposed(replayed),
+        )
 
 
 async def add_warnings(tx: Tx, warned: Sequence[Warned]) -> None:

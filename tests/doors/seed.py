@@ -85,6 +85,9 @@ async def seed(five: Five) -> None:
     await five.made("profile", f"/v1/computed-traits/{trait['id']}/publish")
     hooks = [await five.made("triggers", "/v1/hooks", {**HOOK, "name": name}) for name in ("One", "Two")]
     await five.made("triggers", f"/v1/hooks/{hooks[0]['id']}/publish")
+    plan = {"unknown": "observe", "events": {"Order Completed": {"schema": {"required": ["order_id"]}}}}
+    await five.call("ingest", "PUT", "/v1/tracking-plan", json=plan)
+    await five.made("ingest", "/v1/tracking-plan/publish")
     broken = order("user-0", datetime.now(UTC), "a lot", 99)
     merge = {"type": "identify", "anonymousId": "browser-lost", "userId": "user-1"}
     lost = {"type": "page", "anonymousId": "browser-lost", "name": "Home"}
@@ -101,6 +104,7 @@ async def seed(five: Five) -> None:
     inbox = (await five.call("triggers", "GET", "/v1/customers/user:user-1/inbox")).json()["items"]
     keys = (await five.call("ingest", "GET", f"/v1/sources/{spare['id']}/keys")).json()["items"]
     inbound = await five.made("ingest", f"/v1/sources/{spare['id']}/hooks", {"name": "Doors", "mapping": "stripe"})
+    rejected = (await five.call("ingest", "GET", "/v1/rejected")).json()["items"]
     five.known = {
         "/v1/hooks/": {"id": [hook["id"] for hook in hooks]},
         "/v1/computed-traits/": {"id": [trait["id"]]},
@@ -108,6 +112,7 @@ async def seed(five: Five) -> None:
         "/v1/programmes/": {"id": [programme["id"]]},
         "/v1/fits/": {"id": [fit["id"]]},
         "/v1/sources/": {"id": [spare["id"]], "key_id": [keys[0]["id"]], "hook": [inbound["id"]]},
+        "/v1/rejected/": {"id": [each["id"] for each in rejected]},
         "/v1/inbound/": {"hook": [inbound["id"]]},
         "/v1/projects/": {"write_key": [five.write_key]},
         "/v1/customers/": {

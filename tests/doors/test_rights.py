@@ -68,6 +68,8 @@ POST   /v1/sources/{id}/hooks/{hook}/secret         sources:write
 POST   /v1/sources/{id}/hooks/{hook}/try            sources:read
 POST   /v1/inbound/{hook}                           signature
 GET    /v1/rejected                                 sources:read
+POST   /v1/rejected/{id}/replay                     sources:write
+POST   /v1/rejected/replay                          sources:write
 GET    /v1/warnings                                 sources:read
 GET    /v1/blocked-ids                              sources:read
 PUT    /v1/blocked-ids                              sources:write

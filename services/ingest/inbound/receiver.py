@@ -21,7 +21,7 @@ from libs.common.runtime.postgres import Postgres
 from services.ingest.api.raw import Answer
 from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
-from services.ingest.build_records import BuiltRecords, build_records
+from services.ingest.build_records import BuiltRecords, EntryRules, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import limits
@@ -88,8 +88,8 @@ class InboundReceiver:
     ) -> BuiltRecords:
         """The records of what a payload became, with a result for each event."""
         batch = bodies.batch(_encode({"batch": [each.event for each in mapped if each.event is not None]}))
-        plan = self._plans.of(grant.source_id)
-        return build_records(batch, None, grant, received_at, traceparent, self._blocked.values, plan)
+        rules = EntryRules(self._blocked.values, self._plans.of(grant.source_id))
+        return build_records(batch, None, grant, received_at, traceparent, rules)
 
     async def _store(self, request: Request, share: Share) -> bytes:
         received_at = datetime.now(UTC)

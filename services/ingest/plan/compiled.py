@@ -17,12 +17,12 @@ _OF_THE_OBJECT = frozenset(
 
 
 class Violation(NamedTuple):
-    """What is wrong with an event. `rule` says it without the event's own values, `reason` with them."""
+    """What is wrong with an event. `rule` says it without the event's own values, `example` with them."""
 
     event: str
     mode: Mode
     rule: str
-    reason: str
+    example: str
     message_id: str
 
 
@@ -90,7 +90,7 @@ def _rule(error: ValidationError, member: str) -> str:
 def _shown(value: object) -> str:
     match value:
         case str():
-            return 'it is "' + value[:_SHOWN].replace("; ", ", ") + '"'
+            return 'it is "' + value[:_SHOWN] + '"'
         case True | False | None:
             return f"it is {str(value).lower().replace('none', 'null')}"
         case int() | float():

@@ -109,7 +109,7 @@ class _Counted(NamedTuple):
 
 def _row(slot: _Slot, count: _Count) -> _Counted:
     event, rule, example, message_id = (
-        storable(text) for text in (slot.event, slot.rule, count.last.reason, count.last.message_id)
+        storable(text) for text in (slot.event, slot.rule, count.last.example, count.last.message_id)
     )
     return _Counted(
         slot.source,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.events import ClientEvent, Kind
-from services.ingest.build_records import BuiltRecords, build_records
+from services.ingest.build_records import BuiltRecords, EntryRules, build_records
 from services.ingest.domain import body
 from services.ingest.plan import schemas
 from services.ingest.plan.compiled import UNPLANNED, CompiledPlan
@@ -46,7 +46,7 @@ def order(type: Kind = "track", **properties: Any) -> ClientEvent:
 
 
 @pytest.mark.parametrize(
-    ("properties", "rule", "reason"),
+    ("properties", "rule", "example"),
     [
         ({}, "properties.order_id is required", "properties.order_id is required"),
         (
@@ -57,7 +57,7 @@ def order(type: Kind = "track", **properties: Any) -> ClientEvent:
         (
             {"order_id": "1", "revenue": "a lot; really"},
             "properties.revenue is not of type `number`",
-            'properties.revenue is not of type `number` (it is "a lot, really")',
+            'properties.revenue is not of type `number` (it is "a lot; really")',
         ),
         (
             {"order_id": "1", "revenue": None},
@@ -77,14 +77,14 @@ def order(type: Kind = "track", **properties: Any) -> ClientEvent:
         ),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(properties: dict[str, Any], rule: str, reason: str) -> None:
+def test_what_is_wrong_is_said_with_its_place(properties: dict[str, Any], rule: str, example: str) -> None:
     found = CompiledPlan(plan(Order_Completed=ORDER)).violation(order(**properties))
     assert found is not None
-    assert (found.event, found.mode, found.rule, found.reason, found.message_id) == (
+    assert (found.event, found.mode, found.rule, found.example, found.message_id) == (
         "Order Completed",
         "observe",
         rule,
-        reason,
+        example,
         "m",
     )
 
@@ -149,7 +149,7 @@ def test_a_schema_nested_too_deeply_is_refused() -> None:
 
 def built(rules: CompiledPlan | None, *events: dict[str, Any]) -> BuiltRecords:
     payload = body.batch(msgspec.json.encode({"batch": events}))
-    return build_records(payload, None, GRANT, NOW, None, frozenset(), rules)
+    return build_records(payload, None, GRANT, NOW, None, EntryRules(plan=rules))
 
 
 def sent(number: int, name: str = "Order Completed", **properties: Any) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def test_any_properties_have_an_answer(properties: dict[str, Any]) -> None:
     elif not isinstance(properties.get("order_id"), str):
         assert "tracking plan" in (result.reason or "")
     for violation in outcome.violations:
-        assert "; " not in violation.reason
+        assert "; " not in violation.rule
 
 
 def seen(*properties: dict[str, Any]) -> TrackingPlan:

@@ -43,6 +43,10 @@ def upgrade() -> None:
         sa.Column("message_id", sa.Text),
         sa.Column("size", sa.Integer, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("event", sa.Text),
+        sa.Column("imported", sa.Boolean, nullable=False),
+        sa.Column("replayed_at", sa.DateTime(timezone=True)),
+        sa.Column("result", sa.Text),
         schema="ingest",
     )
     op.create_index("rejected_by_source", "rejected", ["source_id", "id"], schema="ingest")
