@@ -22,8 +22,12 @@ from services.ingest.inbound.receiver import InboundReceiver
 from services.ingest.live.stream import LiveStream
 from services.ingest.live.writer import LiveWriter
 from services.ingest.metrics import Metrics
+from services.ingest.plan import api as tracking_plan
+from services.ingest.plan.in_force import PlansInForce
+from services.ingest.plan.violations import ViolationCounts
 from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
+from services.ingest.replays import Replays
 from services.ingest.results import Results
 from services.ingest.settings import Settings
 from services.ingest.shared_ids import SharedIds
@@ -31,6 +35,9 @@ from services.ingest.usage import api as usage_api
 from services.ingest.usage.meter import UsageMeter
 from services.ingest.warning_counts import WarningCounts
 from services.ingest.write_keys import KeyStore, WriteKeys
+
+#: Where people and programs write, beside events.
+_WRITTEN = ("/v1/sources", "/v1/blocked-ids", "/v1/tracking-plan", "/v1/rejected")
 
 
 def create(settings: Settings) -> FastAPI:
@@ -45,7 +52,7 @@ def create(settings: Settings) -> FastAPI:
     keys = WriteKeys(postgres)
     rejections = Rejections(postgres, settings.rejected_per_minute)
     warned, watched, blocked = WarningCounts(postgres), LiveWriter(postgres), BlockedIds(postgres)
-    shared = SharedIds(warned)
+    shared, plans, violations = SharedIds(warned), PlansInForce(postgres), ViolationCounts(postgres)
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
     imports = GroupCommit(
         log.ImportedLog(storing), settings.queue_limit, settings.append_deadline, "group commit of imports"
@@ -53,32 +60,33 @@ def create(settings: Settings) -> FastAPI:
     memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
     metrics.watch(lambda: commit.waiting() + imports.waiting(), settings.queue_limit, lambda: memory.held, memory.limit)
     usage = UsageMeter(postgres, settings.zone)
-    results = Results(rejections, warned, watched, shared, usage, metrics)
-    receiver = Receiver(keys, commit, blocked, results, memory)
-    importer = Receiver(keys, imports, blocked, results, memory)
-    webhooks = InboundReceiver(postgres, commit, blocked, results, memory)
+    results = Results(rejections, warned, violations, watched, shared, usage, metrics)
+    receiver = Receiver(keys, commit, blocked, plans, results, memory)
+    importer = Receiver(keys, imports, blocked, plans, results, memory, imported=True)
+    webhooks = InboundReceiver(postgres, commit, blocked, plans, results, memory)
     hot = [events.routes(receiver, importer), posthog.routes(receiver), cloudevents.routes(receiver)]
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
-        [*parts, keys, rejections, warned, watched, blocked, shared, usage, commit, imports],
+        [*parts, plans, keys, rejections, warned, violations, watched, blocked, shared, usage, commit, imports],
         [
             *hot,
             sdk_settings.routes(keys, settings.public_url),
             snippet.routes(),
             sources.routes(postgres, keys),
             live.routes(postgres, LiveStream(postgres, watched)),
-            rejected.routes(postgres),
+            rejected.routes(postgres, Replays(postgres, commit, imports, blocked, plans, results)),
             warnings.routes(postgres),
             blocked_ids.routes(postgres, blocked),
+            tracking_plan.routes(postgres, plans, storing),
             usage_api.routes(postgres),
             inbound.routes(postgres),
             trial.routes(postgres, webhooks),
             inbound.posted(webhooks),
         ],
         meter=meter,
-        body_limits={"/v1/": None, "/v1/sources": settings.body_limit, "/v1/blocked-ids": settings.body_limit},
+        body_limits={"/v1/": None, **dict.fromkeys(_WRITTEN, settings.body_limit)},
         problem_members=for_sdks,
         fast_routes=raw_routes(*hot),
         inline=events.inline(receiver, importer),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -19,8 +19,14 @@ from services.ingest.domain.normalise import Normalised, key, normalise
 from services.ingest.domain.order_warnings import order_warnings
 from services.ingest.domain.reading.mend import named
 from services.ingest.domain.reading.sound import Delivery
+from services.ingest.plan.compiled import CompiledPlan, Violation
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
+
+#: How a reason begins that the tracking plan gives.
+PLAN = "tracking plan: "
+
+_encode = msgspec.json.Encoder().encode
 
 
 class EventResult(msgspec.Struct, omit_defaults=True):
@@ -33,11 +39,25 @@ class EventResult(msgspec.Struct, omit_defaults=True):
 
 @dataclass
 class BuiltRecords:
-    """`records` are to be appended before `results` may be answered; `refused` go into the list of rejected events."""
+    """`records` are to be appended before `results` may be answered; `refused` go into the list of rejected events.
+
+    `violations` of the tracking plan are counted, whatever became of their events.
+    """
 
     records: list[Outgoing] = field(default_factory=list)
     results: list[EventResult] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+
+
+class EntryRules(NamedTuple):
+    """What decides on a source's events, beside themselves. `blocked` are the workspace's own ids that identify nobody."""
+
+    blocked: Set[str] = frozenset()
+    plan: CompiledPlan | None = None
+
+
+NO_RULES = EntryRules()
 
 
 def build_records(
@@ -46,9 +66,9 @@ def build_records(
     grant: Grant,
     received_at: datetime,
     traceparent: str | None,
-    blocked: Set[str] = frozenset(),
+    rules: EntryRules = NO_RULES,
 ) -> BuiltRecords:
-    """Decide on each event alone; `blocked` are the workspace's own ids that identify nobody.
+    """Decide on each event alone.
 
     Raises Malformed or Oversized on an envelope whose `context` cannot be shared out.
     """
@@ -61,38 +81,42 @@ def build_records(
         context_bytes=len(payload.context) if context else 0,
         currency=grant.currency,
         odd=payload.odd,
-        blocked=blocked,
+        blocked=rules.blocked,
     )
     built = BuiltRecords()
     source = f"/apps/{grant.source}"
     for each in payload.events:
-        raw = bytes(each)
-        try:
-            normalised = normalise(raw, delivery)
-        except Rejection as rejection:
-            _refuse(built, raw, str(rejection))
-        else:
-            _accept(built, normalised, source, received_at, traceparent)
+        add_event(built, bytes(each), delivery, source, rules, received_at, traceparent)
     return _with_unreadable(built, payload.unreadable) if payload.unreadable else built
 
 
-def _accept(
+def add_event(
     built: BuiltRecords,
-    normalised: Normalised,
+    raw: bytes,
+    delivery: Delivery,
     source: str,
-    received_at: datetime,
+    rules: EntryRules,
+    recorded_at: datetime,
     traceparent: str | None,
 ) -> None:
+    """Decide on one event. `recorded_at` is when its record is made: later than the delivery for one that is replayed."""
+    try:
+        normalised = normalise(raw, delivery)
+    except Rejection as rejection:
+        _refuse(built, raw, delivery.kind, str(rejection))
+        return
     event, occurred_at, warnings, sent_id = normalised
     if not event.messageId:
         event.messageId = str(ids.fresh())
+    if rules.plan is not None and _refuses(rules.plan, built, normalised):
+        return
     type_ = TYPES[event.type]
     value = records.encode(
         id=str(ids.derived(source, event.messageId, type_, event.event or "")),
         source=source,
         type=type_,
         time=occurred_at,
-        recordedtime=received_at,
+        recordedtime=recorded_at,
         traceparent=traceparent,
         data=event,
     )
@@ -105,22 +129,43 @@ def _accept(
     built.results.append(EventResult("warning" if reason else "ok", sent_id or event.messageId, reason or None))
 
 
-def _refuse(built: BuiltRecords, raw: bytes, reason: str) -> None:
+def _refuses(plan: CompiledPlan, built: BuiltRecords, normalised: Normalised) -> bool:
+    """Hold an event against the plan: count what it violates, warn, or refuse it.
+
+    What is kept of a refused one can be sent again by itself: it has its id, its time and the batch's context.
+    """
+    event, occurred_at, warnings, sent_id = normalised
+    violation = plan.violation(event)
+    if violation is None:
+        return False
+    built.violations.append(violation)
+    reason = f"{PLAN}{violation.rule}"
+    if violation.mode == "warn":
+        warnings.append(reason)
+    if violation.mode != "refuse":
+        return False
+    body = b'%b,"timestamp":%b}' % (_encode(event)[:-1], _encode(occurred_at))
+    built.results.append(EventResult("rejected", sent_id or event.messageId, reason))
+    built.refused.append(Refused(reason, body, event.type, event.messageId, event.event))
+    return True
+
+
+def _refuse(built: BuiltRecords, raw: bytes, kind: Kind | None, reason: str) -> None:
     reason += hints.misspelt(raw)
-    type_, message_id = named(raw)
+    type_, message_id, event = named(raw)
     built.results.append(EventResult("rejected", message_id, reason))
-    built.refused.append(Refused(reason, raw, type_, message_id))
+    built.refused.append(Refused(reason, raw, kind or type_, message_id, event))
 
 
 def _with_unreadable(built: BuiltRecords, unreadable: Sequence[Unreadable]) -> BuiltRecords:
     """The same, and what its protocol's reader refused, each in its place."""
     at = {each.place: each for each in unreadable}
     results, refused = iter(built.results), iter(built.refused)
-    whole = BuiltRecords(built.records)
+    whole = BuiltRecords(built.records, violations=built.violations)
     for place in range(len(built.results) + len(unreadable)):
         if (each := at.get(place)) is not None:
             whole.results.append(EventResult("rejected", each.message_id, each.reason))
-            whole.refused.append(Refused(each.reason, each.raw, None, each.message_id))
+            whole.refused.append(Refused(each.reason, each.raw, None, each.message_id, None))
             continue
         whole.results.append(result := next(results))
         if result.status == "rejected":

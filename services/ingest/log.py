@@ -9,7 +9,8 @@ from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.log import move_to_kafka
 from libs.common.log.append import Outgoing, append_alone
-from libs.common.log.kafka import Producer, check_topics, ensure_topics
+from libs.common.log.kafka import Producer, check_topics, ensure_topics, tail
+from libs.common.log.newest import newest
 from libs.common.log.notifier import Notifier
 from libs.common.observability.log_throttle import LogThrottle
 from libs.common.observability.telemetry import log
@@ -23,9 +24,14 @@ _throttle = LogThrottle()
 
 class Log(Protocol):
     """`append` is durable for all records or raises: Unavailable when the log is away (then some may be in it all the
-    same, and a retry has the same record ids), anything else when the records themselves are refused."""
+    same, and a retry has the same record ids), anything else when the records themselves are refused.
+
+    `newest` gives the values of a partition's last records. Raises Unavailable.
+    """
 
     async def append(self, records: Sequence[Outgoing]) -> None: ...
+
+    async def newest(self, partition: int, most: int) -> list[bytes]: ...
 
 
 class PostgresLog:
@@ -60,6 +66,10 @@ class PostgresLog:
             # asyncpg's frames hold their error and it them, and with them the records, till the next collection
             raise _away(error) from error.with_traceback(None)
 
+    async def newest(self, partition: int, most: int) -> list[bytes]:
+        async with self._postgres.database.connection() as connection:
+            return await newest(connection, EVENTS, partition, most)
+
 
 class ImportedLog:
     """Another log, for the events of imports: marks them, so that nothing that follows from them sends a message."""
@@ -69,6 +79,9 @@ class ImportedLog:
 
     async def append(self, records: Sequence[Outgoing]) -> None:
         await self._log.append([record._replace(value=as_imported(record.value)) for record in records])
+
+    async def newest(self, partition: int, most: int) -> list[bytes]:
+        return await self._log.newest(partition, most)
 
 
 class KafkaLog:
@@ -100,6 +113,9 @@ class KafkaLog:
             await self._producer.send(EVENTS, records)
         except Unavailable as error:
             raise _away(error) from error
+
+    async def newest(self, partition: int, most: int) -> list[bytes]:
+        return await tail.newest(self._settings, EVENTS, partition, most)
 
 
 def _away(error: Exception) -> Unavailable:

@@ -1,7 +1,8 @@
-"""Ingest's tables: sources, their write keys, what was rejected or warned of, the live view, blocked ids, inbound webhooks, usage."""
+"""Ingest's tables: sources, write keys, what was rejected or warned of, the tracking plan, the live view, webhooks, usage."""
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
@@ -90,7 +91,8 @@ usage = Table(
 )
 Index("usage_by_day", usage.c.day)
 
-#: Rejected events, kept for seven days. `body` is cut to 4 KB, `size` is what it was in bytes.
+#: Rejected events, kept for seven days. `size` is that of the body before it was cut. `result` is that of the replay, as
+#: JSON: what was stored in the end.
 rejected = Table(
     "rejected",
     metadata,
@@ -102,6 +104,10 @@ rejected = Table(
     Column("message_id", Text),
     Column("size", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("event", Text),
+    Column("imported", Boolean, nullable=False),
+    Column("replayed_at", DateTime(timezone=True)),
+    Column("result", Text),
 )
 Index("rejected_by_source", rejected.c.source_id, rejected.c.id)
 Index("rejected_by_time", rejected.c.received_at)
@@ -127,6 +133,49 @@ warnings = Table(
     Column("last_at", DateTime(timezone=True), nullable=False),
     Column("example", Text, nullable=False),
     Column("event", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+)
+
+#: The workspace's tracking plan (`source_id` is null) and those of sources, in versions.
+tracking_plans = Table(
+    "tracking_plans",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("source_id", Uuid, ForeignKey(sources.c.id)),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("live_version", Integer),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("source_id", postgresql_nulls_not_distinct=True),
+)
+
+#: `content` is the plan as JSON; it never changes.
+tracking_plan_versions = Table(
+    "tracking_plan_versions",
+    metadata,
+    Column("plan", Uuid, ForeignKey(tracking_plans.c.id), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("edited_by", Text, nullable=False),
+    Column("edited_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("published_by", Text),
+    Column("published_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("plan", "version"),
+)
+
+#: Violations of the tracking plan by source, day, event and rule, kept for seven days. The rest is of the last event.
+violations = Table(
+    "violations",
+    metadata,
+    Column("source_id", Uuid, ForeignKey(sources.c.id), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("event", Text, primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("events", BigInteger, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("example", Text, nullable=False),
     Column("message_id", Text, nullable=False),
 )
 

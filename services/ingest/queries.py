@@ -94,14 +94,50 @@ async def key(tx: Tx, identity: UUID, key: UUID) -> asyncpg.Record:
     return found[0]
 
 
-async def rejected(tx: Tx, name: str | None, before: UUID, limit: int) -> list[asyncpg.Record]:
-    """Rejected events of one source (or of all), the newest first, those before the id `before`. Raises NotFound."""
+async def rejected(
+    tx: Tx, name: str | None, event: str | None, replayed: bool | None, before: UUID, limit: int
+) -> list[asyncpg.Record]:
+    """Rejected events of one source and name (or of all), the newest first, those before the id `before`. Raises NotFound."""
     return await tx.fetch(
-        "SELECT rejected.id, name AS source, received_at, reason, type, message_id, size, body"
+        "SELECT rejected.id, name AS source, received_at, reason, type, event, message_id, size, body, replayed_at, result"
         " FROM ingest.rejected JOIN ingest.sources ON sources.id = source_id"
-        " WHERE ($1::uuid IS NULL OR source_id = $1) AND rejected.id < $2 ORDER BY rejected.id DESC LIMIT $3",
-        None if name is None else await _id_of(tx, name),
+        " WHERE ($1::uuid IS NULL OR source_id = $1) AND ($2::text IS NULL OR event = $2)"
+        " AND ($3::boolean IS NULL OR (replayed_at IS NOT NULL) = $3) AND rejected.id < $4 ORDER BY rejected.id DESC LIMIT $5",
+        None if name is None else await source_id(tx, name),
+        event,
+        replayed,
         before,
+        limit,
+    )
+
+
+_REPLAYABLE = (
+    "SELECT r.id, r.source_id, s.name AS source, s.default_currency, r.received_at, r.type, r.message_id, r.size, r.body,"
+    " r.imported, r.replayed_at, r.result FROM ingest.rejected r JOIN ingest.sources s ON s.id = r.source_id"
+)
+
+
+async def locked_rejected(tx: Tx, identity: UUID) -> asyncpg.Record:
+    """One rejected event, locked, with what its replay needs. Raises NotFound."""
+    row: asyncpg.Record | None = await tx.fetchrow(f"{_REPLAYABLE} WHERE r.id = $1 FOR UPDATE OF r", identity)
+    if row is None:
+        raise NotFound(f"There is no rejected event {identity}; GET /v1/rejected lists those of the last seven days.")
+    return row
+
+
+async def lock_rejected(
+    tx: Tx, name: str | None, event: str | None, reason: str | None, after: UUID, limit: int
+) -> list[asyncpg.Record]:
+    """Rejected events that were not replayed and are whole, the oldest first, those after the id `after`, locked.
+    Raises NotFound."""
+    return await tx.fetch(
+        f"{_REPLAYABLE} WHERE ($1::uuid IS NULL OR r.source_id = $1) AND ($2::text IS NULL OR r.event = $2)"
+        " AND ($3::text IS NULL OR strpos(r.reason, $3) > 0) AND r.id > $4 AND r.replayed_at IS NULL"
+        " AND octet_length(r.body) >= r.size ORDER BY r.id LIMIT $5 FOR UPDATE OF r",
+        None if name is None else await source_id(tx, name),
+        event,
+        reason,
+        after,
         limit,
     )
 
@@ -112,7 +148,7 @@ async def warnings(tx: Tx, name: str | None, before: UUID, limit: int) -> list[a
         "SELECT warnings.id, name AS source, day, warning, events, last_at, example, event, message_id"
         " FROM ingest.warnings JOIN ingest.sources ON sources.id = source_id"
         " WHERE ($1::uuid IS NULL OR source_id = $1) AND warnings.id < $2 ORDER BY warnings.id DESC LIMIT $3",
-        None if name is None else await _id_of(tx, name),
+        None if name is None else await source_id(tx, name),
         before,
         limit,
     )
@@ -134,7 +170,8 @@ async def blocked_ids(tx: Tx) -> list[str]:
     return [row["value"] for row in await tx.fetch("SELECT value FROM ingest.blocked_ids ORDER BY value")]
 
 
-async def _id_of(tx: Tx, name: str) -> UUID:
+async def source_id(tx: Tx, name: str) -> UUID:
+    """The id of the source of this name. Raises NotFound."""
     found: UUID | None = await tx.fetchval("SELECT id FROM ingest.sources WHERE name = $1", name)
     if found is None:
         raise NotFound(f"There is no source named {name!r}: GET /v1/sources lists them.")

@@ -18,12 +18,13 @@ from services.ingest.api.credentials import chosen, cors, from_header, require_o
 from services.ingest.api.raw import Answer
 from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
-from services.ingest.build_records import BuiltRecords, build_records
+from services.ingest.build_records import BuiltRecords, EntryRules, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import hints
 from services.ingest.domain.body import Payload, Read, Sent
 from services.ingest.domain.reading.mend import named
+from services.ingest.plan.in_force import PlansInForce
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
 from services.ingest.results import Results
@@ -43,12 +44,17 @@ class Receiver:
         keys: WriteKeys,
         commit: GroupCommit,
         blocked: BlockedIds,
+        plans: PlansInForce,
         results: Results,
         memory: Memory,
+        imported: bool = False,
     ) -> None:
+        """`imported` events are history: `commit` marks them so, and a replay of what was rejected must, too."""
+        self._imported = imported
         self._keys = keys
         self._commit = commit
         self._blocked = blocked
+        self._plans = plans
         self._results = results
         self._memory = memory
         self._body_reader = BodyReader()
@@ -169,8 +175,9 @@ class Receiver:
         """What is to be stored of a request, and its answer. Lists what is rejected; raises what refuses the whole."""
         require_origin(grant, headers.get(b"origin"))
         self._results.admit(grant, len(payload.events))
-        built = build_records(payload, kind, grant, received_at, traceparent, self._blocked.values)
-        self._results.built(grant, received_at, built)
+        rules = EntryRules(self._blocked.values, self._plans.of(grant.source_id))
+        built = build_records(payload, kind, grant, received_at, traceparent, rules)
+        self._results.built(grant, received_at, built, self._imported)
         share.take(sum(len(record.value) for record in built.records))
         return built
 

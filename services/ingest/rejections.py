@@ -15,9 +15,10 @@ from libs.common.runtime.cancel import cancel_and_wait
 from libs.common.runtime.component import Check
 from libs.common.runtime.postgres import Postgres
 from services.ingest import store
+from services.ingest.domain.limits import EVENT, ID
 from services.ingest.store import Rejected
 
-BODY = 4 * 1024  # bytes kept of what was sent
+BODY = 4 * 1024  # bytes kept of what is too large, or comes too often, to be kept whole
 BUFFERED = 1_000  # events; what comes while they wait is only counted
 FLUSH = 0.5  # seconds between writes
 CLEAN = 3_600.0  # seconds between clean-ups of what is older than seven days
@@ -32,6 +33,7 @@ class Refused(NamedTuple):
     body: bytes
     type: str | None = None
     message_id: str | None = None
+    event: str | None = None
 
 
 class Rejections:
@@ -44,6 +46,7 @@ class Rejections:
         self._per_minute = per_minute
         self._minute: datetime | None = None
         self._this_minute: Counter[UUID] = Counter()
+        self._bytes: Counter[UUID] = Counter()
         self._buffer: deque[Rejected] = deque()
         self._counts: Counter[tuple[UUID, datetime]] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
@@ -64,18 +67,26 @@ class Rejections:
     def died(self) -> str:
         return "rejected events are not written any more" if any(task.done() for task in self._tasks) else ""
 
-    def add(self, source: UUID, received_at: datetime, refused: Iterable[Refused]) -> None:
-        """Remember refused events: so many a source and minute with their body, the rest as a number. Never waits."""
+    def add(self, source: UUID, received_at: datetime, refused: Iterable[Refused], imported: bool = False) -> None:
+        """Remember refused events: so many a source and minute with their body, the rest as a number. Never waits.
+
+        Bodies are kept whole, so that they can be replayed, as long as those of a source and minute are no more than 4 KB
+        each on average.
+        """
         minute = received_at.replace(second=0, microsecond=0)
         if minute != self._minute:
             self._minute = minute
             self._this_minute.clear()
+            self._bytes.clear()
         for event in refused:
             if self._this_minute[source] >= self._per_minute or len(self._buffer) >= BUFFERED:
                 self._counts[source, minute.replace(minute=0)] += 1
                 continue
             self._this_minute[source] += 1
-            self._buffer.append(_row(source, received_at, event))
+            left = self._per_minute * BODY - self._bytes[source]
+            kept = event.body if len(event.body) <= max(BODY, min(EVENT, left)) else event.body[:BODY]
+            self._bytes[source] += len(kept)
+            self._buffer.append(_row(source, received_at, event, kept, imported))
 
     async def _write_forever(self) -> None:
         away = False
@@ -117,7 +128,7 @@ class Rejections:
                 more = await store.forget_old(tx, datetime.now(UTC) - store.KEPT)
 
 
-def _row(source: UUID, received_at: datetime, event: Refused) -> Rejected:
+def _row(source: UUID, received_at: datetime, event: Refused, kept: bytes, imported: bool) -> Rejected:
     return Rejected(
         id=ids.fresh(),
         source_id=source,
@@ -126,5 +137,7 @@ def _row(source: UUID, received_at: datetime, event: Refused) -> Rejected:
         type=event.type and store.storable(event.type, 40),
         message_id=event.message_id and store.storable(event.message_id),
         size=len(event.body),
-        body=event.body[:BODY],
+        body=kept,
+        event=event.event and store.storable(event.event, ID),
+        imported=imported,
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from services.ingest.build_records import BuiltRecords, EventResult
 from services.ingest.live.writer import LiveWriter
 from services.ingest.metrics import Metrics
+from services.ingest.plan.violations import ViolationCounts
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused, Rejections
 from services.ingest.shared_ids import SharedIds
@@ -19,6 +20,7 @@ class Results:
 
     rejections: Rejections
     warned: WarningCounts
+    violations: ViolationCounts
     live: LiveWriter
     shared: SharedIds
     usage: UsageMeter
@@ -28,16 +30,18 @@ class Results:
         """Raises TooManyRequests when a limit of the write key is reached."""
         self.usage.admit(grant, events)
 
-    def built(self, grant: Grant, received_at: datetime, built: BuiltRecords) -> None:
-        """List what is rejected of a request, before the rest is stored."""
+    def built(self, grant: Grant, received_at: datetime, built: BuiltRecords, imported: bool = False) -> None:
+        """List what is rejected of a request, before the rest is stored. `imported` if it is history."""
         if built.refused:
-            self.rejections.add(grant.source_id, received_at, built.refused)
+            self.rejections.add(grant.source_id, received_at, built.refused, imported)
 
     def stored(self, grant: Grant, received_at: datetime, built: BuiltRecords) -> None:
         """Count a request whose records are in the log, and show it to who watches its source."""
         self.usage.count(grant, built)
         if self.metrics.answered(built.results, len(built.refused)):
             self.warned.add(grant.source_id, received_at, built)
+        if built.violations:
+            self.violations.add(grant.source_id, received_at, built.violations)
         if built.records:
             self.shared.look(grant.source_id, received_at, built.records[0])
         if grant.source_id in self.live.watched:

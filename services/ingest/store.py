@@ -28,6 +28,8 @@ class Rejected(NamedTuple):
     message_id: str | None
     size: int
     body: bytes
+    event: str | None
+    imported: bool
 
 
 class Warned(NamedTuple):
@@ -179,6 +181,16 @@ async def add_rejected(tx: Tx, events: Sequence[Rejected], counts: Mapping[tuple
         await tx.execute(bulk.add(models.rejected_counts, ("events",)), *bulk.transposed(rows))
 
 
+async def note_replayed(tx: Tx, replayed: Sequence[tuple[UUID, datetime, str]]) -> None:
+    """These rejected events were replayed and stored: their ids, when, and the results as JSON."""
+    if replayed:
+        await tx.execute(
+            "UPDATE ingest.rejected SET replayed_at = new.at, result = new.result"
+            " FROM unnest($1::uuid[], $2::timestamptz[], $3::text[]) AS new(id, at, result) WHERE rejected.id = new.id",
+            *bulk.transposed(replayed),
+        )
+
+
 async def add_warnings(tx: Tx, warned: Sequence[Warned]) -> None:
     """Add to the counts of warnings; the newest example stays. `warned` is in the order of the key."""
     newest = ", ".join(
@@ -193,9 +205,10 @@ async def add_warnings(tx: Tx, warned: Sequence[Warned]) -> None:
 
 
 async def forget_old(tx: Tx, before: datetime) -> bool:
-    """Delete some of the rejected events and warnings from before `before`; returns whether there may be more."""
+    """Delete some of the rejected events, warnings and violations from before `before`; returns whether there may be more."""
     await tx.execute("DELETE FROM ingest.rejected_counts WHERE hour < $1", before)
     await tx.execute("DELETE FROM ingest.warnings WHERE day < $1", before.date())
+    await tx.execute("DELETE FROM ingest.violations WHERE day < $1", before.date())
     status = await tx.execute(
         "DELETE FROM ingest.rejected WHERE id IN"
         " (SELECT id FROM ingest.rejected WHERE received_at < $1 ORDER BY received_at LIMIT 5000 FOR UPDATE SKIP LOCKED)",

@@ -85,6 +85,9 @@ async def seed(five: Five) -> None:
     await five.made("profile", f"/v1/computed-traits/{trait['id']}/publish")
     hooks = [await five.made("triggers", "/v1/hooks", {**HOOK, "name": name}) for name in ("One", "Two")]
     await five.made("triggers", f"/v1/hooks/{hooks[0]['id']}/publish")
+    plan = {"unknown": "observe", "events": {"Order Completed": {"schema": {"required": ["order_id"]}}}}
+    await five.call("ingest", "PUT", "/v1/tracking-plan", json=plan)
+    await five.made("ingest", "/v1/tracking-plan/publish")
     broken = order("user-0", datetime.now(UTC), "a lot", 99)
     merge = {"type": "identify", "anonymousId": "browser-lost", "userId": "user-1"}
     lost = {"type": "page", "anonymousId": "browser-lost", "name": "Home"}
@@ -104,6 +107,7 @@ async def seed(five: Five) -> None:
         await five.made("ingest", f"/v1/sources/{spare['id']}/hooks", {"name": name, "mapping": "stripe"})
         for name in ("Doors", "Spare")
     ]
+    rejected = (await five.call("ingest", "GET", "/v1/rejected")).json()["items"]
     five.known = {
         "/v1/hooks/": {"id": [hook["id"] for hook in hooks]},
         "/v1/computed-traits/": {"id": [trait["id"]]},
@@ -111,6 +115,7 @@ async def seed(five: Five) -> None:
         "/v1/programmes/": {"id": [programme["id"]]},
         "/v1/fits/": {"id": [fit["id"]]},
         "/v1/sources/": {"id": [spare["id"]], "key_id": [keys[0]["id"]], "hook": [spent["id"]]},
+        "/v1/rejected/": {"id": [each["id"] for each in rejected]},
         "/v1/inbound/": {"hook": [kept["id"]]},
         "/v1/projects/": {"write_key": [five.write_key]},
         "/v1/customers/": {

@@ -51,6 +51,12 @@ DELETE /v1/sources/{id}/keys/{key_id}               sources:write
 GET    /v1/sources/{id}/live                        sources:read
 POST   /v1/sources/{id}/live/tickets                sources:read
 PATCH  /v1/sources/{id}/keys/{key_id}               sources:write
+GET    /v1/tracking-plan                            sources:read
+PUT    /v1/tracking-plan                            sources:write
+POST   /v1/tracking-plan/infer                      sources:write
+POST   /v1/tracking-plan/publish                    sources:write
+POST   /v1/tracking-plan/pause                      sources:write
+GET    /v1/tracking-plan/violations                 sources:read
 GET    /v1/usage                                    sources:read
 GET    /v1/hook-mappings                            sources:read
 POST   /v1/sources/{id}/hooks                       sources:write
@@ -62,6 +68,8 @@ POST   /v1/sources/{id}/hooks/{hook}/secret         sources:write
 POST   /v1/sources/{id}/hooks/{hook}/try            sources:read
 POST   /v1/inbound/{hook}                           signature
 GET    /v1/rejected                                 sources:read
+POST   /v1/rejected/{id}/replay                     sources:write
+POST   /v1/rejected/replay                          sources:write
 GET    /v1/warnings                                 sources:read
 GET    /v1/blocked-ids                              sources:read
 PUT    /v1/blocked-ids                              sources:write

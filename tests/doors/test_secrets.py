@@ -140,6 +140,29 @@ async def _inbound(seen: Watched, path: str) -> None:
         await seen.call("ingest", "POST", made["path"], json=body, headers=headers)
     for read in (path, f"{path}/{made['id']}"):
         await seen.call("ingest", "GET", read)
+    await _tracking_plan(seen, made["path"], {"X-Secret": second["secret"]})
+
+
+async def _tracking_plan(seen: Watched, inbound: str, headers: dict[str, str]) -> None:
+    """Events and a webhook that break a plan, and a replay of what was rejected."""
+    schema = {"properties": {"n": {"type": "boolean"}, "h": {"type": "string"}}}
+    plan = {"events": {name: {"mode": "refuse", "schema": schema} for name in ("Told", "Planned")}}
+    await seen.call("ingest", "PUT", "/v1/tracking-plan", json=plan)
+    await seen.call("ingest", "POST", "/v1/tracking-plan/publish")
+    properties = {"h": MARK, "n": f"{MARK}-{ANN}"}
+    answer = await seen.event(type="track", event="Planned", userId=ANN, properties=properties)
+    assert answer.json()["results"][0]["status"] == "rejected"
+    refused = await seen.call("ingest", "POST", inbound, json={"who": ANN, "n": "1"}, headers=headers)
+    assert refused.status_code == 422
+    await seen.call("ingest", "POST", "/v1/tracking-plan/pause")
+
+    async def replayed() -> bool:
+        page = await seen.call("ingest", "POST", "/v1/rejected/replay", json={"event": "Planned"})
+        return [each["status"] for each in page.json()["items"]] == ["ok"]
+
+    await eventually(replayed)
+    for path in ("/v1/tracking-plan/violations", "/v1/rejected", "/v1/warnings"):
+        await seen.call("ingest", "GET", path)
 
 
 async def _sent(seen: Watched, hook: str) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from libs.common.runtime.postgres import Postgres
 from services.ingest.api.raw import Answer
 from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
-from services.ingest.build_records import BuiltRecords, build_records
+from services.ingest.build_records import BuiltRecords, EntryRules, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import limits
@@ -30,6 +30,7 @@ from services.ingest.inbound import store
 from services.ingest.inbound.mapping import CompiledMapping, Delivery, InboundMapping, Mapped
 from services.ingest.inbound.signatures import verify
 from services.ingest.inbound.store import Receiving
+from services.ingest.plan.in_force import PlansInForce
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
 from services.ingest.results import Results
@@ -49,12 +50,14 @@ class InboundReceiver:
         postgres: Postgres,
         commit: GroupCommit,
         blocked: BlockedIds,
+        plans: PlansInForce,
         results: Results,
         memory: Memory,
     ) -> None:
         self._postgres = postgres
         self._commit = commit
         self._blocked = blocked
+        self._plans = plans
         self._results = results
         self._memory = memory
         self._body_reader = BodyReader()
@@ -80,6 +83,14 @@ class InboundReceiver:
                 self._compiled.popitem(last=False)
         return found
 
+    def built(
+        self, mapped: list[Mapped], grant: Grant, received_at: datetime, traceparent: str | None = None
+    ) -> BuiltRecords:
+        """The records of what a payload became, with a result for each event."""
+        batch = bodies.batch(_encode({"batch": [each.event for each in mapped if each.event is not None]}))
+        rules = EntryRules(self._blocked.values, self._plans.of(grant.source_id))
+        return build_records(batch, None, grant, received_at, traceparent, rules)
+
     async def _store(self, request: Request, share: Share) -> bytes:
         received_at = datetime.now(UTC)
         hook = _id(request.path_params["hook"])
@@ -97,7 +108,7 @@ class InboundReceiver:
             self._results.unreadable(receiving.grant, received_at, Refused(error.detail, body))
             self._results.metrics.malformed()
             raise
-        built = built_records(mapped, receiving.grant, received_at, current_traceparent(), self._blocked.values)
+        built = self.built(mapped, receiving.grant, received_at, current_traceparent())
         share.take(sum(len(record.value) for record in built.records))
         self._results.built(receiving.grant, received_at, built)
         if built.records:
@@ -135,18 +146,6 @@ def delivered(hook: str, body: bytes, headers: Mapping[str, str]) -> Delivery:
         raise Malformed("the webhook's body is JSON, but no object")
     id = headers.get("webhook-id") or hashlib.sha256(body).hexdigest()
     return Delivery(hook, payload, headers, id)
-
-
-def built_records(
-    mapped: list[Mapped],
-    grant: Grant,
-    received_at: datetime,
-    traceparent: str | None,
-    blocked: Set[str] = frozenset(),
-) -> BuiltRecords:
-    """The records of what a payload became, with a result for each event."""
-    batch = _encode({"batch": [each.event for each in mapped if each.event is not None]})
-    return build_records(bodies.batch(batch), None, grant, received_at, traceparent, blocked)
 
 
 def _id(text: str) -> UUID:

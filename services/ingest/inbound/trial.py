@@ -15,7 +15,7 @@ from services.ingest.api.sources import Reader
 from services.ingest.inbound import store
 from services.ingest.inbound.mapping import CompiledMapping, Mapped
 from services.ingest.inbound.ready import AnyMapping, chosen
-from services.ingest.inbound.receiver import InboundReceiver, built_records, delivered
+from services.ingest.inbound.receiver import InboundReceiver, delivered
 from services.ingest.queries import Grant
 
 
@@ -70,14 +70,14 @@ def routes(postgres: Postgres, receiver: InboundReceiver) -> APIRouter:
             mapping = CompiledMapping(chosen(trial.mapping))
         headers = {name.lower(): value for name, value in trial.headers.items()}
         delivery = delivered(str(hook), msgspec.json.encode(trial.payload), headers)
-        outcomes = _outcomes(mapping.apply(delivery), grant)
+        outcomes = _outcomes(receiver, mapping.apply(delivery), grant)
         return TrialResult(delivery=mapping.delivery_id(delivery), outcomes=outcomes)
 
     return router
 
 
-def _outcomes(mapped: list[Mapped], grant: Grant) -> list[Outcome]:
-    built = built_records(mapped, grant, datetime.now(UTC), None)
+def _outcomes(receiver: InboundReceiver, mapped: list[Mapped], grant: Grant) -> list[Outcome]:
+    built = receiver.built(mapped, grant, datetime.now(UTC))
     results, records = iter(built.results), iter(built.records)
     outcomes = []
     for each in mapped:

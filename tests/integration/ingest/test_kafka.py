@@ -12,7 +12,7 @@ from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
 from libs.common.contracts.records import decode
 from libs.common.log.partition import partition_of
-from tests.integration.ingest.conftest import Ingest, add_source, new_database
+from tests.integration.ingest.conftest import ADMIN, Ingest, add_source, new_database
 from tests.support import eventually
 
 PREFIX = f"{uuid.uuid4().hex}."
@@ -74,6 +74,9 @@ async def test_events_on_kafka(ingest_on_kafka: Ingest, own_kafka: Kafka, own_po
     again = await source.post("/v1/batch", {"batch": [_event(number) for number in range(100)]})
     assert again.status_code == 200
     assert await _ids(own_kafka.bootstrap, "a1") == stored * 2  # in order; retries have the same ids
+    async with httpx.AsyncClient(base_url=ingest_on_kafka.url, timeout=30) as client:
+        drafted = await client.post("/v1/tracking-plan/infer", params={"source": source.name}, headers=ADMIN)
+    assert drafted.json()["added"] == [{"event": "X", "seen": 200}]
 
     own_postgres.kill()
     for number in range(100, 110):

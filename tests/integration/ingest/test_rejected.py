@@ -30,7 +30,7 @@ async def test_an_event_that_is_refused_keeps_its_message_id(source: Source, cli
 
 
 async def test_rejected_events_are_listed_with_their_reason(source: Source, client: httpx.AsyncClient) -> None:
-    await source.post("/v1/batch", {"batch": [GOOD, {**GOOD, "event": "", "messageId": "bad", "x": "y" * 9_000}]})
+    await source.post("/v1/batch", {"batch": [GOOD, {**GOOD, "event": "", "messageId": "bad", "x": "y" * 39_000}]})
     await source.post("/v1/track", b"nonsense")
 
     async def listed() -> bool:
@@ -46,7 +46,7 @@ async def test_rejected_events_are_listed_with_their_reason(source: Source, clie
     (bad,) = (await client.get("/v1/rejected", params=rest, headers=ADMIN)).json()["items"]
     assert (bad["type"], bad["message_id"]) == ("track", "bad")
     assert len(bad["body"]) == 4_096
-    assert bad["size"] > 9_000
+    assert bad["size"] > 39_000
     unknown = await client.get("/v1/rejected", params={"source": "nobody"}, headers=ADMIN)
     assert unknown.status_code == 404
 

@@ -41,4 +41,5 @@ class CompactedTopicWriter:
 async def newest_message(settings: Settings, topic: str) -> bytes | None:
     """The newest message; None if there is none. Raises Unavailable, also if the topic does not exist."""
     await check_topics(settings, [topic])
-    return await newest(settings, topic, PARTITION)
+    messages = await newest(settings, topic, PARTITION, 1)
+    return messages[-1] if messages else None

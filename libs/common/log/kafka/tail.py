@@ -65,13 +65,13 @@ async def ahead(settings: Settings, topic: str, heads: Mapping[int, Position]) -
     return found
 
 
-async def newest(settings: Settings, topic: str, partition: int) -> bytes | None:
-    """The value of a partition's last message; None if it has none. Raises Unavailable."""
+async def newest(settings: Settings, topic: str, partition: int, most: int) -> list[bytes]:
+    """The values of a partition's last `most` messages, in their order; fewer if it has no more. Raises Unavailable."""
     async with _consumer(settings, topic, [partition]) as (consumer, (native,)):
         beginnings, ends = await asyncio.gather(consumer.beginning_offsets([native]), consumer.end_offsets([native]))
-        first = max(beginnings[native], ends[native] - 1)
+        first = max(beginnings[native], ends[native] - most)
         last = await _read(consumer, TopicPartition(topic, partition), native, first, ends[native])
-    return last[-1].value if last else None
+    return [record.value for record in last]
 
 
 @asynccontextmanager

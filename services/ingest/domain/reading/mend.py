@@ -36,6 +36,7 @@ class Sent(msgspec.Struct):
 class _Named(msgspec.Struct):
     type: Any = None
     messageId: Any = None
+    event: Any = None
 
 
 _decode = msgspec.json.Decoder(Sent).decode
@@ -78,14 +79,22 @@ def mended(raw: bytes, delivery: Delivery, warnings: list[str]) -> tuple[Sound, 
     return sound, sound.messageId
 
 
-def named(raw: bytes) -> tuple[str | None, str | None]:
-    """The type and the messageId that any event names, also one that cannot be taken."""
+def named(raw: bytes) -> tuple[str | None, str | None, str | None]:
+    """The type, the messageId and the name that any event has, also one that cannot be taken."""
     try:
         sent = _named(raw)
     except (ValueError, RecursionError):
-        return broken_json.text_of(raw, "type"), broken_json.text_of(raw, "messageId")
+        return (
+            broken_json.text_of(raw, "type"),
+            broken_json.text_of(raw, "messageId"),
+            broken_json.text_of(raw, "event"),
+        )
     given = sent.messageId if isinstance(sent.messageId, str | int | float) else None
-    return sent.type if isinstance(sent.type, str) else None, None if given is None else str(given)
+    return (
+        sent.type if isinstance(sent.type, str) else None,
+        None if given is None else str(given),
+        sent.event if isinstance(sent.event, str) else None,
+    )
 
 
 def _read(raw: bytes) -> Sent:

@@ -1,4 +1,4 @@
-"""Sources, write keys, rejected events, warnings, the live view, blocked ids, inbound webhooks, usage."""
+"""Sources, write keys, rejected events, warnings, the tracking plan, the live view, blocked ids, inbound webhooks, usage."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -43,6 +43,10 @@ def upgrade() -> None:
         sa.Column("message_id", sa.Text),
         sa.Column("size", sa.Integer, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("event", sa.Text),
+        sa.Column("imported", sa.Boolean, nullable=False),
+        sa.Column("replayed_at", sa.DateTime(timezone=True)),
+        sa.Column("result", sa.Text),
         schema="ingest",
     )
     op.create_index("rejected_by_source", "rejected", ["source_id", "id"], schema="ingest")
@@ -71,6 +75,7 @@ def upgrade() -> None:
     live()
     inbound_hooks()
     usage()
+    tracking_plan()
 
 
 def live() -> None:
@@ -142,3 +147,43 @@ def usage() -> None:
         schema="ingest",
     )
     op.create_index("usage_by_day", "usage", ["day"], schema="ingest")
+
+
+def tracking_plan() -> None:
+    op.create_table(
+        "tracking_plans",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id")),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("live_version", sa.Integer),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.UniqueConstraint("source_id", postgresql_nulls_not_distinct=True),
+        schema="ingest",
+    )
+    op.create_table(
+        "tracking_plan_versions",
+        sa.Column("plan", sa.Uuid, sa.ForeignKey("ingest.tracking_plans.id"), nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("content", sa.Text, nullable=False),
+        sa.Column("edited_by", sa.Text, nullable=False),
+        sa.Column("edited_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+        sa.Column("published_by", sa.Text),
+        sa.Column("published_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("plan", "version"),
+        schema="ingest",
+    )
+    op.create_table(
+        "violations",
+        sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), primary_key=True),
+        sa.Column("day", sa.Date, primary_key=True),
+        sa.Column("event", sa.Text, primary_key=True),
+        sa.Column("rule", sa.Text, primary_key=True),
+        sa.Column("id", sa.Uuid, nullable=False, unique=True),
+        sa.Column("events", sa.BigInteger, nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("mode", sa.Text, nullable=False),
+        sa.Column("example", sa.Text, nullable=False),
+        sa.Column("message_id", sa.Text, nullable=False),
+        schema="ingest",
+    )
