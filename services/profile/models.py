@@ -110,10 +110,10 @@ consents = Table(
 merges = Table(
     "merges",
     metadata,
-    Column("id", Uuid, primary_key=True),  # of the fact `customer.merged`
-    Column("survivor", Uuid, nullable=False),
-    Column("other", Uuid, nullable=False),
+    Column("customer", Uuid, nullable=False),  # the survivor
     Column("at", DateTime(timezone=True), nullable=False),
+    Column("id", Uuid, nullable=False),  # of the fact `customer.merged`
+    Column("other", Uuid, nullable=False),
     Column("recorded_at", DateTime(timezone=True), nullable=False),
     Column("record", Uuid, nullable=False),  # the event or command that asked for it
     Column("name", Text, nullable=False),
@@ -121,9 +121,10 @@ merges = Table(
     Column("by", Text),  # the subject of the token; none of an event
     Column("reason", Text),
     Column("identifiers", Text, nullable=False),  # those that came along, as JSON
+    PrimaryKeyConstraint("customer", "at", "id"),
 )
 Index("merges_by_time", merges.c.at, merges.c.id)
-Index("merges_by_survivor", merges.c.survivor, merges.c.at, merges.c.id)
+Index("merges_by_id", merges.c.id)
 
 timers = timer_table(metadata)
 

@@ -62,7 +62,7 @@ FROM waiting AS w JOIN profile.customers AS c ON c.id = w.customer ORDER BY w.ra
 
 async def customer(tx: Tx, id: UUID) -> dict[str, Any]:
     """One customer. Raises NotFound."""
-    return _shown(id, await state_of(tx, id))
+    return shown(id, await state_of(tx, id))
 
 
 async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> dict[str, Any]:
@@ -72,7 +72,7 @@ async def page(tx: Tx, limit: int, cursor: UUID | None, search: str | None) -> d
         rows = await tx.fetch(_SEARCH, cursor, limit + 1, pattern)
     else:
         rows = await tx.fetch(_PAGE, cursor, limit + 1)
-    items = [_shown(row["id"], state.decode(row["state"])) for row in rows[:limit]]
+    items = [shown(row["id"], state.decode(row["state"])) for row in rows[:limit]]
     return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
 
 
@@ -154,7 +154,8 @@ async def state_of(tx: Tx, id: UUID) -> Customer:
     return state.decode(value)
 
 
-def _shown(id: UUID, customer: Customer) -> dict[str, Any]:
+def shown(id: UUID, customer: Customer) -> dict[str, Any]:
+    """A customer as routes show them."""
     return {
         "id": str(id),
         "user_id": customer.user,

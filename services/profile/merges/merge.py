@@ -38,12 +38,12 @@ class MergeCause(NamedTuple):
 
 
 class MergeRow(NamedTuple):
-    """A row of the list of merges: its columns in their order. `id` is that of the fact `customer.merged`."""
+    """A row of the list of merges. `customer` is the survivor, `id` that of the fact `customer.merged`."""
 
-    id: UUID
-    survivor: UUID
-    other: UUID
+    customer: UUID
     at: datetime
+    id: UUID
+    other: UUID
     recorded_at: datetime
     record: UUID
     name: str
@@ -86,10 +86,10 @@ def merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustom
     merged = journalled(survivor, fact, cause.follows, cause.place, name=cause.name, bound=bound)
     outgoing = [left, merged, *_consents(survivor, before, str(other.id), cause)]
     row = MergeRow(
-        derived(str(record), fact.TYPE, fact.effect),
         survivor.id,
-        other.id,
         cause.follows.at,
+        derived(str(record), fact.TYPE, fact.effect),
+        other.id,
         cause.follows.received,
         record,
         cause.name,

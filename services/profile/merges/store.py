@@ -21,7 +21,7 @@ _PAGE = """
 SELECT * FROM profile.merges
 WHERE {of} AND ($1::timestamptz IS NULL OR (at, id) < ($1, $2::uuid)) ORDER BY at DESC, id DESC LIMIT $3
 """
-_ALL, _OF_CUSTOMER = _PAGE.format(of="true"), _PAGE.format(of="survivor = ANY($4::uuid[])")
+_ALL, _OF_CUSTOMER = _PAGE.format(of="true"), _PAGE.format(of="customer = ANY($4::uuid[])")
 _ONE = "SELECT * FROM profile.merges WHERE id = $1"
 
 
@@ -41,7 +41,7 @@ async def page(tx: Tx, limit: int, cursor: str | None, of: Iterable[UUID] | None
     )
     last = rows[limit - 1] if len(rows) > limit else None
     return {
-        "items": [_shown(row) for row in rows[:limit]],
+        "items": [shown(row) for row in rows[:limit]],
         "next": None if last is None else encoded(f"{last['at'].isoformat()}|{last['id']}"),
     }
 
@@ -51,12 +51,14 @@ async def get(tx: Tx, id: UUID) -> dict[str, Any]:
     row = await tx.fetchrow(_ONE, id)
     if row is None:
         raise NotFound(f"There is no merge {id}: GET /v1/merges lists them.")
-    return _shown(row)
+    return shown(row)
 
 
-def _shown(row: Any) -> dict[str, Any]:
+def shown(row: Any) -> dict[str, Any]:
+    """A row as routes show it."""
     return {
-        **{name: row[name] for name in ("id", "survivor", "other", "at", "recorded_at")},
+        "survivor": row["customer"],
+        **{name: row[name] for name in ("id", "other", "at", "recorded_at")},
         "identifiers": json.decode(row["identifiers"]),
         "cause": {
             "kind": "event" if row["by"] is None else "command",

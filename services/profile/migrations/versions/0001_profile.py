@@ -53,10 +53,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "merges",
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("survivor", sa.Uuid, nullable=False),
-        sa.Column("other", sa.Uuid, nullable=False),
+        sa.Column("customer", sa.Uuid, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("other", sa.Uuid, nullable=False),
         sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("record", sa.Uuid, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
@@ -64,10 +64,11 @@ def upgrade() -> None:
         sa.Column("by", sa.Text),
         sa.Column("reason", sa.Text),
         sa.Column("identifiers", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("customer", "at", "id"),
         schema="profile",
     )
     op.create_index("merges_by_time", "merges", ["at", "id"], schema="profile")
-    op.create_index("merges_by_survivor", "merges", ["survivor", "at", "id"], schema="profile")
+    op.create_index("merges_by_id", "merges", ["id"], schema="profile")
     op.create_table(
         "counters",
         sa.Column("partition", sa.SmallInteger, nullable=False),
