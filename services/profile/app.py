@@ -17,6 +17,8 @@ from services.profile.computed import api as computed
 from services.profile.confirmations import Confirmations
 from services.profile.dedup_partitions import Housekeeping
 from services.profile.handler import Profile
+from services.profile.merges.api import merge_routes
+from services.profile.merges.commands import MergeCommands
 from services.profile.segments import api as segments
 from services.profile.segments import members_api
 from services.profile.segments.tasks import SegmentTasks
@@ -38,6 +40,7 @@ def create(settings: Settings) -> FastAPI:
         consent_routes(part, commands, confirmations),
         confirmation_routes(commands, confirmations),
         refund_routes(part),
+        merge_routes(part, MergeCommands(part, handler.rulebooks)),
         segments.routes(part),
         members_api.routes(part, handler.rulebooks),
         computed.routes(part),

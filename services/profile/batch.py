@@ -6,7 +6,7 @@ from datetime import date, datetime, tzinfo
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
-from libs.common.contracts.records import Binding, Fact, decode, display_name, spliced
+from libs.common.contracts.records import Binding, decode, spliced
 from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Sections, Wanted
 from libs.common.log.append import Outgoing
@@ -17,24 +17,12 @@ from services.profile.domain.consent import Change, Choice, Proof
 from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
-from services.profile.domain.journey import AsOf, Journey
+from services.profile.domain.journey import AsOf
 from services.profile.domain.state import ORDER, micros, moment
+from services.profile.journal import journalled
+from services.profile.merges.merge import MergeCause, MergeRow, merge, needed
 from services.profile.segments import membership
 from services.profile.segments.rules import Rules
-
-
-def journalled(
-    loaded: LoadedCustomer, fact: Fact, cause: Cause, place: str | None, journey: Journey, effect: str | None = None
-) -> Outgoing:
-    """A fact of profile's on its customer, with their snapshot, as the next record of the journal on their key."""
-    record = decide.fact_record(cause, loaded, fact, place, effect)
-    loaded.state.facts += 1
-    return Outgoing(
-        str(loaded.id),
-        spliced(record, loaded.snapshot(AsOf(micros(cause.received), journey))),
-        cause.at,
-        display_name(fact.TYPE),
-    )
 
 
 class PlacedEvent(NamedTuple):
@@ -53,21 +41,12 @@ def _lacking(sections: Sections, wanted: Iterable[Wanted]) -> Iterator[list[Lack
         yield lacking
 
 
-def _orders_of_both(working_set: WorkingSet, matched: Match) -> Iterator[list[Lacking]]:
-    """Ask for all orders of the customer who leaves, and for the survivor's orders with the same ids."""
-    survivor, other = (
-        working_set.by_id[id].state.sections for id in (matched.customer, matched.absorbs) if id is not None
-    )
-    yield from _lacking(other, [Every(ORDER)])
-    yield from _lacking(survivor, [One(ORDER, id) for id in other.every(ORDER)])
-
-
 class EventBatch:
     """The events of a few partitions in their order, and their results so far.
 
     `counts` (by partition, day, counter and source) is what the batch adds to the counters. Days are those of `zone`,
-    by when things happened. `consents` are the rows that it adds to the history of consent. The constructor raises on a
-    bad record.
+    by when things happened. `consents` are the rows that it adds to the history of consent, `merges` those that it adds to
+    the list of merges. The constructor raises on a bad record.
     """
 
     def __init__(self, batches: Sequence[Batch], zone: tzinfo, rules: Rules | None = None) -> None:
@@ -75,6 +54,7 @@ class EventBatch:
         self.rules = rules or Rules()
         self.outgoing: list[Outgoing] = []
         self.consents: list[ConsentRow] = []
+        self.merges: list[MergeRow] = []
         self.counts: Counter[tuple[int, date, str, str]] = Counter()
         self.placed: list[PlacedEvent] = []
         for batch in batches:
@@ -138,8 +118,9 @@ class EventBatch:
                 if matched.creates:
                     working_set.by_id[matched.customer].state.filled = self.rules.number
             else:
-                yield from _orders_of_both(working_set, matched)
-                self._merge(working_set, placed, matched)
+                survivor, other = working_set.by_id[matched.customer], working_set.by_id[matched.absorbs]
+                cause = MergeCause(Cause.event(event), event.name, event.source, placed.place)
+                yield from self.merge(working_set, survivor, other, cause, partition)
         loaded = working_set.by_id[matched.customer]
         if event.order:
             yield from _lacking(loaded.state.sections, [One(ORDER, event.order)])
@@ -174,32 +155,26 @@ class EventBatch:
         proof = Proof(event.source, said.text_version if said else None)
         self.consents += [consents.row(loaded.id, event, statement, proof) for statement in change.kept]
         self._count(placed.partition, event.at, "refused:consents", change.refused + (said.refused if said else 0))
-        self._consent_changes(loaded, before, placed, proof)
-
-    def _consent_changes(
-        self, loaded: LoadedCustomer, before: Mapping[str, Choice], placed: PlacedEvent, proof: Proof, after: str = ""
-    ) -> None:
-        """Journal the consents of a customer that are others than `before`. `after` tells a merge's from the event's own."""
-        cause = Cause.event(placed.event)
         for fact in decide.consent_changes(before, loaded.state.consent, proof):
-            effect = f"{after}{fact.effect}"
-            self.outgoing.append(journalled(loaded, fact, cause, placed.place, self.rules.journey, effect))
+            self.outgoing.append(journalled(loaded, fact, Cause.event(event), placed.place, self.rules.journey))
 
-    def _merge(self, working_set: WorkingSet, placed: PlacedEvent, matched: Match) -> None:
-        """Journal `customer.left`, then `customer.merged`, each with its customer at that moment, before anything
-        later on either key. Then journal the consents that the survivor has from the other."""
-        _, place, event = placed
-        survivor, other = working_set.by_id[matched.customer], working_set.by_id[matched.absorbs or matched.customer]
-        left = decide.left(event, other, survivor.id, place)
-        other.state.facts += 1
-        self._journal(other.id, left, other.snapshot(self._as_of(event)), event.at, event.name)
-        before = survivor.state.consent
-        bound = evolve.apply_match(working_set, matched)
-        merged = decide.merged(event, survivor, other.id, place)
-        survivor.state.facts += 1
-        self._journal(survivor.id, merged, survivor.snapshot(self._as_of(event), bound), event.at, event.name)
-        if survivor.state.consent is not before:
-            self._consent_changes(survivor, before, placed, Proof("merge"), f"{other.id}/")
+    def merge(
+        self,
+        working_set: WorkingSet,
+        survivor: LoadedCustomer,
+        other: LoadedCustomer,
+        cause: MergeCause,
+        partition: int = 0,
+    ) -> Iterator[list[Lacking]]:
+        """Merge `other` into `survivor`, and count it. It yields sections that it needs; load them before you go on."""
+        while lacking := list(needed(survivor, other)):
+            yield lacking
+        both_identified = survivor.state.user is not None and other.state.user is not None
+        merged = merge(working_set, survivor, other, cause, self.rules.journey)
+        self.outgoing += merged.outgoing
+        self.merges.append(merged.row)
+        for counter, by in (("customers", -1), ("merges", 1), ("identified", -both_identified)):
+            self._count(partition, cause.follows.at, counter, by)
 
     def _as_of(self, event: Event) -> AsOf:
         return AsOf(micros(event.received), self.rules.journey)
@@ -211,10 +186,9 @@ class EventBatch:
         if matched == Match(matched.customer):
             return  # as of most events: nothing changes
         counts = {
-            "customers": matched.creates - (matched.absorbs is not None),
+            "customers": matched.creates,
             "identified": matched.claims or (matched.creates and user is not None),
             "claims": matched.claims,
-            "merges": matched.absorbs is not None,
             f"refused:{matched.refused}": bool(matched.refused),
         }
         for counter, by in counts.items():

@@ -19,11 +19,11 @@ from libs.common.log.notifier import Written
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_traceparent
 from services.profile import consents, store
-from services.profile.batch import journalled
 from services.profile.domain.commands import Call, Command, Decision, decide, evolve
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer
 from services.profile.domain.state import micros
+from services.profile.journal import journalled
 from services.profile.segments import membership
 from services.profile.segments.rulebooks import Rulebooks
 

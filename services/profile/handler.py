@@ -20,13 +20,15 @@ from libs.common.fold.batch import Batch, Outcome
 from libs.common.log.append import Outgoing
 from libs.common.log.reader import Record
 from services.profile import consents, dedup_partitions, store
-from services.profile.batch import EventBatch, journalled
+from services.profile.batch import EventBatch
 from services.profile.domain import evolve
 from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event, require_splice
 from services.profile.domain.identity import WorkingSet
 from services.profile.domain.journey import AsOf
 from services.profile.domain.state import micros
+from services.profile.journal import journalled
+from services.profile.merges import store as merges
 from services.profile.segments import membership
 from services.profile.segments.rulebooks import Rulebooks
 from services.profile.segments.rules import Rules
@@ -115,6 +117,7 @@ class Profile:
             await store.save(pipeline, working_set)
             await timers.set_by(cast("Tx", pipeline), "profile", membership.TIMER, due, self._partitions)
             await consents.save(pipeline, event_batch.consents)
+            await merges.save(pipeline, event_batch.merges)
             await store.count(pipeline, event_batch.counts)
         return Outcome(outgoing + event_batch.outgoing, [lambda: self._committed(event_batch, spanned)])
 

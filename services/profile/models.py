@@ -132,6 +132,26 @@ consents = Table(
     PrimaryKeyConstraint("customer", "purpose", "at", "record", "channel"),
 )
 
+#: Every merge: who was merged into whom (under the ids that they had then), when, and what asked for it. Rows are only added.
+merges = Table(
+    "merges",
+    metadata,
+    Column("customer", Uuid, nullable=False),  # the survivor
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("id", Uuid, nullable=False),  # of the fact `customer.merged`
+    Column("other", Uuid, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("record", Uuid, nullable=False),  # the event or command that asked for it
+    Column("name", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("by", Text),  # the subject of the token; none of an event
+    Column("reason", Text),
+    Column("identifiers", Text, nullable=False),  # those that came along, as JSON
+    PrimaryKeyConstraint("customer", "at", "id"),
+)
+Index("merges_by_time", merges.c.at, merges.c.id)
+Index("merges_by_id", merges.c.id)
+
 timers = timer_table(metadata)
 tickets = ticket_table(metadata)
 

@@ -86,6 +86,10 @@ PUT    /v1/customers/{ref}/consents/{purpose}       customers:write own:consent
 POST   /v1/customers/{ref}/consents/{purpose}/requests  customers:write
 POST   /v1/consents/confirm                         open
 GET    /v1/refunds/waiting                          customers:read
+GET    /v1/merges                                   customers:read
+GET    /v1/merges/{id}                              customers:read
+POST   /v1/merges                                   customers:merge
+POST   /v1/merges/preview                           customers:read
 POST   /v1/segments                                 segments:write
 GET    /v1/segments                                 segments:read
 GET    /v1/segments/{id}                            segments:read

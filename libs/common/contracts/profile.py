@@ -9,7 +9,7 @@ from libs.common.contracts.records import Fact
 JOURNAL = "profile.journal"
 #: The compacted topic of watermarks (Kafka only, see `fold/watermark.py`): it holds no records, and only its newest message counts.
 WATERMARK = "profile.watermark"
-Scope = Literal["customers:read", "customers:write", "segments:read", "segments:write"]
+Scope = Literal["customers:read", "customers:write", "customers:merge", "segments:read", "segments:write"]
 OwnScope = Literal["own:consent"]
 
 
@@ -90,6 +90,7 @@ CONTRACT = Contract(
     {
         "customers:read": ("marketer", "analyst", "operator"),
         "customers:write": ("marketer", "operator"),
+        "customers:merge": ("operator",),
         "segments:read": ("marketer", "analyst", "operator"),
         "segments:write": ("marketer",),
     },

@@ -44,7 +44,7 @@ def doubtful_alias(event: ClientEvent) -> list[str]:
         return []
     return [
         "an alias takes over what previousId did anonymously: if a customer has it as userId, the two stay two customers"
-        " until an operator merges them"
+        " until an operator or your server merges them with POST /v1/merges"
     ]
 
 

@@ -1,17 +1,12 @@
-"""The decisions on an event: whose it is, what it says of consent, and the facts that follow.
-
-A merge is two facts: `customer.left` on the key of the customer who leaves, then `customer.merged` on the survivor's
-key. At the first, rewards, triggers and metrics complete the state of the one who leaves; at the second they move it.
-"""
+"""The decisions on an event: whose it is, what it says of consent, and the facts that follow."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
 
 from libs.common.contracts.consent import parts_of
 from libs.common.contracts.ids import derived
-from libs.common.contracts.profile import ConsentChanged, CustomerLeft, CustomerMerged
+from libs.common.contracts.profile import ConsentChanged
 from libs.common.contracts.records import Envelope, Fact, encode
 from services.profile.domain.consent import Change, Choice, Proof, changed, stated
 from services.profile.domain.events import Event
@@ -78,16 +73,6 @@ def consent_changes(before: Mapping[str, Choice], after: Mapping[str, Choice], p
         )
         for (purpose, channel), status in ((parts_of(key), status) for key, status in changed(before, after).items())
     ]
-
-
-def left(event: Event, loaded: LoadedCustomer, into: UUID, place: str) -> bytes:
-    """The fact that a customer's state is complete and moves `into` another's."""
-    return fact_record(Cause.event(event), loaded, CustomerLeft(into=str(into)), place, str(loaded.id))
-
-
-def merged(event: Event, loaded: LoadedCustomer, other: UUID, place: str) -> bytes:
-    """The fact that a customer has taken over the state of `other`."""
-    return fact_record(Cause.event(event), loaded, CustomerMerged(other=str(other)), place, str(other))
 
 
 def fact_record(

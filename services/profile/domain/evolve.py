@@ -47,12 +47,10 @@ _bands = msgspec.json.Decoder(_Bands)
 
 
 def apply_match(working_set: WorkingSet, match: Match) -> list[Binding]:
-    """Create, bind or merge customers as `match` says. Returns the identifiers that changed."""
+    """Create a customer and bind identifiers as `match` says. Returns the identifiers that changed."""
     if match.creates:
         working_set.by_id[match.customer] = LoadedCustomer.new(match.customer)
     loaded = working_set.by_id[match.customer]
-    if match.absorbs is not None:
-        return _merge(working_set, loaded, working_set.by_id[match.absorbs])
     return [_bind(working_set, loaded, ref) for ref in match.binds]
 
 
@@ -131,10 +129,12 @@ def absorb(survivor: Customer, other: Customer) -> None:
         survivor.consent = merged(survivor.consent, other.consent)
 
 
-def _merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustomer) -> list[Binding]:
+def merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustomer) -> list[Binding]:
+    """Merge `other` into `survivor`, who keeps their userId if they have one. Returns the identifiers that came along."""
     survivor.note()
     other.note()
     absorb(survivor.state, other.state)
+    survivor.state.user = survivor.state.user or other.state.user
     for segment, at in other.state.segments.items():
         other.moves.append(Move(segment, False, at))
         if segment not in survivor.state.segments:  # of one with a condition, the next look decides

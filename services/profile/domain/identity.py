@@ -4,7 +4,7 @@
 - A new userId *claims* the anonymous customer that it comes with.
 - Two existing customers, one of them anonymous: the anonymous one is *merged* into the other.
 - An anonymousId whose customer has another userId: no merge. The event goes to its userId, and the device follows.
-- Two identified customers are never merged. An alias's previousId counts as an anonymousId.
+- Two identified customers are merged by a command only (`merges`). An alias's previousId counts as an anonymousId.
 - Above a profile's limits nothing is bound or merged; the event still goes to its customer.
 """
 
@@ -146,11 +146,16 @@ def match(working_set: WorkingSet, user: str | None, device: str | None, record:
         return Match(of_user.id)
     if of_device is None or of_device.state.user is not None:
         return Match(of_user.id, binds=(device,)) if _room(of_user, 1) else Match(of_user.id, refused="identifiers")
-    if not _room(of_user, len(of_device.state.identifiers)):
-        return Match(of_user.id, refused="identifiers")
-    if len(of_user.state.merged) + len(of_device.state.merged) + 1 > MERGES:
-        return Match(of_user.id, refused="merges")
+    if limit := limit_reached(of_user, of_device):
+        return Match(of_user.id, refused=limit)
     return Match(of_user.id, absorbs=of_device.id)
+
+
+def limit_reached(survivor: LoadedCustomer, other: LoadedCustomer) -> str:
+    """The limit that forbids to merge `other` into `survivor`; empty if none does."""
+    if not _room(survivor, len(other.state.identifiers)):
+        return "identifiers"
+    return "merges" if len(survivor.state.merged) + len(other.state.merged) + 1 > MERGES else ""
 
 
 def _of_new_user(

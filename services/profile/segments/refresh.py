@@ -19,11 +19,12 @@ from libs.common.log.notifier import Written
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import relation
 from services.profile import store
-from services.profile.batch import EventBatch, journalled
+from services.profile.batch import EventBatch
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer, Move, WorkingSet
 from services.profile.domain.journey import AsOf
 from services.profile.domain.state import micros, moment
+from services.profile.journal import journalled
 from services.profile.segments import membership
 from services.profile.segments.rules import KeptWindow, Rules
 from services.profile.segments.totals import Occurrence, leaves_at, micros_of, moved, total_of

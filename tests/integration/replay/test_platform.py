@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture(scope="module")
 async def shop() -> AsyncIterator[Shop]:
-    """A shop that has had a history: kills, changed rules, dead letters, merges, opt-outs, fits."""
+    """A shop that has had a history: kills, changed rules, dead letters, merges by events and commands, opt-outs, fits."""
     home = new_home("rapport-replay-")
     try:
         async with Platform(home=home, port_base=free_base(), fsync=False) as platform, Api(platform) as api:
@@ -66,6 +66,10 @@ async def lived(shop: Shop) -> None:
         await api.post("triggers", f"/v1/hooks/{big['id']}/pause", {"reason": "enough"})
         await asyncio.sleep(1)
         await api.post("triggers", f"/v1/hooks/{big['id']}/resume")
+        known = [each["user_id"] for each in (await api.get("profile", "/v1/customers", limit=20))["items"]]
+        users = [f"user:{user}" for user in known if user is not None]
+        for keep, absorb in zip(users[:6:2], users[1:6:2], strict=True):
+            await api.post("profile", "/v1/merges", {"keep": keep, "absorb": absorb}, role="operator")
         await shop.poison(3)
         for service in ("rewards", "metrics"):
             await shop.settle_some(service)

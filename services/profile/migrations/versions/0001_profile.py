@@ -1,4 +1,4 @@
-"""Customers, what they are found and ranked by, identifiers, dedup keys, counters, consents, tickets, and the fold's tables."""
+"""Customers, what they are found and ranked by, identifiers, dedup keys, merges, counters, consents, tickets, and the fold's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -77,6 +77,24 @@ def upgrade() -> None:
         schema="profile",
         postgresql_partition_by="LIST (week)",
     )
+    op.create_table(
+        "merges",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("other", sa.Uuid, nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("record", sa.Uuid, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("by", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.Column("identifiers", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("customer", "at", "id"),
+        schema="profile",
+    )
+    op.create_index("merges_by_time", "merges", ["at", "id"], schema="profile")
+    op.create_index("merges_by_id", "merges", ["id"], schema="profile")
     op.create_table(
         "counters",
         sa.Column("partition", sa.SmallInteger, nullable=False),
