@@ -26,7 +26,7 @@ from services.profile.domain.identity import LoadedCustomer, Move
 from services.profile.domain.snapshot import revenue
 from services.profile.domain.state import Customer, Total, micros, moment
 from services.profile.segments.rules import CompiledSegment, KeptWindow, Rules
-from services.profile.segments.totals import Occurrence, added, leaves_at, micros_of, occurrence, value
+from services.profile.segments.totals import Occurrence, arrived, leaves_at, micros_of, occurrence, value
 
 SegmentFact: TypeAlias = SegmentEntered | SegmentExited
 
@@ -71,15 +71,17 @@ def is_kept(state: Customer, since: int) -> bool:
 
 
 def count(state: Customer, rules: Rules, name: str, envelope: Envelope) -> list[str]:
-    """Count a record in the windows that are kept for this customer, and compute the traits that follow. Returns what
-    changed, as conditions read it."""
+    """Count a record in the windows that are kept for this customer, unless it was received too late for them, and compute
+    the traits that follow. Returns what changed, as conditions read it."""
     changed = []
     if (windows := rules.by_event.get(name)) is not None:
         current = [kept for kept in windows if is_kept(state, kept.since)]
         for kept, counted in occurrences(current, envelope):
             key = kept.window.key
-            state.windows[key] = added(state.windows.get(key) or Total(), counted)
-            changed.append(key)
+            before = state.windows.get(key) or Total()
+            state.windows[key] = after = arrived(kept.window, before, counted, micros(envelope.recordedtime))
+            if after.count != before.count:
+                changed.append(key)
     return changed + compute(state, rules, changed) if changed else changed
 
 
@@ -96,10 +98,34 @@ def compute(state: Customer, rules: Rules, keys: Collection[str]) -> list[str]:
 
 
 def follow(loaded: LoadedCustomer, rules: Rules, changed: Iterable[str], now: int) -> list[SegmentFact]:
-    """Evaluate the segments that read what changed, as of `now`. Returns the facts, and notes the moves."""
+    """Evaluate the segments that read what changed, as of `now`. Returns the facts, and notes the moves.
+
+    Where something has left a window that is still counted in it, nothing is evaluated: the timer that takes it out is due,
+    and evaluates what waits for it.
+    """
+    state = loaded.state
     names = {name: None for key in (*changed, "*") for name in rules.readers.get(key, ())}
-    current = [rules.segments[name] for name in names if is_kept(loaded.state, rules.segments[name].live.since)]
-    return evaluate(loaded, current, now) if current else []
+    current = [rules.segments[name] for name in names if is_kept(state, rules.segments[name].live.since)]
+    if not current:
+        return []
+    if _timer_is_due(state, current, now):
+        _wait(loaded, now)
+        return []
+    return evaluate(loaded, current, now)
+
+
+def _timer_is_due(state: Customer, segments: Iterable[CompiledSegment], now: int) -> bool:
+    if state.due is not None and state.due <= now:
+        return True
+    windows = (window for segment in segments for window in segment.windows)
+    leave = (leaves_at(window, total) for window in windows if (total := state.windows.get(window.key)) is not None)
+    return any(at is not None and at <= now for at in leave)
+
+
+def _wait(loaded: LoadedCustomer, now: int) -> None:
+    """Have the timer evaluate all segments, not earlier than as of `now`."""
+    loaded.state.pending = max(loaded.state.pending or now, now)
+    loaded.touched = True
 
 
 def evaluate(
@@ -210,6 +236,8 @@ def timers(customers: Iterable[LoadedCustomer], rules: Rules, now: int) -> dict[
         if at is not None and (loaded.state.due is None or at < loaded.state.due):
             loaded.state.due = at
             times[loaded.id] = moment(at)
+            if at <= now:
+                _wait(loaded, now)
     return times
 
 

@@ -39,8 +39,8 @@ WHERE timers.kind = $1 AND timers.customer = seen.customer AND timers.due <= see
 
 
 async def refresh(tx: Tx, at: Mapping[UUID, datetime], rules: Rules, zone: tzinfo, partitions: int) -> Written:
-    """Bring the windows and segments of these customers up to the time given for each. Returns what was journalled. Does not
-    commit."""
+    """Bring the windows and segments of these customers up to the time given for each, or to what waits for their timer.
+    Returns what was journalled. Does not commit."""
     if not at:
         return {}
     times = {customer: micros(time) for customer, time in at.items()}
@@ -50,9 +50,10 @@ async def refresh(tx: Tx, at: Mapping[UUID, datetime], rules: Rules, zone: tzinf
     due: dict[UUID, datetime] = {}
     customers = [loaded for loaded in working_set.by_id.values() if loaded.merged_into is None]
     for loaded in customers:
-        loaded.touched, loaded.state.due = True, None
-        outgoing += await _one(tx, loaded, rules, times[loaded.id], partition_of(str(loaded.id), partitions))
-        due |= membership.timers([loaded], rules, times[loaded.id])
+        now = max(times[loaded.id], loaded.state.pending or 0)
+        outgoing += await _one(tx, loaded, rules, now, partition_of(str(loaded.id), partitions))
+        loaded.touched, loaded.state.due, loaded.state.pending = True, None, None
+        due |= membership.timers([loaded], rules, now)
     await _save(tx, working_set, zone)
     await timers.set_by(tx, "profile", membership.TIMER, due, partitions)
     return await append(tx, JOURNAL, outgoing, partitions)
@@ -90,7 +91,7 @@ async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition
     new = [kept for kept in rules.windows.values() if not membership.is_kept(state, kept.since)]
     kept = [kept for kept in rules.windows.values() if membership.is_kept(state, kept.since)]
     begun = {name for name, segment in rules.segments.items() if segment.live.since > state.filled}
-    whole = state.stale or state.filled < rules.number
+    whole = state.stale or state.filled < rules.number or state.pending is not None
     changed = await _expire(tx, loaded, kept, now)
     await fill(tx, loaded, new, now)
     state.windows = {key: total for key, total in state.windows.items() if key in rules.windows}

@@ -73,6 +73,17 @@ def added(total: Total, occurrence: Occurrence) -> Total:
     )
 
 
+def arrived(window: Window, total: Total, occurrence: Occurrence, now: int) -> Total:
+    """With an event that came just now. If it has left the window already it does not count, nor does what happened before
+    it: so what is taken away later was added once."""
+    if window.span is None or occurrence.at > now - micros_of(window.span):
+        return added(total, occurrence)
+    if total.oldest is not None and total.oldest <= occurrence.at:
+        return added(total, occurrence)  # it leaves together with the oldest, whose timer is due
+    until = occurrence.at if total.until is None else max(total.until, occurrence.at)
+    return msgspec.structs.replace(total, until=until)
+
+
 def total_of(occurrences: Iterable[Occurrence], until: int | None) -> Total:
     """The total of all that happened after `until`."""
     total = Total(until=until)

@@ -1,9 +1,12 @@
 """Segments: who enters and leaves, and when; publication over customers who are there already; why."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from libs.common.contracts.records import as_imported, encode
 from libs.common.contracts.rewards import REWARDS, PointsCredited
@@ -140,6 +143,29 @@ async def left(profile: Profile, id: str) -> bool:
     return await names(profile, id) == [] and bool(await facts(profile))
 
 
+async def test_an_event_meets_only_what_is_in_the_window_when_it_comes(profile: Profile) -> None:
+    """The timer has not fired yet when the second event comes: the first has left the window all the same."""
+    id = await published(profile, "active", "count('Product Viewed', minutes=1) >= 2 && customer.orders >= 0")
+    first, second = now() - timedelta(seconds=30), now() + timedelta(seconds=40)
+    later = at(second, "ann", "Product Viewed", "2")
+    late = later._replace(value=msgspec.json.encode(msgspec.json.decode(later.value) | {"recordedtime": second}))
+    await profile.tell(at(first, "ann", "Product Viewed", "1"), late)
+    assert await facts(profile) == []
+    customer = UUID(await profile.id_of("user:ann"))
+    await look(profile, {customer: first + timedelta(minutes=1)})
+    assert (await facts(profile), await names(profile, id)) == ([], [])
+    await look(profile, {customer: first + timedelta(minutes=1)})
+    assert await facts(profile) == []
+
+
+async def look(profile: Profile, customers: Mapping[UUID, datetime], number: int | None = None) -> None:
+    """Look at customers as their timers do, under the newest rulebook or the one of a number."""
+    async with profile.database.transaction() as tx:
+        number = await tx.fetchval("SELECT max(rulebook) FROM profile.positions") if number is None else number
+        rules = await Rulebooks().rules(tx, number)
+        await refresh(tx, customers, rules, UTC, profile.database.settings.partitions)
+
+
 async def test_silence_lets_a_customer_enter(profile: Profile) -> None:
     id = await published(profile, "silent", "last('Product Viewed') < ago(minutes=1)")
     seen = now() - timedelta(seconds=58)
@@ -231,22 +257,12 @@ async def test_customers_who_change_while_a_publication_is_filled_end_right(prof
         *(at(now(), f"u{each}", "Order Completed", f"m{each}", order_id=f"o{each}") for each in range(40))
     )
     made = await profile.post("segments", {"name": "twice", "when": "count('Order Completed', days=9) == 2"}, 201)
-    ids = {each["id"]: now() for each in (await profile.get("customers", limit=200))["items"]}
-    rulebooks = Rulebooks()
-
-    async def look() -> None:
-        async with profile.database.transaction() as tx:
-            number = await tx.fetchval("SELECT max(rulebook) FROM profile.positions")
-            rules = await rulebooks.rules(tx, number)
-            await refresh(
-                tx, {UUID(id): time for id, time in ids.items()}, rules, UTC, profile.database.settings.partitions
-            )
-
+    ids = {UUID(each["id"]): now() for each in (await profile.get("customers", limit=200))["items"]}
     again = [at(now(), f"u{each}", "Order Completed", f"n{each}", order_id=f"p{each}") for each in range(40)]
-    await asyncio.gather(profile.post(f"segments/{made['id']}/publish"), profile.tell(*again), look(), look())
+    await asyncio.gather(profile.post(f"segments/{made['id']}/publish"), profile.tell(*again), look(profile, ids), look(profile, ids))
     await eventually(lambda: is_filled(profile, made["id"]))
     assert len(await names(profile, made["id"])) == 40
-    await look()
+    await look(profile, ids)
     assert len(await facts(profile)) == 40
 
 

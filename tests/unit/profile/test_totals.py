@@ -12,6 +12,7 @@ from services.profile.segments.totals import (
     VALUES,
     Occurrence,
     added,
+    arrived,
     leaves_at,
     millionths,
     moved,
@@ -50,15 +51,44 @@ def test_adding_and_leaving_is_counting(steps: list[Occurrence | int]) -> None:
     for step in steps:
         if isinstance(step, int):
             now += step
-            leaves = leaves_at(WINDOW, total)
-            if leaves is not None and leaves <= now:
-                oldest = total.oldest or 0
-                events = sorted((each for each in journal if each.at >= oldest), key=lambda each: each.at)
-                total = moved(total, now - 100, events)
+            total = _without_what_left(total, journal, now)
             assert held(total) == counted(journal, now)
         else:
             journal.append(step)
             total = added(total, step)
+
+
+@given(st.lists(occurrences | st.integers(0, 100), max_size=40))
+def test_what_comes_too_late_for_a_window_never_counts(steps: list[Occurrence | int]) -> None:
+    """Also in a window from which nothing has left yet. The timer that takes out what leaves runs before the next event."""
+    total, now = Total(), 300
+    journal: list[Occurrence] = []
+    for step in steps:
+        if isinstance(step, int):
+            now += step
+            total = _without_what_left(total, journal, now)
+        else:
+            journal.append(step)
+            total = arrived(WINDOW, total, step, now)
+        assert held(total) == counted(journal, now)
+
+
+@given(st.lists(st.tuples(occurrences, st.integers(0, 400)), max_size=40))
+def test_what_came_too_late_is_not_taken_away(arrivals: list[tuple[Occurrence, int]]) -> None:
+    """Whatever the order in which events were received, and although no timer fired in between."""
+    total, journal = Total(), []
+    for each, received in arrivals:
+        journal.append(each)
+        total = arrived(WINDOW, total, each, received)
+    assert held(_without_what_left(total, journal, 10_000)) == held(Total())
+
+
+def _without_what_left(total: Total, journal: list[Occurrence], now: int) -> Total:
+    leaves = leaves_at(WINDOW, total)
+    if leaves is None or leaves > now:
+        return total
+    oldest = total.oldest or 0
+    return moved(total, now - 100, sorted((each for each in journal if each.at >= oldest), key=lambda each: each.at))
 
 
 @given(st.lists(occurrences, max_size=30), st.integers(0, 500))
