@@ -40,16 +40,22 @@ WHERE timers.kind = $1 AND timers.customer = seen.customer AND timers.due <= see
 
 async def refresh(tx: Tx, at: Mapping[UUID, datetime], rules: Rules, zone: tzinfo, partitions: int) -> Written:
     """Bring the windows and segments of these customers up to the time given for each, or to what waits for their timer.
-    Returns what was journalled. Does not commit."""
+    Returns what was journalled. Does not commit.
+
+    Customers who were evaluated under a newer rulebook meanwhile stay as they are, with their timers.
+    """
     if not at:
         return {}
     times = {customer: micros(time) for customer, time in at.items()}
     working_set = await store.lock(tx, times.keys())
-    await tx.execute(_DONE, membership.TIMER, list(at.keys()), list(at.values()))
+    customers = [loaded for loaded in working_set.by_id.values() if loaded.state.filled <= rules.number]
+    done = [loaded.id for loaded in customers]
+    await tx.execute(_DONE, membership.TIMER, done, [at[id] for id in done])
     outgoing: list[Outgoing] = []
     due: dict[UUID, datetime] = {}
-    customers = [loaded for loaded in working_set.by_id.values() if loaded.merged_into is None]
     for loaded in customers:
+        if loaded.merged_into is not None:
+            continue
         now = max(times[loaded.id], loaded.state.pending or 0)
         outgoing += await _one(tx, loaded, rules, now, partition_of(str(loaded.id), partitions))
         loaded.touched, loaded.state.due, loaded.state.pending = True, None, None

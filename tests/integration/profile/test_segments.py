@@ -259,11 +259,25 @@ async def test_customers_who_change_while_a_publication_is_filled_end_right(prof
     made = await profile.post("segments", {"name": "twice", "when": "count('Order Completed', days=9) == 2"}, 201)
     ids = {UUID(each["id"]): now() for each in (await profile.get("customers", limit=200))["items"]}
     again = [at(now(), f"u{each}", "Order Completed", f"n{each}", order_id=f"p{each}") for each in range(40)]
-    await asyncio.gather(profile.post(f"segments/{made['id']}/publish"), profile.tell(*again), look(profile, ids), look(profile, ids))
+    await asyncio.gather(
+        profile.post(f"segments/{made['id']}/publish"), profile.tell(*again), look(profile, ids), look(profile, ids)
+    )
     await eventually(lambda: is_filled(profile, made["id"]))
     assert len(await names(profile, made["id"])) == 40
     await look(profile, ids)
     assert len(await facts(profile)) == 40
+
+
+async def test_a_process_that_is_late_with_an_old_rulebook_undoes_nothing(profile: Profile) -> None:
+    await profile.tell(at(now(), "ann", "Product Viewed", "1"))
+    await published(profile, "first", "count('Product Viewed') >= 1")
+    id = await published(profile, "second", "count('Product Viewed', days=9) >= 1")
+    await look(profile, {UUID(await profile.id_of("user:ann")): now()}, 1)
+    assert await names(profile, id) == ["ann"]
+    await profile.tell(at(now(), "ann", "Product Viewed", "2"))
+    why = await profile.get(f"segments/{id}/customers/user:ann")
+    assert (why["matches"], why["member_since"] is not None) == (True, True)
+    assert [kind for kind, *_ in await facts(profile)] == ["entered", "entered"]
 
 
 async def test_the_members_of_a_static_segment_are_uploaded(profile: Profile) -> None:
