@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 
 from libs.common.contracts.profile import JOURNAL
-from libs.common.db.errors import UNAVAILABLE
+from libs.common.db.errors import UNAVAILABLE, is_data_error
 from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
 from libs.common.runtime.periodic import PeriodicTask
@@ -61,26 +61,24 @@ class SegmentTasks(PeriodicTask):
             await self._refresh(due, number)
             fired += len(due)
 
-    async def fill(self) -> int:
-        """Evaluate all customers who have not been evaluated since a publication; returns how many."""
-        done = 0
-        while True:
-            async with self._consumer.read() as connection:
-                page = await store.page_to_fill(connection, PAGE)
-            if page is None:
-                return done
-            await self._refresh(dict.fromkeys(page.ids, datetime.now(UTC)), page.rulebook)
-            async with self._consumer.tx() as tx:
-                await store.filled(tx, page)
-            done += len(page.ids)
+    async def fill_page(self) -> int:
+        """Evaluate the next customers who have not been evaluated since a publication; returns how many, 0 when all have."""
+        async with self._consumer.read() as connection:
+            page = await store.page_to_fill(connection, PAGE)
+        if page is None:
+            return 0
+        await self._refresh(dict.fromkeys(page.ids, datetime.now(UTC)), page.rulebook)
+        async with self._consumer.tx() as tx:
+            await store.filled(tx, page)
+        return len(page.ids)
 
     async def _refresh(self, at: Mapping[UUID, datetime], number: int) -> None:
         """Refresh customers in one transaction; if that fails for what is in one of them, each alone."""
         try:
             await self._together(at, number)
-        except (*UNAVAILABLE, Unavailable):
-            raise
         except Exception as error:
+            if isinstance(error, (*UNAVAILABLE, Unavailable)) and not is_data_error(error):
+                raise
             if len(at) > 1:
                 for customer, time in at.items():
                     await self._refresh({customer: time}, number)
@@ -97,7 +95,14 @@ class SegmentTasks(PeriodicTask):
         self._consumer.fold.notifier.notify_later(JOURNAL, written)
 
     async def _run_once(self) -> None:
+        await self._fire_due()
+        filled = 0
+        while page := await self.fill_page():
+            filled += page
+            await self._fire_due()  # a publication takes a while: no timer waits for its end
+        if filled:
+            logger.info("customers evaluated for new segments", customers=filled)
+
+    async def _fire_due(self) -> None:
         if fired := await self.fire(datetime.now(UTC)):
             logger.debug("timers of segments fired", timers=fired)
-        if filled := await self.fill():
-            logger.info("customers evaluated for new segments", customers=filled)
