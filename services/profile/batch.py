@@ -17,7 +17,7 @@ from services.profile.domain.consent import Change, Choice, Proof
 from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
-from services.profile.domain.state import ORDER, micros, moment
+from services.profile.domain.state import ORDER, micros
 from services.profile.segments import membership
 from services.profile.segments.rules import Rules
 
@@ -208,9 +208,7 @@ class EventBatch:
 
     def count_moves(self, customers: Iterable[LoadedCustomer], partition: int) -> None:
         """Count who entered and left segments."""
-        for loaded in customers:
-            for segment, entered, at in loaded.moves:
-                self._count(partition, moment(at), f"{'entered' if entered else 'exited'}:{segment}")
+        self.counts.update(membership.counts(customers, self._zone, partition))  # += would drop what is below 0
 
     def _count(self, partition: int, at: datetime, counter: str, by: int = 1, source: str = "") -> None:
         if by:

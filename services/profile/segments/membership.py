@@ -4,8 +4,9 @@ A segment is evaluated when something changed that its condition reads. Its wind
 a window, or lies too long ago for `ago(…)`, is found when the customer's timer is due (see `refresh`).
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -157,6 +158,17 @@ def move(loaded: LoadedCustomer, move: Move) -> None:
         loaded.state.segments.pop(move.segment, None)
     loaded.moves.append(move)
     loaded.touched = True
+
+
+def counts(
+    customers: Iterable[LoadedCustomer], zone: tzinfo, partition: int = 0
+) -> Counter[tuple[int, date, str, str]]:
+    """How many entered and left each segment, by partition, day in `zone`, counter and (empty) source."""
+    return Counter(
+        (partition, moment(at).astimezone(zone).date(), f"{'entered' if entered else 'exited'}:{segment}", "")
+        for loaded in customers
+        for segment, entered, at in loaded.moves
+    )
 
 
 class View:

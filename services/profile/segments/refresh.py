@@ -19,7 +19,7 @@ from libs.common.log.notifier import Written
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import relation
 from services.profile import store
-from services.profile.batch import EventBatch, journalled
+from services.profile.batch import journalled
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer, Move, WorkingSet
 from services.profile.domain.state import micros, moment
@@ -86,10 +86,8 @@ async def move_members(
 
 
 async def _save(tx: Tx, working_set: WorkingSet, zone: tzinfo) -> None:
-    counts = EventBatch((), zone)
-    counts.count_moves(working_set.by_id.values(), 0)
     await store.save(tx, working_set)
-    await store.count(tx, counts.counts)
+    await store.count(tx, membership.counts(working_set.by_id.values(), zone))
 
 
 async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition: int) -> list[Outgoing]:

@@ -218,6 +218,15 @@ async def test_points_and_levels_of_other_services_count(profile: Profile) -> No
     assert (entry["depth"], entry["data"]["customer"]["points"]) == (2, 120)
 
 
+async def test_who_enters_by_a_command_is_counted(profile: Profile) -> None:
+    id = await published(profile, "reachable", "customer.consent.marketing == true")
+    await profile.tell(event("page", "ann", message="1"))
+    await profile.put("customers/user:ann/consents/marketing", {"status": "granted"})
+    assert await names(profile, id) == ["ann"]
+    sizes = await profile.get(f"segments/{id}/sizes")
+    assert [(day["entered"], day["exited"], day["size"]) for day in sizes["days"]] == [(1, 0, 1)]
+
+
 async def test_a_new_version_and_the_archive_move_members(profile: Profile) -> None:
     await profile.tell(
         *(event("identify", who, message=who, traits={"age": age}) for who, age in (("ann", 30), ("ben", 50)))
