@@ -103,6 +103,14 @@ async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
     }
 
 
+async def customer_count(tx: Tx) -> int:
+    """How many customers there are, as the counters say: a count of their rows takes seconds where there are a million."""
+    count: int = await tx.fetchval(
+        "SELECT coalesce(sum(count), 0)::bigint FROM profile.counters WHERE counter = 'customers'"
+    )
+    return count
+
+
 async def waiting_refunds(tx: Tx, limit: int, cursor: str | None) -> dict[str, Any]:
     """Refunds and cancellations whose order their customer does not have, with the customers who have it. Raises
     Invalid."""

@@ -12,6 +12,7 @@ from libs.common.errors import Conflict
 from libs.common.fold import rulebooks
 from services.profile.computed.trait import ComputedTrait
 from services.profile.documents import Documents
+from services.profile.queries import customer_count
 from services.profile.segments.rulebooks import content
 from services.profile.segments.rules import LiveSegment, LiveTrait, book_of
 from services.profile.segments.segment import Segment
@@ -32,7 +33,7 @@ async def put_in_force(tx: Tx, by: str) -> None:
     for noun, live in (("segments", segments), ("computed traits", traits)):
         if len(live) > MOST_LIVE:
             raise Conflict(f"{MOST_LIVE:,} {noun} are live, which is the most: archive one first.")
-    total = await tx.fetchval("SELECT count(*) FROM profile.customers WHERE merged_into IS NULL")
+    total = await customer_count(tx)
     book = msgspec.json.encode(book_of(segments, traits, before, number + 1))
     await rulebooks.publish(tx, "profile", book, by)
     await tx.execute(
