@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from libs.common.contracts.profile import CONTRACT
+from libs.common.contracts.records import display_name
+from libs.common.rules.cel.tokens import ConditionError
 from libs.common.rules.cel.windows import Window
 from services.profile.domain.state import Total, moment
 
@@ -21,6 +24,18 @@ _MICROSECOND = timedelta(microseconds=1)
 #: So many values of a property are told apart, and so long ones (as JSON).
 VALUES = 100
 LONGEST_VALUE = 200
+
+
+#: Facts that profile decides itself: no window counts them, because they follow from windows.
+UNCOUNTED = frozenset(display_name(fact.TYPE) for fact in CONTRACT.facts)
+
+
+def refuse_uncounted(source: str, windows: Iterable[Window]) -> None:
+    """Raises ConditionError for a window over profile's own facts."""
+    for window in windows:
+        if window.event in UNCOUNTED:
+            message = f"{window.event} is no event of an app and no fact of another service: no window counts it"
+            raise ConditionError.at(message, source, max(source.find(window.event) - 1, 0))
 
 
 class Occurrence(NamedTuple):

@@ -3,11 +3,17 @@
 from collections import Counter
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.errors import Invalid
 from libs.common.rules.cel.windows import Window
+from services.profile.computed import trait
+from services.profile.computed.trait import ComputedTrait
 from services.profile.domain.state import Total
+from services.profile.segments import segment
+from services.profile.segments.segment import Segment
 from services.profile.segments.totals import (
     VALUES,
     Occurrence,
@@ -120,3 +126,13 @@ def test_only_numbers_are_added() -> None:
     odd: list[object] = [True, None, "x", "nan", "Infinity", 1e300, {}, [1], ""]
     assert [millionths(each) for each in odd] == [None] * 9
     assert [millionths(each) for each in (3, 2.5, "1.25", -0.000001)] == [3_000_000, 2_500_000, 1_250_000, -1]
+
+
+def test_no_window_counts_what_follows_from_windows() -> None:
+    """Profile journals these facts after the record that they follow from: the fold does not see them."""
+    window = "count('Segment Entered', days=30)"
+    with pytest.raises(Invalid, match="Segment Entered is no event of an app"):
+        segment.refuse_faulty(Segment(name="x", when=f"{window} > 1"))
+    with pytest.raises(Invalid, match="Segment Entered is no event of an app"):
+        trait.refuse_faulty(ComputedTrait(name="x", value=window))
+    trait.refuse_faulty(ComputedTrait(name="x", value="count('Points Credited', days=30)"))
