@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from io import StringIO
 from itertools import islice
 from typing import Annotated
 from uuid import UUID
@@ -112,8 +113,12 @@ async def _text(request: Request) -> str:
 
 
 def _refs(lines: str) -> Iterator[str]:
-    """The first column of each line, without a heading."""
-    for number, row in enumerate(csv.reader(lines.splitlines())):
-        ref = row[0].strip() if row else ""
-        if ref and not (number == 0 and ref.casefold() in ("ref", "customer", "id", "user", "user_id")):
-            yield ref
+    """The first column of each line, without a heading. Raises Malformed at a line that is no CSV."""
+    rows = csv.reader(StringIO(lines, newline=""), strict=True)
+    try:
+        for number, row in enumerate(rows):
+            ref = row[0].strip() if row else ""
+            if ref and not (number == 0 and ref.casefold() in ("ref", "customer", "id", "user", "user_id")):
+                yield ref
+    except csv.Error as error:
+        raise Malformed(f"The list is no CSV at line {rows.line_num}: {error}.") from None

@@ -309,6 +309,11 @@ async def test_the_members_of_a_static_segment_are_uploaded(profile: Profile) ->
     assert await names(profile, made["id"]) == ["ben", "cem"]
     assert await facts(profile, "ann") == [("entered", "vip", False), ("exited", "vip", False)]
     assert list((await profile.get("customers/user:ben"))["segments"]) == ["vip"]
+    for line, says in (("x" * 200_000, "field larger than field limit"), ('user:ben,"Ben', "unexpected end of data")):
+        content = f"user:cem\n{line}\n"
+        broken = await profile.ask("PUT", f"segments/{made['id']}/members", 400, content=content, headers=csv)
+        assert broken["detail"].startswith(f"The list is no CSV at line 2: {says}")
+    assert await names(profile, made["id"]) == ["ben", "cem"]
 
 
 async def test_computed_traits_are_traits(profile: Profile) -> None:
