@@ -51,12 +51,12 @@ def routes(part: ConsumerService) -> APIRouter:
     router = APIRouter(prefix="/v1/segments", tags=["segments"])
     customers = Customers("profile", Customer)
 
-    async def move(moves: dict[UUID, bool], name: str, version: int, by: str) -> int:
+    async def move(moves: dict[UUID, bool], id: UUID, by: str) -> None:
         settings = part.settings
         async with part.tx() as tx:
+            name, version = await store.static_name(tx, id, lock=True)
             written = await move_members(tx, moves, name, version, by, settings.zone, settings.partitions)
         part.fold.notifier.notify_later(JOURNAL, written)
-        return len(moves)
 
     @router.put(
         "/{id}/members", summary="Replace the members of a static segment by a list (CSV)", openapi_extra=_DOCUMENTED
@@ -70,7 +70,7 @@ def routes(part: ConsumerService) -> APIRouter:
         list may be sent again: what is done already changes nothing."""
         lines = await _text(request)
         async with part.read() as tx:
-            name, version = await store.static_name(tx, id)
+            name, _ = await store.static_name(tx, id)
             before = set(await queries.every_member(tx, name))
         wanted: set[UUID] = set()
         unknown: list[str] = []
@@ -86,7 +86,7 @@ def routes(part: ConsumerService) -> APIRouter:
             [*((each, True) for each in sorted(wanted - before)), *((each, False) for each in sorted(before - wanted))]
         )
         while part_of := dict(islice(moves, PAGE)):
-            await move(part_of, name, version, who.subject)
+            await move(part_of, id, who.subject)
         return Uploaded(
             entered=len(wanted - before),
             exited=len(before - wanted),

@@ -51,9 +51,10 @@ TRAITS: Documents[ComputedTrait] = Documents(
 )
 
 
-async def static_name(tx: Tx, id: UUID) -> tuple[str, int]:
-    """The name and live version of a static segment. Raises NotFound; Conflict when it is not static or not live."""
-    row = await SEGMENTS.get(tx, id)
+async def static_name(tx: Tx, id: UUID, *, lock: bool = False) -> tuple[str, int]:
+    """The name and live version of a static segment; with `lock` it stays live until the transaction ends. Raises NotFound;
+    Conflict when it is not static or not live."""
+    row = await SEGMENTS.get(tx, id, lock=lock)
     if not SEGMENTS.content_of(row).static:
         raise Conflict("This segment finds its members by its condition: only those of a static one are uploaded.")
     if row["status"] != "live":

@@ -316,6 +316,31 @@ async def test_the_members_of_a_static_segment_are_uploaded(profile: Profile) ->
     assert await names(profile, made["id"]) == ["ben", "cem"]
 
 
+async def test_nobody_enters_a_static_segment_that_was_archived_during_the_upload(profile: Profile) -> None:
+    await profile.tell(event("identify", "ann", message="1"))
+    made = await profile.post("segments", {"name": "vip", "static": True}, 201)
+    await profile.post(f"segments/{made['id']}/publish")
+    async with profile.database.transaction() as tx:
+        await tx.execute("LOCK TABLE profile.identifiers IN ACCESS EXCLUSIVE MODE")  # no line is resolved meanwhile
+        upload = asyncio.create_task(
+            profile.ask(
+                "PUT",
+                f"segments/{made['id']}/members",
+                409,
+                content="user:ann",
+                headers={"content-type": "text/csv"},
+            )
+        )
+        waiting = (
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'profile.identifiers'::regclass AND NOT granted)"
+        )
+        await eventually(lambda: tx.fetchval(waiting))
+        await profile.post(f"segments/{made['id']}/archive")
+        await eventually(lambda: is_filled(profile, made["id"]))
+    assert (await upload)["detail"].startswith("This segment is not live")
+    assert await names(profile, made["id"]) == []
+
+
 async def test_computed_traits_are_traits(profile: Profile) -> None:
     async def viewed(user: str, message: str, category: str, time: datetime | None = None) -> None:
         await profile.tell(at(time or now(), user, "Product Viewed", message, category=category))
