@@ -154,7 +154,7 @@ class EventBatch:
         """The segments that an event's customer enters or leaves by it."""
         if event.name in self.rules.by_event:
             changed += membership.count(loaded.state, self.rules, event.name, decode(event.value))
-        return membership.follow(loaded, self.rules, changed, micros(event.received))
+        return membership.follow(loaded, self.rules, changed, micros(event.received), imported=event.imported)
 
     def _consent(
         self, loaded: LoadedCustomer, before: Mapping[str, Choice], placed: PlacedEvent, change: Change
@@ -184,6 +184,8 @@ class EventBatch:
         self._journal(other.id, left, other.snapshot(), event.at, event.name)
         before = survivor.state.consent
         bound = evolve.apply_match(working_set, matched)
+        if self.rules.active:
+            membership.wait(survivor, micros(event.received), event.imported)
         merged = decide.merged(event, survivor, other.id, place)
         survivor.state.facts += 1
         self._journal(survivor.id, merged, survivor.snapshot(bound), event.at, event.name)

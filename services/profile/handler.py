@@ -54,7 +54,8 @@ class ParsedFact(NamedTuple):
         changed = evolve.apply_fact(loaded.state, envelope)
         changed += membership.count(loaded.state, rules, name, envelope)
         loaded.touched |= bool(changed)
-        facts = membership.follow(loaded, rules, changed, micros(envelope.recordedtime)) if changed else []
+        now, imported = micros(envelope.recordedtime), envelope.imported
+        facts = membership.follow(loaded, rules, changed, now, imported=imported) if changed else []
         value = spliced(self.record.value, loaded.snapshot())
         cause = Cause.record(envelope)
         return [

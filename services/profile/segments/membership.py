@@ -98,7 +98,9 @@ def compute(state: Customer, rules: Rules, keys: Collection[str]) -> list[str]:
     return changed
 
 
-def follow(loaded: LoadedCustomer, rules: Rules, changed: Iterable[str], now: int) -> list[SegmentFact]:
+def follow(
+    loaded: LoadedCustomer, rules: Rules, changed: Iterable[str], now: int, *, imported: bool = False
+) -> list[SegmentFact]:
     """Evaluate the segments that read what changed, as of `now`. Returns the facts, and notes the moves.
 
     Where something has left a window that is still counted in it, nothing is evaluated: the timer that takes it out is due,
@@ -110,7 +112,7 @@ def follow(loaded: LoadedCustomer, rules: Rules, changed: Iterable[str], now: in
     if not current:
         return []
     if _timer_is_due(state, current, now):
-        _wait(loaded, now)
+        wait(loaded, now, imported)
         return []
     return evaluate(loaded, current, now)
 
@@ -123,9 +125,12 @@ def _timer_is_due(state: Customer, segments: Iterable[CompiledSegment], now: int
     return any(at is not None and at <= now for at in leave)
 
 
-def _wait(loaded: LoadedCustomer, now: int) -> None:
-    """Have the timer evaluate all segments, not earlier than as of `now`."""
-    loaded.state.pending = max(loaded.state.pending or now, now)
+def wait(loaded: LoadedCustomer, now: int, imported: bool) -> None:
+    """Have the timer evaluate all segments, not earlier than as of `now`. Its facts are marked as imported if all that waits
+    for it is."""
+    state = loaded.state
+    state.silent = imported and (state.pending is None or state.silent)
+    state.pending = max(state.pending or now, now)
     loaded.touched = True
 
 
@@ -248,8 +253,8 @@ def timers(customers: Iterable[LoadedCustomer], rules: Rules, now: int) -> dict[
         if at is not None and (loaded.state.due is None or at < loaded.state.due):
             loaded.state.due = at
             times[loaded.id] = moment(at)
-            if at <= now:
-                _wait(loaded, now)
+            if at <= now and loaded.state.pending is None:
+                wait(loaded, now, imported=False)
     return times
 
 

@@ -58,7 +58,7 @@ async def refresh(tx: Tx, at: Mapping[UUID, datetime], rules: Rules, zone: tzinf
             continue
         now = max(times[loaded.id], loaded.state.pending or 0)
         outgoing += await _one(tx, loaded, rules, now, partition_of(str(loaded.id), partitions))
-        loaded.touched, loaded.state.due, loaded.state.pending = True, None, None
+        loaded.touched, loaded.state.due, loaded.state.pending, loaded.state.silent = True, None, None, False
         due |= membership.timers([loaded], rules, now)
     await _save(tx, working_set, zone)
     await timers.set_by(tx, "profile", membership.TIMER, due, partitions)
@@ -110,7 +110,7 @@ async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition
     for segment in segments:
         backfill = segment.live.name in begun
         facts += membership.evaluate(loaded, [segment], now, backfill=backfill)
-    cause = Cause(None, moment(now), moment(now))
+    cause = Cause(None, moment(now), moment(now), imported=state.silent)
     place = f"{partition}/0/{rules.number}"
     return [journalled(loaded, fact, cause, place) for fact in facts]
 

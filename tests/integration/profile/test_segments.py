@@ -193,6 +193,21 @@ async def test_a_merge_counts_what_both_did(profile: Profile) -> None:
     assert await facts(profile) == [("entered", "loyal", False)]
 
 
+async def test_who_enters_by_an_imported_merge_enters_silently(profile: Profile) -> None:
+    id = await published(profile, "viewers", "count('Product Viewed') >= 2")
+    for user, device, imported in (("ann", "a", True), ("ben", "b", False)):
+        await profile.tell(
+            at(now(), None, "Product Viewed", f"1{user}", device), at(now(), user, "Product Viewed", f"2{user}")
+        )
+        merges = event("identify", user, device, message=f"m{user}")
+        await profile.tell(merges._replace(value=as_imported(merges.value)) if imported else merges)
+    await eventually(lambda: entered(profile, id, "ann"))
+    await eventually(lambda: entered(profile, id, "ben"))
+    facts = [record for record in await profile.records() if record["type"] == "segment.entered.v1"]
+    marks = {record["key"]: record.get("imported", False) for record in facts}
+    assert marks == {await profile.id_of("user:ann"): True, await profile.id_of("user:ben"): False}
+
+
 async def test_who_was_in_a_segment_and_is_merged_leaves_no_trace(profile: Profile) -> None:
     id = await published(profile, "seen", "count('Product Viewed') >= 1")
     await profile.tell(at(now(), None, "Product Viewed", "1", "device"), event("page", "ann", message="2"))
