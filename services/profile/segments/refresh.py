@@ -5,7 +5,6 @@ Windows that are not kept yet are counted from the journal. Everything that prof
 visible to who holds their lock, so nothing is missed, and nothing is counted twice.
 """
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from uuid import UUID
@@ -22,10 +21,10 @@ from services.profile import store
 from services.profile.batch import journalled
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer, Move, WorkingSet
-from services.profile.domain.state import micros, moment
+from services.profile.domain.state import Total, micros, moment
 from services.profile.segments import membership
 from services.profile.segments.rules import KeptWindow, Rules
-from services.profile.segments.totals import Occurrence, leaves_at, micros_of, moved, total_of
+from services.profile.segments.totals import Occurrence, added, leaves_at, micros_of, moved
 
 #: Rows of the journal that are fetched at once.
 _PREFETCH = 200
@@ -156,11 +155,11 @@ async def fill(tx: Tx, loaded: LoadedCustomer, windows: Sequence[KeptWindow], no
         kept.window.key: None if kept.window.span is None else now - micros_of(kept.window.span) for kept in windows
     }
     earliest = None if None in begins.values() else min(begin for begin in begins.values() if begin is not None)
-    found: defaultdict[str, list[Occurrence]] = defaultdict(list)
+    totals = {key: Total(until=begin) for key, begin in begins.items()}
     async for kept, occurrence in _counted(tx, loaded, windows, earliest):
-        found[kept.window.key].append(occurrence)
-    for key, begin in begins.items():
-        loaded.state.windows[key] = total_of(found[key], begin)
+        key = kept.window.key
+        totals[key] = added(totals[key], occurrence)
+    loaded.state.windows |= totals
 
 
 async def _counted(

@@ -99,14 +99,6 @@ def arrived(window: Window, total: Total, occurrence: Occurrence, now: int) -> T
     return msgspec.structs.replace(total, until=until)
 
 
-def total_of(occurrences: Iterable[Occurrence], until: int | None) -> Total:
-    """The total of all that happened after `until`."""
-    total = Total(until=until)
-    for each in occurrences:
-        total = added(total, each)
-    return total
-
-
 def moved(total: Total, until: int, events: Iterable[Occurrence]) -> Total:
     """Without what happened up to `until`. `events` are those of the window from its oldest on, in the order of their times,
     at least until one has happened later."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from functools import reduce
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,6 @@ from services.profile.segments.totals import (
     millionths,
     moved,
     occurrence,
-    total_of,
     value,
 )
 
@@ -43,6 +43,11 @@ def counted(events: list[Occurrence], now: int) -> tuple[object, ...]:
     times = [event.at for event in inside]
     values = dict(Counter(event.value for event in inside if event.value is not None))
     return len(inside), len(numbers), sum(numbers), min(times, default=None), max(times, default=None), values
+
+
+def total_of(events: list[Occurrence], until: int | None) -> Total:
+    """What a journal gives."""
+    return reduce(added, events, Total(until=until))
 
 
 def held(total: Total) -> tuple[object, ...]:
