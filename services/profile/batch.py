@@ -19,7 +19,7 @@ from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
 from services.profile.domain.state import ORDER, micros
 from services.profile.segments import membership
-from services.profile.segments.rules import Rules
+from services.profile.segments.rules import NEW, Rules
 
 
 def journalled(
@@ -124,9 +124,11 @@ class EventBatch:
     def _apply(self, working_set: WorkingSet, placed: PlacedEvent) -> Iterator[list[Lacking]]:
         partition, _, event = placed
         bound: list[Binding] = []
+        is_new = False
         for user, device in decide.pairs(event):
             matched = match(working_set, user, device, event.id)
             self._count_match(partition, event, matched, user)
+            is_new |= matched.creates
             if matched.absorbs is None:
                 bound += evolve.apply_match(working_set, matched)
                 if matched.creates:
@@ -142,6 +144,8 @@ class EventBatch:
         if change is not None:
             evolve.apply_consent(loaded, change)
             changed.append("consent")
+        if is_new:
+            changed.append(NEW)
         facts = self._segments(loaded, event, changed) if self.rules.active else ()
         self._journal(loaded.id, event.value, loaded.snapshot(bound), event.at, event.name)
         if change is not None:

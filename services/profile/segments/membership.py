@@ -6,6 +6,7 @@ a window, or lies too long ago for `ago(…)`, is found when the customer's time
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -26,7 +27,7 @@ from services.profile.domain.consent import allowed
 from services.profile.domain.identity import LoadedCustomer, Move
 from services.profile.domain.snapshot import revenue
 from services.profile.domain.state import Customer, Total, micros, moment
-from services.profile.segments.rules import CompiledSegment, KeptWindow, Rules
+from services.profile.segments.rules import NEW, CompiledSegment, KeptWindow, Rules
 from services.profile.segments.totals import Occurrence, arrived, leaves_at, micros_of, occurrence, value
 
 SegmentFact: TypeAlias = SegmentEntered | SegmentExited
@@ -132,6 +133,19 @@ def wait(loaded: LoadedCustomer, now: int, imported: bool) -> None:
     state.silent = imported and (state.pending is None or state.silent)
     state.pending = max(state.pending or now, now)
     loaded.touched = True
+
+
+def with_new(rules: Rules) -> Rules:
+    """The same rules, which know the segments that a new customer may enter: those that hold of who has done nothing
+    (`customer.orders == 0`), and those that ask for the id."""
+    nobody = LoadedCustomer.new(UUID(int=0))
+    hold = [
+        name
+        for name, segment in rules.segments.items()
+        if segment.condition is not None and segment.condition.evaluate(View(nobody, [segment], 0).activation).matched
+    ]
+    names = dict.fromkeys((*hold, *rules.readers.get("id", ())))
+    return replace(rules, readers={**rules.readers, NEW: tuple(names)})
 
 
 def evaluate(

@@ -166,6 +166,20 @@ async def look(profile: Profile, customers: Mapping[UUID, datetime], number: int
         await refresh(tx, customers, rules, UTC, profile.database.settings.partitions)
 
 
+async def test_a_new_customer_enters_what_holds_of_who_has_done_nothing(profile: Profile) -> None:
+    id = await published(profile, "visitor", "customer.orders == 0 && count('Order Completed', days=30) == 0")
+    await published(profile, "planless", "!has(customer.traits.plan)")
+    await profile.tell(event("page", "ann", message="1"))
+    assert await facts(profile) == [("entered", "visitor", False), ("entered", "planless", False)]
+    await profile.tell(at(now(), "ann", "Order Completed", "2", order_id="2"), event("page", "ann", message="3"))
+    assert await names(profile, id) == []
+    assert await facts(profile) == [
+        ("entered", "visitor", False),
+        ("entered", "planless", False),
+        ("exited", "visitor", False),
+    ]
+
+
 async def test_silence_lets_a_customer_enter(profile: Profile) -> None:
     id = await published(profile, "silent", "last('Product Viewed') < ago(minutes=1)")
     seen = now() - timedelta(seconds=58)
