@@ -1,15 +1,16 @@
 """Timers of segments and the evaluation after a publication, beside each other; and a customer who cannot be looked at."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import UUID
 
 import asyncpg
 
 from libs.common.fold.service import ConsumerService
+from libs.common.log.reader import Lag, Position, TopicPartition
 from services.profile.segments.rulebooks import Rulebooks
-from services.profile.segments.tasks import SegmentTasks
+from services.profile.segments.tasks import FoldedUntil, SegmentTasks
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -41,6 +42,28 @@ class _Tasks(SegmentTasks):
         if self._bad in at:
             raise asyncpg.CharacterNotInRepertoireError("a text that PostgreSQL does not take")
         self.seen += at
+
+
+def test_how_far_kafka_has_been_folded() -> None:
+    """Kafka's lag has no age where another process reads the partition, or this one has not fetched anything yet."""
+    a, b = TopicPartition("t", 0), TopicPartition("t", 1)
+    folded = FoldedUntil()
+
+    def look(second: int, *partitions: tuple[int, int]) -> int | None:
+        """A look: the position and the unread records of each partition."""
+        lags = {tp: Lag(records, 0.0) for tp, (_, records) in zip((a, b), partitions, strict=True)}
+        positions = {tp: Position(0, next) for tp, (next, _) in zip((a, b), partitions, strict=True)}
+        until = folded.look(NOON + timedelta(seconds=second), lags, positions)
+        return None if until is None else (until - NOON).seconds
+
+    assert look(0, (5, 0), (0, 100)) is None
+    assert look(1, (5, 0), (99, 50)) is None
+    assert look(2, (5, 0), (100, 60)) == 0
+    assert look(3, (5, 0), (159, 7)) == 0
+    assert look(4, (5, 0), (161, 9)) == 2
+    assert look(5, (5, 1), (170, 0)) == 4
+    assert look(6, (5, 1), (170, 0)) == 4
+    assert look(7, (6, 0), (170, 0)) == 7
 
 
 async def test_timers_fire_while_customers_are_evaluated() -> None:
