@@ -27,7 +27,7 @@ class Results:
     metrics: Metrics
 
     def admit(self, grant: Grant, events: int) -> None:
-        """Raises TooManyRequests when a limit of the write key is reached."""
+        """Raises TooMany when a limit of the write key is reached."""
         self.usage.admit(grant, events)
 
     def built(self, grant: Grant, received_at: datetime, built: BuiltRecords, imported: bool = False) -> None:

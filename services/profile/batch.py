@@ -18,11 +18,11 @@ from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
 from services.profile.domain.journey import AsOf
-from services.profile.domain.state import ORDER, micros, moment
+from services.profile.domain.state import ORDER, micros
 from services.profile.journal import journalled
 from services.profile.merges.merge import MergeCause, MergeRow, merge, needed
 from services.profile.segments import membership
-from services.profile.segments.rules import Rules
+from services.profile.segments.rules import NEW, Rules
 
 
 class PlacedEvent(NamedTuple):
@@ -110,9 +110,11 @@ class EventBatch:
     def _apply(self, working_set: WorkingSet, placed: PlacedEvent) -> Iterator[list[Lacking]]:
         partition, _, event = placed
         bound: list[Binding] = []
+        is_new = False
         for user, device in decide.pairs(event):
             matched = match(working_set, user, device, event.id)
             self._count_match(partition, event, matched, user)
+            is_new |= matched.creates
             if matched.absorbs is None:
                 bound += evolve.apply_match(working_set, matched)
                 if matched.creates:
@@ -133,6 +135,8 @@ class EventBatch:
             changed.append("identified")
         if event.name in self.rules.journey.advocate_events:
             changed += evolve.recommend(loaded)
+        if is_new:
+            changed.append(NEW)
         facts = self._segments(loaded, event, changed) if self.rules.active else ()
         self._journal(loaded.id, event.value, loaded.snapshot(self._as_of(event), bound), event.at, event.name)
         if change is not None:
@@ -145,7 +149,7 @@ class EventBatch:
         """The segments that an event's customer enters or leaves by it."""
         if event.name in self.rules.by_event:
             changed += membership.count(loaded.state, self.rules, event.name, decode(event.value))
-        return membership.follow(loaded, self.rules, changed, micros(event.received))
+        return membership.follow(loaded, self.rules, changed, micros(event.received), imported=event.imported)
 
     def _consent(
         self, loaded: LoadedCustomer, before: Mapping[str, Choice], placed: PlacedEvent, change: Change
@@ -171,6 +175,8 @@ class EventBatch:
             yield lacking
         both_identified = survivor.state.user is not None and other.state.user is not None
         merged = merge(working_set, survivor, other, cause, self.rules.journey)
+        if self.rules.active:
+            membership.wait(survivor, micros(cause.follows.received), cause.follows.imported)
         self.outgoing += merged.outgoing
         self.merges.append(merged.row)
         for counter, by in (("customers", -1), ("merges", 1), ("identified", -both_identified)):
@@ -196,9 +202,7 @@ class EventBatch:
 
     def count_moves(self, customers: Iterable[LoadedCustomer], partition: int) -> None:
         """Count who entered and left segments."""
-        for loaded in customers:
-            for segment, entered, at in loaded.moves:
-                self._count(partition, moment(at), f"{'entered' if entered else 'exited'}:{segment}")
+        self.counts.update(membership.counts(customers, self._zone, partition))  # += would drop what is below 0
 
     def _count(self, partition: int, at: datetime, counter: str, by: int = 1, source: str = "") -> None:
         if by:

@@ -57,8 +57,9 @@ class ParsedFact(NamedTuple):
         changed = evolve.apply_fact(loaded.state, envelope)
         changed += membership.count(loaded.state, rules, name, envelope)
         loaded.touched |= bool(changed)
-        facts = membership.follow(loaded, rules, changed, micros(envelope.recordedtime)) if changed else []
-        value = spliced(self.record.value, loaded.snapshot(AsOf(micros(envelope.recordedtime), rules.journey)))
+        now, imported = micros(envelope.recordedtime), envelope.imported
+        facts = membership.follow(loaded, rules, changed, now, imported=imported) if changed else []
+        value = spliced(self.record.value, loaded.snapshot(AsOf(now, rules.journey)))
         cause = Cause.record(envelope)
         return [
             Outgoing(str(loaded.id), value, envelope.time, name),

@@ -113,6 +113,7 @@ counters = Table(
     PrimaryKeyConstraint("partition", "day", "counter", "source"),
     postgresql_with={"fillfactor": 50},
 )
+Index("counters_by_counter", counters.c.counter, counters.c.day)
 
 #: What customers said of consent, with proof, under the id that they had then. Rows are only added.
 consents = Table(

@@ -27,6 +27,7 @@ from libs.common.rules.cel.tokens import MAX_LENGTH, ConditionError
 EVENTS = 20  # of a mapping
 ITEMS = 100  # of a list that become events
 _HOLDERS = ("properties", "traits", "context")
+_NO_ID = (None, "")
 
 
 def _major(amount: float, currency: str) -> float:
@@ -152,11 +153,12 @@ class CompiledMapping:
             return delivery.id
         variables = {"payload": delivery.payload, "headers": delivery.headers, "item": None}
         try:
-            return str(self._delivery.evaluate(LANGUAGE.bind(variables)))
+            id = self._delivery.evaluate(LANGUAGE.bind(variables))
         except Absent:
             return delivery.id
         except Failed as error:
             raise Invalid(f"delivery: {error}") from None
+        return delivery.id if id in _NO_ID else str(id)
 
     def apply(self, delivery: Delivery) -> list[Mapped]:
         """What becomes of a delivery: the same for each of its tries. Raises Invalid, which names the member that failed."""
@@ -220,9 +222,12 @@ class _Entry:
     def _message_id(self, hook: str, id: str, place: int, bound: object) -> str:
         if self._message is not None:
             try:
-                return str(derived("inbound", hook, "message", str(self._evaluated("messageId", self._message, bound))))
+                message = self._evaluated("messageId", self._message, bound)
             except Absent as absent:
                 raise self._failed("messageId", absent) from None
+            if message in _NO_ID:
+                raise self._failed("messageId", Failed("it is null or empty, so all such events would count as one"))
+            return str(derived("inbound", hook, "message", str(message)))
         return str(derived("inbound", hook, "delivery", id, str(self._number), str(place)))
 
     def _evaluated(self, name: str, member: Expression | Fixed | None, bound: object) -> Any:

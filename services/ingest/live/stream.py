@@ -28,9 +28,11 @@ class LiveStream:
         self.limit = ConnectionLimit(STREAMS, "GET /v1/rejected and GET /v1/warnings")
 
     async def begin(self, source: UUID, last: int | None) -> int:
-        """Where a stream begins: after the event `last`, or now."""
+        """Where a stream begins: after the event `last`, or now. A crash of PostgreSQL empties the table and begins to count
+        anew, so `last` may lie ahead."""
         async with self._postgres.database.connection() as connection:
-            number = await store.newest(connection) if last is None else last
+            newest = await store.newest(connection)
+        number = newest if last is None else min(last, newest)
         await self._writer.watch(source)
         return number
 
@@ -38,15 +40,19 @@ class LiveStream:
         """Events as bytes, until the service drains or the token of `who` expires."""
         yield b"retry: %d\n\n" % RETRY + _event(number, "ready", b"{}")
         sent_at = renewed_at = time.monotonic()
+        is_away = False
         while not draining.is_set() and not over(who):
             try:
                 if time.monotonic() - renewed_at >= RENEW:
                     await self._writer.watch(source)
                     renewed_at = time.monotonic()
                 async with self._postgres.database.connection() as connection:
+                    if is_away:
+                        number = min(number, await store.newest(connection))
                     rows = await store.after(connection, source, number, PAGE)
+                is_away = False
             except (Unavailable, *UNAVAILABLE):
-                rows = []  # readiness reports it
+                rows, is_away = [], True  # readiness reports it
             for row in rows:
                 number = row["id"]
                 yield _event(number, row["name"], row["value"])

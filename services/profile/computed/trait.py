@@ -8,6 +8,7 @@ from libs.common.rules.cel.names import CUSTOMER
 from libs.common.rules.cel.nodes import Call
 from libs.common.rules.cel.parser import parse
 from libs.common.rules.cel.windows import FUNCTIONS, Window
+from services.profile.segments.totals import refuse_uncounted
 
 
 class ComputedTrait(BaseModel):
@@ -41,9 +42,9 @@ def window_of(value: str) -> Window:
 
 
 def refuse_faulty(trait: ComputedTrait) -> None:
-    """Raises Invalid when `value` is no window."""
+    """Raises Invalid when `value` is no window that can be kept."""
     try:
-        window_of(trait.value)
+        refuse_uncounted(trait.value, [window_of(trait.value)])
     except ConditionError as error:
         raise Invalid(
             f"The computed trait cannot be saved: value: {error.message}.",

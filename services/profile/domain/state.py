@@ -128,7 +128,9 @@ class Customer(Sectioned, omit_defaults=True):
 
     `segments` are those that they are in, each with the time since when. `windows` are the totals of windows that
     segments and computed traits read, complete for all windows of rulebook `filled`; of nobody who is `stale`, because
-    they were just merged. `computed` are the values of computed traits. `due` is when their timer is due.
+    they were just merged. `computed` are the values of computed traits. `due` is when their timer is due; `pending` is when
+    the latest record came of those that wait for the timer (they came after it was due, or merged the customer), and `silent`
+    whether all of them are imported.
 
     `consent` is what they allow now, by purpose and channel (`consent.key_of`); its history is in rows. It is replaced as
     a whole, never changed in place.
@@ -153,6 +155,8 @@ class Customer(Sectioned, omit_defaults=True):
     filled: int = 0
     stale: bool = False
     due: int | None = None
+    pending: int | None = None
+    silent: bool = False
     consent: dict[str, Choice] = msgspec.field(default_factory=dict)
     first_touch: Touch | None = None
     last_touch: Touch | None = None

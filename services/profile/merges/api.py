@@ -114,7 +114,7 @@ class MergePreview(BaseModel):
 
     survivor: UUID
     other: UUID
-    customer: answers.Customer
+    customer: answers.CustomerInFull
     identifiers: list[str] = Field(description="which would come along")
     conflicts: Conflicts
 

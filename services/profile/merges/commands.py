@@ -88,7 +88,7 @@ class MergeCommands:
             except store.Contended:
                 continue
             found = preview(working_set, ours, theirs)
-            customer = queries.shown(ours.id, ours.state, queries.now_under(rules))
+            customer = queries.in_full(ours.id, ours.state, rules)
             return {"survivor": ours.id, "other": theirs.id, "customer": customer, **found._asdict()}
         raise Unavailable(_CONTENDED)
 

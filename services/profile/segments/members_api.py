@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from io import StringIO
 from itertools import islice
 from typing import Annotated
 from uuid import UUID
@@ -51,13 +52,13 @@ def routes(part: ConsumerService, rulebooks: Rulebooks) -> APIRouter:
     router = APIRouter(prefix="/v1/segments", tags=["segments"])
     customers = Customers("profile", Customer)
 
-    async def move(moves: dict[UUID, bool], name: str, version: int, by: str) -> int:
+    async def move(moves: dict[UUID, bool], id: UUID, by: str) -> None:
         settings = part.settings
         async with part.tx() as tx:
+            name, version = await store.static_name(tx, id, lock=True)
             rules = await rulebooks.rules(tx, await part.fold.positions.rulebook(tx))
             written = await move_members(tx, moves, name, version, by, rules, settings.zone, settings.partitions)
         part.fold.notifier.notify_later(JOURNAL, written)
-        return len(moves)
 
     @router.put(
         "/{id}/members", summary="Replace the members of a static segment by a list (CSV)", openapi_extra=_DOCUMENTED
@@ -71,7 +72,7 @@ def routes(part: ConsumerService, rulebooks: Rulebooks) -> APIRouter:
         list may be sent again: what is done already changes nothing."""
         lines = await _text(request)
         async with part.read() as tx:
-            name, version = await store.static_name(tx, id)
+            name, _ = await store.static_name(tx, id)
             before = set(await queries.every_member(tx, name))
         wanted: set[UUID] = set()
         unknown: list[str] = []
@@ -87,7 +88,7 @@ def routes(part: ConsumerService, rulebooks: Rulebooks) -> APIRouter:
             [*((each, True) for each in sorted(wanted - before)), *((each, False) for each in sorted(before - wanted))]
         )
         while part_of := dict(islice(moves, PAGE)):
-            await move(part_of, name, version, who.subject)
+            await move(part_of, id, who.subject)
         return Uploaded(
             entered=len(wanted - before),
             exited=len(before - wanted),
@@ -114,8 +115,12 @@ async def _text(request: Request) -> str:
 
 
 def _refs(lines: str) -> Iterator[str]:
-    """The first column of each line, without a heading."""
-    for number, row in enumerate(csv.reader(lines.splitlines())):
-        ref = row[0].strip() if row else ""
-        if ref and not (number == 0 and ref.casefold() in ("ref", "customer", "id", "user", "user_id")):
-            yield ref
+    """The first column of each line, without a heading. Raises Malformed at a line that is no CSV."""
+    rows = csv.reader(StringIO(lines, newline=""), strict=True)
+    try:
+        for number, row in enumerate(rows):
+            ref = row[0].strip() if row else ""
+            if ref and not (number == 0 and ref.casefold() in ("ref", "customer", "id", "user", "user_id")):
+                yield ref
+    except csv.Error as error:
+        raise Malformed(f"The list is no CSV at line {rows.line_num}: {error}.") from None

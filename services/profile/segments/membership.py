@@ -4,8 +4,10 @@ A segment is evaluated when something changed that its condition reads. Its wind
 a window, or lies too long ago for `ago(…)`, is found when the customer's timer is due (see `refresh`).
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -26,8 +28,8 @@ from services.profile.domain.identity import LoadedCustomer, Move
 from services.profile.domain.journey import READS, AsOf
 from services.profile.domain.snapshot import revenue
 from services.profile.domain.state import Customer, Total, micros, moment
-from services.profile.segments.rules import CompiledSegment, KeptWindow, Rules
-from services.profile.segments.totals import Occurrence, added, leaves_at, micros_of, occurrence, value
+from services.profile.segments.rules import NEW, CompiledSegment, KeptWindow, Rules
+from services.profile.segments.totals import Occurrence, arrived, leaves_at, micros_of, occurrence, value
 
 SegmentFact: TypeAlias = SegmentEntered | SegmentExited
 
@@ -72,15 +74,17 @@ def is_kept(state: Customer, since: int) -> bool:
 
 
 def count(state: Customer, rules: Rules, name: str, envelope: Envelope) -> list[str]:
-    """Count a record in the windows that are kept for this customer, and compute the traits that follow. Returns what
-    changed, as conditions read it."""
+    """Count a record in the windows that are kept for this customer, unless it was received too late for them, and compute
+    the traits that follow. Returns what changed, as conditions read it."""
     changed = []
     if (windows := rules.by_event.get(name)) is not None:
         current = [kept for kept in windows if is_kept(state, kept.since)]
         for kept, counted in occurrences(current, envelope):
             key = kept.window.key
-            state.windows[key] = added(state.windows.get(key) or Total(), counted)
-            changed.append(key)
+            before = state.windows.get(key) or Total()
+            state.windows[key] = after = arrived(kept.window, before, counted, micros(envelope.recordedtime))
+            if after.count != before.count:
+                changed.append(key)
     return changed + compute(state, rules, changed) if changed else changed
 
 
@@ -96,14 +100,58 @@ def compute(state: Customer, rules: Rules, keys: Collection[str]) -> list[str]:
     return changed
 
 
-def follow(loaded: LoadedCustomer, rules: Rules, changed: Iterable[str], now: int) -> list[SegmentFact]:
-    """Evaluate the segments that read what changed, as of `now`. Returns the facts, and notes the moves."""
+def follow(
+    loaded: LoadedCustomer, rules: Rules, changed: Iterable[str], now: int, *, imported: bool = False
+) -> list[SegmentFact]:
+    """Evaluate the segments that read what changed, as of `now`. Returns the facts, and notes the moves.
+
+    Where something has left a window that is still counted in it, nothing is evaluated: the timer that takes it out is due,
+    and evaluates what waits for it.
+    """
+    state = loaded.state
     read = [*changed, "*"]
     if "stage" in rules.readers and not READS.isdisjoint(read):
         read.append("stage")
     names = {name: None for key in read for name in rules.readers.get(key, ())}
-    current = [rules.segments[name] for name in names if is_kept(loaded.state, rules.segments[name].live.since)]
-    return evaluate(loaded, current, AsOf(now, rules.journey)) if current else []
+    current = [rules.segments[name] for name in names if is_kept(state, rules.segments[name].live.since)]
+    if not current:
+        return []
+    if _timer_is_due(state, current, now):
+        wait(loaded, now, imported)
+        return []
+    return evaluate(loaded, current, AsOf(now, rules.journey))
+
+
+def _timer_is_due(state: Customer, segments: Iterable[CompiledSegment], now: int) -> bool:
+    if state.due is not None and state.due <= now:
+        return True
+    windows = (window for segment in segments for window in segment.windows)
+    leave = (leaves_at(window, total) for window in windows if (total := state.windows.get(window.key)) is not None)
+    return any(at is not None and at <= now for at in leave)
+
+
+def wait(loaded: LoadedCustomer, now: int, imported: bool) -> None:
+    """Have the timer evaluate all segments, not earlier than as of `now`. Its facts are marked as imported if all that waits
+    for it is."""
+    state = loaded.state
+    state.silent = imported and (state.pending is None or state.silent)
+    state.pending = max(state.pending or now, now)
+    loaded.touched = True
+
+
+def with_new(rules: Rules) -> Rules:
+    """The same rules, which know the segments that a new customer may enter: those that hold of who has done nothing
+    (`customer.orders == 0`), and those that ask for the id."""
+    nobody = LoadedCustomer.new(UUID(int=0))
+    as_of = AsOf(0, rules.journey)
+    hold = [
+        name
+        for name, segment in rules.segments.items()
+        if segment.condition is not None
+        and segment.condition.evaluate(View(nobody, [segment], as_of).activation).matched
+    ]
+    names = dict.fromkeys((*hold, *rules.readers.get("id", ())))
+    return replace(rules, readers={**rules.readers, NEW: tuple(names)})
 
 
 def evaluate(
@@ -135,6 +183,17 @@ def move(loaded: LoadedCustomer, move: Move) -> None:
         loaded.state.segments.pop(move.segment, None)
     loaded.moves.append(move)
     loaded.touched = True
+
+
+def counts(
+    customers: Iterable[LoadedCustomer], zone: tzinfo, partition: int = 0
+) -> Counter[tuple[int, date, str, str]]:
+    """How many entered and left each segment, by partition, day in `zone`, counter and (empty) source."""
+    return Counter(
+        (partition, moment(at).astimezone(zone).date(), f"{'entered' if entered else 'exited'}:{segment}", "")
+        for loaded in customers
+        for segment, entered, at in loaded.moves
+    )
 
 
 class View:
@@ -220,6 +279,8 @@ def timers(customers: Iterable[LoadedCustomer], rules: Rules, now: int) -> dict[
         if at is not None and (loaded.state.due is None or at < loaded.state.due):
             loaded.state.due = at
             times[loaded.id] = moment(at)
+            if at <= now and loaded.state.pending is None:
+                wait(loaded, now, imported=False)
     return times
 
 

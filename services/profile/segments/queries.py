@@ -15,6 +15,7 @@ from services.profile.domain import state
 from services.profile.domain.identity import LoadedCustomer
 from services.profile.domain.journey import AsOf
 from services.profile.domain.state import micros
+from services.profile.queries import customer_count
 from services.profile.segments.membership import View
 from services.profile.segments.refresh import fill
 from services.profile.segments.rulebooks import newest
@@ -124,7 +125,7 @@ async def verdict(tx: Tx, segment: Segment, customer: UUID, now: datetime) -> Ve
 async def preview(tx: Tx, segment: Segment, start: UUID, now: datetime) -> Preview:
     """Try the condition on customers from `start` (a random id) on, around the end. Raises Conflict for a static one."""
     condition = _condition(segment)
-    total = await tx.fetchval("SELECT count(*) FROM profile.customers WHERE merged_into IS NULL")
+    total = await customer_count(tx)
     rows = await _some(tx, start, TRIED)
     as_of = AsOf(micros(now), (await newest(tx)).journey)
     matching = 0

@@ -5,7 +5,6 @@ Windows that are not kept yet are counted from the journal. Everything that prof
 visible to who holds their lock, so nothing is missed, and nothing is counted twice.
 """
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from uuid import UUID
@@ -19,15 +18,14 @@ from libs.common.log.notifier import Written
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import relation
 from services.profile import store
-from services.profile.batch import EventBatch
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer, Move, WorkingSet
 from services.profile.domain.journey import AsOf
-from services.profile.domain.state import micros, moment
+from services.profile.domain.state import Total, micros, moment
 from services.profile.journal import journalled
 from services.profile.segments import membership
 from services.profile.segments.rules import KeptWindow, Rules
-from services.profile.segments.totals import Occurrence, leaves_at, micros_of, moved, total_of
+from services.profile.segments.totals import Occurrence, added, leaves_at, micros_of, moved
 
 #: Rows of the journal that are fetched at once.
 _PREFETCH = 200
@@ -41,20 +39,27 @@ WHERE timers.kind = $1 AND timers.customer = seen.customer AND timers.due <= see
 
 
 async def refresh(tx: Tx, at: Mapping[UUID, datetime], rules: Rules, zone: tzinfo, partitions: int) -> Written:
-    """Bring the windows and segments of these customers up to the time given for each. Returns what was journalled. Does not
-    commit."""
+    """Bring the windows and segments of these customers up to the time given for each, or to what waits for their timer.
+    Returns what was journalled. Does not commit.
+
+    Customers who were evaluated under a newer rulebook meanwhile stay as they are, with their timers.
+    """
     if not at:
         return {}
     times = {customer: micros(time) for customer, time in at.items()}
     working_set = await store.lock(tx, times.keys())
-    await tx.execute(_DONE, membership.TIMER, list(at.keys()), list(at.values()))
+    customers = [loaded for loaded in working_set.by_id.values() if loaded.state.filled <= rules.number]
+    done = [loaded.id for loaded in customers]
+    await tx.execute(_DONE, membership.TIMER, done, [at[id] for id in done])
     outgoing: list[Outgoing] = []
     due: dict[UUID, datetime] = {}
-    customers = [loaded for loaded in working_set.by_id.values() if loaded.merged_into is None]
     for loaded in customers:
-        loaded.touched, loaded.state.due = True, None
-        outgoing += await _one(tx, loaded, rules, times[loaded.id], partition_of(str(loaded.id), partitions))
-        due |= membership.timers([loaded], rules, times[loaded.id])
+        if loaded.merged_into is not None:
+            continue
+        now = max(times[loaded.id], loaded.state.pending or 0)
+        outgoing += await _one(tx, loaded, rules, now, partition_of(str(loaded.id), partitions))
+        loaded.touched, loaded.state.due, loaded.state.pending, loaded.state.silent = True, None, None, False
+        due |= membership.timers([loaded], rules, now)
     await _save(tx, working_set, zone)
     await timers.set_by(tx, "profile", membership.TIMER, due, partitions)
     return await append(tx, JOURNAL, outgoing, partitions)
@@ -87,10 +92,8 @@ async def move_members(
 
 
 async def _save(tx: Tx, working_set: WorkingSet, zone: tzinfo) -> None:
-    counts = EventBatch((), zone)
-    counts.count_moves(working_set.by_id.values(), 0)
     await store.save(tx, working_set)
-    await store.count(tx, counts.counts)
+    await store.count(tx, membership.counts(working_set.by_id.values(), zone))
 
 
 async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition: int) -> list[Outgoing]:
@@ -98,7 +101,7 @@ async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition
     new = [kept for kept in rules.windows.values() if not membership.is_kept(state, kept.since)]
     kept = [kept for kept in rules.windows.values() if membership.is_kept(state, kept.since)]
     begun = {name for name, segment in rules.segments.items() if segment.live.since > state.filled}
-    whole = state.stale or state.filled < rules.number
+    whole = state.stale or state.filled < rules.number or state.pending is not None
     changed = await _expire(tx, loaded, kept, now)
     await fill(tx, loaded, new, now)
     state.windows = {key: total for key, total in state.windows.items() if key in rules.windows}
@@ -115,7 +118,7 @@ async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition
     for segment in segments:
         backfill = segment.live.name in begun
         facts += membership.evaluate(loaded, [segment], AsOf(now, rules.journey), backfill=backfill)
-    cause = Cause(None, moment(now), moment(now))
+    cause = Cause(None, moment(now), moment(now), imported=state.silent)
     place = f"{partition}/0/{rules.number}"
     return [journalled(loaded, fact, cause, place, rules.journey) for fact in facts]
 
@@ -161,11 +164,11 @@ async def fill(tx: Tx, loaded: LoadedCustomer, windows: Sequence[KeptWindow], no
         kept.window.key: None if kept.window.span is None else now - micros_of(kept.window.span) for kept in windows
     }
     earliest = None if None in begins.values() else min(begin for begin in begins.values() if begin is not None)
-    found: defaultdict[str, list[Occurrence]] = defaultdict(list)
+    totals = {key: Total(until=begin) for key, begin in begins.items()}
     async for kept, occurrence in _counted(tx, loaded, windows, earliest):
-        found[kept.window.key].append(occurrence)
-    for key, begin in begins.items():
-        loaded.state.windows[key] = total_of(found[key], begin)
+        key = kept.window.key
+        totals[key] = added(totals[key], occurrence)
+    loaded.state.windows |= totals
 
 
 async def _counted(

@@ -5,6 +5,7 @@ import msgspec
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold import rulebooks
+from services.profile.segments.membership import with_new
 from services.profile.segments.rules import Rulebook, Rules, compiled
 
 _KEPT = 16
@@ -23,7 +24,7 @@ class Rulebooks:
             if len(self._rules) > _KEPT:
                 self._rules = {0: Rules()}
             try:
-                self._rules[number] = compiled(number, book)
+                self._rules[number] = with_new(compiled(number, book))
             except (Invalid, ValueError, KeyError) as error:
                 raise Unavailable(f"this release cannot read a segment of rulebook {number}: {error}") from error
         return self._rules[number]

@@ -14,6 +14,9 @@ from libs.common.rules.rule_event import FACT_NAMES
 from services.profile.computed.trait import window_of
 from services.profile.domain.journey import Journey
 
+#: What has changed of a new customer, beside what their first event says.
+NEW = "new"
+
 
 class LiveSegment(msgspec.Struct, frozen=True):
     """A live segment in a rulebook. `since` is the rulebook that began this version. A static one has no condition."""
@@ -69,8 +72,8 @@ class KeptWindow:
 class Rules:
     """The live segments of rulebook `number`, and the windows of live computed `traits`.
 
-    `readers` are the names of segments by what they read: `orders`, `traits.plan`, `traits` (of any), a window's key. Those
-    `turning` use `ago(…)`.
+    `readers` are the names of segments by what they read: `orders`, `traits.plan`, `traits` (of any), a window's key; and
+    under `NEW` those that a new customer may enter without any of it. Those `turning` use `ago(…)`.
     """
 
     number: int = 0

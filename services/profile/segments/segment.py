@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from libs.common.errors import Invalid
 from libs.common.rules.cel.condition import MAX_LENGTH, ConditionError, compile_condition
 from libs.common.rules.cel.names import CUSTOMER
+from services.profile.segments.totals import refuse_uncounted
 
 
 class Segment(BaseModel):
@@ -44,7 +45,7 @@ def refuse_faulty(segment: Segment) -> None:
     if segment.when is None:
         return
     try:
-        compile_condition(segment.when, CUSTOMER)
+        refuse_uncounted(segment.when, compile_condition(segment.when, CUSTOMER).windows)
     except ConditionError as error:
         raise Invalid(
             f"The segment cannot be saved: when at line {error.line}, column {error.column}: {error.message}.",

@@ -13,6 +13,7 @@ from libs.common.fold import rulebooks
 from services.profile.computed.trait import ComputedTrait
 from services.profile.documents import Documents
 from services.profile.domain.journey import Journey
+from services.profile.queries import customer_count
 from services.profile.segments.rulebooks import content
 from services.profile.segments.rules import LiveSegment, LiveTrait, Rulebook, book_of
 from services.profile.segments.segment import Segment
@@ -45,7 +46,7 @@ async def _publish(tx: Tx, by: str, number: int, before: Rulebook) -> None:
     for noun, live in (("segments", segments), ("computed traits", traits)):
         if len(live) > MOST_LIVE:
             raise Conflict(f"{MOST_LIVE:,} {noun} are live, which is the most: archive one first.")
-    total = await tx.fetchval("SELECT count(*) FROM profile.customers WHERE merged_into IS NULL")
+    total = await customer_count(tx)
     book = msgspec.json.encode(book_of(segments, traits, before, number + 1))
     await rulebooks.publish(tx, "profile", book, by)
     await tx.execute(
@@ -63,9 +64,10 @@ TRAITS: Documents[ComputedTrait] = Documents(
 )
 
 
-async def static_name(tx: Tx, id: UUID) -> tuple[str, int]:
-    """The name and live version of a static segment. Raises NotFound; Conflict when it is not static or not live."""
-    row = await SEGMENTS.get(tx, id)
+async def static_name(tx: Tx, id: UUID, *, lock: bool = False) -> tuple[str, int]:
+    """The name and live version of a static segment; with `lock` it stays live until the transaction ends. Raises NotFound;
+    Conflict when it is not static or not live."""
+    row = await SEGMENTS.get(tx, id, lock=lock)
     if not SEGMENTS.content_of(row).static:
         raise Conflict("This segment finds its members by its condition: only those of a static one are uploaded.")
     if row["status"] != "live":

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from libs.common.contracts.profile import CONTRACT
+from libs.common.contracts.records import display_name
+from libs.common.rules.cel.tokens import ConditionError
 from libs.common.rules.cel.windows import Window
 from services.profile.domain.state import Total, moment
 
@@ -21,6 +24,18 @@ _MICROSECOND = timedelta(microseconds=1)
 #: So many values of a property are told apart, and so long ones (as JSON).
 VALUES = 100
 LONGEST_VALUE = 200
+
+
+#: Facts that profile decides itself: no window counts them, because they follow from windows.
+UNCOUNTED = frozenset(display_name(fact.TYPE) for fact in CONTRACT.facts)
+
+
+def refuse_uncounted(source: str, windows: Iterable[Window]) -> None:
+    """Raises ConditionError for a window over profile's own facts."""
+    for window in windows:
+        if window.event in UNCOUNTED:
+            message = f"{window.event} is no event of an app and no fact of another service: no window counts it"
+            raise ConditionError.at(message, source, max(source.find(window.event) - 1, 0))
 
 
 class Occurrence(NamedTuple):
@@ -73,12 +88,15 @@ def added(total: Total, occurrence: Occurrence) -> Total:
     )
 
 
-def total_of(occurrences: Iterable[Occurrence], until: int | None) -> Total:
-    """The total of all that happened after `until`."""
-    total = Total(until=until)
-    for each in occurrences:
-        total = added(total, each)
-    return total
+def arrived(window: Window, total: Total, occurrence: Occurrence, now: int) -> Total:
+    """With an event that came just now. If it has left the window already it does not count, nor does what happened before
+    it: so what is taken away later was added once."""
+    if window.span is None or occurrence.at > now - micros_of(window.span):
+        return added(total, occurrence)
+    if total.oldest is not None and total.oldest <= occurrence.at:
+        return added(total, occurrence)  # it leaves together with the oldest, whose timer is due
+    until = occurrence.at if total.until is None else max(total.until, occurrence.at)
+    return msgspec.structs.replace(total, until=until)
 
 
 def moved(total: Total, until: int, events: Iterable[Occurrence]) -> Total:

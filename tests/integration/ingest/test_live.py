@@ -74,6 +74,14 @@ async def test_what_is_sent_is_shown(ingest: Ingest, source: Source) -> None:
         assert [(await anext(events)).id for _ in range(3)] == [odd.id, late.id, large.id]
 
 
+async def test_a_page_that_comes_back_from_before_a_crash_sees_what_is_new(ingest: Ingest, source: Source) -> None:
+    """The numbers of events begin anew after a crash of PostgreSQL."""
+    async with followed(ingest.url, source, params={"last_event_id": 1_000_000}) as events:
+        await source.post("/v1/track", GOOD)
+        async with asyncio.timeout(20):
+            assert (await anext(events)).data["messageId"] == "good"
+
+
 async def test_a_body_that_cannot_be_read_is_shown(ingest: Ingest, source: Source) -> None:
     async with followed(ingest.url, source) as events:
         await source.post("/v1/track", b"nonsense")

@@ -1,9 +1,12 @@
 """Segments: who enters and leaves, and when; publication over customers who are there already; why."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from libs.common.contracts.records import as_imported, encode
 from libs.common.contracts.rewards import REWARDS, PointsCredited
@@ -140,6 +143,43 @@ async def left(profile: Profile, id: str) -> bool:
     return await names(profile, id) == [] and bool(await facts(profile))
 
 
+async def test_an_event_meets_only_what_is_in_the_window_when_it_comes(profile: Profile) -> None:
+    """The timer has not fired yet when the second event comes: the first has left the window all the same."""
+    id = await published(profile, "active", "count('Product Viewed', minutes=1) >= 2 && customer.orders >= 0")
+    first, second = now() - timedelta(seconds=30), now() + timedelta(seconds=40)
+    later = at(second, "ann", "Product Viewed", "2")
+    late = later._replace(value=msgspec.json.encode(msgspec.json.decode(later.value) | {"recordedtime": second}))
+    await profile.tell(at(first, "ann", "Product Viewed", "1"), late)
+    assert await facts(profile) == []
+    customer = UUID(await profile.id_of("user:ann"))
+    await look(profile, {customer: first + timedelta(minutes=1)})
+    assert (await facts(profile), await names(profile, id)) == ([], [])
+    await look(profile, {customer: first + timedelta(minutes=1)})
+    assert await facts(profile) == []
+
+
+async def look(profile: Profile, customers: Mapping[UUID, datetime], number: int | None = None) -> None:
+    """Look at customers as their timers do, under the newest rulebook or the one of a number."""
+    async with profile.database.transaction() as tx:
+        number = await tx.fetchval("SELECT max(rulebook) FROM profile.positions") if number is None else number
+        rules = await Rulebooks().rules(tx, number)
+        await refresh(tx, customers, rules, UTC, profile.database.settings.partitions)
+
+
+async def test_a_new_customer_enters_what_holds_of_who_has_done_nothing(profile: Profile) -> None:
+    id = await published(profile, "visitor", "customer.orders == 0 && count('Order Completed', days=30) == 0")
+    await published(profile, "planless", "!has(customer.traits.plan)")
+    await profile.tell(event("page", "ann", message="1"))
+    assert await facts(profile) == [("entered", "visitor", False), ("entered", "planless", False)]
+    await profile.tell(at(now(), "ann", "Order Completed", "2", order_id="2"), event("page", "ann", message="3"))
+    assert await names(profile, id) == []
+    assert await facts(profile) == [
+        ("entered", "visitor", False),
+        ("entered", "planless", False),
+        ("exited", "visitor", False),
+    ]
+
+
 async def test_silence_lets_a_customer_enter(profile: Profile) -> None:
     id = await published(profile, "silent", "last('Product Viewed') < ago(minutes=1)")
     seen = now() - timedelta(seconds=58)
@@ -167,6 +207,21 @@ async def test_a_merge_counts_what_both_did(profile: Profile) -> None:
     assert await facts(profile) == [("entered", "loyal", False)]
 
 
+async def test_who_enters_by_an_imported_merge_enters_silently(profile: Profile) -> None:
+    id = await published(profile, "viewers", "count('Product Viewed') >= 2")
+    for user, device, imported in (("ann", "a", True), ("ben", "b", False)):
+        await profile.tell(
+            at(now(), None, "Product Viewed", f"1{user}", device), at(now(), user, "Product Viewed", f"2{user}")
+        )
+        merges = event("identify", user, device, message=f"m{user}")
+        await profile.tell(merges._replace(value=as_imported(merges.value)) if imported else merges)
+    await eventually(lambda: entered(profile, id, "ann"))
+    await eventually(lambda: entered(profile, id, "ben"))
+    facts = [record for record in await profile.records() if record["type"] == "segment.entered.v1"]
+    marks = {record["key"]: record.get("imported", False) for record in facts}
+    assert marks == {await profile.id_of("user:ann"): True, await profile.id_of("user:ben"): False}
+
+
 async def test_who_was_in_a_segment_and_is_merged_leaves_no_trace(profile: Profile) -> None:
     id = await published(profile, "seen", "count('Product Viewed') >= 1")
     await profile.tell(at(now(), None, "Product Viewed", "1", "device"), event("page", "ann", message="2"))
@@ -190,6 +245,15 @@ async def test_points_and_levels_of_other_services_count(profile: Profile) -> No
     assert await names(profile, id) == ["ann"]
     (entry,) = [record for record in await profile.records() if record["type"] == "segment.entered.v1"]
     assert (entry["depth"], entry["data"]["customer"]["points"]) == (2, 120)
+
+
+async def test_who_enters_by_a_command_is_counted(profile: Profile) -> None:
+    id = await published(profile, "reachable", "customer.consent.marketing == true")
+    await profile.tell(event("page", "ann", message="1"))
+    await profile.put("customers/user:ann/consents/marketing", {"status": "granted"})
+    assert await names(profile, id) == ["ann"]
+    sizes = await profile.get(f"segments/{id}/sizes")
+    assert [(day["entered"], day["exited"], day["size"]) for day in sizes["days"]] == [(1, 0, 1)]
 
 
 async def test_a_new_version_and_the_archive_move_members(profile: Profile) -> None:
@@ -231,23 +295,27 @@ async def test_customers_who_change_while_a_publication_is_filled_end_right(prof
         *(at(now(), f"u{each}", "Order Completed", f"m{each}", order_id=f"o{each}") for each in range(40))
     )
     made = await profile.post("segments", {"name": "twice", "when": "count('Order Completed', days=9) == 2"}, 201)
-    ids = {each["id"]: now() for each in (await profile.get("customers", limit=200))["items"]}
-    rulebooks = Rulebooks()
-
-    async def look() -> None:
-        async with profile.database.transaction() as tx:
-            number = await tx.fetchval("SELECT max(rulebook) FROM profile.positions")
-            rules = await rulebooks.rules(tx, number)
-            await refresh(
-                tx, {UUID(id): time for id, time in ids.items()}, rules, UTC, profile.database.settings.partitions
-            )
-
+    ids = {UUID(each["id"]): now() for each in (await profile.get("customers", limit=200))["items"]}
     again = [at(now(), f"u{each}", "Order Completed", f"n{each}", order_id=f"p{each}") for each in range(40)]
-    await asyncio.gather(profile.post(f"segments/{made['id']}/publish"), profile.tell(*again), look(), look())
+    await asyncio.gather(
+        profile.post(f"segments/{made['id']}/publish"), profile.tell(*again), look(profile, ids), look(profile, ids)
+    )
     await eventually(lambda: is_filled(profile, made["id"]))
     assert len(await names(profile, made["id"])) == 40
-    await look()
+    await look(profile, ids)
     assert len(await facts(profile)) == 40
+
+
+async def test_a_process_that_is_late_with_an_old_rulebook_undoes_nothing(profile: Profile) -> None:
+    await profile.tell(at(now(), "ann", "Product Viewed", "1"))
+    await published(profile, "first", "count('Product Viewed') >= 1")
+    id = await published(profile, "second", "count('Product Viewed', days=9) >= 1")
+    await look(profile, {UUID(await profile.id_of("user:ann")): now()}, 1)
+    assert await names(profile, id) == ["ann"]
+    await profile.tell(at(now(), "ann", "Product Viewed", "2"))
+    why = await profile.get(f"segments/{id}/customers/user:ann")
+    assert (why["matches"], why["member_since"] is not None) == (True, True)
+    assert [kind for kind, *_ in await facts(profile)] == ["entered", "entered"]
 
 
 async def test_the_members_of_a_static_segment_are_uploaded(profile: Profile) -> None:
@@ -270,6 +338,36 @@ async def test_the_members_of_a_static_segment_are_uploaded(profile: Profile) ->
     assert await names(profile, made["id"]) == ["ben", "cem"]
     assert await facts(profile, "ann") == [("entered", "vip", False), ("exited", "vip", False)]
     assert list((await profile.get("customers/user:ben"))["segments"]) == ["vip"]
+    for line, says in (("x" * 200_000, "field larger than field limit"), ('user:ben,"Ben', "unexpected end of data")):
+        content = f"user:cem\n{line}\n"
+        broken = await profile.ask("PUT", f"segments/{made['id']}/members", 400, content=content, headers=csv)
+        assert broken["detail"].startswith(f"The list is no CSV at line 2: {says}")
+    assert await names(profile, made["id"]) == ["ben", "cem"]
+
+
+async def test_nobody_enters_a_static_segment_that_was_archived_during_the_upload(profile: Profile) -> None:
+    await profile.tell(event("identify", "ann", message="1"))
+    made = await profile.post("segments", {"name": "vip", "static": True}, 201)
+    await profile.post(f"segments/{made['id']}/publish")
+    async with profile.database.transaction() as tx:
+        await tx.execute("LOCK TABLE profile.identifiers IN ACCESS EXCLUSIVE MODE")  # no line is resolved meanwhile
+        upload = asyncio.create_task(
+            profile.ask(
+                "PUT",
+                f"segments/{made['id']}/members",
+                409,
+                content="user:ann",
+                headers={"content-type": "text/csv"},
+            )
+        )
+        waiting = (
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'profile.identifiers'::regclass AND NOT granted)"
+        )
+        await eventually(lambda: tx.fetchval(waiting))
+        await profile.post(f"segments/{made['id']}/archive")
+        await eventually(lambda: is_filled(profile, made["id"]))
+    assert (await upload)["detail"].startswith("This segment is not live")
+    assert await names(profile, made["id"]) == []
 
 
 async def test_computed_traits_are_traits(profile: Profile) -> None:

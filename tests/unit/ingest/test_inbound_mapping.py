@@ -87,6 +87,15 @@ def test_what_makes_it_count_once_is_the_mappings_choice() -> None:
         apply(mapping({**SALE, "when": "true", "messageId": "payload.missing"}), PAYLOAD)
 
 
+def test_an_id_that_is_null_or_empty_is_none_and_makes_no_two_events_one() -> None:
+    made = mapping({"event": {"value": "Sold"}, "userId": "payload.user.id"}, delivery="payload.note")
+    for note in (None, ""):
+        (one,), (other,) = (events(made, PAYLOAD | {"note": note}, id) for id in ("d1", "d2"))
+        assert one["messageId"] != other["messageId"]
+        with pytest.raises(Invalid, match=r"events\[0\]\.messageId: it is null or empty"):
+            apply(mapping({**SALE, "when": "true", "messageId": "payload.note"}), PAYLOAD | {"note": note})
+
+
 @pytest.mark.parametrize(
     ("member", "says"),
     [

@@ -2,21 +2,28 @@
 
 from collections import Counter
 from datetime import timedelta
+from functools import reduce
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.errors import Invalid
 from libs.common.rules.cel.windows import Window
+from services.profile.computed import trait
+from services.profile.computed.trait import ComputedTrait
 from services.profile.domain.state import Total
+from services.profile.segments import segment
+from services.profile.segments.segment import Segment
 from services.profile.segments.totals import (
     VALUES,
     Occurrence,
     added,
+    arrived,
     leaves_at,
     millionths,
     moved,
     occurrence,
-    total_of,
     value,
 )
 
@@ -38,6 +45,11 @@ def counted(events: list[Occurrence], now: int) -> tuple[object, ...]:
     return len(inside), len(numbers), sum(numbers), min(times, default=None), max(times, default=None), values
 
 
+def total_of(events: list[Occurrence], until: int | None) -> Total:
+    """What a journal gives."""
+    return reduce(added, events, Total(until=until))
+
+
 def held(total: Total) -> tuple[object, ...]:
     return total.count, total.numbers, total.sum, total.oldest, total.newest, total.values
 
@@ -50,15 +62,44 @@ def test_adding_and_leaving_is_counting(steps: list[Occurrence | int]) -> None:
     for step in steps:
         if isinstance(step, int):
             now += step
-            leaves = leaves_at(WINDOW, total)
-            if leaves is not None and leaves <= now:
-                oldest = total.oldest or 0
-                events = sorted((each for each in journal if each.at >= oldest), key=lambda each: each.at)
-                total = moved(total, now - 100, events)
+            total = _without_what_left(total, journal, now)
             assert held(total) == counted(journal, now)
         else:
             journal.append(step)
             total = added(total, step)
+
+
+@given(st.lists(occurrences | st.integers(0, 100), max_size=40))
+def test_what_comes_too_late_for_a_window_never_counts(steps: list[Occurrence | int]) -> None:
+    """Also in a window from which nothing has left yet. The timer that takes out what leaves runs before the next event."""
+    total, now = Total(), 300
+    journal: list[Occurrence] = []
+    for step in steps:
+        if isinstance(step, int):
+            now += step
+            total = _without_what_left(total, journal, now)
+        else:
+            journal.append(step)
+            total = arrived(WINDOW, total, step, now)
+        assert held(total) == counted(journal, now)
+
+
+@given(st.lists(st.tuples(occurrences, st.integers(0, 400)), max_size=40))
+def test_what_came_too_late_is_not_taken_away(arrivals: list[tuple[Occurrence, int]]) -> None:
+    """Whatever the order in which events were received, and although no timer fired in between."""
+    total, journal = Total(), []
+    for each, received in arrivals:
+        journal.append(each)
+        total = arrived(WINDOW, total, each, received)
+    assert held(_without_what_left(total, journal, 10_000)) == held(Total())
+
+
+def _without_what_left(total: Total, journal: list[Occurrence], now: int) -> Total:
+    leaves = leaves_at(WINDOW, total)
+    if leaves is None or leaves > now:
+        return total
+    oldest = total.oldest or 0
+    return moved(total, now - 100, sorted((each for each in journal if each.at >= oldest), key=lambda each: each.at))
 
 
 @given(st.lists(occurrences, max_size=30), st.integers(0, 500))
@@ -90,3 +131,13 @@ def test_only_numbers_are_added() -> None:
     odd: list[object] = [True, None, "x", "nan", "Infinity", 1e300, {}, [1], ""]
     assert [millionths(each) for each in odd] == [None] * 9
     assert [millionths(each) for each in (3, 2.5, "1.25", -0.000001)] == [3_000_000, 2_500_000, 1_250_000, -1]
+
+
+def test_no_window_counts_what_follows_from_windows() -> None:
+    """Profile journals these facts after the record that they follow from: the fold does not see them."""
+    window = "count('Segment Entered', days=30)"
+    with pytest.raises(Invalid, match="Segment Entered is no event of an app"):
+        segment.refuse_faulty(Segment(name="x", when=f"{window} > 1"))
+    with pytest.raises(Invalid, match="Segment Entered is no event of an app"):
+        trait.refuse_faulty(ComputedTrait(name="x", value=window))
+    trait.refuse_faulty(ComputedTrait(name="x", value="count('Points Credited', days=30)"))

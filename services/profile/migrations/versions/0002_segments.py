@@ -12,6 +12,7 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     create_timers("profile")
+    op.create_index("counters_by_counter", "counters", ["counter", "day"], schema="profile")
     for noun in ("segment", "computed_trait"):
         op.create_table(
             f"{noun}s",
