@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +15,7 @@ from services.ingest.domain.limits import without_halves
 
 HASHED = "hmac-sha256:"
 _DIGEST = re.compile(rf"{HASHED}[0-9a-f]{{64}}")
-_KEPT_BITS = {4: 24, 6: 48}  # of an address: its network
+_HOST_BITS = {4: 8, 6: 80}  # of an address: what is not its network
 
 #: Gives what stands in the place of a value, None for nothing.
 Change = Callable[[Any], Any]
@@ -132,7 +132,8 @@ def _network(value: Any) -> str | None:
         address = ip_address(value.strip().partition("%")[0])
     except ValueError:
         return None
-    return str(ip_network(f"{address}/{_KEPT_BITS[address.version]}", strict=False).network_address)
+    bits = _HOST_BITS[address.version]
+    return str(type(address)(int(address) >> bits << bits))
 
 
 def _cut(kept: int, value: Any) -> str | None:
