@@ -28,6 +28,7 @@ def make_secrets(home: Path) -> Path:
     tokens.public_key_file(home).chmod(READABLE)
     tokens.customer_public_key_file(home).chmod(READABLE)
     tokens.consent_secret_file(home).chmod(READABLE)
+    tokens.hash_key_file(home).chmod(READABLE)
     return folder
 
 

@@ -46,6 +46,11 @@ def consent_secret_file(home: Path) -> Path:
     return home / "secrets" / "consent-secret"
 
 
+def hash_key_file(home: Path) -> Path:
+    """The key with which ingest hashes private fields (0600)."""
+    return home / "secrets" / "hash-key"
+
+
 def make_keys(home: Path) -> bool:
     """Create the missing key pairs and secrets. Returns whether the pair of this installation's tokens was missing.
 
@@ -53,8 +58,9 @@ def make_keys(home: Path) -> bool:
     """
     (home / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_pair(customer_private_key_file(home), customer_public_key_file(home))
-    if not consent_secret_file(home).exists():
-        write_private(consent_secret_file(home), secrets.token_urlsafe(32))
+    for file in (consent_secret_file(home), hash_key_file(home)):
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(32))
     return _make_pair(private_key_file(home), public_key_file(home))
 
 

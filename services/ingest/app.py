@@ -16,6 +16,7 @@ from services.ingest.api.raw import raw_routes
 from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import Memory
 from services.ingest.commit import GroupCommit
+from services.ingest.entry_rules import RulesInForce
 from services.ingest.inbound import api as inbound
 from services.ingest.inbound import trial
 from services.ingest.inbound.receiver import InboundReceiver
@@ -61,9 +62,11 @@ def create(settings: Settings) -> FastAPI:
     metrics.watch(lambda: commit.waiting() + imports.waiting(), settings.queue_limit, lambda: memory.held, memory.limit)
     usage = UsageMeter(postgres, settings.zone)
     results = Results(rejections, warned, violations, watched, shared, usage, metrics)
-    receiver = Receiver(keys, commit, blocked, plans, results, memory)
-    importer = Receiver(keys, imports, blocked, plans, results, memory, imported=True)
-    webhooks = InboundReceiver(postgres, commit, blocked, plans, results, memory)
+    hash_key = settings.hash_key.get_secret_value()
+    rules = RulesInForce(blocked, plans, hash_key)
+    receiver = Receiver(keys, commit, rules, results, memory)
+    importer = Receiver(keys, imports, rules, results, memory, imported=True)
+    webhooks = InboundReceiver(postgres, commit, rules, results, memory)
     hot = [events.routes(receiver, importer), posthog.routes(receiver), cloudevents.routes(receiver)]
     return assemble(
         "ingest",
@@ -74,9 +77,9 @@ def create(settings: Settings) -> FastAPI:
             *hot,
             sdk_settings.routes(keys, settings.public_url),
             snippet.routes(),
-            sources.routes(postgres, keys),
+            sources.routes(postgres, keys, bool(hash_key)),
             live.routes(postgres, LiveStream(postgres, watched)),
-            rejected.routes(postgres, Replays(postgres, commit, imports, blocked, plans, results)),
+            rejected.routes(postgres, Replays(postgres, commit, imports, rules, results)),
             warnings.routes(postgres),
             blocked_ids.routes(postgres, blocked),
             tracking_plan.routes(postgres, plans, storing),

@@ -17,6 +17,7 @@ from services.ingest.domain.body import Payload, Unreadable
 from services.ingest.domain.limits import Rejection
 from services.ingest.domain.normalise import Normalised, key, normalise
 from services.ingest.domain.order_warnings import order_warnings
+from services.ingest.domain.private_fields import PrivateFields
 from services.ingest.domain.reading.mend import named
 from services.ingest.domain.reading.sound import Delivery
 from services.ingest.plan.compiled import CompiledPlan, Violation
@@ -51,10 +52,12 @@ class BuiltRecords:
 
 
 class EntryRules(NamedTuple):
-    """What decides on a source's events, beside themselves. `blocked` are the workspace's own ids that identify nobody."""
+    """What decides on a source's events, beside themselves. `blocked` are the workspace's own ids that identify nobody;
+    private fields are changed before anything is kept."""
 
     blocked: Set[str] = frozenset()
     plan: CompiledPlan | None = None
+    private: PrivateFields | None = None
 
 
 NO_RULES = EntryRules()
@@ -87,7 +90,7 @@ def build_records(
     source = f"/apps/{grant.source}"
     for each in payload.events:
         add_event(built, bytes(each), delivery, source, rules, received_at, traceparent)
-    return _with_unreadable(built, payload.unreadable) if payload.unreadable else built
+    return _with_unreadable(built, payload.unreadable, rules) if payload.unreadable else built
 
 
 def add_event(
@@ -103,9 +106,11 @@ def add_event(
     try:
         normalised = normalise(raw, delivery)
     except Rejection as rejection:
-        _refuse(built, raw, delivery.kind, str(rejection))
+        _refuse(built, raw, delivery.kind, str(rejection), rules.private)
         return
     event, occurred_at, warnings, sent_id = normalised
+    if rules.private is not None:
+        rules.private.apply(event)
     if not event.messageId:
         event.messageId = str(ids.fresh())
     if rules.plan is not None and _refuses(rules.plan, built, normalised):
@@ -150,22 +155,23 @@ def _refuses(plan: CompiledPlan, built: BuiltRecords, normalised: Normalised) ->
     return True
 
 
-def _refuse(built: BuiltRecords, raw: bytes, kind: Kind | None, reason: str) -> None:
+def _refuse(built: BuiltRecords, raw: bytes, kind: Kind | None, reason: str, private: PrivateFields | None) -> None:
     reason += hints.misspelt(raw)
     type_, message_id, event = named(raw)
     built.results.append(EventResult("rejected", message_id, reason))
-    built.refused.append(Refused(reason, raw, kind or type_, message_id, event))
+    body = raw if private is None else private.applied(raw)
+    built.refused.append(Refused(reason, body, kind or type_, message_id, event))
 
 
-def _with_unreadable(built: BuiltRecords, unreadable: Sequence[Unreadable]) -> BuiltRecords:
-    """The same, and what its protocol's reader refused, each in its place."""
+def _with_unreadable(built: BuiltRecords, unreadable: Sequence[Unreadable], rules: EntryRules) -> BuiltRecords:
+    """The same, and what its protocol's reader refused, each in its place. Where private fields are in it, nobody knows."""
     at = {each.place: each for each in unreadable}
     results, refused = iter(built.results), iter(built.refused)
     whole = BuiltRecords(built.records, violations=built.violations)
     for place in range(len(built.results) + len(unreadable)):
         if (each := at.get(place)) is not None:
             whole.results.append(EventResult("rejected", each.message_id, each.reason))
-            whole.refused.append(Refused(each.reason, each.raw, None, each.message_id, None))
+            whole.refused.append(Refused(each.reason, b"" if rules.private else each.raw, None, each.message_id, None))
             continue
         whole.results.append(result := next(results))
         if result.status == "rejected":

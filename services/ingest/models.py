@@ -25,7 +25,7 @@ from libs.common.http.auth.tickets import ticket_table
 
 metadata = MetaData(schema="ingest")
 
-#: An application that sends events. `allowed_origins` limits browsers; null means any origin.
+#: An application that sends events. `allowed_origins` limits browsers; null means any origin. `private_fields` are JSON.
 sources = Table(
     "sources",
     metadata,
@@ -33,6 +33,7 @@ sources = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("default_currency", Text, nullable=False),
     Column("allowed_origins", ARRAY(Text)),
+    Column("private_fields", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 

@@ -16,6 +16,7 @@ class Grant:
     """What a write key allows: to send events as one source. `origins` are the browsers' origins, None means any.
 
     `through` is the id of the key, or of the inbound webhook that events come by. None as a limit means any number.
+    `private_fields` are the source's, as JSON.
     """
 
     source_id: UUID
@@ -26,6 +27,7 @@ class Grant:
     through: UUID
     events_per_second: int | None = None
     events_per_day: int | None = None
+    private_fields: str | None = None
 
     def is_valid(self, now: datetime) -> bool:
         """Whether the key has not expired."""
@@ -36,7 +38,7 @@ async def grants(tx: Tx, hashes: Sequence[bytes]) -> dict[bytes, Grant]:
     """What those of the keys allow that exist, are not revoked and have not expired."""
     rows = await tx.fetch(
         "SELECT hash, source_id, name, default_currency, allowed_origins, expires_at, write_keys.id AS through,"
-        " events_per_second, events_per_day"
+        " events_per_second, events_per_day, private_fields"
         " FROM ingest.write_keys JOIN ingest.sources ON sources.id = source_id"
         " WHERE hash = ANY($1::bytea[]) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
         list(hashes),
@@ -55,10 +57,11 @@ def _grant(row: asyncpg.Record) -> Grant:
         through=row["through"],
         events_per_second=row["events_per_second"],
         events_per_day=row["events_per_day"],
+        private_fields=row["private_fields"],
     )
 
 
-_SOURCES = "SELECT id, name, default_currency, allowed_origins, created_at FROM ingest.sources"
+_SOURCES = "SELECT id, name, default_currency, allowed_origins, private_fields, created_at FROM ingest.sources"
 
 
 async def sources(tx: Tx, after: str, limit: int) -> list[asyncpg.Record]:
@@ -112,7 +115,7 @@ async def rejected(
 
 
 _REPLAYABLE = (
-    "SELECT r.id, r.source_id, s.name AS source, s.default_currency, r.received_at, r.type, r.message_id, r.size, r.body,"
+    "SELECT r.id, r.source_id, s.name AS source, s.default_currency, s.private_fields, r.received_at, r.type, r.message_id, r.size, r.body,"
     " r.imported, r.replayed_at, r.result FROM ingest.rejected r JOIN ingest.sources s ON s.id = r.source_id"
 )
 

@@ -16,15 +16,14 @@ from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_request
 from services.ingest.api.credentials import chosen, cors, from_header, require_origin
 from services.ingest.api.raw import Answer
-from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
-from services.ingest.build_records import BuiltRecords, EntryRules, build_records
+from services.ingest.build_records import BuiltRecords, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import hints
 from services.ingest.domain.body import Payload, Read, Sent
 from services.ingest.domain.reading.mend import named
-from services.ingest.plan.in_force import PlansInForce
+from services.ingest.entry_rules import RulesInForce
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
 from services.ingest.results import Results
@@ -43,8 +42,7 @@ class Receiver:
         self,
         keys: WriteKeys,
         commit: GroupCommit,
-        blocked: BlockedIds,
-        plans: PlansInForce,
+        rules: RulesInForce,
         results: Results,
         memory: Memory,
         imported: bool = False,
@@ -53,8 +51,7 @@ class Receiver:
         self._imported = imported
         self._keys = keys
         self._commit = commit
-        self._blocked = blocked
-        self._plans = plans
+        self._rules = rules
         self._results = results
         self._memory = memory
         self._body_reader = BodyReader()
@@ -175,8 +172,7 @@ class Receiver:
         """What is to be stored of a request, and its answer. Lists what is rejected; raises what refuses the whole."""
         require_origin(grant, headers.get(b"origin"))
         self._results.admit(grant, len(payload.events))
-        rules = EntryRules(self._blocked.values, self._plans.of(grant.source_id))
-        built = build_records(payload, kind, grant, received_at, traceparent, rules)
+        built = build_records(payload, kind, grant, received_at, traceparent, self._rules.of(grant))
         self._results.built(grant, received_at, built, self._imported)
         share.take(sum(len(record.value) for record in built.records))
         return built
@@ -195,7 +191,8 @@ class Receiver:
         """List a body that is broken as a whole under its source, if its key came in the header."""
         if (key := from_header(headers.get(b"authorization"))) is not None:
             grant: Grant = await self._keys.grant(key)
-            self._results.unreadable(grant, received_at, Refused(error.detail, body, *named(body)))
+            kept = body if grant.private_fields is None else b""
+            self._results.unreadable(grant, received_at, Refused(error.detail, kept, *named(body)))
 
 
 def _refusal(request: Request, error: RapportError) -> ASGIApp:

@@ -14,13 +14,12 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Conflict
 from libs.common.runtime.postgres import Postgres
 from services.ingest import queries, store
-from services.ingest.blocked_ids import BlockedIds
-from services.ingest.build_records import BuiltRecords, EntryRules, EventResult, add_event
+from services.ingest.build_records import BuiltRecords, EventResult, add_event
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import limits
 from services.ingest.domain.reading.mend import named
 from services.ingest.domain.reading.sound import Delivery
-from services.ingest.plan.in_force import PlansInForce
+from services.ingest.entry_rules import RulesInForce
 from services.ingest.queries import Grant
 from services.ingest.results import Results
 
@@ -60,15 +59,13 @@ class Replays:
         postgres: Postgres,
         commit: GroupCommit,
         imports: GroupCommit,
-        blocked: BlockedIds,
-        plans: PlansInForce,
+        rules: RulesInForce,
         results: Results,
     ) -> None:
         self._postgres = postgres
         self._commit = commit
         self._imports = imports
-        self._blocked = blocked
-        self._plans = plans
+        self._rules = rules
         self._results = results
         self._one_at_a_time = asyncio.Lock()  # each holds a connection while the group commit needs another
 
@@ -101,7 +98,7 @@ class Replays:
         accepted: dict[Grant, BuiltRecords] = {}
         by_log: dict[bool, BuiltRecords] = defaultdict(BuiltRecords)
         for row, mended in given:
-            grant = Grant(row["source_id"], row["source"], row["default_currency"], None, None, THROUGH)
+            grant = _grant(row)
             built = self._built(row, mended, grant, now)
             (result,) = built.results
             replays.append(Replay(row["id"], result, now if built.records else None))
@@ -122,16 +119,21 @@ class Replays:
 
     def _built(self, row: asyncpg.Record, mended: dict[str, Any] | None, grant: Grant, now: datetime) -> BuiltRecords:
         raw, names_its_type = _event(row, mended)
+        rules = self._rules.of(grant)
         delivery = Delivery(
             received_at=row["received_at"],
             kind=None if names_its_type or row["type"] not in get_args(Kind) else row["type"],
             currency=grant.currency,
-            blocked=self._blocked.values,
+            blocked=rules.blocked,
         )
         built = BuiltRecords()
-        rules = EntryRules(self._blocked.values, self._plans.of(grant.source_id))
         add_event(built, raw, delivery, f"/apps/{grant.source}", rules, now, None)
         return built
+
+
+def _grant(row: asyncpg.Record) -> Grant:
+    currency, private = row["default_currency"], row["private_fields"]
+    return Grant(row["source_id"], row["source"], currency, None, None, THROUGH, private_fields=private)
 
 
 def _event(row: asyncpg.Record, mended: dict[str, Any] | None) -> tuple[bytes, bool]:

@@ -1,11 +1,14 @@
 """What ingest reads from the environment, beside what every service reads."""
 
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from libs.common import settings
+
+SHORTEST_KEY = 32
 
 
 def _address(value: str) -> str:
@@ -35,3 +38,16 @@ class Settings(settings.Settings):
         ge=0,
         description="rejected events kept per source and minute by each process; more are only counted",
     )
+    hash_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="the key of private fields that are hashed, at least 32 characters; with another one, other hashes",
+    )
+    hash_key_file: Path | None = Field(default=None, description="file with that key")
+
+    @model_validator(mode="after")
+    def _read_hash_key(self) -> Self:
+        if self.hash_key_file:
+            self.hash_key = SecretStr(self.hash_key_file.read_text().strip())
+        if 0 < len(self.hash_key.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(f"RAPPORT_INGEST_HASH_KEY is too short: give {SHORTEST_KEY} characters or more")
+        return self

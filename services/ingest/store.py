@@ -51,16 +51,20 @@ def storable(text: str, length: int = 1_000) -> str:
     return text[:length].encode("utf-8", "replace").decode().replace("\0", "�")
 
 
-async def add_source(tx: Tx, name: str, currency: str, origins: Sequence[str] | None) -> UUID:
-    """Add a source; raises Conflict when there is one of that name."""
+async def add_source(
+    tx: Tx, name: str, currency: str, origins: Sequence[str] | None, private_fields: str | None = None
+) -> UUID:
+    """Add a source, with its private fields as JSON; raises Conflict when there is one of that name."""
     source = ids.fresh()
     try:
         await tx.execute(
-            "INSERT INTO ingest.sources (id, name, default_currency, allowed_origins) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO ingest.sources (id, name, default_currency, allowed_origins, private_fields)"
+            " VALUES ($1, $2, $3, $4, $5)",
             source,
             name,
             currency,
             origins,
+            private_fields,
         )
     except asyncpg.UniqueViolationError:
         raise Conflict(

@@ -17,6 +17,7 @@ from tests.process import ServiceProcess
 CUSTOMERS = generate_keys()
 """The pair of the business's backend, which signs customers' tokens."""
 CONSENT_SECRET = secrets.token_urlsafe(32)
+HASH_KEY = secrets.token_urlsafe(32)
 SIZE = int(os.environ.get("DOORS_SIZE", "1"))
 """How many times as many examples, bodies and connections as by default: `DOORS_SIZE=20 make test TESTS=tests/doors`."""
 
@@ -28,6 +29,7 @@ class Service(ServiceProcess):
         own = {
             "RAPPORT_CUSTOMER_PUBLIC_KEY": CUSTOMERS[1],
             "RAPPORT_PROFILE_CONSENT_SECRET": CONSENT_SECRET,
+            "RAPPORT_INGEST_HASH_KEY": HASH_KEY,
             "RAPPORT_POOL_SIZE": "6",
             **environment,
         }

@@ -66,7 +66,11 @@ def purchases() -> list[dict[str, Any]]:
 async def seed(five: Five) -> None:
     """Fill all five services; `five.known` then says what there is, by path."""
     source = await five.made("ingest", "/v1/sources", {"name": "doors"})
-    spare = await five.made("ingest", "/v1/sources", {"name": "doors-spare"})
+    spare = await five.made(
+        "ingest",
+        "/v1/sources",
+        {"name": "doors-spare", "private_fields": {"context.ip": "truncate", "traits.email": "hash"}},
+    )
     five.write_key = source["write_key"]
     programme = await five.made("rewards", "/v1/programmes", PROGRAMME)
     await five.made("rewards", f"/v1/programmes/{programme['id']}/publish")

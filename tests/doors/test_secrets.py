@@ -23,7 +23,7 @@ from deploy.local.postgres import Postgres
 from libs.common.contracts.registry import OWN_SCOPES, SCOPES
 from libs.common.http.auth.tokens import mint, mint_customer
 from tests.conftest import KEYS, free_port
-from tests.doors.five import CONSENT_SECRET, CUSTOMERS, Five, Service, start, stop
+from tests.doors.five import CONSENT_SECRET, CUSTOMERS, HASH_KEY, Five, Service, start, stop
 from tests.integration.triggers.receiver import Receiver
 from tests.support import eventually
 
@@ -82,7 +82,11 @@ async def watched(
 
 
 async def _good_days(seen: Watched, receiver: Receiver) -> None:
-    source = (await seen.call("ingest", "POST", "/v1/sources", json={"name": "shop"})).json()
+    source = (
+        await seen.call(
+            "ingest", "POST", "/v1/sources", json={"name": "shop", "private_fields": {"traits.email": "hash"}}
+        )
+    ).json()
     seen.secrets["write key"] = source["write_key"]
     more = (await seen.call("ingest", "POST", f"/v1/sources/{source['id']}/keys")).json()
     seen.secrets["second write key"] = more["write_key"]
@@ -93,7 +97,7 @@ async def _good_days(seen: Watched, receiver: Receiver) -> None:
     seen.secrets["webhook's secret"] = made["secret"]
     await seen.call("triggers", "POST", f"/v1/hooks/{made['id']}/publish")
     ids = {"userId": ANN, "anonymousId": f"{MARK}-device"}
-    await seen.event(type="identify", **ids, traits={"name": f"{MARK} Ann"})
+    await seen.event(type="identify", **ids, traits={"name": f"{MARK} Ann", "email": ANN})
     properties = {"order_id": f"{MARK}-1", "revenue": 10, "note": MARK}
     await seen.event(type="track", event="Order Completed", **ids, properties=properties)
     await eventually(lambda: _sent(seen, made["id"]))
@@ -108,7 +112,7 @@ async def _good_days(seen: Watched, receiver: Receiver) -> None:
     asked = await seen.call(
         "profile", "POST", f"/v1/customers/user:{ANN}/consents/news/requests", json={"source": MARK}
     )
-    seen.secrets |= {"confirmation": asked.json()["token"], "consent secret": CONSENT_SECRET}
+    seen.secrets |= {"confirmation": asked.json()["token"], "consent secret": CONSENT_SECRET, "hash key": HASH_KEY}
     for link in (f"{MARK}{seen.secrets['confirmation']}", seen.secrets["confirmation"]):
         await seen.call("profile", "POST", "/v1/consents/confirm", json={"token": link})
     ticket = (await seen.call("metrics", "POST", "/v1/kpis/stream/tickets")).json()["ticket"]

@@ -20,6 +20,7 @@ SECRETS = (
     "customer-private-key.pem",
     "customer-public-key.pem",
     "consent-secret",
+    "hash-key",
 )
 
 

@@ -1,8 +1,9 @@
 """Sources and their write keys over REST. A key is shown once, when it is made; only its hash is kept."""
 
+import json
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -13,6 +14,7 @@ from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
 from libs.common.runtime.postgres import Postgres
 from services.ingest import queries, store
+from services.ingest.api.private_fields import PrivateFieldRules, as_json
 from services.ingest.domain import keys
 from services.ingest.write_keys import WriteKeys
 
@@ -51,6 +53,7 @@ class NewSource(_Strict):
     name: Annotated[str, NAME, Field(examples=["shop-web"])]
     default_currency: Currency | None = None
     allowed_origins: Origins = None
+    private_fields: PrivateFieldRules = None
 
 
 class SourceChange(_Strict):
@@ -60,6 +63,7 @@ class SourceChange(_Strict):
 
     default_currency: Currency = "USD"
     allowed_origins: Origins = None
+    private_fields: PrivateFieldRules = None
 
 
 PerSecond = Annotated[
@@ -102,6 +106,7 @@ class Source(BaseModel):
     name: str
     default_currency: str
     allowed_origins: list[str] | None
+    private_fields: PrivateFieldRules
     created_at: datetime
 
 
@@ -141,36 +146,45 @@ class KeyPage(BaseModel):
     next: str | None
 
 
-def routes(postgres: Postgres, write_keys: WriteKeys) -> APIRouter:
-    """Create, list and change sources; make, list and revoke their keys."""
+def _shown(row: Any) -> dict[str, Any]:
+    private = row["private_fields"]
+    return {**row, "private_fields": None if private is None else json.loads(private)}
+
+
+def routes(postgres: Postgres, write_keys: WriteKeys, can_hash: bool) -> APIRouter:
+    """Create, list and change sources; make, list and revoke their keys. `can_hash` if there is a key for private fields."""
     router = APIRouter(prefix="/v1/sources", tags=["sources"])
 
     @router.post("", status_code=201, summary="Add a source; its write key is shown this once")
     async def create(new: NewSource, _: Writer) -> CreatedSource:
         currency = new.default_currency or postgres.settings.default_currency
+        private = as_json(new.private_fields, can_hash)
         async with postgres.database.transaction() as tx:
-            identity = await store.add_source(tx, new.name, currency, new.allowed_origins)
+            identity = await store.add_source(tx, new.name, currency, new.allowed_origins, private)
             _key, write_key = await store.add_key(tx, identity, None)
             source = await queries.source(tx, identity)
-        return CreatedSource(**source, write_key=write_key)
+        return CreatedSource(**_shown(source), write_key=write_key)
 
     @router.get("", summary="The sources, by name")
     async def page(_: Reader, limit: Limit = 50, cursor: str = "") -> SourcePage:
         async with postgres.database.connection() as connection:
             found = await queries.sources(connection, cursor, limit + 1)
-        items = [Source(**row) for row in found[:limit]]
+        items = [Source(**_shown(row)) for row in found[:limit]]
         return SourcePage(items=items, next=items[-1].name if len(found) > limit else None)
 
     @router.get("/{id}", summary="One source")
     async def read(id: UUID, _: Reader) -> Source:
         async with postgres.database.connection() as connection:
-            return Source(**await queries.source(connection, id))
+            return Source(**_shown(await queries.source(connection, id)))
 
-    @router.patch("/{id}", summary="Change a source's currency or origins; in force within seconds")
+    @router.patch("/{id}", summary="Change a source's currency, origins or private fields; in force within seconds")
     async def change(id: UUID, changes: SourceChange, _: Writer) -> Source:
+        columns = changes.model_dump(exclude_unset=True)
+        if "private_fields" in columns:
+            columns["private_fields"] = as_json(changes.private_fields, can_hash)
         async with postgres.database.transaction() as tx:
-            await store.change_source(tx, id, changes.model_dump(exclude_unset=True))
-            return Source(**await queries.source(tx, id))
+            await store.change_source(tx, id, columns)
+            return Source(**_shown(await queries.source(tx, id)))
 
     @router.post("/{id}/keys", status_code=201, summary="Make another write key; shown this once")
     async def add_key(id: UUID, _: Writer, new: NewKey | None = None) -> CreatedKey:

@@ -19,18 +19,17 @@ from libs.common.http.limits import Disconnected, refuse
 from libs.common.observability.telemetry import current_traceparent
 from libs.common.runtime.postgres import Postgres
 from services.ingest.api.raw import Answer
-from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import BodyReader, Memory, Share
-from services.ingest.build_records import BuiltRecords, EntryRules, build_records
+from services.ingest.build_records import BuiltRecords, build_records
 from services.ingest.commit import GroupCommit
 from services.ingest.domain import body as bodies
 from services.ingest.domain import limits
 from services.ingest.domain.limits import Rejection
+from services.ingest.entry_rules import RulesInForce
 from services.ingest.inbound import store
 from services.ingest.inbound.mapping import CompiledMapping, Delivery, InboundMapping, Mapped
 from services.ingest.inbound.signatures import verify
 from services.ingest.inbound.store import Receiving
-from services.ingest.plan.in_force import PlansInForce
 from services.ingest.queries import Grant
 from services.ingest.rejections import Refused
 from services.ingest.results import Results
@@ -49,15 +48,13 @@ class InboundReceiver:
         self,
         postgres: Postgres,
         commit: GroupCommit,
-        blocked: BlockedIds,
-        plans: PlansInForce,
+        rules: RulesInForce,
         results: Results,
         memory: Memory,
     ) -> None:
         self._postgres = postgres
         self._commit = commit
-        self._blocked = blocked
-        self._plans = plans
+        self._rules = rules
         self._results = results
         self._memory = memory
         self._body_reader = BodyReader()
@@ -88,8 +85,7 @@ class InboundReceiver:
     ) -> BuiltRecords:
         """The records of what a payload became, with a result for each event."""
         batch = bodies.batch(_encode({"batch": [each.event for each in mapped if each.event is not None]}))
-        rules = EntryRules(self._blocked.values, self._plans.of(grant.source_id))
-        return build_records(batch, None, grant, received_at, traceparent, rules)
+        return build_records(batch, None, grant, received_at, traceparent, self._rules.of(grant))
 
     async def _store(self, request: Request, share: Share) -> bytes:
         received_at = datetime.now(UTC)
@@ -105,7 +101,11 @@ class InboundReceiver:
             delivery = delivered(str(hook), body, _without_secrets(headers, receiving.secret_header))
             mapped = self.compiled(receiving.mapping).apply(delivery)
         except Invalid as error:
-            self._results.unreadable(receiving.grant, received_at, Refused(error.detail, body))
+            self._results.unreadable(
+                receiving.grant,
+                received_at,
+                Refused(error.detail, body if receiving.grant.private_fields is None else b""),
+            )
             self._results.metrics.malformed()
             raise
         built = self.built(mapped, receiving.grant, received_at, current_traceparent())

@@ -32,14 +32,16 @@ class Receiving:
 async def receiving(tx: Tx, hook: UUID) -> Receiving:
     """An inbound webhook as a delivery needs it. Raises NotFound."""
     row = await tx.fetchrow(
-        "SELECT h.signature, h.secret_header, h.secret, h.mapping, s.id, s.name, s.default_currency,"
+        "SELECT h.signature, h.secret_header, h.secret, h.mapping, s.id, s.name, s.default_currency, s.private_fields,"
         " ARRAY(SELECT o.secret FROM ingest.old_inbound_secrets o WHERE o.hook_id = h.id AND o.valid_until > now()) AS old"
         " FROM ingest.inbound_hooks h JOIN ingest.sources s ON s.id = h.source_id WHERE h.id = $1",
         hook,
     )
     if row is None:
         raise NotFound("There is no such webhook here: check its address.")
-    grant = Grant(row["id"], row["name"], row["default_currency"], None, None, hook)
+    grant = Grant(
+        row["id"], row["name"], row["default_currency"], None, None, hook, private_fields=row["private_fields"]
+    )
     return Receiving(row["signature"], row["secret_header"], (row["secret"], *row["old"]), row["mapping"], grant)
 
 

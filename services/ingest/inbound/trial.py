@@ -64,7 +64,9 @@ def routes(postgres: Postgres, receiver: InboundReceiver) -> APIRouter:
         async with postgres.database.connection() as connection:
             row = await store.one(connection, id, hook)
             source = await queries.source(connection, id)
-        grant = Grant(id, source["name"], source["default_currency"], None, None, hook)
+        grant = Grant(
+            id, source["name"], source["default_currency"], None, None, hook, private_fields=source["private_fields"]
+        )
         mapping = receiver.compiled(row["mapping"])
         if trial.mapping is not None:
             mapping = CompiledMapping(chosen(trial.mapping))

@@ -35,13 +35,18 @@ class CompiledPlan:
     """The workspace's plan, under a source's own one: the source's word on an event takes the place of the workspace's."""
 
     def __init__(self, *plans: TrackingPlan) -> None:
-        """Raises ValueError for a schema that cannot be used."""
+        """`faulty` has the events whose schemas cannot be used, as after a change of the library; they are not checked."""
+        self.faulty: dict[str, str] = {}
         self._unknown: Mode = "observe"
         self._events: dict[str, _Planned] = {}
         for plan in plans:
             self._unknown = plan.unknown or self._unknown
             for name, event in plan.events.items():
-                self._events[name] = _Planned(event.mode, compiled(event.json_schema))
+                try:
+                    self._events[name] = _Planned(event.mode, compiled(event.json_schema))
+                except ValueError as error:
+                    self.faulty[name] = str(error)
+                    self._events[name] = _Planned("observe", compiled({}))
 
     def violation(self, event: ClientEvent) -> Violation | None:
         """What is wrong with the event; None when nothing is, or when the plan does not name it and it is no track."""

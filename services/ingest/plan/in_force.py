@@ -48,8 +48,12 @@ class PlansInForce(PeriodicTask):
                 if live == self._live:
                     return
                 found = await store.contents(connection, live)
-            self._workspace, self._of = await asyncio.to_thread(_compiled, found)
+            workspace, of = await asyncio.to_thread(_compiled, found)
+            self._workspace, self._of = workspace, of
             self._live = live
+            for plan in (workspace, *of.values()):
+                for event, error in () if plan is None else plan.faulty.items():
+                    logger.error("a schema of the tracking plan is not in force", event_name=event, error=error)
 
 
 def _compiled(found: dict[InForce, TrackingPlan]) -> tuple[CompiledPlan | None, dict[UUID, CompiledPlan]]:

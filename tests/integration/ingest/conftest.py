@@ -27,7 +27,7 @@ class Ingest(ServiceProcess):
     """`python -m services.ingest` on a free port."""
 
     def __init__(self, dsn: str, log: Path, **environment: str) -> None:
-        super().__init__("ingest", dsn, log, **environment)
+        super().__init__("ingest", dsn, log, RAPPORT_INGEST_HASH_KEY="k" * 32, **environment)
 
 
 class Source:

@@ -139,6 +139,13 @@ def test_a_schema_that_cannot_be_used_is_refused_with_its_place(schema: dict[str
         schemas.compiled(schema)
 
 
+def test_a_stored_schema_that_cannot_be_used_any_more_stops_nothing() -> None:
+    rules = CompiledPlan(plan("refuse", "refuse", Order_Completed={"type": "objekt"}, Seen={"required": ["a"]}))
+    assert list(rules.faulty) == ["Order Completed"]
+    assert rules.violation(order()) is None
+    assert rules.violation(ClientEvent(type="track", messageId="m", event="Seen")) is not None
+
+
 def test_a_schema_nested_too_deeply_is_refused() -> None:
     schema: dict[str, Any] = {}
     for _ in range(20):

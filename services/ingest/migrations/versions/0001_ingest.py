@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text, nullable=False, unique=True),
         sa.Column("default_currency", sa.Text, nullable=False),
         sa.Column("allowed_origins", ARRAY(sa.Text)),
+        sa.Column("private_fields", sa.Text),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         schema="ingest",
     )
