@@ -19,6 +19,7 @@ from libs.common.log.kafka.tail import refuse_behind
 from libs.common.log.reader import Position, Record, TopicPartition, after, contiguous
 from libs.common.log.rewind import rewind
 from libs.common.settings import Settings
+from services.connections import SETTINGS
 from services.profile import app as profile
 from services.rewards import app as rewards
 from tests.integration.log.logs import PARTITIONS, START, WHEN, key_in, read
@@ -149,7 +150,7 @@ async def test_a_service_whose_database_is_behind_does_not_start_and_says_what_t
         await tx.execute(f'DELETE FROM log."{topic}" WHERE "offset" >= 40')
         await tx.execute("UPDATE log.heads SET next = least(next, 40) WHERE topic = $1", topic)
         await tx.execute(f"UPDATE {service}.positions SET next = least(next, 40) WHERE reader = 'forwarder'")
-    app = CREATE[service](kafka_settings)
+    app = CREATE[service](SETTINGS[service](**kafka_settings.model_dump()))
     asking = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
     async with app.router.lifespan_context(app), asking as client:
 
