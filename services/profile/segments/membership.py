@@ -149,9 +149,10 @@ def with_new(rules: Rules) -> Rules:
 
 
 def evaluate(
-    loaded: LoadedCustomer, segments: Iterable[CompiledSegment], now: int, *, backfill: bool = False
+    loaded: LoadedCustomer, segments: Iterable[CompiledSegment], now: int, begun: Collection[str] = ()
 ) -> list[SegmentFact]:
-    """Evaluate these segments for a customer. Returns the facts, and notes the moves. Static ones stay as they are."""
+    """Evaluate these segments for a customer. Returns the facts, and notes the moves. Static ones stay as they are. Facts on
+    those that have just `begun` say `backfill`."""
     facts: list[SegmentFact] = []
     segments = list(segments)
     view = View(loaded, segments, now)
@@ -164,7 +165,7 @@ def evaluate(
             continue
         because = segment.condition.explain({}, view.customer)
         fact = SegmentEntered if matched else SegmentExited
-        facts.append(fact(segment=live.name, version=live.version, because=because, backfill=backfill))
+        facts.append(fact(segment=live.name, version=live.version, because=because, backfill=live.name in begun))
         move(loaded, Move(live.name, matched, now))
     return facts
 
