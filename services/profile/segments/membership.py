@@ -180,10 +180,10 @@ def move(loaded: LoadedCustomer, move: Move) -> None:
     loaded.touched = True
 
 
-def counts(
+def moves_by_day(
     customers: Iterable[LoadedCustomer], zone: tzinfo, partition: int = 0
 ) -> Counter[tuple[int, date, str, str]]:
-    """How many entered and left each segment, by partition, day in `zone`, counter and (empty) source."""
+    """How many entered and left each segment, as rows of the counters: by partition, day in `zone`, counter and (no) source."""
     return Counter(
         (partition, moment(at).astimezone(zone).date(), f"{'entered' if entered else 'exited'}:{segment}", "")
         for loaded in customers

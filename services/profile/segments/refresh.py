@@ -88,7 +88,7 @@ async def move_members(
 
 async def _save(tx: Tx, working_set: WorkingSet, zone: tzinfo) -> None:
     await store.save(tx, working_set)
-    await store.count(tx, membership.counts(working_set.by_id.values(), zone))
+    await store.count(tx, membership.moves_by_day(working_set.by_id.values(), zone))
 
 
 async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition: int) -> list[Outgoing]:
