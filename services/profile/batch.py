@@ -202,7 +202,7 @@ class EventBatch:
 
     def count_moves(self, customers: Iterable[LoadedCustomer], partition: int) -> None:
         """Count who entered and left segments."""
-        self.counts.update(membership.counts(customers, self._zone, partition))  # += would drop what is below 0
+        self.counts.update(membership.moves_by_day(customers, self._zone, partition))  # += would drop what is below 0
 
     def _count(self, partition: int, at: datetime, counter: str, by: int = 1, source: str = "") -> None:
         if by:

@@ -69,7 +69,7 @@ class Commands:
         evolve(loaded, decision)
         outgoing = await self._journalled(tx, loaded, decision, call)
         await store.save(tx, working_set)
-        await store.count(tx, membership.counts([loaded], self._part.settings.zone))
+        await store.count(tx, membership.moves_by_day([loaded], self._part.settings.zone))
         await _project(tx, loaded, decision, call)
         if key is not None:
             await self._keys.store(tx, key, loaded.id, command, decision.answer)

@@ -10,9 +10,10 @@ Expressions see `payload` (the body), `headers` (names in lower case) and, where
 null, is left out.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -40,9 +41,12 @@ def _major(amount: float, currency: str) -> float:
 
 def _sum(values: list[Any]) -> float:
     try:
-        return float(sum((Decimal(str(value)) for value in values), Decimal(0)))
-    except InvalidOperation:
-        raise ValueError("sum takes numbers, or texts that are numbers") from None
+        total = float(sum((Decimal(str(value)) for value in values), Decimal(0)))
+    except ArithmeticError:
+        total = math.nan
+    if not math.isfinite(total):
+        raise ValueError("sum takes numbers, or texts that are numbers")
+    return total
 
 
 LANGUAGE = Language(

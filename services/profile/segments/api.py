@@ -171,7 +171,7 @@ def routes(part: ConsumerService) -> APIRouter:
         """Changes nothing. Customers are drawn at random, and their events of all windows counted."""
         async with part.tx() as tx:
             segment = SEGMENTS.content_of(await SEGMENTS.get(tx, id))
-            found = await queries.preview(tx, segment, fresh_start(), datetime.now(UTC))
+            found = await queries.preview(tx, segment, uuid4(), datetime.now(UTC))
         return Preview(
             count=found.count,
             estimated=found.tried < found.total,
@@ -238,11 +238,6 @@ def routes(part: ConsumerService) -> APIRouter:
         return Sizes(days=left[::-1], size=size)
 
     return router
-
-
-def fresh_start() -> UUID:
-    """A random id from which on customers are drawn; theirs are hashes, so any is as good."""
-    return uuid4()
 
 
 async def _shown(tx: Tx, id: UUID, response: Response) -> ShownSegment:

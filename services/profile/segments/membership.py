@@ -7,7 +7,7 @@ a window, or lies too long ago for `ago(…)`, is found when the customer's time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -31,6 +31,8 @@ from services.profile.domain.state import Customer, Total, micros, moment
 from services.profile.segments.rules import NEW, CompiledSegment, KeptWindow, Rules
 from services.profile.segments.totals import Occurrence, arrived, leaves_at, micros_of, occurrence, value
 
+_SECOND = 10**6
+_LATEST = micros(datetime.max.replace(tzinfo=UTC))
 SegmentFact: TypeAlias = SegmentEntered | SegmentExited
 
 
@@ -155,9 +157,10 @@ def with_new(rules: Rules) -> Rules:
 
 
 def evaluate(
-    loaded: LoadedCustomer, segments: Iterable[CompiledSegment], as_of: AsOf, *, backfill: bool = False
+    loaded: LoadedCustomer, segments: Iterable[CompiledSegment], as_of: AsOf, begun: Collection[str] = ()
 ) -> list[SegmentFact]:
-    """Evaluate these segments for a customer. Returns the facts, and notes the moves. Static ones stay as they are."""
+    """Evaluate these segments for a customer. Returns the facts, and notes the moves. Static ones stay as they are. Facts on
+    those that have just `begun` say `backfill`."""
     facts: list[SegmentFact] = []
     segments = list(segments)
     view = View(loaded, segments, as_of)
@@ -170,7 +173,7 @@ def evaluate(
             continue
         because = segment.condition.explain({}, view.customer)
         fact = SegmentEntered if matched else SegmentExited
-        facts.append(fact(segment=live.name, version=live.version, because=because, backfill=backfill))
+        facts.append(fact(segment=live.name, version=live.version, because=because, backfill=live.name in begun))
         move(loaded, Move(live.name, matched, as_of.now))
     return facts
 
@@ -185,10 +188,10 @@ def move(loaded: LoadedCustomer, move: Move) -> None:
     loaded.touched = True
 
 
-def counts(
+def moves_by_day(
     customers: Iterable[LoadedCustomer], zone: tzinfo, partition: int = 0
 ) -> Counter[tuple[int, date, str, str]]:
-    """How many entered and left each segment, by partition, day in `zone`, counter and (empty) source."""
+    """How many entered and left each segment, as rows of the counters: by partition, day in `zone`, counter and (no) source."""
     return Counter(
         (partition, moment(at).astimezone(zone).date(), f"{'entered' if entered else 'exited'}:{segment}", "")
         for loaded in customers
@@ -227,8 +230,8 @@ class View:
         for condition in self._conditions:
             for path, span in condition.turns:
                 text = None if absent_part(path, variables) else look_up(path, variables)
-                if isinstance(text, str) and (turns := _turn(text, span)) is not None and turns > self._now:
-                    yield turns
+                if isinstance(text, str):
+                    yield from (turn for turn in _turns(text, span) if self._now < turn <= _LATEST)
 
 
 def variables(loaded: LoadedCustomer, as_of: AsOf) -> dict[str, Any]:
@@ -292,9 +295,14 @@ def _iso(at: int) -> str:
     return moment(at).isoformat()
 
 
-def _turn(text: str, span: timedelta) -> int | None:
-    """The first microsecond at which a time lies longer ago than `span`; None if the text is no time."""
+def _turns(text: str, span: timedelta) -> list[int]:
+    """The first microseconds at which a time may lie longer ago than `span`, as its text compares: of one that is not in our
+    own form also the end of the second that is written, because `Z` is greater than any fraction. None if it is no time."""
     try:
-        return micros(datetime.fromisoformat(text)) + micros_of(span) + 1
+        time = datetime.fromisoformat(text)
     except ValueError:
-        return None
+        return []
+    if text.endswith("+00:00"):
+        return [micros(time) + micros_of(span) + 1]
+    written = micros(time.replace(tzinfo=UTC))
+    return [at + micros_of(span) + 1 for at in (written, written - written % _SECOND + _SECOND)]

@@ -5,6 +5,7 @@ Windows that are not kept yet are counted from the journal. Everything that prof
 visible to who holds their lock, so nothing is missed, and nothing is counted twice.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from uuid import UUID
@@ -56,6 +57,7 @@ async def refresh(tx: Tx, at: Mapping[UUID, datetime], rules: Rules, zone: tzinf
     for loaded in customers:
         if loaded.merged_into is not None:
             continue
+        await asyncio.sleep(0)  # many segments take a while, and the fold runs in the same loop
         now = max(times[loaded.id], loaded.state.pending or 0)
         outgoing += await _one(tx, loaded, rules, now, partition_of(str(loaded.id), partitions))
         loaded.touched, loaded.state.due, loaded.state.pending, loaded.state.silent = True, None, None, False
@@ -93,7 +95,7 @@ async def move_members(
 
 async def _save(tx: Tx, working_set: WorkingSet, zone: tzinfo) -> None:
     await store.save(tx, working_set)
-    await store.count(tx, membership.counts(working_set.by_id.values(), zone))
+    await store.count(tx, membership.moves_by_day(working_set.by_id.values(), zone))
 
 
 async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition: int) -> list[Outgoing]:
@@ -114,10 +116,8 @@ async def _one(tx: Tx, loaded: LoadedCustomer, rules: Rules, now: int, partition
     segments = [
         segment for name, segment in rules.segments.items() if whole or segment in rules.turning or name in names
     ]
-    facts = _archived(loaded, rules, now)
-    for segment in segments:
-        backfill = segment.live.name in begun
-        facts += membership.evaluate(loaded, [segment], AsOf(now, rules.journey), backfill=backfill)
+    as_of = AsOf(now, rules.journey)
+    facts = [*_archived(loaded, rules, now), *membership.evaluate(loaded, segments, as_of, begun)]
     cause = Cause(None, moment(now), moment(now), imported=state.silent)
     place = f"{partition}/0/{rules.number}"
     return [journalled(loaded, fact, cause, place, rules.journey) for fact in facts]

@@ -65,7 +65,9 @@ def millionths(value: Any) -> int | None:
         number = Decimal(str(value))
     except InvalidOperation:
         return None
-    return int(number * _MILLIONTHS) if number.is_finite() and abs(number) <= _LARGEST else None
+    if not number.is_finite() or number.copy_abs() > _LARGEST:  # abs() would raise on huge ones
+        return None
+    return int(number * _MILLIONTHS)
 
 
 def micros_of(span: timedelta) -> int:

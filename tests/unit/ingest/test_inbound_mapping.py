@@ -101,7 +101,7 @@ def test_an_id_that_is_null_or_empty_is_none_and_makes_no_two_events_one() -> No
     [
         ("payload.cents / 100.0", "write double"),
         ("major(payload.cents, 'euro')", "is no currency"),
-        ("sum(['a'])", "sum takes numbers"),
+        *((f"sum(['{text}'])", "sum takes numbers") for text in ("a", "NaN", "1e400", "1e999999999")),
         ("bytes('a')", "JSON does not have"),
     ],
 )

@@ -117,6 +117,13 @@ def test_values_as_conditions_see_them() -> None:
     assert nothing == [0, 0.0, None, None, None]
 
 
+@pytest.mark.parametrize(
+    "sent", ["1e999999999", "-1e999999999", "sNaN", "inf", 10**15 + 1, "x", "", True, None, [], {}]
+)
+def test_what_is_no_number_or_too_large_is_left_out_of_sums(sent: object) -> None:
+    assert millionths(sent) is None
+
+
 def test_the_values_of_a_property() -> None:
     most, distinct = Window("most_frequent", "A", "x"), Window("distinct", "A", "x")
     sent = ["b", "a", "b", "a", 3, None, {"no": 1}, ["no"], "y" * 500]
