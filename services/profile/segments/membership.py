@@ -7,8 +7,7 @@ a window, or lies too long ago for `ago(…)`, is found when the customer's time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import cached_property
+from datetime import date, datetime, tzinfo
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -18,21 +17,14 @@ from libs.common.contracts.input import Input
 from libs.common.contracts.profile import SegmentEntered, SegmentExited
 from libs.common.contracts.records import Envelope
 from libs.common.rules import rule_event
-from libs.common.rules.cel.condition import Activation, bind
-from libs.common.rules.cel.names import COMPUTED, TIMES
-from libs.common.rules.cel.values import absent_part, look_up
-from libs.common.rules.cel.windows import ago_key
 from libs.common.rules.rule_event import event_variables
-from services.profile.domain.consent import allowed
 from services.profile.domain.identity import LoadedCustomer, Move
 from services.profile.domain.journey import READS, AsOf
-from services.profile.domain.snapshot import revenue
 from services.profile.domain.state import Customer, Total, micros, moment
 from services.profile.segments.rules import NEW, CompiledSegment, KeptWindow, Rules
-from services.profile.segments.totals import Occurrence, arrived, leaves_at, micros_of, occurrence, value
+from services.profile.segments.totals import Occurrence, arrived, leaves_at, occurrence, value
+from services.profile.segments.view import View
 
-_SECOND = 10**6
-_LATEST = micros(datetime.max.replace(tzinfo=UTC))
 SegmentFact: TypeAlias = SegmentEntered | SegmentExited
 
 
@@ -199,59 +191,6 @@ def moves_by_day(
     )
 
 
-class View:
-    """A customer as the conditions of some segments see them at a time; made when the first asks."""
-
-    def __init__(self, loaded: LoadedCustomer, segments: Iterable[CompiledSegment], as_of: AsOf) -> None:
-        self._loaded = loaded
-        self._conditions = [segment.condition for segment in segments if segment.condition is not None]
-        self._now = as_of.now
-        self._as_of = as_of
-
-    @cached_property
-    def customer(self) -> dict[str, Any]:
-        held = self._loaded.state.windows
-        windows = {window.key: window for condition in self._conditions for window in condition.windows}
-        spans = {span for condition in self._conditions for _, span in condition.turns}
-        return {
-            **variables(self._loaded, self._as_of),
-            COMPUTED: {key: value(window, held.get(key) or Total()) for key, window in windows.items()},
-            TIMES: {ago_key(span): _iso(self._now - micros_of(span)) for span in spans},
-        }
-
-    @cached_property
-    def activation(self) -> Activation:
-        """The same, made ready for conditions."""
-        return bind({}, self.customer)
-
-    def turns(self) -> Iterator[int]:
-        """The times after now at which comparisons with `ago(…)` turn."""
-        variables = {"customer": self.customer}
-        for condition in self._conditions:
-            for path, span in condition.turns:
-                text = None if absent_part(path, variables) else look_up(path, variables)
-                if isinstance(text, str):
-                    yield from (turn for turn in _turns(text, span) if self._now < turn <= _LATEST)
-
-
-def variables(loaded: LoadedCustomer, as_of: AsOf) -> dict[str, Any]:
-    """`customer`, as conditions of segments see it: all but windows and `ago`."""
-    state = loaded.state
-    return {
-        "id": str(loaded.id),
-        "traits": {name: msgspec.json.decode(trait.value) for name, trait in state.traits.items() if not trait.gone}
-        | state.computed,
-        "orders": state.completed,
-        "revenue": {currency: float(amount) for currency, amount in revenue(state).items()},
-        "first_seen": None if state.first is None else _iso(state.first),
-        "last_seen": None if state.last is None else _iso(state.last),
-        "consent": allowed(state.consent),
-        "channel": state.channel,
-        "stage": as_of.stage(state),
-        **msgspec.structs.asdict(state.standing),
-    }
-
-
 def due(loaded: LoadedCustomer, rules: Rules, now: int) -> int | None:
     """When the customer must be looked at again, because something leaves a window or a comparison with `ago(…)` turns; now,
     if nothing is filled. None: nothing will change by itself."""
@@ -289,20 +228,3 @@ def timers(customers: Iterable[LoadedCustomer], rules: Rules, now: int) -> dict[
 
 #: The kind of timer.
 TIMER = "segments"
-
-
-def _iso(at: int) -> str:
-    return moment(at).isoformat()
-
-
-def _turns(text: str, span: timedelta) -> list[int]:
-    """The first microseconds at which a time may lie longer ago than `span`, as its text compares: of one that is not in our
-    own form also the end of the second that is written, because `Z` is greater than any fraction. None if it is no time."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return []
-    if text.endswith("+00:00"):
-        return [micros(time) + micros_of(span) + 1]
-    written = micros(time.replace(tzinfo=UTC))
-    return [at + micros_of(span) + 1 for at in (written, written - written % _SECOND + _SECOND)]

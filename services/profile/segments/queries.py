@@ -16,12 +16,12 @@ from services.profile.domain.identity import LoadedCustomer
 from services.profile.domain.journey import AsOf
 from services.profile.domain.state import micros
 from services.profile.queries import customer_count
-from services.profile.segments.membership import View
 from services.profile.segments.refresh import fill
 from services.profile.segments.rulebooks import newest
 from services.profile.segments.rules import CompiledSegment, LiveSegment, kept
 from services.profile.segments.segment import Segment
 from services.profile.segments.totals import value
+from services.profile.segments.view import View
 
 Row = Mapping[str, Any]
 #: So many customers are tried at most for a preview; of more, the count is an estimate.
