@@ -7,6 +7,7 @@ from libs.common.fold.watermark import WatermarkWriter
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
+from services.profile.api.care import care_routes
 from services.profile.api.consents import confirmation_routes, consent_routes
 from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
@@ -37,6 +38,7 @@ def create(settings: Settings) -> FastAPI:
         timeline_routes(part, streams),
         consent_routes(part, commands, confirmations),
         confirmation_routes(commands, confirmations),
+        care_routes(part, commands, handler.rulebooks),
         refund_routes(part),
         segments.routes(part),
         members_api.routes(part, handler.rulebooks),

@@ -18,7 +18,7 @@ from libs.common.log.append import Outgoing, append
 from libs.common.log.notifier import Written
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_traceparent
-from services.profile import consents, store
+from services.profile import consents, notes, store
 from services.profile.batch import journalled
 from services.profile.domain.commands import Call, Command, Decision, decide, evolve
 from services.profile.domain.decide import Cause
@@ -91,3 +91,5 @@ async def _project(tx: Tx, loaded: LoadedCustomer, decision: Decision, call: Cal
     if decision.consent is not None and decision.proof is not None:
         rows = [consents.row(loaded.id, call, each, decision.proof) for each in decision.consent.kept]
         await consents.save(tx, rows)
+    if decision.note is not None:
+        await notes.save(tx, loaded.id, call.id, call.at, decision.note)

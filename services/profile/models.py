@@ -132,6 +132,18 @@ consents = Table(
     PrimaryKeyConstraint("customer", "purpose", "at", "record", "channel"),
 )
 
+#: What people wrote on customers, under the id that they had then.
+notes = Table(
+    "notes",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("customer", "id"),
+)
+
 timers = timer_table(metadata)
 tickets = ticket_table(metadata)
 

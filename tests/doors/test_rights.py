@@ -55,6 +55,11 @@ PUT    /v1/customers/{ref}/consents                 customers:write own:consent
 GET    /v1/customers/{ref}/consents/{purpose}       customers:read  own:consent
 PUT    /v1/customers/{ref}/consents/{purpose}       customers:write own:consent
 POST   /v1/customers/{ref}/consents/{purpose}/requests  customers:write
+POST   /v1/customers/{ref}/notes                    customers:write
+GET    /v1/customers/{ref}/notes                    customers:read
+POST   /v1/customers/{ref}/deselect                 customers:write
+POST   /v1/customers/{ref}/reselect                 customers:write
+PUT    /v1/customers/{ref}/relationship             customers:write
 POST   /v1/consents/confirm                         open
 GET    /v1/refunds/waiting                          customers:read
 POST   /v1/segments                                 segments:write

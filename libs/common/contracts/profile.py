@@ -11,6 +11,7 @@ JOURNAL = "profile.journal"
 WATERMARK = "profile.watermark"
 Scope = Literal["customers:read", "customers:write", "segments:read", "segments:write"]
 OwnScope = Literal["own:consent"]
+RelationshipKind = Literal["loyalty_based", "transactional", "need_based", "advisory"]
 
 
 class CustomerLeft(Fact, frozen=True, kw_only=True):
@@ -77,6 +78,39 @@ class ConsentChanged(Fact, frozen=True, kw_only=True):
         return f"{self.purpose}.{self.channel}"
 
 
+class NoteAdded(Fact, frozen=True, kw_only=True):
+    """Somebody wrote a note on the customer. Its text stays in profile."""
+
+    TYPE: ClassVar[str] = "note.added.v1"
+    note: str
+    by: str
+
+
+class CustomerDeselected(Fact, frozen=True, kw_only=True):
+    """The business no longer markets to the customer. Service messages go on."""
+
+    TYPE: ClassVar[str] = "customer.deselected.v1"
+    reason: str
+    by: str
+
+
+class CustomerReselected(Fact, frozen=True, kw_only=True):
+    """The business markets to the customer again."""
+
+    TYPE: ClassVar[str] = "customer.reselected.v1"
+    reason: str
+    by: str
+
+
+class RelationshipSet(Fact, frozen=True, kw_only=True):
+    """Somebody said what the relationship with the customer is based on; `kind` is None if it shall be derived again."""
+
+    TYPE: ClassVar[str] = "relationship.set.v1"
+    kind: RelationshipKind | None
+    reason: str
+    by: str
+
+
 CONTRACT = Contract(
     Topic(
         JOURNAL,
@@ -86,7 +120,17 @@ CONTRACT = Contract(
         ("rewards", "triggers", "metrics"),
         ("rewards",),
     ),
-    (CustomerLeft, CustomerMerged, ConsentChanged, SegmentEntered, SegmentExited),
+    (
+        CustomerLeft,
+        CustomerMerged,
+        ConsentChanged,
+        SegmentEntered,
+        SegmentExited,
+        NoteAdded,
+        CustomerDeselected,
+        CustomerReselected,
+        RelationshipSet,
+    ),
     {
         "customers:read": ("marketer", "analyst", "operator"),
         "customers:write": ("marketer", "operator"),

@@ -1,4 +1,4 @@
-"""Customers, what they are found and ranked by, identifiers, dedup keys, counters, consents, tickets, and the fold's tables."""
+"""Customers, what they are found and ranked by, identifiers, dedup keys, counters, consents, notes, tickets, and the fold's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -102,6 +102,16 @@ def upgrade() -> None:
         sa.Column("text_version", sa.Text),
         sa.Column("by", sa.Text),
         sa.PrimaryKeyConstraint("customer", "purpose", "at", "record", "channel"),
+        schema="profile",
+    )
+    op.create_table(
+        "notes",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("by", sa.Text, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("customer", "id"),
         schema="profile",
     )
     op.create_table(
