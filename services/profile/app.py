@@ -11,12 +11,14 @@ from services.profile.api.care import care_routes
 from services.profile.api.consents import confirmation_routes, consent_routes
 from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
+from services.profile.api.tasks import task_routes
 from services.profile.api.timelines import timeline_routes
 from services.profile.api.workspace import workspace_routes
 from services.profile.commands import Commands
 from services.profile.computed import api as computed
 from services.profile.confirmations import Confirmations
 from services.profile.dedup_partitions import Housekeeping
+from services.profile.due_tasks import DueTasks
 from services.profile.handler import Profile
 from services.profile.segments import api as segments
 from services.profile.segments import members_api
@@ -39,6 +41,7 @@ def create(settings: Settings) -> FastAPI:
         consent_routes(part, commands, confirmations),
         confirmation_routes(commands, confirmations),
         care_routes(part, commands, handler.rulebooks),
+        task_routes(part, commands),
         refund_routes(part),
         segments.routes(part),
         members_api.routes(part, handler.rulebooks),
@@ -57,6 +60,7 @@ def create(settings: Settings) -> FastAPI:
             Housekeeping(part),
             SegmentTasks(part, handler.rulebooks),
             streams,
+            DueTasks(part, commands),
         ],
         routers,
         meter=part.meter,

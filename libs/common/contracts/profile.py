@@ -1,5 +1,6 @@
 """What profile declares: the journal, the facts of a merge, changes of consent, and who may change customers."""
 
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from libs.common.contracts.consent import Status
@@ -111,6 +112,37 @@ class RelationshipSet(Fact, frozen=True, kw_only=True):
     by: str
 
 
+class TaskAdded(Fact, frozen=True, kw_only=True):
+    """Somebody is to do something for the customer until it is `due`."""
+
+    TYPE: ClassVar[str] = "task.added.v1"
+    task: str
+    title: str
+    owner: str
+    due: datetime
+    by: str
+
+
+class TaskDue(Fact, frozen=True, kw_only=True):
+    """A task is due and not done. It comes once for each task."""
+
+    TYPE: ClassVar[str] = "task.due.v1"
+    task: str
+    title: str
+    owner: str
+    due: datetime
+
+
+class TaskDone(Fact, frozen=True, kw_only=True):
+    """A task is done."""
+
+    TYPE: ClassVar[str] = "task.done.v1"
+    task: str
+    title: str
+    owner: str
+    by: str
+
+
 CONTRACT = Contract(
     Topic(
         JOURNAL,
@@ -130,6 +162,9 @@ CONTRACT = Contract(
         CustomerDeselected,
         CustomerReselected,
         RelationshipSet,
+        TaskAdded,
+        TaskDue,
+        TaskDone,
     ),
     {
         "customers:read": ("marketer", "analyst", "operator"),

@@ -17,6 +17,9 @@ from libs.common.contracts.profile import (
     NoteAdded,
     RelationshipKind,
     RelationshipSet,
+    TaskAdded,
+    TaskDone,
+    TaskDue,
 )
 from libs.common.contracts.records import Fact
 from libs.common.errors import Conflict
@@ -84,7 +87,46 @@ class SetRelationship(msgspec.Struct, frozen=True):
     by: str
 
 
-Command: TypeAlias = StateConsent | ConfirmConsent | AddNote | Deselect | Reselect | SetRelationship
+class AddTask(msgspec.Struct, frozen=True):
+    """The owner is to do something for the customer until it is due."""
+
+    title: str
+    due: datetime
+    owner: str
+    by: str
+
+
+class FinishTask(msgspec.Struct, frozen=True):
+    """A task is done."""
+
+    task: UUID
+    by: str
+
+
+class TellDueTask(msgspec.Struct, frozen=True):
+    """A task has become due."""
+
+    task: UUID
+
+
+Command: TypeAlias = (
+    StateConsent | ConfirmConsent | AddNote | Deselect | Reselect | SetRelationship | AddTask | FinishTask | TellDueTask
+)
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task, with the customer for whom it was added. `told_at`: since then it is known that it is due."""
+
+    customer: UUID
+    id: UUID
+    title: str
+    due: datetime
+    owner: str
+    by: str
+    created_at: datetime
+    done_at: datetime | None = None
+    done_by: str | None = None
+    told_at: datetime | None = None
 
 
 class Note(NamedTuple):
@@ -102,6 +144,7 @@ class Decision(msgspec.Struct, frozen=True):
     consent: Change | None = None
     proof: Proof | None = None
     note: Note | None = None
+    task: Task | None = None
     deselected: Deselected | msgspec.UnsetType | None = msgspec.UNSET
     relationship: SaidRelationship | msgspec.UnsetType | None = msgspec.UNSET
 
@@ -112,9 +155,13 @@ class Decision(msgspec.Struct, frozen=True):
         return [name for name, changed in found.items() if changed]
 
 
-def decide(state: Customer, command: Command, call: Call) -> Decision:
-    """What follows from a command. Changes nothing. Raises Conflict if the customer's state forbids it."""
+def decide(loaded: LoadedCustomer, command: Command, call: Call, task: Task | None = None) -> Decision:
+    """What follows from a command; `task` is the one that it is about. Changes nothing. Raises Conflict if the customer's
+    state forbids it."""
+    state = loaded.state
     match command:
+        case AddTask() | FinishTask() | TellDueTask():
+            return _of_task(loaded.id, command, call, task)
         case StateConsent():
             statements = [Statement(key, status) for key, status in command.statuses.items()]
             return _stated(state, statements, command.proof, call)
@@ -150,6 +197,24 @@ def evolve(loaded: LoadedCustomer, decision: Decision) -> None:
         loaded.state.deselected, loaded.touched = decision.deselected, True
     if decision.relationship is not msgspec.UNSET:
         loaded.state.relationship, loaded.touched = decision.relationship, True
+
+
+def _of_task(customer: UUID, command: AddTask | FinishTask | TellDueTask, call: Call, task: Task | None) -> Decision:
+    match command:
+        case AddTask(title, due, owner, by):
+            task = Task(customer, call.id, title, due, owner, by, call.at)
+            added = TaskAdded(task=str(task.id), title=title, owner=owner, due=due, by=by)
+            return Decision([added], msgspec.to_builtins(task), task=task)
+        case FinishTask(_, by) if task is not None and task.done_at is None:
+            done = msgspec.structs.replace(task, done_at=call.at, done_by=by)
+            fact = TaskDone(task=str(task.id), title=task.title, owner=task.owner, by=by)
+            return Decision([fact], msgspec.to_builtins(done), task=done)
+        case TellDueTask() if task is not None and task.done_at is None and task.told_at is None:
+            told = msgspec.structs.replace(task, told_at=call.received)
+            due_now = TaskDue(task=str(task.id), title=task.title, owner=task.owner, due=task.due)
+            return Decision([due_now], {}, task=told)
+        case _:  # done already, or told
+            return Decision([], {} if task is None else msgspec.to_builtins(task))
 
 
 def _stated(state: Customer, statements: list[Statement], proof: Proof, call: Call) -> Decision:

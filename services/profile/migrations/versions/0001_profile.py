@@ -1,4 +1,4 @@
-"""Customers, what they are found and ranked by, identifiers, dedup keys, counters, consents, notes, tickets, and the fold's tables."""
+"""Customers, what they are found by, identifiers, dedup keys, counters, consents, notes, tasks, tickets, the fold's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -114,6 +114,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("customer", "id"),
         schema="profile",
     )
+    create_tasks()
     op.create_table(
         "tickets",
         sa.Column("hash", sa.LargeBinary, primary_key=True),
@@ -126,3 +127,31 @@ def upgrade() -> None:
     )
     op.create_index("tickets_by_expiry", "tickets", ["expires_at"], schema="profile")
     op.create_index("tickets_by_subject", "tickets", ["subject"], schema="profile")
+
+
+def create_tasks() -> None:
+    moment = sa.DateTime(timezone=True)
+    op.create_table(
+        "tasks",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("due", moment, nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("by", sa.Text, nullable=False),
+        sa.Column("created_at", moment, nullable=False),
+        sa.Column("done_at", moment),
+        sa.Column("done_by", sa.Text),
+        sa.Column("told_at", moment),
+        sa.PrimaryKeyConstraint("customer", "id"),
+        schema="profile",
+    )
+    op.create_index("tasks_by_id", "tasks", ["id"], schema="profile")
+    op.create_index("tasks_open", "tasks", ["due", "id"], schema="profile", postgresql_where=sa.text("done_at IS NULL"))
+    op.create_index(
+        "tasks_untold",
+        "tasks",
+        ["due"],
+        schema="profile",
+        postgresql_where=sa.text("done_at IS NULL AND told_at IS NULL"),
+    )
