@@ -7,15 +7,18 @@ from libs.common.fold.watermark import WatermarkWriter
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
+from services.profile.api.care import care_routes
 from services.profile.api.consents import confirmation_routes, consent_routes
 from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
+from services.profile.api.tasks import task_routes
 from services.profile.api.timelines import timeline_routes
 from services.profile.api.workspace import workspace_routes
 from services.profile.commands import Commands
 from services.profile.computed import api as computed
 from services.profile.confirmations import Confirmations
 from services.profile.dedup_partitions import Housekeeping
+from services.profile.due_tasks import DueTasks
 from services.profile.handler import Profile
 from services.profile.merges.api import merge_routes
 from services.profile.merges.commands import MergeCommands
@@ -39,6 +42,8 @@ def create(settings: Settings) -> FastAPI:
         timeline_routes(part, streams),
         consent_routes(part, commands, confirmations),
         confirmation_routes(commands, confirmations),
+        care_routes(part, commands, handler.rulebooks),
+        task_routes(part, commands),
         refund_routes(part),
         merge_routes(part, MergeCommands(part, handler.rulebooks)),
         segments.routes(part),
@@ -58,6 +63,7 @@ def create(settings: Settings) -> FastAPI:
             Housekeeping(part),
             SegmentTasks(part, handler.rulebooks),
             streams,
+            DueTasks(part, commands),
         ],
         routers,
         meter=part.meter,

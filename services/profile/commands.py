@@ -18,8 +18,8 @@ from libs.common.log.append import Outgoing, append
 from libs.common.log.notifier import Written
 from libs.common.observability import tracing
 from libs.common.observability.telemetry import current_traceparent
-from services.profile import consents, store
-from services.profile.domain.commands import Call, Command, Decision, decide, evolve
+from services.profile import consents, notes, store, tasks
+from services.profile.domain.commands import Call, Command, Decision, FinishTask, TellDueTask, decide, evolve
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer
 from services.profile.domain.state import micros
@@ -65,7 +65,8 @@ class Commands:
         loaded = working_set.by_id[working_set.survivors[customer]]
         if key is not None and (known := await self._keys.answer(tx, key, loaded.id, command)) is not None:
             return msgspec.json.decode(known), {}
-        decision = decide(loaded.state, command, call)
+        task = await tasks.load(tx, command.task) if isinstance(command, FinishTask | TellDueTask) else None
+        decision = decide(loaded, command, call, task)
         evolve(loaded, decision)
         outgoing = await self._journalled(tx, loaded, decision, call)
         await store.save(tx, working_set)
@@ -92,3 +93,7 @@ async def _project(tx: Tx, loaded: LoadedCustomer, decision: Decision, call: Cal
     if decision.consent is not None and decision.proof is not None:
         rows = [consents.row(loaded.id, call, each, decision.proof) for each in decision.consent.kept]
         await consents.save(tx, rows)
+    if decision.note is not None:
+        await notes.save(tx, loaded.id, call.id, call.at, decision.note)
+    if decision.task is not None:
+        await tasks.save(tx, decision.task)

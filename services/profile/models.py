@@ -153,6 +153,38 @@ merges = Table(
 Index("merges_by_time", merges.c.at, merges.c.id)
 Index("merges_by_id", merges.c.id)
 
+#: What people wrote on customers, under the id that they had then.
+notes = Table(
+    "notes",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("customer", "id"),
+)
+
+#: What people are to do for customers, under the id that these had then.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("due", DateTime(timezone=True), nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("done_at", DateTime(timezone=True)),
+    Column("done_by", Text),
+    Column("told_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("customer", "id"),
+)
+Index("tasks_by_id", tasks.c.id)
+Index("tasks_open", tasks.c.due, tasks.c.id, postgresql_where=tasks.c.done_at.is_(None))
+Index("tasks_untold", tasks.c.due, postgresql_where=tasks.c.done_at.is_(None) & tasks.c.told_at.is_(None))
+
 timers = timer_table(metadata)
 tickets = ticket_table(metadata)
 

@@ -13,7 +13,7 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, NotFound
 from services.profile.domain import state
 from services.profile.domain.consent import statuses
-from services.profile.domain.journey import AsOf, relationship
+from services.profile.domain.journey import AsOf, Journey, relationship
 from services.profile.domain.state import ORDER, Customer, micros, moment
 from services.profile.domain.touch import Touch
 from services.profile.segments.rules import Rules
@@ -58,7 +58,10 @@ def in_full(id: UUID, found: Customer, rules: Rules) -> dict[str, Any]:
             group: {name: traits[name] for name in names if name in traits}
             for group, names in rules.trait_groups.items()
         },
-        "relationship": relationship(found, rules.journey)._asdict(),
+        "relationship": _relationship(found, rules.journey),
+        "deselection": None
+        if (flag := found.deselected) is None
+        else {"reason": flag.reason, "since": moment(flag.at), "by": flag.by},
         "trait_origins": {
             name: {"source": f"/apps/{trait.source}", "time": moment(trait.at)}
             for name, trait in sorted(found.traits.items())
@@ -174,6 +177,15 @@ def shown(id: UUID, customer: Customer, as_of: AsOf) -> dict[str, Any]:
         "stage": as_of.stage(customer),
         "consent": statuses(customer.consent),
         "merged_from": customer.merged,
+    }
+
+
+def _relationship(customer: Customer, journey: Journey) -> dict[str, Any]:
+    said = customer.relationship
+    return {
+        **relationship(customer, journey)._asdict(),
+        "set_by": None if said is None else said.by,
+        "set_at": None if said is None else moment(said.at),
     }
 
 

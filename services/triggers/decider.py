@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from libs.common.contracts.input import Input
-from libs.common.contracts.profile import ConsentChanged
 from libs.common.contracts.records import Envelope
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
@@ -22,7 +21,7 @@ from libs.common.log.append import Outgoing
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
 from services.triggers import store
-from services.triggers.domain.decide import Decision, decide
+from services.triggers.domain.decide import CHANGING, Decision, decide
 from services.triggers.domain.evolve import absorb, evolve
 from services.triggers.domain.rules import Rulebook, Rules, rules
 from services.triggers.domain.state import Recipient
@@ -54,8 +53,8 @@ class TriggersDecider:
         return None if echo else event
 
     def stateless(self, body: object, rules: Rules) -> bool:
-        """A record that no hook names is only stored as the last of its name; but a change of consent changes the customer."""
-        return isinstance(body, RuleEvent) and body.name not in rules.by_event and body.kind != ConsentChanged.TYPE
+        """A record that no hook names is only stored as the last of its name; but some facts change the customer."""
+        return isinstance(body, RuleEvent) and body.name not in rules.by_event and body.kind not in CHANGING
 
     def decide(self, state: Recipient, input: Input, rules: Rules) -> Decision:
         return decide(state, input, rules)

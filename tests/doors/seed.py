@@ -105,6 +105,9 @@ async def seed(five: Five) -> None:
                     **{"Idempotency-Key": "seed"})  # fmt: skip
     await five.made("profile", "/v1/customers/user:user-1/consents/newsletter/requests", {})
     await five.call("profile", "PUT", "/v1/customers/user:user-1/consents/marketing", json={"status": "granted"})
+    task = await five.made(
+        "profile", "/v1/customers/user:user-1/tasks", {"title": "Call", "due": "2027-03-01T09:00:00Z"}
+    )
     inbox = (await five.call("triggers", "GET", "/v1/customers/user:user-1/inbox")).json()["items"]
     keys = (await five.call("ingest", "GET", f"/v1/sources/{spare['id']}/keys")).json()["items"]
     kept, spent = [  # one receives; the other may be deleted by whoever tries the routes
@@ -116,6 +119,7 @@ async def seed(five: Five) -> None:
         "/v1/hooks/": {"id": [hook["id"] for hook in hooks]},
         "/v1/computed-traits/": {"id": [trait["id"]]},
         "/v1/segments/": {"id": [segment["id"] for segment in segments], "ref": ["user:user-1", "anon:browser-user-2"]},
+        "/v1/tasks/": {"id": [task["id"]]},
         "/v1/programmes/": {"id": [programme["id"]]},
         "/v1/fits/": {"id": [fit["id"]]},
         "/v1/sources/": {"id": [spare["id"]], "key_id": [keys[0]["id"]], "hook": [spent["id"]]},

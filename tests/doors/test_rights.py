@@ -84,6 +84,15 @@ PUT    /v1/customers/{ref}/consents                 customers:write own:consent
 GET    /v1/customers/{ref}/consents/{purpose}       customers:read  own:consent
 PUT    /v1/customers/{ref}/consents/{purpose}       customers:write own:consent
 POST   /v1/customers/{ref}/consents/{purpose}/requests  customers:write
+POST   /v1/customers/{ref}/notes                    customers:write
+GET    /v1/customers/{ref}/notes                    customers:read
+POST   /v1/customers/{ref}/deselect                 customers:write
+POST   /v1/customers/{ref}/reselect                 customers:write
+PUT    /v1/customers/{ref}/relationship             customers:write
+POST   /v1/customers/{ref}/tasks                    customers:write
+GET    /v1/tasks                                    customers:read
+GET    /v1/tasks/{id}                               customers:read
+POST   /v1/tasks/{id}/done                          customers:write
 POST   /v1/consents/confirm                         open
 GET    /v1/refunds/waiting                          customers:read
 GET    /v1/merges                                   customers:read

@@ -1,5 +1,6 @@
 """What profile declares: the journal, the facts of a merge, changes of consent, and who may change customers."""
 
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from libs.common.contracts.consent import Status
@@ -11,6 +12,7 @@ JOURNAL = "profile.journal"
 WATERMARK = "profile.watermark"
 Scope = Literal["customers:read", "customers:write", "customers:merge", "segments:read", "segments:write"]
 OwnScope = Literal["own:consent"]
+RelationshipKind = Literal["loyalty_based", "transactional", "need_based", "advisory"]
 
 
 class CustomerLeft(Fact, frozen=True, kw_only=True):
@@ -77,6 +79,70 @@ class ConsentChanged(Fact, frozen=True, kw_only=True):
         return f"{self.purpose}.{self.channel}"
 
 
+class NoteAdded(Fact, frozen=True, kw_only=True):
+    """Somebody wrote a note on the customer. Its text stays in profile."""
+
+    TYPE: ClassVar[str] = "note.added.v1"
+    note: str
+    by: str
+
+
+class CustomerDeselected(Fact, frozen=True, kw_only=True):
+    """The business no longer markets to the customer. Service messages go on."""
+
+    TYPE: ClassVar[str] = "customer.deselected.v1"
+    reason: str
+    by: str
+
+
+class CustomerReselected(Fact, frozen=True, kw_only=True):
+    """The business markets to the customer again."""
+
+    TYPE: ClassVar[str] = "customer.reselected.v1"
+    reason: str
+    by: str
+
+
+class RelationshipSet(Fact, frozen=True, kw_only=True):
+    """Somebody said what the relationship with the customer is based on; `kind` is None if it shall be derived again."""
+
+    TYPE: ClassVar[str] = "relationship.set.v1"
+    kind: RelationshipKind | None
+    reason: str
+    by: str
+
+
+class TaskAdded(Fact, frozen=True, kw_only=True):
+    """Somebody is to do something for the customer until it is `due`."""
+
+    TYPE: ClassVar[str] = "task.added.v1"
+    task: str
+    title: str
+    owner: str
+    due: datetime
+    by: str
+
+
+class TaskDue(Fact, frozen=True, kw_only=True):
+    """A task is due and not done. It comes once for each task."""
+
+    TYPE: ClassVar[str] = "task.due.v1"
+    task: str
+    title: str
+    owner: str
+    due: datetime
+
+
+class TaskDone(Fact, frozen=True, kw_only=True):
+    """A task is done."""
+
+    TYPE: ClassVar[str] = "task.done.v1"
+    task: str
+    title: str
+    owner: str
+    by: str
+
+
 CONTRACT = Contract(
     Topic(
         JOURNAL,
@@ -86,7 +152,20 @@ CONTRACT = Contract(
         ("rewards", "triggers", "metrics"),
         ("rewards",),
     ),
-    (CustomerLeft, CustomerMerged, ConsentChanged, SegmentEntered, SegmentExited),
+    (
+        CustomerLeft,
+        CustomerMerged,
+        ConsentChanged,
+        SegmentEntered,
+        SegmentExited,
+        NoteAdded,
+        CustomerDeselected,
+        CustomerReselected,
+        RelationshipSet,
+        TaskAdded,
+        TaskDue,
+        TaskDone,
+    ),
     {
         "customers:read": ("marketer", "analyst", "operator"),
         "customers:write": ("marketer", "operator"),

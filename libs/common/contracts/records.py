@@ -87,7 +87,8 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     currency. `consent` says what they allow, by purpose (`marketing`) and, where they said so of one channel, by
     purpose and channel (`marketing.email`). `segments` are the live ones that they are in, by name. Points, level
     and bands are as profile last heard of them. They were acquired through `channel`, and are in `stage` of their
-    journey. `bound`, the last member, are the identifiers that this very record led to the customer.
+    journey. `deselected`: the business does not market to them. `bound`, the last member, are the identifiers that
+    this very record led to the customer.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     consent: dict[str, bool] = {}
     channel: str = "direct"
     stage: str = "visitor"
+    deselected: bool = False
     bound: list[Binding] = []
 
 

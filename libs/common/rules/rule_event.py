@@ -111,7 +111,7 @@ def event_variables(name: str, kind: str, input: Input, said: dict[str, dict[str
 
 def customer_variables(customer: Snapshot) -> dict[str, Any]:
     """`customer`: id, traits, orders, revenue by currency, first_seen, last_seen, consent, segments, points, level, bands,
-    channel, stage; as they were at the event."""
+    channel, stage, deselected; as they were at the event."""
     return {
         "id": customer.id,
         "traits": customer.traits,
@@ -127,6 +127,7 @@ def customer_variables(customer: Snapshot) -> dict[str, Any]:
         "consent": customer.consent,
         "channel": customer.channel,
         "stage": customer.stage,
+        "deselected": customer.deselected,
     }
 
 

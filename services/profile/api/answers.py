@@ -7,7 +7,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.contracts.consent import Status
-from services.profile.domain.journey import RelationshipKind, Stage
+from libs.common.contracts.profile import RelationshipKind
+from services.profile.domain.journey import Stage
 from services.profile.domain.touch import Channel
 
 _CONSENT = Field(
@@ -75,10 +76,20 @@ class Acquisition(BaseModel):
 
 
 class Relationship(BaseModel):
-    """What the relationship with a customer is based on, and why."""
+    """What the relationship with a customer is based on, and why. `set_by` and `set_at` are null if it was derived."""
 
     kind: RelationshipKind
     reason: str = Field(examples=["has the level Gold"])
+    set_by: str | None
+    set_at: datetime | None
+
+
+class Deselection(BaseModel):
+    """Why, since when and by whom marketing is stopped."""
+
+    reason: str
+    since: datetime
+    by: str
 
 
 class CustomerInFull(Customer):
@@ -88,6 +99,7 @@ class CustomerInFull(Customer):
     trait_origins: dict[str, Origin]
     trait_groups: dict[str, dict[str, Any]] = Field(examples=[{"demographics": {"age": 30}, "preferences": {}}])
     relationship: Relationship
+    deselection: Deselection | None = Field(description="null: they get marketing, as far as they consent")
     acquisition: Acquisition
 
 
@@ -153,6 +165,22 @@ class Waiting(BaseModel):
     """A page of refunds that wait for their order, the latest first."""
 
     items: list[WaitingRefund]
+    next: str | None
+
+
+class Note(BaseModel):
+    """What somebody wrote on a customer."""
+
+    id: UUID
+    text: str
+    by: str = Field(description="the subject of the token")
+    at: datetime
+
+
+class Notes(BaseModel):
+    """A page of notes, the newest first."""
+
+    items: list[Note]
     next: str | None
 
 

@@ -125,6 +125,10 @@ def absorb(survivor: Customer, other: Customer) -> None:
     survivor.last = max((at for at in (survivor.last, other.last) if at is not None), default=None)
     _touched(survivor, other.first_touch, other.last_touch)
     survivor.advocate |= other.advocate
+    flags = [each for each in (survivor.deselected, other.deselected) if each is not None]
+    survivor.deselected = max(flags, default=None)  # a de-selection of either stays
+    said = [each for each in (survivor.relationship, other.relationship) if each is not None]
+    survivor.relationship = max(said, default=None)
     if other.consent:
         survivor.consent = merged(survivor.consent, other.consent)
 

@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from libs.common.contracts.profile import RelationshipKind
 from services.profile.domain.state import Customer
 
 Stage: TypeAlias = Literal[
     "visitor", "lead", "first_purchase", "repeat", "loyal", "advocate", "at_risk", "lapsed", "left"
 ]
-RelationshipKind: TypeAlias = Literal["loyalty_based", "transactional", "need_based", "advisory"]
 
 DAY = 24 * 60 * 60 * 1_000_000
 #: What may change the stage, by the names that conditions use.
@@ -79,7 +79,9 @@ class Relationship(NamedTuple):
 
 
 def relationship(state: Customer, journey: Journey) -> Relationship:
-    """What follows from orders and level."""
+    """What somebody said; else what follows from level and orders."""
+    if state.relationship is not None:
+        return Relationship(state.relationship.kind, state.relationship.reason)
     if state.standing.level is not None:
         return Relationship("loyalty_based", f"has the level {state.standing.level}")
     if state.completed >= journey.loyal_orders:

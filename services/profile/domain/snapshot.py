@@ -48,6 +48,7 @@ class _Written(msgspec.Struct, kw_only=True, omit_defaults=True):
     value_band: str | None = None
     channel: str = "direct"
     stage: str = "visitor"
+    deselected: bool = False
     bound: Sequence[Binding] = []
 
 
@@ -96,6 +97,7 @@ def snapshot(id: UUID, state: Customer, shown: Shown, as_of: AsOf, bound: Sequen
         value_band=state.standing.value_band,
         channel=state.channel,
         stage=as_of.stage(state),
+        deselected=state.deselected is not None,
         bound=list(bound),
     )
     return _encoder.encode(written)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from libs.common.contracts.orders import Back, in_currency
+from libs.common.contracts.profile import RelationshipKind
 from libs.common.fold.sections import Sectioned
 from services.profile.domain.consent import Choice
 from services.profile.domain.touch import Channel, Touch, acquired
@@ -120,6 +121,23 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     value_band: str | None = None
 
 
+class Deselected(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Since when, why and by whose decision a customer gets no marketing."""
+
+    at: int
+    reason: str
+    by: str
+
+
+class SaidRelationship(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """What somebody said of the relationship with a customer."""
+
+    at: int
+    kind: RelationshipKind
+    reason: str
+    by: str
+
+
 class Customer(Sectioned, omit_defaults=True):
     """A customer's state. Their orders are sections (`ORDER`, by id); `completed` and `paid` are sums of them.
 
@@ -137,6 +155,8 @@ class Customer(Sectioned, omit_defaults=True):
 
     `first_touch` and `last_touch` are the earliest and the latest touch, by when they happened. `advocate`: they have
     recommended us (`journey`).
+
+    `deselected` is set while the business does not market to them, `relationship` once somebody has said what it is.
     """
 
     identifiers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -161,6 +181,8 @@ class Customer(Sectioned, omit_defaults=True):
     first_touch: Touch | None = None
     last_touch: Touch | None = None
     advocate: bool = False
+    deselected: Deselected | None = None
+    relationship: SaidRelationship | None = None
 
     @property
     def channel(self) -> Channel:

@@ -73,6 +73,7 @@ class _Referrer(msgspec.Struct):
     url: Any = None
 
 
+_NO_CAMPAIGN, _NO_PAGE = _Campaign(), _Page()
 _campaign = msgspec.json.Decoder(_Campaign)
 _page = msgspec.json.Decoder(_Page)
 _referrer = msgspec.json.Decoder(_Referrer)
@@ -80,15 +81,16 @@ _referrer = msgspec.json.Decoder(_Referrer)
 
 def read(context: Context, at: int) -> Touch | None:
     """The touch of an event; None if it is none. Never fails: what cannot be read is left out."""
-    campaign = _decoded(_campaign, context.campaign) or _Campaign()
-    page = _decoded(_page, context.page) or _Page()
-    said = _decoded(_referrer, context.referrer) or _Referrer()
+    campaign = _decoded(_campaign, context.campaign) or _NO_CAMPAIGN
+    page = _decoded(_page, context.page) or _NO_PAGE
     source, medium, name = (_text(part) for part in (campaign.source, campaign.medium, campaign.name))
     url = _text(page.url)
-    referrer = _host(_text(page.referrer) or _text(said.url))
-    if referrer and _same_site(referrer, _host(url)):
+    referrer = _text(page.referrer)
+    if not referrer and (said := _decoded(_referrer, context.referrer)) is not None:
+        referrer = _text(said.url)
+    if referrer and _same_site(referrer := _host(referrer), _host(url)):
         referrer = ""
-    paid = any(mark in url for mark in _PAID_CLICKS)
+    paid = "clid=" in url and any(mark in url for mark in _PAID_CLICKS)
     if not (source or medium or name or referrer or paid):
         return None
     channel = _channel(source.casefold(), medium.casefold(), bool(source or medium or name), referrer, paid)

@@ -72,6 +72,7 @@ def variables(loaded: LoadedCustomer, as_of: AsOf) -> dict[str, Any]:
         "consent": allowed(state.consent),
         "channel": state.channel,
         "stage": as_of.stage(state),
+        "deselected": state.deselected is not None,
         **msgspec.structs.asdict(state.standing),
     }
 

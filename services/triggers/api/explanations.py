@@ -129,14 +129,16 @@ async def _tried(
             without_consent=decider.without_consent,
         )
         consent = {hook.hook.action.purpose: True} if trial.consent is None else trial.consent
-        snapshot = {"id": "sample", "traits": trial.traits or {}, "consent": consent}
-        return explain(hook, _sample(event, trial.event or Sample(), snapshot, rules), Recipient())
+        stranger = {"id": "sample", "traits": trial.traits or {}, "consent": consent}
+        return explain(hook, _sample(event, trial.event or Sample(), stranger, rules), Recipient())
     customer, state = await queries.customer(tx, handler.customers, trial.customer)
     rules = await in_force(tx, part, handler.decider, customer)
     last = await queries.last_event(tx, customer, event if trial.event is None else None)
     if trial.event is not None:
-        snapshot = {"id": str(customer)} if last is None else msgspec.json.decode(last["data"])["customer"]
-        snapshot["consent"] = state.consent
+        snapshot: dict[str, Any] = (
+            {"id": str(customer)} if last is None else msgspec.json.decode(last["data"])["customer"]
+        )
+        snapshot |= {"consent": state.consent, "deselected": state.deselected}
         return explain(hook, _sample(event, trial.event, snapshot, rules), state)
     if last is None:
         return Explanation(NO_EVENT, f"This customer has had no {event} yet: give a sample event to test the hook on.")

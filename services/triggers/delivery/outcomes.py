@@ -17,7 +17,7 @@ from services.triggers.delivery import freshness, schedule, store
 from services.triggers.delivery.meter import DeliveryMeter
 from services.triggers.delivery.store import Row, Verdict
 from services.triggers.delivery.webhook import Answer, WebhookRequest, body
-from services.triggers.domain.decide import HISTORY, NO_CONSENT, OPTED_OUT, PAUSED
+from services.triggers.domain.decide import DESELECTED, HISTORY, NO_CONSENT, OPTED_OUT, PAUSED
 from services.triggers.domain.hook import Hook
 from services.triggers.domain.state import Recipient
 
@@ -47,14 +47,16 @@ class Outcomes:
                     self._versions[hook, version] = await queries.hook_content(tx, hook, version)
 
     def last_check(self, row: Row, states: Iterable[Recipient]) -> Verdict | None:
-        """Why a message is withheld just before it would be sent, or None: a pause, an opt-out, a consent that was denied, or
-        freshness by the clock."""
+        """Why a message is withheld just before it would be sent, or None: a pause, an opt-out, a de-selection, a consent that
+        was denied, or freshness by the clock."""
         if row["status"] == "paused":
             return WITHHELD_PAUSED
         if any(state.off_since is not None for state in states):
             return Verdict("withheld", OPTED_OUT, "the customer opted out of messages before it could be sent")
         hook = self._versions[row["hook"], row["version"]]
         purpose = hook.action.purpose
+        if purpose != SERVICE and any(state.deselected for state in states):
+            return Verdict("withheld", DESELECTED, "the business de-selected the customer before it could be sent")
         if purpose != SERVICE and any(allows(state.consent, purpose, row["channel"]) is False for state in states):
             return Verdict("withheld", NO_CONSENT, f"the customer denied {purpose} before it could be sent")
         late = freshness.too_late(row, hook.limits, datetime.now(UTC))

@@ -10,7 +10,7 @@ from msgspec import field
 from libs.common.contracts.consent import SERVICE, allows
 from libs.common.contracts.ids import derived
 from libs.common.contracts.input import Input
-from libs.common.contracts.profile import ConsentChanged
+from libs.common.contracts.profile import ConsentChanged, CustomerDeselected, CustomerReselected
 from libs.common.contracts.records import Fact
 from libs.common.contracts.triggers import (
     Channel,
@@ -32,6 +32,7 @@ from services.triggers.domain.state import Recipient, milliseconds, reached
 
 OPTED_OUT = "opted_out"
 NO_CONSENT = "no_consent"
+DESELECTED = "deselected"
 HISTORY = "history"
 IMPORTED = "imported"
 CAP = "cap"
@@ -39,6 +40,11 @@ WORKSPACE_CAP = "workspace_cap"
 MISSING_VARIABLE = "missing_variable"
 TEMPLATE_ERROR = "template_error"
 PAUSED = "paused"
+
+
+_SELECTION = (CustomerDeselected.TYPE, CustomerReselected.TYPE)
+#: Facts that change a customer whether or not a hook names them.
+CHANGING = frozenset({ConsentChanged.TYPE, *_SELECTION})
 
 
 class Withheld(NamedTuple):
@@ -73,11 +79,13 @@ class Made:
 
 class Decision(fold.Decision, kw_only=True):
     """The facts that follow, what they add to the caps, and the message of each hook, by the hook's id. The projection writes
-    its rows from this alone. `consent` is the customer's new one, if it changed."""
+    its rows from this alone. `consent` is the customer's new one, if it changed; `deselected` says whether the business has
+    stopped marketing to them, if that changed."""
 
     counts: list[Count] = field(default_factory=list)
     made: dict[str, Made] = field(default_factory=dict)
     consent: dict[str, bool] | None = None
+    deselected: bool | None = None
 
 
 def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
@@ -88,6 +96,8 @@ def decide(recipient: Recipient, input: Input, rules: Rules) -> Decision:
             scope = Scope(event, input)
             if event.kind == ConsentChanged.TYPE:
                 decision.consent = scope.variables[1]["consent"]
+            elif event.kind in _SELECTION:
+                decision.deselected = event.kind == CustomerDeselected.TYPE
             for hook in rules.by_event.get(event.name, ()):
                 if hook.matches(scope).matched:
                     _message(decision, hook, recipient, scope, rules)
@@ -162,6 +172,8 @@ def _reasons(hook: CompiledHook, recipient: Recipient, scope: Scope, rules: Rule
         yield Withheld(
             IMPORTED, "the event was imported as history, or follows from one that was, and that sends nothing"
         )
+    if hook.hook.action.purpose != SERVICE and (recipient.deselected or scope.variables[1]["deselected"]):
+        yield Withheld(DESELECTED, "the business has de-selected the customer, who gets service messages only")
     if (missing := _no_consent(hook, scope, rules)) is not None:
         yield Withheld(NO_CONSENT, missing)
     late = input.received - input.time

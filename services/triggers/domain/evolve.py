@@ -18,6 +18,8 @@ def evolve(recipient: Recipient, input: Input, decision: Decision) -> None:
                 recipient.off_since = None
     if decision.consent is not None:
         recipient.consent = decision.consent
+    if decision.deselected is not None:
+        recipient.deselected = decision.deselected
     for count in decision.counts:
         note(recipient, count.hook, input.time, count.day, count.kept)
 
@@ -31,7 +33,7 @@ def note(recipient: Recipient, hook: str, time: datetime, day: date, kept: int) 
 
 
 def absorb(survivor: Recipient, other: Recipient) -> None:
-    """Merge two customers: their messages add up, and an opt-out of either stays. Total: it never fails.
+    """Merge two customers: their messages add up, and an opt-out or de-selection of either stays. Total: it never fails.
 
     The survivor's consent stays. Where the other's counts, profile's `consent.changed` follows and says so.
     """
@@ -42,6 +44,7 @@ def absorb(survivor: Recipient, other: Recipient) -> None:
     survivor.days = _newest(survivor.days)
     stops = [since for since in (survivor.off_since, other.off_since) if since is not None]
     survivor.off_since = min(stops, default=None)
+    survivor.deselected |= other.deselected
 
 
 def _newest(days: dict[str, int]) -> dict[str, int]:

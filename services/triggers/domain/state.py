@@ -16,13 +16,15 @@ class Recipient(msgspec.Struct, omit_defaults=True):
 
     `off_since` is when they opted out. `sent` holds, by hook, the times of the events that its messages follow from, in
     milliseconds since 1970, sorted. `days` counts the messages of all hooks by the customer's local day. `consent` is what
-    they allow (`contracts.consent`) as of its last change: delivery asks it once more.
+    they allow (`contracts.consent`) as of its last change: delivery asks it once more, as it asks `deselected`, which says
+    that the business does not market to them.
     """
 
     off_since: datetime | None = None
     sent: dict[str, list[int]] = {}
     days: dict[str, int] = {}
     consent: dict[str, bool] = {}
+    deselected: bool = False
 
 
 def milliseconds(time: datetime) -> int:

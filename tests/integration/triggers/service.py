@@ -125,6 +125,13 @@ def consented(customer: str, id: str, consent: dict[str, bool]) -> Outgoing:
                           time=datetime.now(UTC), snapshot=Snapshot(id=customer, consent=consent))  # fmt: skip
 
 
+def deselected(customer: str, id: str) -> Outgoing:
+    """A `Customer Deselected` of profile."""
+    return journal_record(customer, {"reason": "test", "by": "mary"}, id=f"d-{id}", type="customer.deselected.v1",
+                          source="/profile", depth=1, time=datetime.now(UTC),
+                          snapshot=Snapshot(id=customer, consent=CONSENTS, deselected=True))  # fmt: skip
+
+
 def order(customer: str, id: str, revenue: Any = 60, **more: Any) -> Outgoing:
     """An `Order Completed`."""
     return event(customer, id, properties={"order_id": id, "revenue": revenue}, **more)

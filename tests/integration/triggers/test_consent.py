@@ -5,8 +5,19 @@ from libs.common.replay.run import compared
 from services.triggers.replay import replayable
 from services.triggers.settings import Settings
 from tests.integration.triggers.receiver import Receiver
-from tests.integration.triggers.service import ANN, BEN, CONSENTS, HOOK, Triggers, consented, known_as, order, serving
-from tests.integration.triggers.test_webhooks import published, tried
+from tests.integration.triggers.service import (
+    ANN,
+    BEN,
+    CONSENTS,
+    HOOK,
+    Triggers,
+    consented,
+    deselected,
+    known_as,
+    order,
+    serving,
+)
+from tests.integration.triggers.test_webhooks import hook_to, published, tried
 from tests.support import eventually
 
 SAID_NOTHING = Snapshot(id=ANN)
@@ -48,6 +59,22 @@ async def test_a_denial_stops_what_is_queued(triggers: Triggers) -> None:
         assert answer["details"]["reason"] == "no_consent"
         assert "denied marketing before it could be sent" in answer["sentence"]
         assert list(receiver.ids.values()) == [1]
+
+
+async def test_a_deselection_stops_what_is_queued_but_no_service_message(triggers: Triggers) -> None:
+    with Receiver(500, 500, 200) as receiver:
+        hook = await published(triggers, receiver.url)
+        receipt = hook_to(receiver.url, "Receipt")
+        service = await triggers.hook(**{**receipt, "action": {**receipt["action"], "purpose": "service"}})
+        await triggers.append(order(ANN, "1"))
+        await eventually(lambda: tried(triggers, hook, 1))
+        await eventually(lambda: tried(triggers, service, 1))
+        await triggers.journal(deselected(ANN, "1"))
+        await triggers.due_now()
+        answer = await triggers.expect(hook, "withheld")
+        assert answer["details"]["reason"] == "deselected"
+        assert "de-selected the customer before it could be sent" in answer["sentence"]
+        await triggers.expect(service, "sent")
 
 
 async def test_a_trial_is_of_a_customer_who_consents(triggers: Triggers) -> None:

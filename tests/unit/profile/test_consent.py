@@ -2,6 +2,7 @@
 
 from itertools import permutations
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from services.profile.domain.consent import (
     stated,
     statuses,
 )
+from services.profile.domain.identity import LoadedCustomer
 from services.profile.domain.state import Customer, micros
 from tests.unit.profile.world import NOON, World, said
 
@@ -172,6 +174,10 @@ def test_the_preference_event_is_a_statement_and_old_settings_do_not_undo_it() -
     assert [(row.status, row.carried) for row in world.consents] == [("granted", True), ("denied", False)]
 
 
+def locked(state: Customer) -> LoadedCustomer:
+    return LoadedCustomer.stored(UUID(int=1), state, 1, None)
+
+
 def test_a_customer_without_consent_has_none_in_the_snapshot() -> None:
     world = World().tell_all([said("m", userId="u")])
     assert "consent" not in world.journal[0][1]["data"]["customer"]
@@ -218,18 +224,18 @@ def test_a_link_confirms_what_was_asked_for_until_it_is_denied() -> None:
     requested = micros(NOON) - 10
     asked = Customer(consent=after((Statement("marketing", "pending"), requested)))
     link = ConfirmConsent("marketing", requested, Proof("confirmed link"))
-    decision = decide(asked, link, call())
+    decision = decide(locked(asked), link, call())
     assert decision.answer["consent"] == {"marketing": "granted"}
     assert asked.consent == after((Statement("marketing", "pending"), requested))
     assert decision.consent is not None
-    again = decide(Customer(consent=decision.consent.consent), link, call())
+    again = decide(locked(Customer(consent=decision.consent.consent)), link, call())
     assert (again.facts, again.consent, again.answer["consent"]) == ([], None, {"marketing": "granted"})
     withdrawn = Customer(consent=after(ask(requested), deny(requested + 1)))
     with pytest.raises(Conflict, match="denied after the link was made"):
-        decide(withdrawn, link, call())
+        decide(locked(withdrawn), link, call())
 
 
 def test_a_command_beyond_the_limit_is_refused() -> None:
     full = Customer(consent=after(*[grant(1, f"p{number}") for number in range(MOST)]))
     with pytest.raises(Conflict, match="at most"):
-        decide(full, StateConsent({"one-more": "granted"}, Proof("api")), call())
+        decide(locked(full), StateConsent({"one-more": "granted"}, Proof("api")), call())

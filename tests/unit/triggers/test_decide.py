@@ -3,15 +3,17 @@
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
 from libs.common.contracts.input import Input
-from libs.common.contracts.profile import ConsentChanged
+from libs.common.contracts.profile import ConsentChanged, CustomerDeselected, CustomerReselected
 from libs.common.contracts.records import Fact
 from libs.common.contracts.triggers import MessageQueued, MessageSent, MessageWithheld, OptedIn, OptedOut
 from libs.common.rules.rule_event import RuleEvent
+from services.triggers.decider import TriggersDecider
 from services.triggers.domain.decide import decide
 from services.triggers.domain.evolve import absorb, evolve
 from services.triggers.domain.inputs import OptIn, OptOut
@@ -20,6 +22,9 @@ from services.triggers.domain.state import Recipient
 from tests.unit.triggers.examples import NOON, hook, ordered, rules
 
 DAY = timedelta(days=1)
+
+
+DECIDER = TriggersDecider(8, ZoneInfo("UTC"), without_consent=False)
 
 
 def step(recipient: Recipient, input: Input, rules: Rules) -> list[Fact]:
@@ -156,6 +161,25 @@ def test_a_change_of_consent_is_remembered_for_delivery_and_may_start_a_hook() -
     assert recipient.consent == {"marketing": True}
     absorb(other := Recipient(consent={"marketing": False}), recipient)
     assert other.consent == {"marketing": False}
+
+
+def test_who_is_deselected_gets_service_messages_only() -> None:
+    def selection(type: str) -> Input:
+        data = {"reason": "pays late", "by": "mary", "customer": {"id": "c1", "consent": {"marketing": True}}}
+        body = RuleEvent("Said", type, msgspec.Raw(msgspec.json.encode(data)))
+        return Input("r1", type, "/profile", NOON, NOON, 1, False, None, body)
+
+    service = {"channel": "inbox", "purpose": "service", "text": "Hello"}
+    live, recipient = rules(hook("sale"), hook("receipt", action=service)), Recipient()
+    step(recipient, selection(CustomerDeselected.TYPE), live)
+    assert outcome(recipient, ordered(), live) == ["deselected", "sent"]
+    absorb(survivor := Recipient(), recipient)
+    assert outcome(survivor, ordered(), live) == ["deselected", "sent"]
+    step(survivor, selection(CustomerReselected.TYPE), live)
+    assert outcome(survivor, ordered(), live) == ["sent", "sent"]
+    for type in (CustomerDeselected.TYPE, CustomerReselected.TYPE, ConsentChanged.TYPE):
+        assert not DECIDER.stateless(RuleEvent("Said", type, msgspec.Raw()), live)
+    assert DECIDER.stateless(RuleEvent("Note Added", "note.added.v1", msgspec.Raw()), live)
 
 
 def test_history_sends_only_where_the_hook_says_so() -> None:

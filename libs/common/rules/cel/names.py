@@ -34,7 +34,7 @@ MEMBERS = {
     "event": ("id", "name", "type", "source", "time", "received", "properties", "traits", "context"),
     "customer": (
         *("id", "traits", "orders", "revenue", "first_seen", "last_seen", "consent"),
-        *("segments", "points", "level", "risk_band", "value_band", "channel", "stage"),
+        *("segments", "points", "level", "risk_band", "value_band", "channel", "stage", "deselected"),
     ),
 }
 """What `event` and `customer` have: `libs.common.rules.rule_event` makes them."""

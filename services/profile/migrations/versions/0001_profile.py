@@ -1,4 +1,4 @@
-"""Customers, what they are found and ranked by, identifiers, dedup keys, merges, counters, consents, tickets, and the fold's tables."""
+"""Customers, what they are found by, identifiers, dedup keys, merges, counters, consents, notes, tasks, tickets, the fold's tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -123,6 +123,17 @@ def upgrade() -> None:
         schema="profile",
     )
     op.create_table(
+        "notes",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("by", sa.Text, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("customer", "id"),
+        schema="profile",
+    )
+    create_tasks()
+    op.create_table(
         "tickets",
         sa.Column("hash", sa.LargeBinary, primary_key=True),
         sa.Column("stream", sa.Text, nullable=False),
@@ -134,3 +145,31 @@ def upgrade() -> None:
     )
     op.create_index("tickets_by_expiry", "tickets", ["expires_at"], schema="profile")
     op.create_index("tickets_by_subject", "tickets", ["subject"], schema="profile")
+
+
+def create_tasks() -> None:
+    moment = sa.DateTime(timezone=True)
+    op.create_table(
+        "tasks",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("due", moment, nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("by", sa.Text, nullable=False),
+        sa.Column("created_at", moment, nullable=False),
+        sa.Column("done_at", moment),
+        sa.Column("done_by", sa.Text),
+        sa.Column("told_at", moment),
+        sa.PrimaryKeyConstraint("customer", "id"),
+        schema="profile",
+    )
+    op.create_index("tasks_by_id", "tasks", ["id"], schema="profile")
+    op.create_index("tasks_open", "tasks", ["due", "id"], schema="profile", postgresql_where=sa.text("done_at IS NULL"))
+    op.create_index(
+        "tasks_untold",
+        "tasks",
+        ["due"],
+        schema="profile",
+        postgresql_where=sa.text("done_at IS NULL AND told_at IS NULL"),
+    )

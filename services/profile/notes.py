@@ -1,0 +1,43 @@
+"""Notes that people wrote on customers. A row keeps the customer that it was written on; reads take those merged into them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from libs.common.db.pool import Tx
+from services.profile.domain.commands import Note
+from services.profile.queries import decoded, encoded, no_cursor, state_of
+
+_INSERT = 'INSERT INTO profile.notes (customer, id, at, "by", text) VALUES ($1, $2, $3, $4, $5)'
+_PAGE = """
+SELECT id, text, "by", at FROM profile.notes WHERE customer = ANY($1::uuid[])
+  AND ($2::timestamptz IS NULL OR (at, id) < ($2, $3::uuid)) ORDER BY at DESC, id DESC LIMIT $4
+"""
+
+
+async def save(tx: Tx, customer: UUID, id: UUID, at: datetime, note: Note) -> None:
+    """Keep a note. Does not commit."""
+    await tx.execute(_INSERT, customer, id, at, note.by, note.text)
+
+
+async def page(tx: Tx, customer: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
+    """The notes on a customer, the newest first. Raises NotFound; Invalid for a wrong cursor."""
+    ids = [customer, *(UUID(other) for other in (await state_of(tx, customer)).merged)]
+    at, id = (None, None) if cursor is None else _read_cursor(cursor)
+    rows = await tx.fetch(_PAGE, ids, at, id, limit + 1)
+    last = rows[limit - 1] if len(rows) > limit else None
+    return {
+        "items": [dict(row) for row in rows[:limit]],
+        "next": None if last is None else encoded(f"{last['at'].isoformat()}|{last['id']}"),
+    }
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        at, id = decoded(cursor, 2)
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError("no zone")
+        return moment, UUID(id)
+    except ValueError as error:
+        raise no_cursor() from error
