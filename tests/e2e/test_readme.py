@@ -24,12 +24,12 @@ def placed(text: str, platform: Platform) -> str:
 
 async def test_the_loop_by_hand(platform: Platform, tmp_path: Path) -> None:
     assert shutil.which("curl"), "the README's commands need curl"
-    before, after = snippets()[:-1], snippets()[-1]
+    *before, after, segment = snippets()
     assert len(before) == 4
     seen = """*'"available":79'*'Thank you for your order of $79.9!'*'"verdict":"sent"'*"""
     ask = f"out=$({{\n{after}}}); case $out in {seen}) break;; esac; sleep 0.1"
     again = f'for try in $(seq 100); do {ask}; done; echo "$out"'
-    script = placed("\n".join(["set -e", *before, again]), platform)
+    script = placed("\n".join(["set -e", *before, again, segment]), platform)
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=tmp_path
     )
@@ -39,3 +39,4 @@ async def test_the_loop_by_hand(platform: Platform, tmp_path: Path) -> None:
     assert '"available":79' in said, said
     assert "Thank you for your order of $79.9!" in said, said
     assert '"verdict":"sent"' in said, said
+    assert '"because":"true because count(\\"Order Completed\\", days=30) >= 1 (it was 1)"' in said, said
