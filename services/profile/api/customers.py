@@ -67,7 +67,7 @@ def customer_routes(part: ConsumerService, rulebooks: Rulebooks) -> APIRouter:
             ),
         ] = "id",
     ) -> dict[str, Any]:
-        """All filters must be met. Capital and small letters make no difference. `last_seen` sorts by the hour. `orders` and
+        """All filters must be met. Capital and small letters make no difference in values. `last_seen` sorts by the hour. `orders` and
         `revenue.USD` list those who have ordered.
 
         If each filter is met by more than 1,000 customers, a request looks at 2,000 of the list: the page may then be short
