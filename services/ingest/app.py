@@ -15,6 +15,7 @@ from services.ingest.api import settings as sdk_settings
 from services.ingest.api.raw import raw_routes
 from services.ingest.body_reader import Memory
 from services.ingest.commit import GroupCommit
+from services.ingest.erasures import Erasures
 from services.ingest.metrics import Metrics
 from services.ingest.receiver import Receiver
 from services.ingest.rejections import Rejections
@@ -36,13 +37,14 @@ def create(settings: Settings) -> FastAPI:
     commit = GroupCommit(storing, settings.queue_limit, settings.append_deadline)
     memory, metrics = Memory(settings.memory_limit), Metrics(meter.registry)
     metrics.watch(commit.waiting, settings.queue_limit, lambda: memory.held, memory.limit)
+    erasures = Erasures(postgres, storing)
     receiver = Receiver(keys, commit, rejections, memory, metrics)
     hot = events.routes(receiver)
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
-        [*parts, keys, rejections, commit],
+        [*parts, keys, rejections, commit, erasures],
         [hot, sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],
         meter=meter,
         body_limits={"/v1/": None, "/v1/sources": settings.body_limit},

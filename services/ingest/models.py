@@ -67,3 +67,11 @@ rejected_counts = Table(
     Column("hour", DateTime(timezone=True), primary_key=True),
     Column("events", BigInteger, nullable=False),
 )
+
+#: The erasures of customers that ingest has answered.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("answered_at", DateTime(timezone=True), nullable=False),
+)

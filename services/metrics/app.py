@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from libs.common.fold.erasures import Erasures
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
@@ -9,13 +10,14 @@ from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.metrics.api import fits, kpis, scores
 from services.metrics.decider import MetricsDecider
+from services.metrics.personal import personal
 from services.metrics.scorer import Scorer
 from services.metrics.settings import Settings
 
 
 def create(settings: Settings) -> FastAPI:
     """The service."""
-    handler = DeciderHandler("metrics", MetricsDecider(settings))
+    handler = DeciderHandler("metrics", MetricsDecider(settings), personal(settings.partitions))
     part = ConsumerService("metrics", settings, handler)
     scorer = Scorer(part, handler)
     routers = [
@@ -28,7 +30,7 @@ def create(settings: Settings) -> FastAPI:
         "metrics",
         "Which customers may leave, what customers are worth, and the key figures of the shop.",
         settings,
-        [part, LogMaintenance("metrics", part), scorer],
+        [part, LogMaintenance("metrics", part), scorer, Erasures(part)],
         routers,
         meter=part.meter,
         browsers=True,

@@ -5,11 +5,14 @@ from fastapi import FastAPI
 from libs.common.fold.service import ConsumerService
 from libs.common.fold.watermark import WatermarkWriter
 from libs.common.http.dead_letters import dead_letter_routes
+from libs.common.log.keyed_hash import KeyedHash
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.profile.api.customers import customer_routes
 from services.profile.api.refunds import refund_routes
 from services.profile.dedup_partitions import Housekeeping
+from services.profile.erasure import api as erasure
+from services.profile.erasure.task import ErasureTask
 from services.profile.handler import Profile
 from services.profile.segments import api as segments
 from services.profile.segments import members_api
@@ -19,7 +22,8 @@ from services.profile.settings import Settings
 
 def create(settings: Settings) -> FastAPI:
     """Build the service."""
-    handler = Profile(settings.zone, settings.partitions)
+    hashes = KeyedHash(settings) if settings.installation_key.get_secret_value() else None
+    handler = Profile(settings.zone, settings.partitions, hashes)
     part = ConsumerService("profile", settings, handler)
     handler.measure(part.meter.registry)
     routers = [
@@ -27,6 +31,7 @@ def create(settings: Settings) -> FastAPI:
         refund_routes(part),
         segments.routes(part),
         members_api.routes(part),
+        erasure.routes(part),
         dead_letter_routes(part),
     ]
     return assemble(
@@ -39,6 +44,7 @@ def create(settings: Settings) -> FastAPI:
             WatermarkWriter(part),
             Housekeeping(part),
             SegmentTasks(part, handler.rulebooks),
+            ErasureTask(part),
         ],
         routers,
         meter=part.meter,

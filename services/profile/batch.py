@@ -1,20 +1,23 @@
 """A batch of events applied to loaded customers: plain Python, between the statements that load and those that save."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
+from libs.common.contracts.profile import ErasureAnswered, Redacted
 from libs.common.contracts.records import Binding, Fact, decode, display_name, spliced
 from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Sections, Wanted
 from libs.common.log.append import Outgoing
+from libs.common.log.reader import Record
 from services.profile.domain import decide, events, evolve
 from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
 from services.profile.domain.state import ORDER, micros, moment
+from services.profile.erasure.tombstones import Tombstone, is_erased
 from services.profile.segments import membership
 from services.profile.segments.rules import Rules
 
@@ -55,7 +58,7 @@ class EventBatch:
     """The events of a few partitions in their order, and their results so far.
 
     `counts` (by partition, day, counter and source) is what the batch adds to the counters. Days are those of `zone`,
-    by when things happened. The constructor raises on a bad record.
+    by when things happened. `answers` are ingest's answers to erasures. The constructor raises on a bad record.
     """
 
     def __init__(self, batches: Sequence[Batch], zone: tzinfo, rules: Rules | None = None) -> None:
@@ -64,12 +67,15 @@ class EventBatch:
         self.outgoing: list[Outgoing] = []
         self.counts: Counter[tuple[int, date, str, str]] = Counter()
         self.placed: list[PlacedEvent] = []
+        self.answers: list[Record] = []
         for batch in batches:
             for index, record in enumerate(batch.records):
-                if (event := events.read(record.value)) is None:
-                    self._count(batch.tp.partition, record.appended_at, "skipped")
-                else:
+                if (event := events.read(record.value)) is not None:
                     self.placed.append(PlacedEvent(batch.tp.partition, batch.place(index), event))
+                elif (type := decode(record.value).type) == ErasureAnswered.TYPE:
+                    self.answers.append(record)
+                elif type != Redacted.TYPE:
+                    self._count(batch.tp.partition, record.appended_at, "skipped")
 
     @property
     def received(self) -> dict[DedupKey, datetime]:
@@ -86,6 +92,16 @@ class EventBatch:
                 kept.append(placed)
             else:
                 self._count(placed.partition, placed.event.at, "duplicates", source=placed.event.source)
+        self.placed = kept
+
+    def forget(self, tombstones: Mapping[str, Tombstone]) -> None:
+        """Drop the events that were received before the customer whom they are about was erased."""
+        kept = []
+        for placed in self.placed:
+            if is_erased(placed.event, tombstones):
+                self._count(placed.partition, placed.event.received, "erased:events")
+            else:
+                kept.append(placed)
         self.placed = kept
 
     @property
@@ -176,6 +192,10 @@ class EventBatch:
         for loaded in customers:
             for segment, entered, at in loaded.moves:
                 self._count(partition, moment(at), f"{'entered' if entered else 'exited'}:{segment}")
+
+    def count_erased(self, partition: int, at: datetime) -> None:
+        """Count an erased customer."""
+        self._count(partition, at, "erased")
 
     def _count(self, partition: int, at: datetime, counter: str, by: int = 1, source: str = "") -> None:
         if by:

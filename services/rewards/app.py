@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from libs.common.fold.erasures import Erasures
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
 from libs.common.fold.timers import Timers
@@ -14,13 +15,16 @@ from services.rewards.decider import RewardsDecider
 from services.rewards.features import FEATURES
 from services.rewards.inputs import Expire
 from services.rewards.ledger.project import EXPIRY
+from services.rewards.personal import personal
 from services.rewards.settings import Settings
 from services.rewards.wake_hints import WakeHintsRefresh
 
 
 def create(settings: Settings) -> FastAPI:
     """The service."""
-    handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
+    handler = DeciderHandler(
+        "rewards", RewardsDecider(settings.partitions, settings.zone), personal(settings.partitions, settings.zone)
+    )
     part = ConsumerService("rewards", settings, handler)
     clock = Timers(part, handler, {EXPIRY: lambda due: Expire(due)})
     of_features = [router for each in FEATURES for router in each.api(part, handler, queries.live_section(each))]
@@ -29,7 +33,7 @@ def create(settings: Settings) -> FastAPI:
         "rewards",
         "Points, badges and levels by a programme of yours; every point in a double-entry ledger.",
         settings,
-        [part, LogMaintenance("rewards", part), clock, WakeHintsRefresh(part)],
+        [part, LogMaintenance("rewards", part), clock, WakeHintsRefresh(part), Erasures(part)],
         routers,
         meter=part.meter,
         browsers=True,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from fastapi import FastAPI
 
+from libs.common.fold.erasures import Erasures
 from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
 from libs.common.log.maintenance import LogMaintenance
@@ -30,7 +31,7 @@ def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
         "triggers",
         "Hooks send messages to a customer's inbox or to a webhook when an event meets a condition. Ask why, or why not.",
         settings,
-        [part, LogMaintenance("triggers", part), MessageExpiry(part, settings), delivery, inboxes],
+        [part, LogMaintenance("triggers", part), MessageExpiry(part, settings), delivery, inboxes, Erasures(part)],
         routers,
         meter=part.meter,
         browsers=True,

@@ -17,6 +17,7 @@ from libs.common.fold import rulebooks
 from libs.common.fold.batch import Batch, Outcome
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.personal import Personal
 from libs.common.log.append import Outgoing
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
@@ -87,7 +88,7 @@ class TriggersHandler(DeciderHandler[Recipient, Rules]):
     decider: TriggersDecider
 
     def __init__(self, partitions: int, zone: ZoneInfo, clock: Callable[[], datetime] | None = None) -> None:
-        super().__init__("triggers", TriggersDecider(partitions, zone))
+        super().__init__("triggers", TriggersDecider(partitions, zone), Personal(("deliveries", "last_events")))
         self._clock = clock
         #: Called after the commit with the facts that a batch led to, and when it began (`time.time_ns()`).
         self.on_decided: Callable[[Sequence[Outgoing], int], None] = lambda facts, began: None

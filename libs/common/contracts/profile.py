@@ -1,14 +1,17 @@
-"""What profile declares: the journal, and the facts of a merge."""
+"""What profile declares: the journal, the facts of a merge, of segments and of an erasure."""
 
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from libs.common.contracts.contract import Contract, Topic
 from libs.common.contracts.records import Fact
 
 JOURNAL = "profile.journal"
+#: The compacted topic of erasures that ingest has to answer (Kafka only, see `log/erasures.py`).
+ERASURES = "profile.erasures"
 #: The compacted topic of watermarks (Kafka only, see `fold/watermark.py`): it holds no records, and only its newest message counts.
 WATERMARK = "profile.watermark"
-Scope = Literal["customers:read", "segments:read", "segments:write"]
+Scope = Literal["customers:read", "customers:export", "customers:erase", "segments:read", "segments:write"]
 
 
 class CustomerLeft(Fact, frozen=True, kw_only=True):
@@ -57,6 +60,40 @@ class SegmentExited(Fact, frozen=True, kw_only=True):
         return self.segment
 
 
+class CustomerErased(Fact, frozen=True, kw_only=True):
+    """The last record on this key: forget the customer, and all who were merged into them (`also`)."""
+
+    TYPE: ClassVar[str] = "customer.erased.v1"
+    erasure: str
+    also: list[str]
+
+    @property
+    def effect(self) -> str:
+        return self.erasure
+
+
+class ErasureAnswered(Fact, frozen=True, kw_only=True):
+    """A service has erased what it held: how many of what. Each service writes it in its own topic, on the erasure's id; profile
+    collects it, and does not journal it. `kafka_until`: until when Kafka may have copies of the service's records."""
+
+    TYPE: ClassVar[str] = "erasure.answered.v1"
+    erasure: str
+    service: str
+    erased: dict[str, int]
+    kafka_until: datetime | None = None
+
+    @property
+    def effect(self) -> str:
+        return f"{self.service}/{self.erasure}"
+
+
+class Redacted(Fact, frozen=True, kw_only=True):
+    """What an erasure leaves of a record: its place. Every reader skips it."""
+
+    TYPE: ClassVar[str] = "redacted.v1"
+    erasure: str
+
+
 CONTRACT = Contract(
     Topic(
         JOURNAL,
@@ -66,9 +103,11 @@ CONTRACT = Contract(
         ("rewards", "triggers", "metrics"),
         ("rewards",),
     ),
-    (CustomerLeft, CustomerMerged, SegmentEntered, SegmentExited),
+    (CustomerLeft, CustomerMerged, SegmentEntered, SegmentExited, CustomerErased, ErasureAnswered, Redacted),
     {
         "customers:read": ("marketer", "analyst", "operator"),
+        "customers:export": ("operator",),
+        "customers:erase": ("operator",),
         "segments:read": ("marketer", "analyst", "operator"),
         "segments:write": ("marketer",),
     },

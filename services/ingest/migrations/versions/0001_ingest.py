@@ -52,3 +52,9 @@ def upgrade() -> None:
         sa.Column("events", sa.BigInteger, nullable=False),
         schema="ingest",
     )
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=False),
+        schema="ingest",
+    )

@@ -1,0 +1,117 @@
+"""Erases a customer: one transaction in which profile forgets them, and journals the record that every service answers."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from libs.common.contracts.ids import fresh
+from libs.common.contracts.profile import JOURNAL, CustomerErased
+from libs.common.db.pool import Tx
+from libs.common.errors import Conflict
+from libs.common.fold.customers import NOBODY, Customers
+from libs.common.log import erasures
+from libs.common.log.append import append
+from libs.common.log.erasures import OpenErasure
+from libs.common.log.keyed_hash import KeyedHash
+from libs.common.log.notifier import Written
+from libs.common.log.partition import partition_of
+from libs.common.runtime.failpoints import failpoint
+from services.profile import store
+from services.profile.batch import EventBatch, journalled
+from services.profile.domain.decide import Cause
+from services.profile.domain.identity import LoadedCustomer, Move
+from services.profile.domain.state import Customer, micros
+from services.profile.erasure.tombstones import Tombstones
+
+#: Traits that say how to reach somebody: their values are looked for like identifiers.
+_REACHES = ("email", "phone")
+_TABLES = ("sections", "members", "timers", "commands")
+_LOCK = "SELECT 1 FROM profile.positions WHERE reader = 'fold' ORDER BY topic, partition FOR UPDATE"
+
+
+class Asked(NamedTuple):
+    """Who asked for an erasure, under which idempotency key. `digest` is a keyed hash of the request."""
+
+    by: str
+    key: str
+    digest: bytes
+
+
+async def _known(tx: Tx, asked: Asked) -> UUID | None:
+    """The erasure that this key has begun already. Raises Conflict if it was for another request."""
+    row = await tx.fetchrow("SELECT id, digest FROM profile.erasures WHERE key = $1", asked.key)
+    if row is None:
+        return None
+    if row["digest"] != asked.digest:
+        raise Conflict(f"the idempotency key {asked.key!r} was used for another request: use a new key")
+    id: UUID = row["id"]
+    return id
+
+
+async def erase(
+    tx: Tx, ref: str, asked: Asked, hashes: KeyedHash, zone: tzinfo, partitions: int
+) -> tuple[UUID, Written]:
+    """Erase a customer. Returns the erasure's id and what was journalled: nothing, if this key has done so already. Does not
+    commit.
+
+    It locks the positions first, as publishing does: no batch is in flight, so no event is between the look-up of its
+    customer and its commit. Raises NotFound, also if they were erased under another key.
+    """
+    await tx.execute(_LOCK)
+    if (known := await _known(tx, asked)) is not None:
+        return known, {}
+    customer = await Customers("profile", Customer).resolve(tx, ref)
+    working_set = await store.lock(tx, [customer])
+    loaded = working_set.by_id[customer]
+    id, now, state = fresh(), datetime.now(UTC), loaded.state
+    customers = [customer, *map(UUID, state.merged)]
+    await Tombstones(hashes).set(tx, state.identifiers, id, now)
+    await erasures.store(tx, OpenErasure(id, now, [hashes.of(text) for text in sorted(set(_texts(state)))]))
+    erased = {"customers": len(customers), "identifiers": await store.release(tx, state.identifiers)}
+    _forget(loaded, micros(now))
+    counts = EventBatch((), zone)
+    counts.count_moves([loaded], partition_of(str(customer), partitions))
+    counts.count_erased(partition_of(str(customer), partitions), now)
+    await store.save(tx, working_set)
+    await store.count(tx, counts.counts)
+    for table in _TABLES:
+        erased[table] = await store.delete_of(tx, table, customers)
+    await tx.execute(
+        "INSERT INTO profile.erasures (id, customer, also, asked_at, asked_by, key, digest, erased)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        id,
+        customer,
+        customers[1:],
+        now,
+        *asked,
+        msgspec.json.encode(erased),
+    )
+    fact = CustomerErased(erasure=str(id), also=[str(each) for each in customers[1:]])
+    record = journalled(loaded, fact, Cause(None, now, now), f"{partition_of(str(customer), partitions)}/0/0")
+    written = await append(tx, JOURNAL, [record], partitions)
+    failpoint("erasure.journalled")
+    return id, written
+
+
+def _forget(loaded: LoadedCustomer, at: int) -> None:
+    """Empty a customer for good. Only how many facts were decided on them stays: it numbers the last one."""
+    for segment in loaded.state.segments:
+        loaded.moves.append(Move(segment, False, at))
+    sections = loaded.state.sections
+    loaded.state = Customer(facts=loaded.state.facts)
+    loaded.state.hold(sections)
+    loaded.merged_into, loaded.shown, loaded.touched = NOBODY, None, True
+
+
+def _texts(state: Customer) -> Iterator[str]:
+    """What names the customer in events that were rejected, or that are not here yet."""
+    for ref in state.identifiers:
+        yield ref.partition(":")[2]
+    for name in _REACHES:
+        trait = state.traits.get(name)
+        value = None if trait is None or trait.gone else msgspec.json.decode(trait.value)
+        if isinstance(value, str) and value:
+            yield value
