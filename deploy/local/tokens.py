@@ -40,12 +40,19 @@ def customer_public_key_file(home: Path) -> Path:
     return home / "secrets" / "customer-public-key.pem"
 
 
+def installation_key_file(home: Path) -> Path:
+    """The installation's private key (0600), for certificates of erasure and hashes of erased identifiers."""
+    return home / "secrets" / "installation-key.pem"
+
+
 def make_keys(home: Path) -> bool:
-    """Create the missing key pairs. Returns whether the one of this installation's tokens was missing.
+    """Create the missing keys. Returns whether the one of this installation's tokens was missing.
 
     A public key's file keeps the keys that were added to it, as they are while keys are changed.
     """
     (home / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not installation_key_file(home).exists():
+        write_private(installation_key_file(home), generate_keys()[0])
     _make_pair(customer_private_key_file(home), customer_public_key_file(home))
     return _make_pair(private_key_file(home), public_key_file(home))
 

@@ -134,8 +134,6 @@ class Settings(BaseSettings):
             self.kafka_sasl_password = SecretStr(self.kafka_sasl_password_file.read_text().strip())
         if self.jwt_public_key_file:
             self.jwt_public_key = self.jwt_public_key_file.read_text()
-        if self.installation_key_file:
-            self.installation_key = SecretStr(self.installation_key_file.read_text())
         if self.customer_public_key_file:
             self.customer_public_key = self.customer_public_key_file.read_text()
         return self

@@ -1,5 +1,7 @@
 """Profile: one view of each customer, from everything that client apps send."""
 
+from functools import cache
+
 from fastapi import FastAPI
 
 from libs.common.fold.service import ConsumerService
@@ -22,8 +24,7 @@ from services.profile.settings import Settings
 
 def create(settings: Settings) -> FastAPI:
     """Build the service."""
-    hashes = KeyedHash(settings) if settings.installation_key.get_secret_value() else None
-    handler = Profile(settings.zone, settings.partitions, hashes)
+    handler = Profile(settings.zone, settings.partitions, cache(lambda: KeyedHash(settings)))
     part = ConsumerService("profile", settings, handler)
     handler.measure(part.meter.registry)
     routers = [

@@ -1,6 +1,6 @@
 """Profile's part of the fold: it reads events and facts, and writes the journal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import NamedTuple, cast
 from uuid import UUID
@@ -21,7 +21,7 @@ from libs.common.fold import timers
 from libs.common.fold.batch import Batch, Outcome
 from libs.common.fold.customers import NOBODY
 from libs.common.log.append import Outgoing
-from libs.common.log.keyed_hash import KeyedHash
+from libs.common.log.keyed_hash import KeyedHash, no_key
 from libs.common.log.reader import Record
 from services.profile import dedup_partitions, store
 from services.profile.batch import EventBatch, journalled
@@ -72,7 +72,8 @@ class ParsedFact(NamedTuple):
 class Profile:
     """Binds each record to its customer, and journals it with the customer's snapshot."""
 
-    def __init__(self, zone: tzinfo, partitions: int, hashes: KeyedHash | None = None) -> None:
+    def __init__(self, zone: tzinfo, partitions: int, hashes: Callable[[], KeyedHash] = no_key) -> None:
+        """`hashes` gives the keyed hash of identifiers, once somebody was erased."""
         self._zone = zone
         self._tombstones = Tombstones(hashes)
         self._partitions = partitions

@@ -10,13 +10,22 @@ from libs.common.contracts.registry import SERVICES, TOPICS, read_by, written_by
 
 #: Written by hand over REST, by the framework, or by no fold: their keys say nothing about partitions.
 OTHERS = {
-    "profile": {"segments", "segment_versions", "segment_fill"},
+    "profile": {"segments", "segment_versions", "segment_fill", "erasure_answers", "tombstones"},
     "rewards": {"programmes"},
     "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets", "message_tombstones"},
     "metrics": {"fits", "tickets"},
 }
 #: `shared` is where partitions are meant to meet: what customers share is exact only if they wait for each other.
-FRAMEWORK = {"positions", "dead_letters", "commands", "rulebooks", "rulebook_positions", "identifiers", "shared"}
+FRAMEWORK = {
+    "positions",
+    "dead_letters",
+    "commands",
+    "rulebooks",
+    "rulebook_positions",
+    "identifiers",
+    "shared",
+    "erasures",
+}
 
 
 def tables(service: str) -> list[Table]:

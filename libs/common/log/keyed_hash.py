@@ -19,11 +19,19 @@ _IDENTIFYING = frozenset(
     ["userId", "anonymousId", "previousId", "user_id", "anonymous_id", "distinct_id", "email", "phone"]
 )
 _SHORT = 6
+NO_KEY = "nobody can be erased yet: RAPPORT_INSTALLATION_KEY_FILE is not set (docs/operations.md#erasure)"
 
 
 def installation_key(settings: Settings) -> Ed25519PrivateKey:
-    """The installation's key. Raises Unavailable when none is set, or it is no Ed25519 private key in PEM form."""
-    pem = settings.installation_key.get_secret_value().replace("\\n", "\n").strip()
+    """The installation's key, read when it is needed. Raises Unavailable when none is set, or it is no Ed25519 private key in
+    PEM form."""
+    pem = settings.installation_key.get_secret_value()
+    try:
+        if not pem and settings.installation_key_file:
+            pem = settings.installation_key_file.read_text()
+    except OSError as error:
+        raise Unavailable(f"RAPPORT_INSTALLATION_KEY_FILE cannot be read: {error}") from error
+    pem = pem.replace("\\n", "\n").strip()
     if not pem:
         raise Unavailable(
             "nobody can be erased yet: RAPPORT_INSTALLATION_KEY_FILE is not set (docs/operations.md#erasure)"
@@ -52,6 +60,11 @@ class KeyedHash:
     def mentions(self, value: bytes, hashes: Collection[bytes]) -> bool:
         """Whether one of the texts behind `hashes` is a member's value in JSON, which may be broken."""
         return any(self.of(text) in hashes for text in _values(value))
+
+
+def no_key() -> KeyedHash:
+    """The keyed hash of an installation without a key. Raises Unavailable."""
+    raise Unavailable(NO_KEY)
 
 
 def _values(value: bytes) -> Iterator[str]:

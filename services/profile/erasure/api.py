@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.contracts.profile import JOURNAL
-from libs.common.errors import Invalid
+from libs.common.errors import Conflict
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
 from libs.common.http.auth.verifier import require
@@ -82,7 +82,7 @@ def routes(part: ConsumerService) -> APIRouter:
         """Profile forgets the customer at once; the other services follow within seconds. It cannot be undone. Events that come
         later under the same identifiers make a new customer. Ask `GET /v1/erasures/{id}` until it is done."""
         if confirmation.confirm != ref:
-            raise Invalid(f"`confirm` must repeat the customer of the address: {ref}")
+            raise Conflict(f"`confirm` names another customer than the address: type {ref} to erase them")
         settings = part.settings
         hashes = KeyedHash(settings)
         asked = Asked(who.subject, key, hashes.of(f"erasure {ref}"))

@@ -24,7 +24,7 @@ from services.profile.batch import EventBatch, journalled
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer, Move
 from services.profile.domain.state import Customer, micros
-from services.profile.erasure.tombstones import Tombstones
+from services.profile.erasure.tombstones import bury
 
 #: Traits that say how to reach somebody: their values are looked for like identifiers.
 _REACHES = ("email", "phone")
@@ -68,7 +68,7 @@ async def erase(
     loaded = working_set.by_id[customer]
     id, now, state = fresh(), datetime.now(UTC), loaded.state
     customers = [customer, *map(UUID, state.merged)]
-    await Tombstones(hashes).set(tx, state.identifiers, id, now)
+    await bury(tx, hashes, state.identifiers, id, now)
     await erasures.store(tx, OpenErasure(id, now, [hashes.of(text) for text in sorted(set(_texts(state)))]))
     erased = {"customers": len(customers), "identifiers": await store.release(tx, state.identifiers)}
     _forget(loaded, micros(now))

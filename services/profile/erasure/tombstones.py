@@ -1,14 +1,13 @@
 """Tombstones: keyed hashes of erased identifiers. What was received under one before the erasure is dropped, however late it
 comes; what comes after makes a new customer, whose bindings continue the old versions, so that they win everywhere."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.db import bulk
 from libs.common.db.pipeline import AnyTx
-from libs.common.errors import Unavailable
 from libs.common.log.keyed_hash import KeyedHash
 from services.profile import models
 from services.profile.domain.events import Event
@@ -29,9 +28,9 @@ class Tombstone(NamedTuple):
 
 
 class Tombstones:
-    """Finds and sets tombstones. `hashes` is None where the installation has no key, and so nobody was erased."""
+    """Finds tombstones. `hashes` is called once somebody was erased."""
 
-    def __init__(self, hashes: KeyedHash | None) -> None:
+    def __init__(self, hashes: Callable[[], KeyedHash]) -> None:
         self._hashes = hashes
 
     async def find(
@@ -43,22 +42,20 @@ class Tombstones:
         """
         if newest is None:
             return {}
-        if self._hashes is None:
-            raise Unavailable("customers were erased here, but RAPPORT_INSTALLATION_KEY_FILE is not set any more")
+        hashes = self._hashes()
         refs = {*new, *(ref for event in events if event.received <= newest for ref in owners(event))}
-        hashed = {self._hashes.of(ref): ref for ref in refs}
+        hashed = {hashes.of(ref): ref for ref in refs}
         if not hashed:
             return {}
         rows = await tx.fetch(_FIND, list(hashed))
         return {hashed[bytes(row[0])]: Tombstone(row[1], row[2]) for row in rows}
 
-    async def set(self, tx: AnyTx, identifiers: Mapping[str, int], erasure: UUID, at: datetime) -> None:
-        """Set the tombstones of an erased customer's references. Does not commit."""
-        if self._hashes is None:
-            raise Unavailable("nobody can be erased yet: RAPPORT_INSTALLATION_KEY_FILE is not set")
-        if identifiers:
-            rows = sorted((self._hashes.of(ref), version, at, erasure) for ref, version in identifiers.items())
-            await tx.execute(_SET, *bulk.transposed(rows))
+
+async def bury(tx: AnyTx, hashes: KeyedHash, identifiers: Mapping[str, int], erasure: UUID, at: datetime) -> None:
+    """Set the tombstones of an erased customer's references. Does not commit."""
+    if identifiers:
+        rows = sorted((hashes.of(ref), version, at, erasure) for ref, version in identifiers.items())
+        await tx.execute(_SET, *bulk.transposed(rows))
 
 
 def owners(event: Event) -> Sequence[str]:
