@@ -39,7 +39,7 @@ _ids = msgspec.json.Decoder(_Ids)
 
 class Erasures(PeriodicTask):
     """A component. It answers an erasure once everything that was received before it is in the log. If the process dies in the
-    middle, all of it is done again: redacted twice is redacted once, and profile takes the first answer."""
+    middle, the next one looks at everything again, and counts on; profile takes the first answer."""
 
     name = "erasures"
     every = 5.0
@@ -70,55 +70,56 @@ class Erasures(PeriodicTask):
             return []
         async with self._postgres.database.connection() as tx:
             rows = await tx.fetch(
-                "SELECT id FROM ingest.erasures WHERE id = ANY($1::uuid[])", [each.id for each in found]
+                "SELECT id FROM ingest.erasures WHERE id = ANY($1::uuid[]) AND answered_at IS NOT NULL",
+                [each.id for each in found],
             )
         answered = {row["id"] for row in rows}
         return [each for each in found if each.id not in answered]
 
     async def _answer(self, erasure: OpenErasure, now: datetime) -> None:
         hashes, wanted = KeyedHash(self._postgres.settings), frozenset(erasure.hashes)
-        erased = {
-            "log": await self._redact(erasure, hashes, wanted),
-            "rejected": await self._delete_rejected(erasure, hashes, wanted),
-        }
+        async with self._postgres.database.connection() as tx:
+            await tx.execute("INSERT INTO ingest.erasures (id) VALUES ($1) ON CONFLICT DO NOTHING", erasure.id)
+        for partition in range(self._postgres.settings.partitions):
+            await self._redact(partition, erasure, hashes, wanted)
+        await self._delete_rejected(erasure, hashes, wanted)
         failpoint("erasures.redacted")
-        await self._log.append([erasures.answer(self._postgres.settings, "ingest", erasure.id, erased, now)])
+        async with self._postgres.database.connection() as tx:
+            (row,) = await tx.fetch("SELECT log, rejected FROM ingest.erasures WHERE id = $1", erasure.id)
+        await self._log.append([erasures.answer(self._postgres.settings, "ingest", erasure.id, dict(row), now)])
         failpoint("erasures.answered")
         async with self._postgres.database.connection() as tx:
-            await tx.execute(
-                "INSERT INTO ingest.erasures (id, answered_at) VALUES ($1, $2) ON CONFLICT DO NOTHING", erasure.id, now
-            )
-        logger.info("a customer was erased", erasure=str(erasure.id), **erased)
+            await tx.execute("UPDATE ingest.erasures SET answered_at = $2 WHERE id = $1", erasure.id, now)
+        logger.info("a customer was erased", erasure=str(erasure.id), **dict(row))
 
-    async def _redact(self, erasure: OpenErasure, hashes: KeyedHash, wanted: frozenset[bytes]) -> int:
+    async def _redact(self, partition: int, erasure: OpenErasure, hashes: KeyedHash, wanted: frozenset[bytes]) -> None:
         """Redact the customer's events in PostgreSQL's log, page by page. Events in Kafka expire there."""
-        found = 0
-        for partition in range(self._postgres.settings.partitions):
-            next = 0
-            while True:
-                async with self._postgres.database.connection() as tx:
-                    rows = await tx.fetch(_PAGE, partition, next)
-                    theirs = [
-                        row["offset"]
-                        for row in rows
-                        if row["key"] != NO_KEY and _is_about(row["value"], row["key"], erasure, hashes, wanted)
-                    ]
-                    if theirs:
-                        await redact_at(tx, EVENTS, partition, theirs, erasure.id, erasure.asked_at)
-                found += len(theirs)
-                if len(rows) < PAGE:
-                    break
-                next = rows[-1]["offset"] + 1
-        return found
+        next, more = 0, True
+        while more:
+            async with self._postgres.database.transaction() as tx:
+                rows = await tx.fetch(_PAGE, partition, next)
+                theirs = [
+                    row["offset"]
+                    for row in rows
+                    if row["key"] != NO_KEY and _is_about(row["value"], row["key"], erasure, hashes, wanted)
+                ]
+                if theirs:
+                    await redact_at(tx, EVENTS, partition, theirs, erasure.id, erasure.asked_at)
+                    await tx.execute("UPDATE ingest.erasures SET log = log + $2 WHERE id = $1", erasure.id, len(theirs))
+            more = len(rows) == PAGE
+            next = rows[-1]["offset"] + 1 if rows else next
 
-    async def _delete_rejected(self, erasure: OpenErasure, hashes: KeyedHash, wanted: frozenset[bytes]) -> int:
+    async def _delete_rejected(self, erasure: OpenErasure, hashes: KeyedHash, wanted: frozenset[bytes]) -> None:
         async with self._postgres.database.transaction() as tx:
-            theirs = []
-            async for row in tx.cursor(_REJECTED, erasure.asked_at):
-                if hashes.mentions(row["body"], wanted):
-                    theirs.append(row["id"])
+            theirs = [
+                row["id"]
+                async for row in tx.cursor(_REJECTED, erasure.asked_at)
+                if hashes.mentions(row["body"], wanted)
+            ]
             await tx.execute("DELETE FROM ingest.rejected WHERE id = ANY($1::uuid[])", theirs)
-        return len(theirs)
+            await tx.execute(
+                "UPDATE ingest.erasures SET rejected = rejected + $2 WHERE id = $1", erasure.id, len(theirs)
+            )
 
     async def _run_once(self) -> None:
         await self.round(datetime.now(UTC))

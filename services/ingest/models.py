@@ -68,10 +68,12 @@ rejected_counts = Table(
     Column("events", BigInteger, nullable=False),
 )
 
-#: The erasures of customers that ingest has answered.
+#: The erasures of customers that ingest works on or has answered, and how many records and rejected events it has erased.
 erasures = Table(
     "erasures",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("answered_at", DateTime(timezone=True), nullable=False),
+    Column("log", BigInteger, nullable=False, server_default="0"),
+    Column("rejected", BigInteger, nullable=False, server_default="0"),
+    Column("answered_at", DateTime(timezone=True)),
 )

@@ -1,6 +1,6 @@
 """What a service holds of a customer, declared once: it is what an export shows and what an erasure deletes."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -36,13 +36,7 @@ async def erase(tx: Tx, service: str, personal: Personal, record: ParsedRecord) 
     if not isinstance(body, CustomerErased):
         raise TypeError(f"{record.envelope.type} is no erasure")
     customers = erased_ids(body, record.customer)
-    if personal.keep is not None:
-        await personal.keep(tx, customers)
-    erased: dict[str, int] = {}
-    for table in (*personal.tables, *_FOLD):
-        erased[table] = await _count(
-            tx, f'DELETE FROM "{service}"."{table}" WHERE customer = ANY($1::uuid[])', customers
-        )
+    erased = await forget(tx, service, personal, customers, (*personal.tables, *_FOLD))
     keys = [str(id) for id in customers]
     erased["dead_letters"] = await _count(tx, f"DELETE {_LETTERS.format(service=service)}", keys)
     await tx.execute(
@@ -52,6 +46,19 @@ async def erase(tx: Tx, service: str, personal: Personal, record: ParsedRecord) 
         msgspec.json.encode(erased),
         record.envelope.time,
     )
+
+
+async def forget(
+    tx: Tx, service: str, personal: Personal, customers: Sequence[UUID], tables: Iterable[str]
+) -> dict[str, int]:
+    """Delete the rows that these tables have of some customers, whose share of sums is kept. Returns how many of each. Does not
+    commit."""
+    if personal.keep is not None:
+        await personal.keep(tx, customers)
+    return {
+        table: await _count(tx, f'DELETE FROM "{service}"."{table}" WHERE customer = ANY($1::uuid[])', customers)
+        for table in tables
+    }
 
 
 async def _count(tx: Tx, query: str, *args: Any) -> int:

@@ -55,6 +55,8 @@ def upgrade() -> None:
     op.create_table(
         "erasures",
         sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("log", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("rejected", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("answered_at", sa.DateTime(timezone=True)),
         schema="ingest",
     )
