@@ -10,7 +10,7 @@ from libs.common.observability.telemetry import Meter
 from libs.common.runtime.component import Component
 from libs.common.service import assemble
 from services.ingest import log
-from services.ingest.api import events, rejected, sources
+from services.ingest.api import events, export, rejected, sources
 from services.ingest.api import settings as sdk_settings
 from services.ingest.api.raw import raw_routes
 from services.ingest.body_reader import Memory
@@ -45,9 +45,15 @@ def create(settings: Settings) -> FastAPI:
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
         [*parts, keys, rejections, commit, erasures],
-        [hot, sdk_settings.routes(keys), sources.routes(postgres, keys), rejected.routes(postgres)],
+        [
+            hot,
+            sdk_settings.routes(keys),
+            sources.routes(postgres, keys),
+            rejected.routes(postgres),
+            export.routes(postgres),
+        ],
         meter=meter,
-        body_limits={"/v1/": None, "/v1/sources": settings.body_limit},
+        body_limits={"/v1/": None, "/v1/sources": settings.body_limit, "/v1/ingest/": settings.body_limit},
         problem_members=for_sdks,
         fast_routes=raw_routes(hot),
         inline=events.inline(receiver),

@@ -6,6 +6,7 @@ from libs.common.fold.erasures import Erasures
 from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
+from libs.common.http.exports import export_routes
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.metrics.api import fits, kpis, scores
@@ -25,6 +26,7 @@ def create(settings: Settings) -> FastAPI:
         scores.routes(part, handler),
         kpis.routes(part, settings),
         dead_letter_routes(part),
+        export_routes(part, handler.personal),
     ]
     return assemble(
         "metrics",

@@ -11,6 +11,7 @@ from libs.common.log.keyed_hash import KeyedHash
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.profile.api.customers import customer_routes
+from services.profile.api.export import export_routes
 from services.profile.api.refunds import refund_routes
 from services.profile.dedup_partitions import Housekeeping
 from services.profile.erasure import api as erasure
@@ -32,6 +33,7 @@ def create(settings: Settings) -> FastAPI:
         refund_routes(part),
         segments.routes(part),
         members_api.routes(part),
+        export_routes(part, settings),
         erasure.routes(part),
         dead_letter_routes(part),
     ]

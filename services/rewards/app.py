@@ -7,6 +7,7 @@ from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.service import ConsumerService
 from libs.common.fold.timers import Timers
 from libs.common.http.dead_letters import dead_letter_routes
+from libs.common.http.exports import export_routes
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.rewards import queries
@@ -28,7 +29,13 @@ def create(settings: Settings) -> FastAPI:
     part = ConsumerService("rewards", settings, handler)
     clock = Timers(part, handler, {EXPIRY: lambda due: Expire(due)})
     of_features = [router for each in FEATURES for router in each.api(part, handler, queries.live_section(each))]
-    routers = [programmes.routes(part), *of_features, summary.routes(part), dead_letter_routes(part)]
+    routers = [
+        programmes.routes(part),
+        *of_features,
+        summary.routes(part),
+        dead_letter_routes(part),
+        export_routes(part, handler.personal),
+    ]
     return assemble(
         "rewards",
         "Points, badges and levels by a programme of yours; every point in a double-entry ledger.",

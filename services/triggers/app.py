@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from libs.common.fold.erasures import Erasures
 from libs.common.fold.service import ConsumerService
 from libs.common.http.dead_letters import dead_letter_routes
+from libs.common.http.exports import export_routes
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.triggers.api import customers, explanations, hooks, streams, summary
@@ -26,7 +27,8 @@ def create(settings: Settings, lookup: Lookup = system) -> FastAPI:
     delivery = Delivery(part, handler, addresses, settings)
     inboxes = Inboxes(part, settings)
     routers = [hooks.routes(part, addresses), explanations.routes(part, handler), customers.routes(part, handler),
-               streams.routes(part, handler, inboxes), summary.routes(part, settings), dead_letter_routes(part)]  # fmt: skip
+               streams.routes(part, handler, inboxes), summary.routes(part, settings), dead_letter_routes(part),
+               export_routes(part, handler.personal)]  # fmt: skip
     return assemble(
         "triggers",
         "Hooks send messages to a customer's inbox or to a webhook when an event meets a condition. Ask why, or why not.",

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -57,14 +57,15 @@ class KeyedHash:
     def of(self, text: str) -> bytes:
         return hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256")
 
-    def mentions(self, value: bytes, hashes: Collection[bytes]) -> bool:
-        """Whether one of the texts behind `hashes` is a member's value in JSON, which may be broken."""
-        return any(self.of(text) in hashes for text in _values(value))
-
 
 def no_key() -> KeyedHash:
     """The keyed hash of an installation without a key. Raises Unavailable."""
     raise Unavailable(NO_KEY)
+
+
+def mentions(value: bytes, is_theirs: Callable[[str], bool]) -> bool:
+    """Whether a member's value in some JSON, which may be broken, is one of somebody's texts."""
+    return any(map(is_theirs, _values(value)))
 
 
 def _values(value: bytes) -> Iterator[str]:

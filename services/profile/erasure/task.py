@@ -16,7 +16,7 @@ from libs.common.db.pool import Tx
 from libs.common.fold.service import ConsumerService
 from libs.common.log import erasures
 from libs.common.log.erasures import MARGIN, OpenErasure, kafka_until
-from libs.common.log.keyed_hash import KeyedHash, installation_key
+from libs.common.log.keyed_hash import KeyedHash, installation_key, mentions
 from libs.common.log.redaction import redact_keys
 from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
@@ -112,8 +112,12 @@ class ErasureTask(PeriodicTask):
         """Delete dead letters about the customer: facts by their key, events by the identifiers in them."""
         found = [row["id"] for row in await tx.fetch("SELECT id FROM profile.dead_letters WHERE key = ANY($1)", keys)]
         wanted = set(erasure.hashes)
+
+        def is_theirs(text: str) -> bool:
+            return hashes.of(text) in wanted
+
         async for row in tx.cursor(_LETTERS, EVENTS):
-            if hashes.of(row["key"]) in wanted or hashes.mentions(row["value"], wanted):
+            if is_theirs(row["key"]) or mentions(row["value"], is_theirs):
                 found.append(row["id"])
         await tx.execute("DELETE FROM profile.dead_letters WHERE id = ANY($1::uuid[])", found)
         return len(set(found))
