@@ -51,7 +51,8 @@ CROSS JOIN LATERAL (
 _HOLDERS = _HELD.format(kinds=1, values=2)
 _DEDUPLICATE = f"""
 SELECT partition::bigint, id FROM fresh UNION ALL SELECT -place, customer FROM ({_HELD.format(kinds=4, values=5)}) AS held
-UNION ALL SELECT (extract(epoch FROM max(erased_at)) * 1000000)::bigint, NULL FROM profile.tombstones HAVING count(*) > 0
+UNION ALL SELECT (extract(epoch FROM newest.erased_at) * 1000000)::bigint, NULL
+FROM (SELECT max(erased_at) AS erased_at FROM profile.tombstones) AS newest WHERE newest.erased_at IS NOT NULL
 """
 _LOCK = (
     "SELECT id, state, version, merged_into FROM profile.customers WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
@@ -288,20 +289,6 @@ async def count(tx: AnyTx, counts: Mapping[tuple[int, date, str, str], int]) -> 
     rows = [(*key, counts[key]) for key in sorted(counts) if counts[key]]
     if rows:
         await tx.execute(_COUNT, *bulk.transposed(rows))
-
-
-async def release(tx: AnyTx, refs: Collection[str]) -> int:
-    """Delete the identifiers of a locked customer who is erased. Returns how many. Does not commit."""
-    rows = await tx.fetch(f"{_RELEASE} RETURNING 1", *_split(refs))
-    return len(rows)
-
-
-async def delete_of(tx: AnyTx, table: str, customers: Collection[UUID]) -> int:
-    """Delete the rows of customers who are erased. Returns how many. Does not commit."""
-    rows = await tx.fetch(
-        f'DELETE FROM profile."{table}" WHERE customer = ANY($1::uuid[]) RETURNING 1', list(customers)
-    )
-    return len(rows)
 
 
 def _split(refs: Iterable[str]) -> tuple[list[str], list[str]]:

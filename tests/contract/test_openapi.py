@@ -14,8 +14,9 @@ from libs.common.contracts.registry import SCOPES
 from tests.openapi import Operation, operations
 
 HEALTH = {"/livez", "/readyz"}
-#: What SDKs ask in Segment's own form, and streams of server-sent events, whose description says what they send.
-FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream"}
+#: What SDKs ask in Segment's own form, streams of server-sent events, whose description says what they send, and a ZIP.
+FREE = {*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/v1/kpis/stream", "/v1/customers/{ref}/inbox/stream",
+        "/v1/customers/{ref}/export"}  # fmt: skip
 
 
 ALL = list(operations())

@@ -60,6 +60,14 @@ GET    /v1/segments/{id}/customers                  segments:read
 GET    /v1/segments/{id}/customers/{ref}            segments:read
 GET    /v1/segments/{id}/sizes                      segments:read
 PUT    /v1/segments/{id}/members                    segments:write
+POST   /v1/customers/{ref}/export                   customers:export
+POST   /v1/customers/{ref}/erasure                  customers:erase
+GET    /v1/erasures                                 customers:erase
+GET    /v1/erasures/{id}                            customers:erase
+POST   /v1/ingest/export                            customers:export
+POST   /v1/rewards/export                           customers:export
+POST   /v1/triggers/export                          customers:export
+POST   /v1/metrics/export                           customers:export
 GET    /v1/profile/dead-letters                     operate
 GET    /v1/profile/dead-letters/{id}                operate
 POST   /v1/profile/dead-letters/{id}/replay         operate

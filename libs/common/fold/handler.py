@@ -1,7 +1,6 @@
 """Applies batches of the journal for a service with a decider: load the customers, decide and evolve in order, save."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
@@ -303,10 +302,3 @@ class DeciderHandler(Generic[S, R]):
             body=body,
             partition=partition,
         )
-
-
-def command_input(
-    source: str, type: str, id: str, at: datetime, body: object, traceparent: str | None, partition: int
-) -> Input:
-    """The input of a command (a REST call or timer that changes a customer), as of `at`."""
-    return Input(id, type, source, at, at, 0, False, traceparent, body, partition)

@@ -6,13 +6,12 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.input import Input
+from libs.common.contracts.input import Input, command_input
 from libs.common.contracts.profile import JOURNAL, CustomerErased, CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Binding, decode
 from libs.common.contracts.registry import BY_TYPE
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied, Stamped
-from libs.common.fold.handler import command_input
 from libs.common.fold.parsed_record import ParsedRecord, erased_ids
 from libs.common.fold.personal import forget
 from libs.common.fold.sections import Every

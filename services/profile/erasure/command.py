@@ -29,6 +29,11 @@ from services.profile.erasure.tombstones import bury
 #: Traits that say how to reach somebody: their values are looked for like identifiers.
 _REACHES = ("email", "phone")
 _TABLES = ("sections", "members", "timers", "commands")
+_RELEASE = """
+DELETE FROM profile.identifiers AS i USING unnest($1::text[], $2::text[]) AS n(kind, value)
+WHERE i.kind = n.kind AND i.value = n.value RETURNING 1
+"""
+_DELETE = 'DELETE FROM profile."{table}" WHERE customer = ANY($1::uuid[]) RETURNING 1'
 _LOCK = "SELECT 1 FROM profile.positions WHERE reader = 'fold' ORDER BY topic, partition FOR UPDATE"
 
 
@@ -70,7 +75,9 @@ async def erase(
     customers = [customer, *map(UUID, state.merged)]
     await bury(tx, hashes, state.identifiers, id, now)
     await erasures.store(tx, OpenErasure(id, now, [hashes.of(text) for text in sorted(set(_texts(state)))]))
-    erased = {"customers": len(customers), "identifiers": await store.release(tx, state.identifiers)}
+    split = [ref.partition(":")[::2] for ref in state.identifiers]
+    released = await tx.fetch(_RELEASE, [kind for kind, _ in split], [value for _, value in split])
+    erased = {"customers": len(customers), "identifiers": len(released)}
     _forget(loaded, micros(now))
     counts = EventBatch((), zone)
     counts.count_moves([loaded], partition_of(str(customer), partitions))
@@ -78,7 +85,7 @@ async def erase(
     await store.save(tx, working_set)
     await store.count(tx, counts.counts)
     for table in _TABLES:
-        erased[table] = await store.delete_of(tx, table, customers)
+        erased[table] = len(await tx.fetch(_DELETE.format(table=table), customers))
     await tx.execute(
         "INSERT INTO profile.erasures (id, customer, also, asked_at, asked_by, key, digest, erased)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
