@@ -18,13 +18,13 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.personal import Personal, held
 from libs.common.log.tables import relation
+from services.profile import models
 from services.profile.domain import state
 
 #: Seconds that another service may take.
 PATIENCE = 300.0
 #: From this size on the ZIP lies in a file.
 IN_MEMORY = 8_000_000
-PERSONAL = Personal(("sections", "members", "timers"))
 _JOURNAL = f"""
 SELECT value FROM {relation(JOURNAL)} WHERE key = ANY($1::text[]) ORDER BY time, partition, "offset"
 """
@@ -81,7 +81,7 @@ async def zipped(tx: Tx, person: Person, others: Mapping[str, Any]) -> IO[bytes]
             "exported_at": datetime.now(UTC),
         }
         archive.writestr("person.json", _json(about))
-        services = {**others, "profile": await held(tx, "profile", PERSONAL, person.customers)}
+        services = {**others, "profile": await held(tx, "profile", Personal(models.PERSONAL), person.customers)}
         for service in SERVICES:
             for table, rows in services[service].items():
                 archive.writestr(f"{service}/{table}.json", _json(rows))

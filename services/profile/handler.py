@@ -6,7 +6,6 @@ from typing import NamedTuple, cast
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
@@ -30,7 +29,7 @@ from services.profile.domain.decide import Cause
 from services.profile.domain.events import DedupKey, Event, require_splice
 from services.profile.domain.identity import WorkingSet
 from services.profile.domain.state import micros
-from services.profile.erasure import queries as erasures
+from services.profile.erasure import answers as answered
 from services.profile.erasure.tombstones import Tombstones
 from services.profile.segments import membership
 from services.profile.segments.rulebooks import Rulebooks
@@ -125,7 +124,7 @@ class Profile:
             await store.save(pipeline, working_set)
             await timers.set_by(cast("Tx", pipeline), "profile", membership.TIMER, due, self._partitions)
             await store.count(pipeline, event_batch.counts)
-            await _collect(pipeline, [*answers, *event_batch.answers])
+            await answered.collect(pipeline, [*answers, *event_batch.answers])
         return Outcome(outgoing + event_batch.outgoing, [lambda: self._committed(event_batch, spanned)])
 
     async def skip(self, tx: Tx, record: Record) -> None:
@@ -158,9 +157,6 @@ class Profile:
                     self._duplicates.labels(source).inc(count)
 
 
-_answer = msgspec.json.Decoder(ErasureAnswered)
-
-
 def _facts_and_answers(batches: Iterable[Batch]) -> tuple[list[ParsedFact], list[Record]]:
     """The facts of other services, and their answers to erasures. Redacted records are neither."""
     facts: list[ParsedFact] = []
@@ -173,12 +169,3 @@ def _facts_and_answers(batches: Iterable[Batch]) -> tuple[list[ParsedFact], list
             elif fact.envelope.type != Redacted.TYPE:
                 facts.append(fact)
     return facts, answers
-
-
-async def _collect(pipeline: Pipeline, answers: Iterable[Record]) -> None:
-    """Store what services answered to erasures."""
-    for record in answers:
-        envelope = records.decode(record.value)
-        answer = _answer.decode(envelope.data)
-        id, until = parsed(answer.erasure), answer.kafka_until
-        await erasures.answer(cast("Tx", pipeline), id, answer.service, answer.erased, envelope.time, until)

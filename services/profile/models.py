@@ -180,3 +180,6 @@ tombstones = Table(
     Column("erasure", Uuid, nullable=False),
 )
 Index("tombstones_by_time", tombstones.c.erased_at)
+
+#: The tables with rows of a customer, beside the fold's: an export shows them, an erasure deletes them.
+PERSONAL = (SECTIONS.name, members.name, timers.name)

@@ -28,8 +28,7 @@ class Contended(OSError):
 
 ATTEMPTS = 5
 
-# New records, holders and the time of the newest erasure in one answer: (partition, id), (-1 - place, customer) and
-# (microseconds, null). One look-up probes all weeks.
+# New records, holders and the newest erasure: (partition, id), (-1 - place, customer), (microseconds, null). Probes all weeks.
 _NEW = """
 fresh AS (
   INSERT INTO profile.dedup_keys (partition, id, week)

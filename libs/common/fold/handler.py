@@ -39,10 +39,10 @@ class DeciderHandler(Generic[S, R]):
     def __init__(self, service: str, decider: Decider[S, R], personal: Personal | None = None) -> None:
         """`personal` are the tables, beside those of the fold, with what the service holds of a customer."""
         self.decider = decider
-        self.service = service
         self.personal = personal or Personal()
         self.customers: Customers[S] = Customers(service, decider.state, decider.sections)
         self.shared: SharedTable[R] = SharedTable(service, decider.shared)
+        self._service = service
         self.suppressed = 0
 
     async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
@@ -62,7 +62,7 @@ class DeciderHandler(Generic[S, R]):
             await self.customers.bind(as_tx, [bound for partition in partitions for bound in partition.bindings()])
             await self.decider.project(as_tx, applied)
             for record in (each for partition in partitions for each in partition.erasures):
-                await erase(as_tx, self.service, self.personal, record)
+                await erase(as_tx, self._service, self.personal, record)
         return Outcome(
             outgoing=[record for done in applied for record in self.outgoing(done)],
             committed=[lambda: self.customers.known(rows), lambda: self.shared.known(shared)],
@@ -164,9 +164,7 @@ class DeciderHandler(Generic[S, R]):
                 body = self.absorb(rows[record.customer], other)
             applied = None
             if isinstance(body, CustomerErased):
-                if (
-                    index
-                ):  # rows of the records before must be written first: stop here, and begin the next batch with it
+                if index:  # the rows of the records before must be written first: it begins the next batch
                     return
                 for id in erased_ids(body, record.customer):
                     self.customers.erase(rows[id])
@@ -176,14 +174,12 @@ class DeciderHandler(Generic[S, R]):
                 row.merged_into, row.touched = parsed(body.into), True
             elif body is not None:
                 row = rows.get(record.customer) or Row(record.customer, self.decider.state())  # stateless: not loaded
-                if row.merged_into == NOBODY:
-                    partition.next = index + 1
-                    continue
-                input = self.input_of(record.envelope, body, partition.batch.tp.partition)
-                if not record.stateless:
-                    input = self.shared.viewed(input, rules, shared)
-                applied = self.apply_input(row, input, rules, partition.batch.place(index))
-                shared.take(applied.decision.takes)
+                if row.merged_into != NOBODY:
+                    input = self.input_of(record.envelope, body, partition.batch.tp.partition)
+                    if not record.stateless:
+                        input = self.shared.viewed(input, rules, shared)
+                    applied = self.apply_input(row, input, rules, partition.batch.place(index))
+                    shared.take(applied.decision.takes)
             partition.next = index + 1
             if applied is not None:
                 yield applied

@@ -19,7 +19,7 @@ from libs.common.log.keyed_hash import KeyedHash
 from libs.common.log.notifier import Written
 from libs.common.log.partition import partition_of
 from libs.common.runtime.failpoints import failpoint
-from services.profile import store
+from services.profile import models, store
 from services.profile.batch import EventBatch, journalled
 from services.profile.domain.decide import Cause
 from services.profile.domain.identity import LoadedCustomer, Move
@@ -28,7 +28,7 @@ from services.profile.erasure.tombstones import bury
 
 #: Traits that say how to reach somebody: their values are looked for like identifiers.
 _REACHES = ("email", "phone")
-_TABLES = ("sections", "members", "timers", "commands")
+_TABLES = (*models.PERSONAL, models.FOLD.commands.name)
 _RELEASE = """
 DELETE FROM profile.identifiers AS i USING unnest($1::text[], $2::text[]) AS n(kind, value)
 WHERE i.kind = n.kind AND i.value = n.value RETURNING 1

@@ -1,7 +1,6 @@
 """Reads of erasures, for routes and the task that finishes them."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -54,18 +53,3 @@ async def _shown(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
 async def open_ids(tx: Tx) -> list[UUID]:
     """The erasures that are not done, the oldest first."""
     return [row[0] for row in await tx.fetch("SELECT id FROM profile.erasures WHERE done_at IS NULL ORDER BY id")]
-
-
-async def answer(
-    tx: Tx, erasure: UUID, service: str, erased: Mapping[str, int], at: datetime, kafka_until: datetime | None
-) -> None:
-    """Store a service's answer, once. Does not commit."""
-    await tx.execute(
-        "INSERT INTO profile.erasure_answers (erasure, service, erased, answered_at, kafka_until)"
-        " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        erasure,
-        service,
-        msgspec.json.encode(erased),
-        at,
-        kafka_until,
-    )

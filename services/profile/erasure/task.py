@@ -21,7 +21,7 @@ from libs.common.log.redaction import redact_keys
 from libs.common.runtime.component import Check
 from libs.common.runtime.failpoints import failpoint
 from libs.common.runtime.periodic import PeriodicTask
-from services.profile.erasure import certificate, queries
+from services.profile.erasure import answers, certificate, queries
 
 if TYPE_CHECKING:
     from libs.common.log.kafka.compacted_topic import CompactedTopicWriter
@@ -96,7 +96,7 @@ class ErasureTask(PeriodicTask):
             erased["dead_letters"] = await self._dead_letters(tx, keys, erasure, hashes)
             erased["log"] = await redact_keys(tx, JOURNAL, keys, erasure.id, erasure.asked_at, but=CustomerErased.TYPE)
             failpoint("erasure.redacted")
-            await queries.answer(tx, erasure.id, "profile", erased, now, kafka_until(settings, now))
+            await answers.store(tx, erasure.id, "profile", erased, now, kafka_until(settings, now))
             shown = await queries.erasure(tx, erasure.id)
             await tx.execute(
                 "UPDATE profile.erasures SET done_at = $2, certificate = $3 WHERE id = $1",
