@@ -122,7 +122,7 @@ class Platform:
             "RAPPORT_JWT_PUBLIC_KEY_FILE": str(tokens.public_key_file(self.home)),
             "RAPPORT_CUSTOMER_PUBLIC_KEY_FILE": str(tokens.customer_public_key_file(self.home)),
             "RAPPORT_INSTALLATION_KEY_FILE": str(tokens.installation_key_file(self.home)),
-            "RAPPORT_SERVICE_URLS": ",".join(f"{name}={url}" for name, url in self.urls.items()),
+            "RAPPORT_PROFILE_SERVICE_URLS": ",".join(f"{name}={url}" for name, url in self.urls.items()),
             "RAPPORT_PARTITIONS": str(self._partitions),
         }
         if self.kafka:

@@ -54,7 +54,7 @@ async def from_others(person: Person, urls: Mapping[str, str], authorization: st
     is whole or not at all."""
     others = [name for name in SERVICES if name != "profile"]
     if missing := [name for name in others if name not in urls]:
-        raise Unavailable(f"RAPPORT_SERVICE_URLS does not say where {' and '.join(missing)} can be reached")
+        raise Unavailable(f"RAPPORT_PROFILE_SERVICE_URLS does not say where {' and '.join(missing)} can be reached")
     async with httpx.AsyncClient(timeout=PATIENCE, headers={"authorization": authorization}) as client:
         answers = await asyncio.gather(*(_ask(client, name, urls[name], person) for name in others))
     return dict(zip(others, answers, strict=True))
