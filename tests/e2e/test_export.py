@@ -36,7 +36,7 @@ async def test_an_export_has_what_all_services_know_of_a_person(platform: Platfo
         await post(platform, "page", {"anonymousId": f"browser-{user}", "name": "Home"})
         traits = {"email": f"{user}@example.com"}
         await post(platform, "identify", {"anonymousId": f"browser-{user}", "userId": user, "traits": traits})
-        order = {"order_id": f"order-{user}", "revenue": 20, "currency": "CAD"}
+        order = {"order_id": f"order-{user}", "revenue": 20, "currency": "NZD"}
         await post(platform, "track", {"userId": user, "event": "Order Completed", "properties": order})
     async with httpx.AsyncClient(timeout=60) as client:
         dance = {"batch": [{"type": "dance", "userId": ann}]}

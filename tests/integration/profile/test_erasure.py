@@ -80,6 +80,23 @@ async def test_what_was_received_before_is_dropped_however_late_it_comes(profile
     assert (await profile.get("customers/anon:c1"))["refs"] == ["anon:c1"]
 
 
+async def test_whoever_comes_back_can_merge_and_be_erased_again(profile: Profile) -> None:
+    await profile.tell(event("identify", "ann", "a1", message="m1"))
+    await erase(profile, "user:ann", key="1")
+    await profile.tell(event("page", device="a1", message="m2"), event("identify", "ann", message="m3"))
+    await profile.tell(event("identify", "ann", "a1", message="m4"))
+    new = await profile.get("customers/user:ann")
+    assert (new["refs"], len(new["merged_from"])) == (["user:ann", "anon:a1"], 1)
+    merged = [each for each in await profile.records() if each["type"] == "customer.merged.v1"]
+    assert merged[0]["data"]["customer"]["bound"] == [{"kind": "anon", "value": "a1", "version": 3}]
+    erasure = await erase(profile, "user:ann", key="2")
+    assert erasure["customer"] == new["id"]
+    await profile.tell(old("page", "ann", "a1", message="l1"), event("page", "ann", "a1", message="m5"))
+    newest = await profile.get("customers/user:ann")
+    assert newest["id"] not in (new["id"], new["merged_from"][0])
+    assert (await profile.summary())["erased"] == 2
+
+
 async def test_facts_that_come_back_are_not_journalled(profile: Profile) -> None:
     await profile.tell(event("identify", "ann", message="m1"), event("identify", "bob", message="m2"))
     ann, bob = await profile.id_of("user:ann"), await profile.id_of("user:bob")
