@@ -142,7 +142,7 @@ segment_fill = Table(
 )
 
 #: Erasures. `also` are the ids of those who were merged into the customer, `erased` how many rows of what profile deleted, as
-#: JSON, `digest` a keyed hash of the request.
+#: JSON, `key` and `digest` keyed hashes of the idempotency key and of the request.
 erasures = Table(
     "erasures",
     metadata,
@@ -151,7 +151,7 @@ erasures = Table(
     Column("also", ARRAY(Uuid), nullable=False),
     Column("asked_at", DateTime(timezone=True), nullable=False),
     Column("asked_by", Text, nullable=False),
-    Column("key", Text, nullable=False, unique=True),
+    Column("key", LargeBinary, nullable=False, unique=True),
     Column("digest", LargeBinary, nullable=False),
     Column("erased", LargeBinary, nullable=False),
     Column("done_at", DateTime(timezone=True)),

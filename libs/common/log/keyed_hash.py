@@ -33,9 +33,7 @@ def installation_key(settings: Settings) -> Ed25519PrivateKey:
         raise Unavailable(f"RAPPORT_INSTALLATION_KEY_FILE cannot be read: {error}") from error
     pem = pem.replace("\\n", "\n").strip()
     if not pem:
-        raise Unavailable(
-            "nobody can be erased yet: RAPPORT_INSTALLATION_KEY_FILE is not set (docs/operations.md#erasure)"
-        )
+        raise Unavailable(NO_KEY)
     try:
         key = serialization.load_pem_private_key(pem.encode(), None)
     except (ValueError, TypeError) as error:

@@ -85,7 +85,7 @@ def routes(part: ConsumerService) -> APIRouter:
             raise Conflict(f"`confirm` names another customer than the address: type {ref} to erase them")
         settings = part.settings
         hashes = KeyedHash(settings)
-        asked = Asked(who.subject, key, hashes.of(f"erasure {ref}"))
+        asked = Asked(who.subject, hashes.of(f"key {key}"), hashes.of(f"erasure {ref}"))
         async with part.tx() as tx:
             id, written = await command.erase(tx, ref, asked, hashes, settings.zone, settings.partitions)
         part.fold.notifier.notify_later(JOURNAL, written)

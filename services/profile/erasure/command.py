@@ -38,10 +38,11 @@ _LOCK = "SELECT 1 FROM profile.positions WHERE reader = 'fold' ORDER BY topic, p
 
 
 class Asked(NamedTuple):
-    """Who asked for an erasure, under which idempotency key. `digest` is a keyed hash of the request."""
+    """Who asked for an erasure. `key` and `digest` are keyed hashes of the idempotency key and of the request, because both
+    may name somebody."""
 
     by: str
-    key: str
+    key: bytes
     digest: bytes
 
 
@@ -51,7 +52,7 @@ async def _known(tx: Tx, asked: Asked) -> UUID | None:
     if row is None:
         return None
     if row["digest"] != asked.digest:
-        raise Conflict(f"the idempotency key {asked.key!r} was used for another request: use a new key")
+        raise Conflict("the idempotency key was used for another request: use a new key")
     id: UUID = row["id"]
     return id
 

@@ -4,7 +4,7 @@ The journal comes last, because a reader that is behind needs the records of a m
 passed all records of the customer.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,8 +14,9 @@ from libs.common.contracts.ingest import EVENTS
 from libs.common.contracts.profile import ERASURES, JOURNAL, CustomerErased
 from libs.common.db.pool import Tx
 from libs.common.fold.service import ConsumerService
+from libs.common.fold.watermark import watermarks
 from libs.common.log import erasures
-from libs.common.log.erasures import MARGIN, OpenErasure, kafka_until
+from libs.common.log.erasures import OpenErasure, kafka_until
 from libs.common.log.keyed_hash import KeyedHash, installation_key, mentions
 from libs.common.log.redaction import redact_keys
 from libs.common.runtime.component import Check
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger()
 
+#: After this time an erasure that is not done is a concern of operators.
+LONG = timedelta(hours=1)
 _LETTERS = "SELECT id, key, value FROM profile.dead_letters WHERE topic = $1"
 
 
@@ -61,22 +64,26 @@ class ErasureTask(PeriodicTask):
         return Check(True, concerns=tuple(self._waiting))
 
     async def round(self, now: datetime) -> int:
-        """Finish all erasures that can be; returns how many. Commits a transaction for each."""
+        """Finish all erasures that can be; returns how many. Commits a transaction for each.
+
+        Profile's part can be done once the watermark has passed the erasure: then no event that was received before it is
+        still to come, and to become a dead letter.
+        """
         async with self._consumer.read() as tx:
             ids = await queries.open_ids(tx)
             open = await erasures.stored(tx, ids) if ids else []
+            marks = await watermarks(tx)
         if self._writer and (open or self._published is not False):
             await self._writer.write(erasures.published(open))
             self._published = bool(open)
-        behind = max((lag.seconds for lag in (await self._consumer.fold.lag()).values()), default=0.0) if open else 0.0
+        read_until = min((mark.until for mark in marks), default=datetime.min.replace(tzinfo=UTC))
         done, waiting = 0, []
         for each in open:
-            passed = now - each.asked_at
-            if passed > MARGIN and passed.total_seconds() > behind and await self._finish(each, now):
+            if each.asked_at < read_until and await self._finish(each, now):
                 done += 1
-            elif passed.total_seconds() > 3600:
+            elif now - each.asked_at > LONG:
                 waiting.append(
-                    f"erasure {each.id} has waited for {passed}: GET /v1/erasures/{each.id} names the service"
+                    f"erasure {each.id} has waited since {each.asked_at}: GET /v1/erasures/{each.id} names the service"
                 )
         self._waiting = waiting
         return done

@@ -16,7 +16,7 @@ def upgrade() -> None:
         sa.Column("also", sa.ARRAY(sa.Uuid), nullable=False),
         sa.Column("asked_at", MOMENT, nullable=False),
         sa.Column("asked_by", sa.Text, nullable=False),
-        sa.Column("key", sa.Text, nullable=False, unique=True),
+        sa.Column("key", sa.LargeBinary, nullable=False, unique=True),
         sa.Column("digest", sa.LargeBinary, nullable=False),
         sa.Column("erased", sa.LargeBinary, nullable=False),
         sa.Column("done_at", MOMENT),
