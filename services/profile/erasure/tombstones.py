@@ -40,13 +40,13 @@ class Tombstones:
 
         Most events were received after it, so they cost nothing.
         """
-        if newest is None:
+        refs = set()
+        if newest is not None:
+            refs = {*new, *(ref for event in events if event.received <= newest for ref in owners(event))}
+        if not refs:
             return {}
         hashes = self._hashes()
-        refs = {*new, *(ref for event in events if event.received <= newest for ref in owners(event))}
         hashed = {hashes.of(ref): ref for ref in refs}
-        if not hashed:
-            return {}
         rows = await tx.fetch(_FIND, list(hashed))
         return {hashed[bytes(row[0])]: Tombstone(row[1], row[2]) for row in rows}
 
