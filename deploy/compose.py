@@ -1,8 +1,9 @@
 """The secrets that docker-compose.yml reads: `python -m deploy.compose` creates those that are missing.
 
-Two database passwords, the key pairs of the tokens, and the secret of double opt-in. Only the owner can enter their
-folder (0700). Any account can read the files that a container mounts (0644), because the processes in it run as other
-accounts than the folder's owner. No container mounts the private keys (0600): `rapport token` signs with them.
+Two database passwords, the key pairs of the tokens, the secrets of double opt-in and of hashed fields, and the
+installation's key. Only the owner can enter their folder (0700). Any account can read the files that a container mounts
+(0644), because the processes in it run as other accounts than the folder's owner. No container mounts the tokens' private
+keys (0600): `rapport token` signs with them.
 """
 
 import secrets
@@ -29,6 +30,7 @@ def make_secrets(home: Path) -> Path:
     tokens.customer_public_key_file(home).chmod(READABLE)
     tokens.consent_secret_file(home).chmod(READABLE)
     tokens.hash_key_file(home).chmod(READABLE)
+    tokens.installation_key_file(home).chmod(READABLE)
     return folder
 
 

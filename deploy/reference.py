@@ -37,7 +37,7 @@ _NOWHERE = "postgresql://nobody@127.0.0.1/nothing"
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
-    shown = "" if value is None or value == () or value is PydanticUndefined else str(value)
+    shown = "" if value in (None, (), {}) or value is PydanticUndefined else str(value)
     return f"`{shown}`" if shown and "*" not in shown else ""
 
 

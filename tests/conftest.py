@@ -34,6 +34,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the folders made in it are private
 ROOM = 4 * 1024**3
 KEYS = generate_keys()
 CUSTOMER_KEYS = generate_keys()
+INSTALLATION_KEY = generate_keys()[0]
 
 # How many examples each property is tried on. None has a deadline: a loaded machine may take its time.
 SLOW = [hypothesis.HealthCheck.too_slow]
@@ -122,6 +123,7 @@ def settings(fresh_databases: FreshDatabases) -> Iterator[Settings]:
         database_url=SecretStr(dsn),
         jwt_public_key=KEYS[1],
         customer_public_key=CUSTOMER_KEYS[1],
+        installation_key=SecretStr(INSTALLATION_KEY),
         pool_size=8,
     )
     fresh_databases.give_back(dsn)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import KEYS, free_port
+from tests.conftest import INSTALLATION_KEY, KEYS, free_port
 from tests.support import eventually
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +27,7 @@ class ServiceProcess:
             "RAPPORT_DATABASE_URL": dsn,
             "RAPPORT_PORT": str(self.port),
             "RAPPORT_JWT_PUBLIC_KEY": KEYS[1],
+            "RAPPORT_INSTALLATION_KEY": INSTALLATION_KEY,
             "RAPPORT_DIE_WITH_PARENT": "1",
             **environment,
         }

@@ -123,6 +123,8 @@ class Platform:
             "RAPPORT_CUSTOMER_PUBLIC_KEY_FILE": str(tokens.customer_public_key_file(self.home)),
             "RAPPORT_INGEST_HASH_KEY_FILE": str(tokens.hash_key_file(self.home)),
             "RAPPORT_PROFILE_CONSENT_SECRET_FILE": str(tokens.consent_secret_file(self.home)),
+            "RAPPORT_INSTALLATION_KEY_FILE": str(tokens.installation_key_file(self.home)),
+            "RAPPORT_PROFILE_SERVICE_URLS": ",".join(f"{name}={url}" for name, url in self.urls.items()),
             "RAPPORT_PARTITIONS": str(self._partitions),
         }
         if self.kafka:

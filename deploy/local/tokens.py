@@ -51,12 +51,19 @@ def hash_key_file(home: Path) -> Path:
     return home / "secrets" / "hash-key"
 
 
+def installation_key_file(home: Path) -> Path:
+    """The installation's private key (0600), for certificates of erasure and hashes of erased identifiers."""
+    return home / "secrets" / "installation-key.pem"
+
+
 def make_keys(home: Path) -> bool:
-    """Create the missing key pairs and secrets. Returns whether the pair of this installation's tokens was missing.
+    """Create the missing keys and secrets. Returns whether the pair of this installation's tokens was missing.
 
     A public key's file keeps the keys that were added to it, as they are while keys are changed.
     """
     (home / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not installation_key_file(home).exists():
+        write_private(installation_key_file(home), generate_keys()[0])
     _make_pair(customer_private_key_file(home), customer_public_key_file(home))
     for file in (consent_secret_file(home), hash_key_file(home)):
         if not file.exists():

@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         description="Ed25519, PEM, for customers' tokens, which the business's backend signs; several may be",
     )
     customer_public_key_file: Path | None = Field(default=None, description="file with that key or these keys")
+    installation_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Ed25519 private key, PEM: signs certificates of erasure, and keys the hashes of erased identifiers."
+        " Profile and ingest need it; it never changes",
+    )
+    installation_key_file: Path | None = Field(default=None, description="file with that key")
     jwks_url: str = Field(default="", description="where an identity provider publishes its keys (JWKS)")
     jwks_issuer: str = Field(default="", description="`iss` of the identity provider's tokens")
     jwks_audience: str = Field(default="rapport", description="`aud` that the identity provider's tokens must have")

@@ -10,13 +10,25 @@ from libs.common.observability.telemetry import Meter
 from libs.common.runtime.component import Component
 from libs.common.service import assemble
 from services.ingest import log
-from services.ingest.api import blocked_ids, cloudevents, events, live, posthog, rejected, snippet, sources, warnings
+from services.ingest.api import (
+    blocked_ids,
+    cloudevents,
+    events,
+    export,
+    live,
+    posthog,
+    rejected,
+    snippet,
+    sources,
+    warnings,
+)
 from services.ingest.api import settings as sdk_settings
 from services.ingest.api.raw import raw_routes
 from services.ingest.blocked_ids import BlockedIds
 from services.ingest.body_reader import Memory
 from services.ingest.commit import GroupCommit
 from services.ingest.entry_rules import RulesInForce
+from services.ingest.erasures import Erasures
 from services.ingest.inbound import api as inbound
 from services.ingest.inbound import trial
 from services.ingest.inbound.receiver import InboundReceiver
@@ -67,12 +79,27 @@ def create(settings: Settings) -> FastAPI:
     receiver = Receiver(keys, commit, rules, results, memory)
     importer = Receiver(keys, imports, rules, results, memory, imported=True)
     webhooks = InboundReceiver(postgres, commit, rules, results, memory)
+    erasures = Erasures(postgres, storing)
     hot = [events.routes(receiver, importer), posthog.routes(receiver), cloudevents.routes(receiver)]
     return assemble(
         "ingest",
         "Receives customers' events from Segment's SDKs. An event answered with 200 is in the log.",
         settings,
-        [*parts, plans, keys, rejections, warned, violations, watched, blocked, shared, usage, commit, imports],
+        [
+            *parts,
+            plans,
+            keys,
+            rejections,
+            warned,
+            violations,
+            watched,
+            blocked,
+            shared,
+            usage,
+            commit,
+            imports,
+            erasures,
+        ],
         [
             *hot,
             sdk_settings.routes(keys, settings.public_url),
@@ -87,9 +114,10 @@ def create(settings: Settings) -> FastAPI:
             inbound.routes(postgres),
             trial.routes(postgres, webhooks),
             inbound.posted(webhooks),
+            export.routes(postgres),
         ],
         meter=meter,
-        body_limits={"/v1/": None, **dict.fromkeys(_WRITTEN, settings.body_limit)},
+        body_limits={"/v1/": None, **dict.fromkeys((*_WRITTEN, "/v1/ingest/"), settings.body_limit)},
         problem_members=for_sdks,
         fast_routes=raw_routes(*hot),
         inline=events.inline(receiver, importer),

@@ -206,3 +206,13 @@ Index("live_events_by_time", live_events.c.at)
 blocked_ids = Table("blocked_ids", metadata, Column("value", Text, primary_key=True))
 
 tickets = ticket_table(metadata)
+
+#: The erasures of customers that ingest works on or has answered, and how many records and rejected events it has erased.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("log", BigInteger, nullable=False, server_default="0"),
+    Column("rejected", BigInteger, nullable=False, server_default="0"),
+    Column("answered_at", DateTime(timezone=True)),
+)

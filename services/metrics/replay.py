@@ -6,6 +6,7 @@ from services.metrics.decider import MetricsDecider
 from services.metrics.domain.inputs import Scored
 from services.metrics.domain.state import Customer
 from services.metrics.models import scores
+from services.metrics.personal import personal
 from services.metrics.settings import Settings
 
 _SUMS = ("orders", "net_minor", "refunded_minor")
@@ -31,7 +32,7 @@ FROM metrics.score_commands JOIN metrics.fits ON fits.id = score_commands.fit
 
 def replayable(settings: Settings) -> Replayable[Customer, None]:
     """The tables and commands of metrics for a replay."""
-    handler = DeciderHandler("metrics", MetricsDecider(settings))
+    handler = DeciderHandler("metrics", MetricsDecider(settings), personal(settings.partitions))
     return Replayable(
         "metrics", handler, STATE, COMPARED, commands={Scored.__name__: Scored}, commands_from=_SCORE_COMMANDS
     )

@@ -91,7 +91,7 @@ async def _purchases(
         add(of_partition.days, of_order)
         for key, sums in of_order.items():
             rows[id, key] = rows.get((id, key), NO_SALES).plus(sums)
-    before = await _stored_purchase_days(tx, sorted(merged))
+    before = await stored_purchase_days(tx, sorted(merged))
     for id in sorted(merged):
         of_partition = totals.setdefault(partition(id), TotalsDelta({}, Counter()))
         of_partition.move(rfm_cell(before[id]), rfm_cell(merged[id]))
@@ -101,6 +101,11 @@ async def _purchases(
     customers = sorted((id, *key, *sums) for (id, key), sums in rows.items() if sums != NO_SALES)
     await _add(tx, purchase_days, _SUMS, customers)
     await _remove_empty(tx, purchase_days, "orders", customers)
+    await add_totals(tx, totals)
+
+
+async def add_totals(tx: Tx, totals: Mapping[int, TotalsDelta]) -> None:
+    """Add changes to the sales and RFM cells of each partition. Does not commit."""
     days = ((*key, number, *sums) for number, of in totals.items() for key, sums in of.days.items() if sums != NO_SALES)
     await _add(tx, daily_sales, _SUMS, sorted(days))
     cells = sorted(
@@ -110,7 +115,8 @@ async def _purchases(
     await _remove_empty(tx, rfm_cells, "customers", cells)
 
 
-async def _stored_purchase_days(tx: Tx, customers: Sequence[UUID]) -> dict[UUID, PurchaseDays]:
+async def stored_purchase_days(tx: Tx, customers: Sequence[UUID]) -> dict[UUID, PurchaseDays]:
+    """The purchase days of these customers, as they are stored."""
     found: dict[UUID, PurchaseDays] = {id: {} for id in customers}
     if customers:
         for row in await tx.fetch(

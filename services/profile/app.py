@@ -1,15 +1,19 @@
 """Profile: one view of each customer, from everything that client apps send."""
 
+from functools import cache
+
 from fastapi import FastAPI
 
 from libs.common.fold.service import ConsumerService
 from libs.common.fold.watermark import WatermarkWriter
 from libs.common.http.dead_letters import dead_letter_routes
+from libs.common.log.keyed_hash import KeyedHash
 from libs.common.log.maintenance import LogMaintenance
 from libs.common.service import assemble
 from services.profile.api.care import care_routes
 from services.profile.api.consents import confirmation_routes, consent_routes
 from services.profile.api.customers import customer_routes
+from services.profile.api.export import export_routes
 from services.profile.api.refunds import refund_routes
 from services.profile.api.tasks import task_routes
 from services.profile.api.timelines import timeline_routes
@@ -19,6 +23,8 @@ from services.profile.computed import api as computed
 from services.profile.confirmations import Confirmations
 from services.profile.dedup_partitions import Housekeeping
 from services.profile.due_tasks import DueTasks
+from services.profile.erasure import api as erasure
+from services.profile.erasure.task import ErasureTask
 from services.profile.handler import Profile
 from services.profile.merges.api import merge_routes
 from services.profile.merges.commands import MergeCommands
@@ -31,7 +37,7 @@ from services.profile.timeline_stream import TimelineStreams
 
 def create(settings: Settings) -> FastAPI:
     """Build the service."""
-    handler = Profile(settings.zone, settings.partitions)
+    handler = Profile(settings.zone, settings.partitions, cache(lambda: KeyedHash(settings)))
     part = ConsumerService("profile", settings, handler)
     handler.measure(part.meter.registry)
     confirmations = Confirmations.of(settings.consent_secret.get_secret_value())
@@ -50,6 +56,8 @@ def create(settings: Settings) -> FastAPI:
         members_api.routes(part, handler.rulebooks),
         computed.routes(part),
         workspace_routes(part),
+        export_routes(part, settings),
+        erasure.routes(part),
         dead_letter_routes(part),
     ]
     return assemble(
@@ -64,6 +72,7 @@ def create(settings: Settings) -> FastAPI:
             SegmentTasks(part, handler.rulebooks),
             streams,
             DueTasks(part, commands),
+            ErasureTask(part),
         ],
         routers,
         meter=part.meter,

@@ -6,10 +6,12 @@ from datetime import date, datetime, tzinfo
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
+from libs.common.contracts.profile import ErasureAnswered, Redacted
 from libs.common.contracts.records import Binding, decode, spliced
 from libs.common.fold.batch import Batch
 from libs.common.fold.sections import Every, One, Sections, Wanted
 from libs.common.log.append import Outgoing
+from libs.common.log.reader import Record
 from services.profile import consents
 from services.profile.consents import ConsentRow
 from services.profile.domain import decide, events, evolve
@@ -19,6 +21,7 @@ from services.profile.domain.events import DedupKey, Event
 from services.profile.domain.identity import LoadedCustomer, Match, WorkingSet, match
 from services.profile.domain.journey import AsOf
 from services.profile.domain.state import ORDER, micros
+from services.profile.erasure.tombstones import Tombstone, is_erased
 from services.profile.journal import journalled
 from services.profile.merges.merge import MergeCause, MergeRow, merge, needed
 from services.profile.segments import membership
@@ -46,7 +49,7 @@ class EventBatch:
 
     `counts` (by partition, day, counter and source) is what the batch adds to the counters. Days are those of `zone`,
     by when things happened. `consents` are the rows that it adds to the history of consent, `merges` those that it adds to
-    the list of merges. The constructor raises on a bad record.
+    the list of merges. `answers` are ingest's answers to erasures. The constructor raises on a bad record.
     """
 
     def __init__(self, batches: Sequence[Batch], zone: tzinfo, rules: Rules | None = None) -> None:
@@ -57,12 +60,15 @@ class EventBatch:
         self.merges: list[MergeRow] = []
         self.counts: Counter[tuple[int, date, str, str]] = Counter()
         self.placed: list[PlacedEvent] = []
+        self.answers: list[Record] = []
         for batch in batches:
             for index, record in enumerate(batch.records):
-                if (event := events.read(record.value)) is None:
-                    self._count(batch.tp.partition, record.appended_at, "skipped")
-                else:
+                if (event := events.read(record.value)) is not None:
                     self.placed.append(PlacedEvent(batch.tp.partition, batch.place(index), event))
+                elif (type := decode(record.value).type) == ErasureAnswered.TYPE:
+                    self.answers.append(record)
+                elif type != Redacted.TYPE:
+                    self._count(batch.tp.partition, record.appended_at, "skipped")
 
     @property
     def received(self) -> dict[DedupKey, datetime]:
@@ -79,6 +85,16 @@ class EventBatch:
                 kept.append(placed)
             else:
                 self._count(placed.partition, placed.event.at, "duplicates", source=placed.event.source)
+        self.placed = kept
+
+    def forget(self, tombstones: Mapping[str, Tombstone]) -> None:
+        """Drop the events that were received before the customer whom they are about was erased."""
+        kept = []
+        for placed in self.placed:
+            if is_erased(placed.event, tombstones):
+                self._count(placed.partition, placed.event.received, "erased:events")
+            else:
+                kept.append(placed)
         self.placed = kept
 
     @property
@@ -203,6 +219,10 @@ class EventBatch:
     def count_moves(self, customers: Iterable[LoadedCustomer], partition: int) -> None:
         """Count who entered and left segments."""
         self.counts.update(membership.moves_by_day(customers, self._zone, partition))  # += would drop what is below 0
+
+    def count_erased(self, partition: int, at: datetime) -> None:
+        """Count an erased customer."""
+        self._count(partition, at, "erased")
 
     def _count(self, partition: int, at: datetime, counter: str, by: int = 1, source: str = "") -> None:
         if by:

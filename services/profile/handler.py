@@ -1,6 +1,6 @@
 """Profile's part of the fold: it reads events and facts, and writes the journal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import NamedTuple, cast
 from uuid import UUID
@@ -12,12 +12,15 @@ from prometheus_client import CollectorRegistry
 from libs.common.contracts import records
 from libs.common.contracts.ids import parsed
 from libs.common.contracts.ingest import EVENTS
+from libs.common.contracts.profile import ErasureAnswered, Redacted
 from libs.common.contracts.records import spliced
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
 from libs.common.fold import timers
 from libs.common.fold.batch import Batch, Outcome
+from libs.common.fold.customers import NOBODY
 from libs.common.log.append import Outgoing
+from libs.common.log.keyed_hash import KeyedHash, no_key
 from libs.common.log.reader import Record
 from services.profile import consents, dedup_partitions, store
 from services.profile.batch import EventBatch
@@ -27,6 +30,8 @@ from services.profile.domain.events import DedupKey, Event, require_splice
 from services.profile.domain.identity import WorkingSet
 from services.profile.domain.journey import AsOf
 from services.profile.domain.state import micros
+from services.profile.erasure import answers as answered
+from services.profile.erasure.tombstones import Tombstones
 from services.profile.journal import journalled
 from services.profile.merges import store as merges
 from services.profile.segments import membership
@@ -70,8 +75,10 @@ class ParsedFact(NamedTuple):
 class Profile:
     """Binds each record to its customer, and journals it with the customer's snapshot."""
 
-    def __init__(self, zone: tzinfo, partitions: int) -> None:
+    def __init__(self, zone: tzinfo, partitions: int, hashes: Callable[[], KeyedHash] = no_key) -> None:
+        """`hashes` gives the keyed hash of identifiers, once somebody was erased."""
         self._zone = zone
+        self._tombstones = Tombstones(hashes)
         self._partitions = partitions
         self.rulebooks = Rulebooks()
         self._weeks: set[date] = set()
@@ -90,12 +97,7 @@ class Profile:
         Facts are journalled before the events of the same batches, so that a customer whom an event merges has not left
         yet.
         """
-        facts = [
-            ParsedFact.read(record, batch.place(index))
-            for batch in batches
-            if batch.tp.topic != EVENTS
-            for index, record in enumerate(batch.records)
-        ]
+        facts, answers = _facts_and_answers(batch for batch in batches if batch.tp.topic != EVENTS)
         event_batch = EventBatch([batch for batch in batches if batch.tp.topic == EVENTS], self._zone)
         received = event_batch.received
         spanned = {store.week_of(time) for time in received.values()}
@@ -103,10 +105,18 @@ class Profile:
             rules = event_batch.rules = await self.rulebooks.rules(cast("Tx", pipeline), batches[0].rulebook)
             if not spanned <= self._weeks:
                 await dedup_partitions.ensure(pipeline, spanned)
-            unseen, holders = await self._deduplicate(pipeline, received, event_batch.events)
-            event_batch.keep(unseen)
-            working_set = await store.load(pipeline, event_batch.events, {fact.subject for fact in facts}, holders)
-            outgoing = [record for fact in facts for record in fact.apply(working_set, rules)]
+            found = await self._deduplicate(pipeline, received, event_batch.events)
+            event_batch.keep(found.unseen)
+            working_set = await store.load(
+                pipeline, event_batch.events, {fact.subject for fact in facts}, found.holders
+            )
+            await self._forget_erased(pipeline, event_batch, working_set, found.newest_erasure)
+            outgoing = [
+                record
+                for fact in facts
+                if working_set.survivors[fact.subject] != NOBODY
+                for record in fact.apply(working_set, rules)
+            ]
             users = await store.known(pipeline, {event.renamed for event in event_batch.events if event.renamed})
             await store.load_sections(pipeline, event_batch.named(working_set))
             for lacking in event_batch.apply(working_set, users):
@@ -120,6 +130,7 @@ class Profile:
             await consents.save(pipeline, event_batch.consents)
             await merges.save(pipeline, event_batch.merges)
             await store.count(pipeline, event_batch.counts)
+            await answered.collect(pipeline, [*answers, *event_batch.answers])
         return Outcome(outgoing + event_batch.outgoing, [lambda: self._committed(event_batch, spanned)])
 
     async def skip(self, tx: Tx, record: Record) -> None:
@@ -127,12 +138,22 @@ class Profile:
 
     async def _deduplicate(
         self, pipeline: Pipeline, received: Mapping[DedupKey, datetime], events: Sequence[Event]
-    ) -> tuple[set[DedupKey], dict[str, UUID]]:
+    ) -> store.Found:
         try:
             return await store.deduplicate(pipeline, received, store.named(events))
         except asyncpg.CheckViolationError as error:
             self._weeks.clear()
             raise store.Contended("another process has dropped a week's table that was known here") from error
+
+    async def _forget_erased(
+        self, pipeline: Pipeline, event_batch: EventBatch, working_set: WorkingSet, newest: datetime | None
+    ) -> None:
+        """Drop events that were received before their customer was erased. The customers are locked: whoever is erased later
+        waits for this batch."""
+        tombstones = await self._tombstones.find(pipeline, event_batch.events, working_set.guessed.keys(), newest)
+        if tombstones:
+            event_batch.forget(tombstones)
+            working_set.continued = {ref: tombstone.version for ref, tombstone in tombstones.items()}
 
     def _committed(self, event_batch: EventBatch, spanned: set[date]) -> None:
         self._weeks |= spanned
@@ -140,3 +161,17 @@ class Profile:
             for (_, _, counter, source), count in event_batch.counts.items():
                 if counter == "duplicates":
                     self._duplicates.labels(source).inc(count)
+
+
+def _facts_and_answers(batches: Iterable[Batch]) -> tuple[list[ParsedFact], list[Record]]:
+    """The facts of other services, and their answers to erasures. Redacted records are neither."""
+    facts: list[ParsedFact] = []
+    answers: list[Record] = []
+    for batch in batches:
+        for index, record in enumerate(batch.records):
+            fact = ParsedFact.read(record, batch.place(index))
+            if fact.envelope.type == ErasureAnswered.TYPE:
+                answers.append(record)
+            elif fact.envelope.type != Redacted.TYPE:
+                facts.append(fact)
+    return facts, answers

@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from libs.common.fold.tables import fold_tables, section_table
 from libs.common.fold.timer_table import timer_table
@@ -44,7 +45,7 @@ customers = Table(
     Column("id", Uuid, primary_key=True),
     Column("state", LargeBinary, nullable=False, server_default=""),
     Column("version", BigInteger, nullable=False, server_default="0"),
-    Column("merged_into", Uuid),  # set once the customer has left, by a merge
+    Column("merged_into", Uuid),  # set once the customer has left, by a merge; nobody (zero), once they were erased
     Column("user_id", Text),
     Column("orders", BigInteger, nullable=False, server_default="0"),
     Column("first_seen", DateTime(timezone=True)),
@@ -242,4 +243,50 @@ segment_fill = Table(
     Column("total", BigInteger, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
+)
+
+#: Erasures. `also` are the ids of those who were merged into the customer, `erased` how many rows of what profile deleted, as
+#: JSON, `key` and `digest` keyed hashes of the idempotency key and of the request.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("customer", Uuid, nullable=False),
+    Column("also", ARRAY(Uuid), nullable=False),
+    Column("asked_at", DateTime(timezone=True), nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("key", LargeBinary, nullable=False, unique=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("erased", LargeBinary, nullable=False),
+    Column("done_at", DateTime(timezone=True)),
+    Column("certificate", Text),
+)
+
+#: What each service answered to an erasure: how many rows of what, as JSON.
+erasure_answers = Table(
+    "erasure_answers",
+    metadata,
+    Column("erasure", Uuid, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("erased", LargeBinary, nullable=False),
+    Column("answered_at", DateTime(timezone=True), nullable=False),
+    Column("kafka_until", DateTime(timezone=True)),
+    PrimaryKeyConstraint("erasure", "service"),
+)
+
+#: Keyed hashes of the identifiers of erased customers, and the versions of their last bindings.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("erased_at", DateTime(timezone=True), nullable=False),
+    Column("erasure", Uuid, nullable=False),
+)
+Index("tombstones_by_time", tombstones.c.erased_at)
+
+#: The tables with rows of a customer, beside the fold's: an export shows them, an erasure deletes them.
+PERSONAL = (
+    *(SECTIONS.name, members.name, timers.name, consents.name, merges.name),
+    *(notes.name, tasks.name, terms.name, ranks.name),
 )

@@ -88,6 +88,7 @@ async def summary(tx: Tx, until: date | None = None) -> dict[str, Any]:
         "customers": customers,
         "identified": identified,
         "anonymous": customers - identified,
+        "erased": totals.get("erased", 0),
         **{name: totals.get(name, 0) for name in ("merges", "claims", "duplicates", "events", "skipped")},
         "duplicates_by_source": {row[0]: row[1] for row in await tx.fetch(_DUPLICATES, until)},
         "refused": {

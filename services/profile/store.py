@@ -7,10 +7,12 @@ customers, counters (sorted). Two batches that overlap wait for each other at on
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.db import bulk
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
+from libs.common.fold.customers import NOBODY
 from libs.common.fold.section_store import SectionStore
 from libs.common.fold.sections import Sections, Wanted
 from services.profile import findable, models
@@ -26,7 +28,7 @@ class Contended(OSError):
 
 ATTEMPTS = 5
 
-# New records and holders in one answer: (partition, id) and (-1 - place, customer). One look-up probes all weeks.
+# New records, holders and the newest erasure: (partition, id), (-1 - place, customer), (microseconds, null). Probes all weeks.
 _NEW = """
 fresh AS (
   INSERT INTO profile.dedup_keys (partition, id, week)
@@ -48,16 +50,18 @@ CROSS JOIN LATERAL (
 _HOLDERS = _HELD.format(kinds=1, values=2)
 _DEDUPLICATE = f"""
 SELECT partition::bigint, id FROM fresh UNION ALL SELECT -place, customer FROM ({_HELD.format(kinds=4, values=5)}) AS held
+UNION ALL SELECT (extract(epoch FROM newest.erased_at) * 1000000)::bigint, NULL
+FROM (SELECT max(erased_at) AS erased_at FROM profile.tombstones) AS newest WHERE newest.erased_at IS NOT NULL
 """
 _LOCK = (
     "SELECT id, state, version, merged_into FROM profile.customers WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 )
-_SURVIVORS = """
+_SURVIVORS = f"""
 WITH RECURSIVE chain(start, id, merged_into) AS (
   SELECT id, id, merged_into FROM profile.customers WHERE id = ANY($1::uuid[])
   UNION ALL SELECT chain.start, c.id, c.merged_into FROM chain JOIN profile.customers c ON c.id = chain.merged_into
 )
-SELECT start, id FROM chain WHERE merged_into IS NULL
+SELECT start, coalesce(merged_into, id) FROM chain WHERE merged_into IS NULL OR merged_into = '{NOBODY}'
 """
 _CLAIM = bulk.insert(models.identifiers, ("kind", "value", "customer", "version"))
 _CLAIM += " AS n(kind, value, customer, version) ORDER BY kind, value ON CONFLICT DO NOTHING RETURNING kind, value"
@@ -96,23 +100,31 @@ def week_of(time: datetime) -> date:
     return day - timedelta(days=day.weekday())
 
 
-async def deduplicate(
-    pipeline: Pipeline, received: Mapping[DedupKey, datetime], refs: Sequence[str]
-) -> tuple[set[DedupKey], dict[str, UUID]]:
-    """Insert the dedup keys. Returns those that are new, and the customers of the references.
+class Found(NamedTuple):
+    """The dedup keys that are new, the customers of references, and when somebody was erased last."""
+
+    unseen: set[DedupKey]
+    holders: dict[str, UUID]
+    newest_erasure: datetime | None
+
+
+async def deduplicate(pipeline: Pipeline, received: Mapping[DedupKey, datetime], refs: Sequence[str]) -> Found:
+    """Insert the dedup keys. Returns those that are new, the customers of the references, and the time of the last erasure.
 
     The weeks' tables must exist (`dedup_partitions.ensure`).
     """
     if not received:
-        return set(), {}
+        return Found(set(), {}, None)
     rows = [(*dedup_key, week_of(time)) for dedup_key, time in received.items()]
-    unseen, holders = set(), {}
+    unseen, holders, newest = set(), {}, None
     for place, id in await pipeline.rows(_DEDUPLICATE, *bulk.transposed(rows), *_split(refs), ctes=_NEW):
-        if place < 0:
+        if id is None:
+            newest = moment(place)
+        elif place < 0:
             holders[refs[-place - 1]] = id
         else:
             unseen.add(DedupKey(place, id))
-    return unseen, holders
+    return Found(unseen, holders, newest)
 
 
 def named(events: Sequence[Event]) -> list[str]:
@@ -131,8 +143,8 @@ async def load(
 
     New identifiers are inserted first. If several partitions meet one at the same time, the first creates it; the
     others wait and read its customer. Then all customers are locked in the order of their ids. The identifiers of a
-    locked customer show whether the look-up still holds; if not, it is repeated. Raises LookupError if a subject is no
-    customer.
+    locked customer show whether the look-up still holds; if not, it is repeated. The survivor of an erased subject is
+    NOBODY. Raises LookupError if a subject is no customer.
     """
     refs, working_set = named(events), WorkingSet()
     found = await _holders(tx, refs) if holders is None else {ref: holders[ref] for ref in refs if ref in holders}
@@ -146,21 +158,22 @@ async def load(
                 raise Contended("an identifier was made and unmade elsewhere")
             found |= theirs
     ends = await _survivors(tx, subjects)
-    await _lock(tx, working_set, {*found.values(), *ends.values()})
+    await _lock(tx, working_set, {*found.values(), *ends.values()} - {NOBODY})
     for _ in range(ATTEMPTS):
         astray = [ref for ref, id in found.items() if ref not in working_set.by_id[id].state.identifiers]
-        moved = [subject for subject, id in ends.items() if working_set.by_id[id].merged_into is not None]
+        moved = [each for each, id in ends.items() if id != NOBODY and working_set.by_id[id].merged_into is not None]
         if not astray and not moved:
             working_set.by_ref, working_set.survivors = found, ends
             return working_set
         found |= await _holders(tx, astray)
         ends |= await _survivors(tx, moved)
-        await _lock(tx, working_set, {*found.values(), *ends.values()} - working_set.by_id.keys(), out_of_order=True)
+        lacking = {*found.values(), *ends.values()} - working_set.by_id.keys() - {NOBODY}
+        await _lock(tx, working_set, lacking, out_of_order=True)
     raise Contended("identifiers lead elsewhere each time they are looked up")
 
 
 async def _survivors(tx: AnyTx, subjects: Collection[UUID]) -> dict[UUID, UUID]:
-    """The survivor of each of these customers. Raises LookupError if one does not exist."""
+    """The survivor of each of these customers; NOBODY if they were erased. Raises LookupError if one does not exist."""
     if not subjects:
         return {}
     ends = {row[0]: row[1] for row in await tx.fetch(_SURVIVORS, list(subjects))}

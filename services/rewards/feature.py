@@ -7,6 +7,7 @@ rows that routes query, and these routes. `features.py` lists the features.
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, ClassVar, TypeAlias
+from uuid import UUID
 
 from fastapi import APIRouter
 
@@ -47,6 +48,9 @@ class Feature:
     moved_by: ClassVar[tuple[type[Fact], ...]] = ()
     #: The tables that hold nothing but what follows from the journal, each with the columns that a replay compares.
     compared: ClassVar[tuple[Any, ...]] = ()
+
+    #: The tables that hold something of a customer, each with a column `customer`: what an export shows and an erasure deletes.
+    personal: ClassVar[tuple[str, ...]] = ()
 
     @property
     def section_key(self) -> str:
@@ -103,6 +107,10 @@ class Feature:
 
     async def project(self, tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
         """Write this feature's rows for all inputs of a batch, in their order. Does not commit."""
+
+    async def keep(self, tx: Tx, customers: Sequence[UUID], partitions: int, zone: tzinfo) -> None:
+        """Before these customers' rows are deleted by an erasure: move their share of sums over all customers to the partition
+        `personal.KEPT`. Does not commit."""
 
     def shown(self, state: Any) -> dict[str, Any]:
         """The part that people see; a what-if compares it to find the customers who would be different."""

@@ -12,6 +12,7 @@ from libs.common.replay.replayable import CUSTOMERS, IDENTIFIERS, SECTIONS, Chan
 from libs.common.settings import Settings
 from services.rewards.decider import RewardsDecider
 from services.rewards.features import FEATURES
+from services.rewards.personal import personal
 from services.rewards.programme import NO_RULES, Programme, Rules, compiled, refuse_faulty
 from services.rewards.rules import Workspace
 from services.rewards.state import Account, part
@@ -22,6 +23,7 @@ COMPARED = (
     SECTIONS,
     *(each for feature in FEATURES for each in feature.compared),
     Compared("standings", ("customer", "kind", "item", "count"), "customer"),
+    Compared("standing_days", ("customer", "day", "kind", "item", "count"), "customer", "count <> 0"),
     Compared("daily_totals", ("day", "kind", "item"), sums=("count",)),
 )
 #: Timers are not compared: one that has nothing to do any more stays until its time.
@@ -36,7 +38,9 @@ _decoder = msgspec.json.Decoder(Account)
 
 def replayable(settings: Settings) -> Replayable[Any, Rules]:
     """Rewards as a replay sees it."""
-    handler = DeciderHandler("rewards", RewardsDecider(settings.partitions, settings.zone))
+    handler = DeciderHandler(
+        "rewards", RewardsDecider(settings.partitions, settings.zone), personal(settings.partitions, settings.zone)
+    )
     return Replayable("rewards", handler, STATE, COMPARED, differences)
 
 

@@ -10,10 +10,11 @@ from libs.common.contracts.records import Fact
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold.decider import Applied, Merged
+from libs.common.fold.personal import KEPT
 from libs.common.log.partition import partition_of
 from services.rewards.features import FEATURES
 from services.rewards.state import Account, standing
-from services.rewards.tables import daily_totals, standings
+from services.rewards.tables import daily_totals, standing_days, standings
 
 _KEY = ("customer", "kind", "item")
 #: The facts that change what a customer holds.
@@ -34,10 +35,28 @@ async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone
     new = {customer: _items(standing(account)) for customer, account in now.items()}
     await _write(tx, old, new)
     changes: Counter[tuple[int, date, str, str]] = Counter()
+    shares: Counter[tuple[UUID, date, str, str]] = Counter()
     for customer, day, item, change in _changes(applied, old, zone):
         changes[partition_of(str(customer), partitions), day, *item] += change
+        shares[customer, day, *item] += change
     if rows_changed := [(*key, changes[key]) for key in sorted(changes) if changes[key]]:
         await tx.execute(bulk.add(daily_totals, ("count",)), *bulk.transposed(rows_changed))
+    if shares_changed := [(*key, shares[key]) for key in sorted(shares) if shares[key]]:
+        await tx.execute(bulk.add(standing_days, ("count",)), *bulk.transposed(shares_changed))
+
+
+async def keep(tx: Tx, customers: Sequence[UUID], partitions: int) -> None:
+    """Move what these customers add to the daily totals to the partition of what is kept of erased customers. Does not
+    commit."""
+    changes: Counter[tuple[int, date, str, str]] = Counter()
+    rows = await tx.fetch(
+        "SELECT customer, day, kind, item, count FROM rewards.standing_days WHERE customer = ANY($1::uuid[])", customers
+    )
+    for customer, day, kind, item, count in rows:
+        changes[partition_of(str(customer), partitions), day, kind, item] -= count
+        changes[KEPT, day, kind, item] += count
+    if moved := [(*key, changes[key]) for key in sorted(changes) if changes[key]]:
+        await tx.execute(bulk.add(daily_totals, ("count",)), *bulk.transposed(moved))
 
 
 def _concerned(applied: Sequence[Applied[Any]]) -> Iterator[tuple[UUID, Account]]:

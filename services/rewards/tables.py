@@ -70,3 +70,15 @@ daily_totals = Table(
     Column("count", BigInteger, nullable=False),
     PrimaryKeyConstraint("partition", "day", "kind", "item"),
 )
+
+#: A customer's share of `daily_totals`: it stays there when the customer is erased.
+standing_days = Table(
+    "standing_days",
+    metadata,
+    Column("customer", Uuid, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("item", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    PrimaryKeyConstraint("customer", "day", "kind", "item"),
+)

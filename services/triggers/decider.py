@@ -17,6 +17,7 @@ from libs.common.fold import rulebooks
 from libs.common.fold.batch import Batch, Outcome
 from libs.common.fold.decider import Applied
 from libs.common.fold.handler import DeciderHandler
+from libs.common.fold.personal import Personal
 from libs.common.log.append import Outgoing
 from libs.common.rules import rule_event
 from libs.common.rules.rule_event import RuleEvent
@@ -90,7 +91,8 @@ class TriggersHandler(DeciderHandler[Recipient, Rules]):
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime] | None = None) -> None:
         without_consent = settings.without_consent == "send"
-        super().__init__("triggers", TriggersDecider(settings.partitions, settings.zone, without_consent))
+        decider = TriggersDecider(settings.partitions, settings.zone, without_consent)
+        super().__init__("triggers", decider, Personal(("deliveries", "last_events")))
         self._clock = clock
         #: Called after the commit with the facts that a batch led to, and when it began (`time.time_ns()`).
         self.on_decided: Callable[[Sequence[Outgoing], int], None] = lambda facts, began: None

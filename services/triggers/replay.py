@@ -71,6 +71,7 @@ def replayable(settings: Settings) -> Replayable[Recipient, Rules]:
         differences,
         outside=OUTSIDE,
         only_read=ONLY_READ,
+        taken_over=("event_catalogue",),
         kept_in_what_if=frozenset({OptedOut.TYPE, OptedIn.TYPE}),
         written=handler.decider.event_catalogue.committed,
         same=same_decision,

@@ -14,11 +14,11 @@ from libs.common.contracts.registry import SCOPES
 from tests.openapi import Operation, operations
 
 HEALTH = {"/livez", "/readyz"}
-#: What SDKs ask in Segment's own form, webhooks in the form of their senders, and streams of server-sent events, whose
-#: description says what they send.
+#: What SDKs ask in Segment's own form, webhooks in the form of their senders, a ZIP, and streams of server-sent events,
+#: whose description says what they send.
 FREE = {
     *(*HEALTH, "/v1/m", "/v1/projects/{write_key}/settings", "/rapport.js", "/flags", "/v1/inbound/{hook}"),
-    *("/v1/kpis/stream", "/v1/sources/{id}/live"),
+    *("/v1/kpis/stream", "/v1/sources/{id}/live", "/v1/customers/{ref}/export"),
     *(f"/v1/customers/{{ref}}/{name}/stream" for name in ("inbox", "timeline")),
 }
 #: What PostHog's clients and web pages ask for.

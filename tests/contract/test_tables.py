@@ -17,13 +17,24 @@ OTHERS = {
         "computed_trait_versions",
         "segment_fill",
         "tickets",
+        "erasure_answers",
+        "tombstones",
     },
     "rewards": {"programmes"},
     "triggers": {"workspace", "hooks", "hook_versions", "tickets", "old_secrets", "message_tombstones"},
     "metrics": {"fits", "tickets"},
 }
 #: `shared` is where partitions are meant to meet: what customers share is exact only if they wait for each other.
-FRAMEWORK = {"positions", "dead_letters", "commands", "rulebooks", "rulebook_positions", "identifiers", "shared"}
+FRAMEWORK = {
+    "positions",
+    "dead_letters",
+    "commands",
+    "rulebooks",
+    "rulebook_positions",
+    "identifiers",
+    "shared",
+    "erasures",
+}
 
 
 def tables(service: str) -> list[Table]:

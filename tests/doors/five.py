@@ -68,8 +68,14 @@ class Five:
 
 async def start(dsn: str, folder: Path, **environment: str) -> Five:
     """All five, started at once."""
-    services = {name: Service(name, dsn, folder / f"{name}.log", **environment) for name in SERVICES}
-    five = Five(services, dsn)
+    services = {
+        name: Service(name, dsn, folder / f"{name}.log", **environment) for name in SERVICES if name != "profile"
+    }
+    urls = ",".join(f"{name}={service.url}" for name, service in services.items())
+    services["profile"] = Service(
+        "profile", dsn, folder / "profile.log", RAPPORT_PROFILE_SERVICE_URLS=urls, **environment
+    )
+    five = Five({name: services[name] for name in SERVICES}, dsn)
     try:
         await asyncio.gather(*(service.ready() for service in services.values()))
     except BaseException:

@@ -119,6 +119,14 @@ PUT    /v1/computed-traits/{id}                     segments:write
 POST   /v1/computed-traits/{id}/preview             segments:read
 POST   /v1/computed-traits/{id}/publish             segments:write
 POST   /v1/computed-traits/{id}/archive             segments:write
+POST   /v1/customers/{ref}/export                   customers:export
+POST   /v1/customers/{ref}/erasure                  customers:erase
+GET    /v1/erasures                                 customers:erase
+GET    /v1/erasures/{id}                            customers:erase
+POST   /v1/ingest/export                            customers:export
+POST   /v1/rewards/export                           customers:export
+POST   /v1/triggers/export                          customers:export
+POST   /v1/metrics/export                           customers:export
 GET    /v1/profile/dead-letters                     operate
 GET    /v1/profile/dead-letters/{id}                operate
 POST   /v1/profile/dead-letters/{id}/replay         operate

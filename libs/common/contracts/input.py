@@ -38,3 +38,10 @@ class Input(msgspec.Struct, frozen=True):
     partition: int = 0
     shared: Mapping[Resource, int] = {}
     imported: bool = False
+
+
+def command_input(
+    source: str, type: str, id: str, at: datetime, body: object, traceparent: str | None, partition: int
+) -> Input:
+    """The input of a command (a REST call or timer that changes a customer), as of `at`."""
+    return Input(id, type, source, at, at, 0, False, traceparent, body, partition)

@@ -1,4 +1,4 @@
-"""What profile declares: the journal, the facts of a merge, changes of consent, and who may change customers."""
+"""What profile declares: the journal, its facts on customers, and who may read and change them."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -8,9 +8,19 @@ from libs.common.contracts.contract import Contract, Topic
 from libs.common.contracts.records import Fact
 
 JOURNAL = "profile.journal"
+#: The compacted topic of erasures that ingest has to answer (Kafka only, see `log/erasures.py`).
+ERASURES = "profile.erasures"
 #: The compacted topic of watermarks (Kafka only, see `fold/watermark.py`): it holds no records, and only its newest message counts.
 WATERMARK = "profile.watermark"
-Scope = Literal["customers:read", "customers:write", "customers:merge", "segments:read", "segments:write"]
+Scope = Literal[
+    "customers:read",
+    "customers:write",
+    "customers:merge",
+    "customers:export",
+    "customers:erase",
+    "segments:read",
+    "segments:write",
+]
 OwnScope = Literal["own:consent"]
 RelationshipKind = Literal["loyalty_based", "transactional", "need_based", "advisory"]
 
@@ -143,6 +153,40 @@ class TaskDone(Fact, frozen=True, kw_only=True):
     by: str
 
 
+class CustomerErased(Fact, frozen=True, kw_only=True):
+    """The last record on this key: forget the customer, and all who were merged into them (`also`)."""
+
+    TYPE: ClassVar[str] = "customer.erased.v1"
+    erasure: str
+    also: list[str]
+
+    @property
+    def effect(self) -> str:
+        return self.erasure
+
+
+class ErasureAnswered(Fact, frozen=True, kw_only=True):
+    """A service has erased what it held: how many of what. Each service writes it in its own topic, on the erasure's id; profile
+    collects it, and does not journal it. `kafka_until`: until when Kafka may have copies of the service's records."""
+
+    TYPE: ClassVar[str] = "erasure.answered.v1"
+    erasure: str
+    service: str
+    erased: dict[str, int]
+    kafka_until: datetime | None = None
+
+    @property
+    def effect(self) -> str:
+        return f"{self.service}/{self.erasure}"
+
+
+class Redacted(Fact, frozen=True, kw_only=True):
+    """What an erasure leaves of a record: its place. Every reader skips it."""
+
+    TYPE: ClassVar[str] = "redacted.v1"
+    erasure: str
+
+
 CONTRACT = Contract(
     Topic(
         JOURNAL,
@@ -165,11 +209,16 @@ CONTRACT = Contract(
         TaskAdded,
         TaskDue,
         TaskDone,
+        CustomerErased,
+        ErasureAnswered,
+        Redacted,
     ),
     {
         "customers:read": ("marketer", "analyst", "operator"),
         "customers:write": ("marketer", "operator"),
         "customers:merge": ("operator",),
+        "customers:export": ("operator",),
+        "customers:erase": ("operator",),
         "segments:read": ("marketer", "analyst", "operator"),
         "segments:write": ("marketer",),
     },

@@ -10,12 +10,12 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.ids import derived
-from libs.common.contracts.input import Resource
+from libs.common.contracts.input import Resource, command_input
 from libs.common.contracts.profile import JOURNAL
 from libs.common.db.pool import Database, Tx
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied
-from libs.common.fold.handler import DeciderHandler, command_input
+from libs.common.fold.handler import DeciderHandler
 from libs.common.fold.idempotency import IdempotencyKeys
 from libs.common.fold.loop import Fold
 from libs.common.fold.shared import Shared, StaleResource

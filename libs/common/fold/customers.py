@@ -18,6 +18,8 @@ from libs.common.fold.sections import Sectioned, SectionKinds, Sections, Wanted
 S = TypeVar("S")
 
 KINDS = ("user", "anon")
+#: Into whom erased customers are "merged": nobody. Their rows stay, empty, so that nothing can bring them back.
+NOBODY = UUID(int=0)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -109,6 +111,12 @@ class Customers(Generic[S]):
             row.sections.empty()
             self._hold(row, row.sections)
 
+    def erase(self, row: Row[S]) -> None:
+        """Empty a customer for good. The caller deletes the sections' rows."""
+        row.state, row.facts, row.merged_into, row.touched = self._state(), 0, NOBODY, True
+        if self._sections is not None:
+            self._hold(row, Sections(row.id, self._sections.decoders, whole=True))
+
     def known(self, ids: Iterable[UUID]) -> None:
         """Remember that these rows exist. Call it after the commit."""
         if len(self._known) > 500_000:
@@ -160,7 +168,7 @@ class Customers(Generic[S]):
     async def resolve(self, tx: Tx, ref: str) -> UUID:
         """The customer that `ref` (an id, `user:ann`, `anon:…`) leads to, or their survivor if they were merged.
 
-        Raises NotFound, and Invalid for a malformed `ref`.
+        Raises NotFound, also for who was erased, and Invalid for a malformed `ref`.
         """
         kind, _, value = ref.partition(":")
         if _UUID.fullmatch(ref):
@@ -177,7 +185,8 @@ class Customers(Generic[S]):
         return await self.survivor(tx, customer)
 
     async def survivor(self, tx: Tx, customer: UUID) -> UUID:
-        """The customer at the end of `customer`'s chain of merges; `customer` if they were never merged."""
+        """The customer at the end of `customer`'s chain of merges; `customer` if they were never merged. Raises NotFound if
+        they were erased."""
         return await survivor(tx, self._service, customer)
 
     async def state(self, tx: Tx, customer: UUID, *wanted: Wanted) -> S | None:
@@ -204,7 +213,10 @@ class Customers(Generic[S]):
 
 
 async def survivor(tx: Tx, service: str, customer: UUID) -> UUID:
-    """The customer at the end of `customer`'s chain of merges, as far as `service` has folded."""
+    """The customer at the end of `customer`'s chain of merges, as far as `service` has folded. Raises NotFound if they were
+    erased."""
     while into := await tx.fetchval(f'SELECT merged_into FROM "{service}".customers WHERE id = $1', customer):
+        if into == NOBODY:
+            raise NotFound(f"the customer {customer} was erased")
         customer = into
     return customer

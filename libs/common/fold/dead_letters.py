@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 
 from libs.common.contracts.ids import derived
-from libs.common.contracts.profile import JOURNAL
+from libs.common.contracts.profile import JOURNAL, CustomerErased, CustomerLeft, CustomerMerged
 from libs.common.db.pool import Tx
 from libs.common.errors import Conflict, Invalid, NotFound, Unavailable
 from libs.common.fold.batch import Batch, Blocked
@@ -32,12 +32,12 @@ LONGEST_TRACE = 8_000
 UUID_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-#: Types that are never dead-lettered: skipping one would leave a customer in two places.
-_STOPPING = (b'"type":"customer.left.v1"', b'"type":"customer.merged.v1"')
+#: Types that are never dead-lettered: skipping one would leave a customer in two places, or one who asked to be forgotten.
+_STOPPING = tuple(b'"type":"%b"' % each.TYPE.encode() for each in (CustomerLeft, CustomerMerged, CustomerErased))
 
 
 def never_dead_lettered(record: Record) -> bool:
-    """Whether the record is part of a merge. Looks only before `data`, which comes last and may hold client content."""
+    """Whether the record is part of a merge or an erasure. Looks only before `data`, which may hold client content."""
     envelope, _, _ = record.value.partition(b'"data":')
     return any(mark in envelope for mark in _STOPPING)
 

@@ -1,7 +1,6 @@
 """Applies batches of the journal for a service with a decider: load the customers, decide and evolve in order, save."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
@@ -9,16 +8,17 @@ import msgspec
 
 from libs.common.contracts.ids import derived, parsed
 from libs.common.contracts.input import Input, Resource
-from libs.common.contracts.profile import CustomerLeft, CustomerMerged
+from libs.common.contracts.profile import CustomerErased, CustomerLeft, CustomerMerged, Redacted
 from libs.common.contracts.records import BOUND_END, Binding, Bound, Envelope, decode, encode
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.db.pipeline import AnyTx, Pipeline, pipelined
 from libs.common.db.pool import Tx
 from libs.common.errors import Unavailable
 from libs.common.fold.batch import Batch, Outcome
-from libs.common.fold.customers import Customers, Row
+from libs.common.fold.customers import NOBODY, Customers, Row
 from libs.common.fold.decider import DEEPEST, Applied, Decider, Merged, Stamped
-from libs.common.fold.parsed_record import ParsedRecord, Progress
+from libs.common.fold.parsed_record import ParsedRecord, Progress, erased_ids
+from libs.common.fold.personal import Personal, erase
 from libs.common.fold.sections import Every, NotLoaded, Wanted
 from libs.common.fold.shared import Shared, SharedTable
 from libs.common.log.append import Outgoing
@@ -29,21 +29,25 @@ R = TypeVar("R")
 
 _left = msgspec.json.Decoder(CustomerLeft)
 _merged = msgspec.json.Decoder(CustomerMerged)
+_erased = msgspec.json.Decoder(CustomerErased)
 _bound = msgspec.json.Decoder(Bound)
 
 
 class DeciderHandler(Generic[S, R]):
     """Applies a Decider to batches of the journal and to commands."""
 
-    def __init__(self, service: str, decider: Decider[S, R]) -> None:
+    def __init__(self, service: str, decider: Decider[S, R], personal: Personal | None = None) -> None:
+        """`personal` are the tables, beside those of the fold, with what the service holds of a customer."""
         self.decider = decider
+        self.personal = personal or Personal()
         self.customers: Customers[S] = Customers(service, decider.state, decider.sections)
         self.shared: SharedTable[R] = SharedTable(service, decider.shared)
+        self._service = service
         self.suppressed = 0
 
     async def apply(self, tx: AnyTx, batches: Sequence[Batch]) -> Outcome:
         """Apply batches of different partitions, in the given transaction. A partition stops at a merge whose other
-        customer has not left yet."""
+        customer has not left yet, and before an erasure, which begins a batch."""
         async with pipelined(tx) as pipeline:
             as_tx = cast("Tx", pipeline)  # it has the methods that rules and projections use
             rules = await self.rules(as_tx, batches[0].rulebook)
@@ -57,6 +61,8 @@ class DeciderHandler(Generic[S, R]):
             await self.shared.save(pipeline, shared)
             await self.customers.bind(as_tx, [bound for partition in partitions for bound in partition.bindings()])
             await self.decider.project(as_tx, applied)
+            for record in (each for partition in partitions for each in partition.erasures):
+                await erase(as_tx, self._service, self.personal, record)
         return Outcome(
             outgoing=[record for done in applied for record in self.outgoing(done)],
             committed=[lambda: self.customers.known(rows), lambda: self.shared.known(shared)],
@@ -73,7 +79,7 @@ class DeciderHandler(Generic[S, R]):
             return
         for partition, record in ((each.batch.tp.partition, record) for each in partitions for record in each.records):
             body = Merged(parsed(record.body.other)) if isinstance(record.body, CustomerMerged) else record.body
-            if body is not None and not record.stateless and not isinstance(body, CustomerLeft):
+            if body is not None and not record.stateless and not isinstance(body, CustomerLeft | CustomerErased):
                 yield from self.shared.named(body, record.envelope.time, partition, rules)
 
     def _named(
@@ -92,7 +98,7 @@ class DeciderHandler(Generic[S, R]):
                     other = rows[parsed(record.body.other)]
                     if other.merged_into is not None or other.id in leaving:  # otherwise the merge waits
                         yield from ((row, Every()) for row in (rows[record.customer], other))
-                elif record.body is not None and not record.stateless:
+                elif record.body is not None and not record.stateless and not isinstance(record.body, CustomerErased):
                     yield from self.named(rows[record.customer], record.body, rules)
 
     def named(self, row: Row[S], body: object, rules: R) -> Iterator[tuple[Row[S], Wanted]]:
@@ -157,16 +163,23 @@ class DeciderHandler(Generic[S, R]):
                     return
                 body = self.absorb(rows[record.customer], other)
             applied = None
-            if isinstance(body, CustomerLeft):
+            if isinstance(body, CustomerErased):
+                if index:  # the rows of the records before must be written first: it begins the next batch
+                    return
+                for id in erased_ids(body, record.customer):
+                    self.customers.erase(rows[id])
+                partition.erasures.append(record)
+            elif isinstance(body, CustomerLeft):
                 row = rows[record.customer]
                 row.merged_into, row.touched = parsed(body.into), True
             elif body is not None:
                 row = rows.get(record.customer) or Row(record.customer, self.decider.state())  # stateless: not loaded
-                input = self.input_of(record.envelope, body, partition.batch.tp.partition)
-                if not record.stateless:
-                    input = self.shared.viewed(input, rules, shared)
-                applied = self.apply_input(row, input, rules, partition.batch.place(index))
-                shared.take(applied.decision.takes)
+                if row.merged_into != NOBODY:
+                    input = self.input_of(record.envelope, body, partition.batch.tp.partition)
+                    if not record.stateless:
+                        input = self.shared.viewed(input, rules, shared)
+                    applied = self.apply_input(row, input, rules, partition.batch.place(index))
+                    shared.take(applied.decision.takes)
             partition.next = index + 1
             if applied is not None:
                 yield applied
@@ -254,6 +267,10 @@ class DeciderHandler(Generic[S, R]):
         """Decode a record. An exception makes the record poison."""
         envelope = decode(record.value)
         customer, bindings = parsed(record.key), self._bindings(record, envelope)
+        if envelope.type == Redacted.TYPE:
+            return ParsedRecord(customer, envelope, None, ())
+        if envelope.type == CustomerErased.TYPE:
+            return ParsedRecord(customer, envelope, _erased.decode(envelope.data), ())
         if envelope.type == CustomerLeft.TYPE:
             return ParsedRecord(customer, envelope, _left.decode(envelope.data), bindings)
         if envelope.type == CustomerMerged.TYPE:
@@ -283,10 +300,3 @@ class DeciderHandler(Generic[S, R]):
             partition=partition,
             imported=envelope.imported,
         )
-
-
-def command_input(
-    source: str, type: str, id: str, at: datetime, body: object, traceparent: str | None, partition: int
-) -> Input:
-    """The input of a command (a REST call or timer that changes a customer), as of `at`."""
-    return Input(id, type, source, at, at, 0, False, traceparent, body, partition)

@@ -114,7 +114,7 @@ def create_shared(schema: str) -> None:
 
 
 def create_customers(schema: str) -> None:
-    """Create the customers, each with a state as one JSON value. Profile has its own table instead."""
+    """Create the customers, each with a state as one JSON value, and who was erased. Profile has its own tables instead."""
     op.create_table(
         "customers",
         sa.Column("id", sa.Uuid, primary_key=True),
@@ -124,6 +124,15 @@ def create_customers(schema: str) -> None:
         sa.Column("merged_into", sa.Uuid),
         schema=schema,
         postgresql_with={"fillfactor": 70},
+    )
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("customers", sa.ARRAY(sa.Uuid), nullable=False),
+        sa.Column("erased", sa.LargeBinary, nullable=False),
+        sa.Column("asked_at", _MOMENT, nullable=False),
+        sa.Column("answered_at", _MOMENT),
+        schema=schema,
     )
 
 

@@ -1,12 +1,12 @@
 """A record of the journal as a service has parsed it, and a batch of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.contracts.ids import parsed
-from libs.common.contracts.profile import CustomerMerged
+from libs.common.contracts.profile import CustomerErased, CustomerMerged
 from libs.common.contracts.records import Binding, Envelope
 from libs.common.fold.batch import Batch
 
@@ -23,11 +23,13 @@ class ParsedRecord(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """A parsed batch of one partition. `next` is the index of the first record that has not been applied yet."""
+    """A parsed batch of one partition. `next` is the index of the first record that has not been applied yet, `erasures`
+    are the erasures among the applied ones."""
 
     batch: Batch
     records: list[ParsedRecord]
     next: int = 0
+    erasures: list[ParsedRecord] = field(default_factory=list)
 
     def customers(self) -> Iterator[UUID]:
         """The customers whose rows are needed."""
@@ -36,9 +38,16 @@ class Progress:
                 yield record.customer
             if isinstance(record.body, CustomerMerged):
                 yield parsed(record.body.other)
+            if isinstance(record.body, CustomerErased):
+                yield from erased_ids(record.body, record.customer)
 
     def bindings(self) -> Iterator[tuple[Binding, UUID]]:
         """The bindings of the applied records, each with its customer."""
         for record in self.records[: self.next]:
             for binding in record.bindings:
                 yield binding, record.customer
+
+
+def erased_ids(body: CustomerErased, customer: UUID) -> list[UUID]:
+    """The customers whom a record erases: its own, and those who were merged into them."""
+    return [customer, *map(parsed, body.also)]

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Uuid,
     func,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 
 class FoldTables(NamedTuple):
@@ -135,10 +136,11 @@ class CustomerTables(NamedTuple):
 
     customers: Table
     identifiers: Table
+    erasures: Table
 
 
 def customer_tables(metadata: MetaData) -> CustomerTables:
-    """Define the customers, each with a state as one JSON value, and the identifiers that lead to them."""
+    """Define the customers, each with a state as one JSON value, the identifiers that lead to them, and who was erased."""
     customers = Table(
         "customers",
         metadata,
@@ -146,7 +148,7 @@ def customer_tables(metadata: MetaData) -> CustomerTables:
         Column("state", LargeBinary, nullable=False, server_default=""),
         Column("version", BigInteger, nullable=False, server_default="0"),
         Column("facts", BigInteger, nullable=False, server_default="0"),  # how many were decided; numbers the stamps
-        Column("merged_into", Uuid),  # the survivor, once the customer was merged
+        Column("merged_into", Uuid),  # the survivor, once the customer was merged; nobody (zero), once they were erased
         postgresql_with={"fillfactor": 70},  # leaves room for a row's next version on the same page
     )
     identifiers = Table(
@@ -158,4 +160,13 @@ def customer_tables(metadata: MetaData) -> CustomerTables:
         Column("version", BigInteger, nullable=False),
         PrimaryKeyConstraint("kind", "value"),
     )
-    return CustomerTables(customers, identifiers)
+    erasures = Table(
+        "erasures",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("customers", ARRAY(Uuid), nullable=False),
+        Column("erased", LargeBinary, nullable=False),  # how many rows of what, as JSON
+        Column("asked_at", DateTime(timezone=True), nullable=False),
+        Column("answered_at", DateTime(timezone=True)),  # the service's log is redacted too
+    )
+    return CustomerTables(customers, identifiers, erasures)

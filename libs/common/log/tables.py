@@ -18,9 +18,11 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    Uuid,
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.registry import TOPIC_NAMES
@@ -79,6 +81,15 @@ wake_hints = Table(
     Column("service", Text, nullable=False),
     Column("name", Text, nullable=False),
     PrimaryKeyConstraint("service", "name"),
+)
+
+#: Erasures that profile has decided, for the service that folds nothing (ingest). `hashes` are keyed: they name nobody.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("asked_at", DateTime(timezone=True), nullable=False),
+    Column("hashes", ARRAY(LargeBinary), nullable=False),
 )
 
 

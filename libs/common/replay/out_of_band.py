@@ -38,7 +38,7 @@ FROM (
     SELECT *, convert_from(value, 'UTF8')::json AS json FROM {facts}
     WHERE partition = $1 AND "offset" >= $2 AND "offset" < $3
   ) AS record OFFSET 0
-) AS fact
+) AS fact WHERE stamp IS NOT NULL  -- redacted records and answers to erasures have none
 """
 _LETTERS = """
 INSERT INTO "{schema}".out_of_band (customer, sequence, place, at, position, rulebook, kind, value)

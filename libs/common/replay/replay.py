@@ -12,11 +12,12 @@ from uuid import UUID
 import msgspec
 
 from libs.common.contracts.input import Input
-from libs.common.contracts.profile import JOURNAL, CustomerLeft, CustomerMerged
+from libs.common.contracts.profile import JOURNAL, CustomerErased, CustomerLeft, CustomerMerged
 from libs.common.db.pool import Tx
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied
-from libs.common.fold.parsed_record import ParsedRecord
+from libs.common.fold.parsed_record import ParsedRecord, erased_ids
+from libs.common.fold.personal import KEPT
 from libs.common.log.reader import Record
 from libs.common.replay.journal import Journal, ReplayFailed
 from libs.common.replay.out_of_band import OutOfBand, OutOfBandIndex
@@ -53,6 +54,7 @@ class Replay(Generic[S, R]):
         self._targets: dict[int, int] = {}
         self._rulebooks = RulebookLog({})
         self._dead_lettered: set[tuple[int, int]] = set()
+        self._erased: set[UUID] = set()
 
     async def begin(self, *, durable: bool = False) -> None:
         """Create the shadow, empty. `durable`: to be swapped in later."""
@@ -74,6 +76,9 @@ class Replay(Generic[S, R]):
             f'SELECT partition, "offset" FROM "{service}".dead_letters WHERE topic = $1', JOURNAL
         )
         self._dead_lettered = {(row[0], row[1]) for row in rows}
+        self._erased = {
+            id for row in await self.tx.fetch(f'SELECT customers FROM "{service}".erasures') for id in row[0]
+        }
         await self.out_of_band.extend(self.tx)
         return sum(next - self.reached.get(partition, 0) for partition, next in self._targets.items())
 
@@ -98,7 +103,8 @@ class Replay(Generic[S, R]):
         return self.records - before
 
     async def drain(self) -> None:
-        """Put back what comes after the last record. Call it at the target, in the transaction of the `seek`."""
+        """Put back what comes after the last record, and what is kept of erased customers. Call it at the target, in the
+        transaction of the `seek`."""
         while customers := await self.out_of_band.left(self.tx, BATCH):
             async with self.tx.transaction():
                 rows = await self.handler.customers.load(self.service_tx, customers)
@@ -107,10 +113,20 @@ class Replay(Generic[S, R]):
                 for row in rows.values():
                     await steps.put_back(row)
                 for partition in range(self.journal.partitions):
-                    await self._project(
+                    await self.project(
                         [each for each in steps.applied if self.journal.partition_of(each.customer) == partition]
                     )
                 await self._save(rows, steps)
+        await self._take_over()
+
+    async def _take_over(self) -> None:
+        """Take over what the live tables keep of erased customers."""
+        live, shadow = self.replayable.service, self.shadow.schema
+        taken = {each.table: f"partition = {KEPT}" for each in self.replayable.compared if each.sums}
+        taken |= dict.fromkeys(self.replayable.taken_over if self._erased else (), "true")
+        for table, which in taken.items():
+            await self.tx.execute(f'DELETE FROM "{shadow}"."{table}" WHERE {which}')
+            await self.tx.execute(f'INSERT INTO "{shadow}"."{table}" SELECT * FROM "{live}"."{table}" WHERE {which}')
 
     async def _batch(self, partition: int, records: Sequence[Record]) -> int:
         """Fold one batch. Returns how many records were applied: it stops at a merge that must wait."""
@@ -121,7 +137,7 @@ class Replay(Generic[S, R]):
             if rulebook not in rules:
                 rules[rulebook] = await self.rules(rulebook)
             dead_lettered = (partition, record.offset) in self._dead_lettered
-            read.append((record, rulebook, None if dead_lettered else self.parse(record, rules[rulebook])))
+            read.append((record, rulebook, None if dead_lettered else self._parsed(record, rules[rulebook])))
         needed = {
             id
             for _, _, parsed in read
@@ -145,10 +161,16 @@ class Replay(Generic[S, R]):
         steps.bound.extend(
             (each, parsed.customer) for _, _, parsed in read[:taken] if parsed for each in parsed.bindings
         )
-        await self._project(steps.applied)
+        await self.project(steps.applied)
         await self._save(rows, steps)
         self.replayable.written([partition])
         return taken
+
+    def _parsed(self, record: Record, rules: R) -> ParsedRecord:
+        """Parse a record. What is about an erased customer is skipped, also if it is not redacted yet."""
+        parsed = self.parse(record, rules)
+        erased = parsed.customer in self._erased and not isinstance(parsed.body, CustomerErased)
+        return parsed._replace(body=None, bindings=()) if erased else parsed
 
     async def _load_sections(
         self,
@@ -162,12 +184,13 @@ class Replay(Generic[S, R]):
             for _, rulebook, parsed in read
             if parsed is not None
             and parsed.body is not None
-            and not isinstance(parsed.body, CustomerLeft | CustomerMerged)
+            and not isinstance(parsed.body, CustomerLeft | CustomerMerged | CustomerErased)
             for each in self.handler.named(rows[parsed.customer], parsed.body, rules[rulebook])
         ]
         await self.handler.customers.load_sections(self.service_tx, named)
 
-    async def _project(self, applied: list[Applied[S]]) -> None:
+    async def project(self, applied: list[Applied[S]]) -> None:
+        """Write the rows of applied inputs."""
         if applied:
             await self.handler.decider.project(self.service_tx, applied)
 
@@ -228,3 +251,5 @@ def _needs(parsed: ParsedRecord) -> Iterator[UUID]:
     yield parsed.customer
     if isinstance(parsed.body, CustomerMerged):
         yield UUID(parsed.body.other)
+    if isinstance(parsed.body, CustomerErased):
+        yield from erased_ids(parsed.body, parsed.customer)

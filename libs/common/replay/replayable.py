@@ -49,6 +49,9 @@ class Replayable(Generic[S, R]):
     fold writes and others change (deliveries); they are replayed only to be compared. `only_read` are tables that the
     fold only reads; a replay reads the live ones.
 
+    `taken_over` are tables that keep something of erased customers, so that a replay cannot make them again: it takes over the
+    live rows, once anybody was erased. Of sums by partition it always takes over those of the partition `personal.KEPT`.
+
     `commands` are the bodies, by type name, of commands whose facts are not enough to replay them. The SQL
     `commands_from` selects them as (customer, stamp, at, type, id, time, body).
     """
@@ -60,6 +63,7 @@ class Replayable(Generic[S, R]):
     differences: Differences | None = None
     outside: tuple[str, ...] = ()
     only_read: tuple[str, ...] = ()
+    taken_over: tuple[str, ...] = ()
     commands: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
     commands_from: str = ""
     #: Types of the commands' facts that a what-if keeps; None keeps all.

@@ -1,19 +1,19 @@
 """The steps of one batch of a replay, on loaded rows: first put back what is due for the customer, then the record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from libs.common.contracts.input import Input
-from libs.common.contracts.profile import JOURNAL, CustomerLeft, CustomerMerged
+from libs.common.contracts.input import Input, command_input
+from libs.common.contracts.profile import JOURNAL, CustomerErased, CustomerLeft, CustomerMerged
 from libs.common.contracts.records import Binding, decode
 from libs.common.contracts.registry import BY_TYPE
 from libs.common.fold.customers import Row
 from libs.common.fold.decider import Applied, Stamped
-from libs.common.fold.handler import command_input
-from libs.common.fold.parsed_record import ParsedRecord
+from libs.common.fold.parsed_record import ParsedRecord, erased_ids
+from libs.common.fold.personal import forget
 from libs.common.fold.sections import Every
 from libs.common.log.reader import Record
 from libs.common.replay.out_of_band import OutOfBand
@@ -52,6 +52,9 @@ class Steps(Generic[S, R]):
             await self.put_back(row)  # all that remains: nothing happens to this customer from here on
             row.merged_into, row.touched = UUID(body.into), True
             return True
+        if isinstance(body, CustomerErased):
+            await self._erase(erased_ids(body, row.id))
+            return True
         if isinstance(body, CustomerMerged):
             if (other := self._rows[UUID(body.other)]).merged_into is None:
                 return False
@@ -62,6 +65,17 @@ class Steps(Generic[S, R]):
             await self.put_back(row, record, parsed)
         await self._decide(row, parsed, body, rulebook, record)
         return True
+
+    async def _erase(self, customers: Sequence[UUID]) -> None:
+        """Erase customers. The shadow has rows of theirs only if they were erased after their records were replayed."""
+        tables = [each for each in self._handler.personal.tables if each in self._replay.shadow.tables]
+        for id in customers:
+            self._handler.customers.erase(self._rows[id])
+        self.bound = [(binding, id) for binding, id in self.bound if id not in customers]
+        await self._replay.project(self.applied)
+        self.applied = []
+        service = self._replay.replayable.service
+        await forget(self._replay.service_tx, service, self._handler.personal, customers, ("identifiers", *tables))
 
     async def skip(self, record: Record, parsed: ParsedRecord) -> None:
         """Skip a record that changes nothing under these rules, and drop the facts once decided on it."""

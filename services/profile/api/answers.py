@@ -186,11 +186,13 @@ class Notes(BaseModel):
 
 class Summary(BaseModel):
     """Totals over all customers. `claims` counts anonymous customers who got a userId, `merges` customers merged
-    into another. `skipped` counts records of an unknown type, `refused` what a customer's limits refused."""
+    into another. The totals still count customers who were `erased`. `skipped` counts records of an unknown type, `refused`
+    what a customer's limits refused."""
 
     customers: int
     identified: int
     anonymous: int
+    erased: int
     merges: int
     claims: int
     duplicates: int

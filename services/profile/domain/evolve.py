@@ -157,7 +157,7 @@ def merge(working_set: WorkingSet, survivor: LoadedCustomer, other: LoadedCustom
 
 
 def _bind(working_set: WorkingSet, loaded: LoadedCustomer, ref: str) -> Binding:
-    version = 1
+    version = working_set.continued.get(ref, 0) + 1
     if (old := working_set.holder(ref)) is not None:
         version = old.state.identifiers.pop(ref) + 1
         old.touched = True

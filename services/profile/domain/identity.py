@@ -73,7 +73,8 @@ class WorkingSet:
 
     `guessed` are new references whose rows are inserted already (version 1), bound to the customer who will probably
     have them. `rebound` are references that the batch has bound. `survivors` maps the subjects of facts to the
-    customers they were merged into before the batch.
+    customers they were merged into before the batch. `continued` are the last versions of references whose customer was
+    erased: a new binding continues them, so that it is higher than what services may still hold.
     """
 
     by_id: dict[UUID, LoadedCustomer] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class WorkingSet:
     guessed: dict[str, UUID] = field(default_factory=dict)
     rebound: set[str] = field(default_factory=set)
     survivors: dict[UUID, UUID] = field(default_factory=dict)
+    continued: dict[str, int] = field(default_factory=dict)
 
     def holder(self, ref: str | None) -> LoadedCustomer | None:
         """The customer of a reference; None if it is new."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from typing import Any, ClassVar
+from uuid import UUID
 
 from fastapi import APIRouter
 
@@ -19,7 +20,7 @@ from services.rewards.feature import Feature, Live
 from services.rewards.inputs import OrderCompleted, OrderRefunded
 from services.rewards.ledger import api, decide, evolve, merge
 from services.rewards.ledger.expiry import Points, Validity
-from services.rewards.ledger.project import ENTRY, project
+from services.rewards.ledger.project import ENTRY, keep, project
 from services.rewards.ledger.state import CREDIT, Credit, Wallet, order_key
 from services.rewards.rules import Workspace
 
@@ -37,6 +38,8 @@ class Ledger(Feature):
         Compared("entries", ENTRY, "customer"),  # not inserted_at
         Compared("totals", ("partition", "day", "account"), sums=("points",)),
     )
+
+    personal = ("entries",)
 
     def compile(self, section: Points, workspace: Workspace) -> Validity:
         return Validity(section.expire_after_days, workspace.zone)
@@ -57,6 +60,9 @@ class Ledger(Feature):
 
     async def project(self, tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
         await project(tx, applied, partitions, zone)
+
+    async def keep(self, tx: Tx, customers: Sequence[UUID], partitions: int, zone: tzinfo) -> None:
+        await keep(tx, customers, zone)
 
     def shown(self, state: Wallet) -> dict[str, Any]:
         return {"points": state.balance}

@@ -12,6 +12,7 @@ from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.fold import timers
 from libs.common.fold.decider import Applied, Merged
+from libs.common.fold.personal import KEPT
 from libs.common.log.partition import partition_of
 from services.rewards.inputs import Expire
 from services.rewards.ledger.booking import transaction
@@ -32,6 +33,16 @@ SELECT $2, transaction, account, points, kind, rule, reason, order_id, cause, or
   effective_at, inserted_at FROM moved
 """
 
+_KEEP = """
+INSERT INTO rewards.totals (partition, day, account, points)
+SELECT side.partition, day, account, sum(side.sign * points)::bigint
+FROM (SELECT partition, (effective_at AT TIME ZONE $2)::date AS day, account, points FROM rewards.entries
+      WHERE customer = ANY($1::uuid[])) AS booked
+CROSS JOIN LATERAL (VALUES (booked.partition, -1), ($3::smallint, 1)) AS side(partition, sign)
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+ON CONFLICT (partition, day, account) DO UPDATE SET points = totals.points + excluded.points
+"""
+
 
 async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone: tzinfo) -> None:
     """Write entries and totals for all inputs of a batch, in their order, with days of `zone`. Set the timers of
@@ -45,6 +56,11 @@ async def project(tx: Tx, applied: Sequence[Applied[Any]], partitions: int, zone
     due = {id: when for id, wallet in wallets.items() if (when := wallet.next_expiry()) is not None}
     await timers.set_at(tx, "rewards", EXPIRY, due, partitions)
     await timers.set_by(tx, "rewards", EXPIRY, _earliest(applied, anew), partitions)
+
+
+async def keep(tx: Tx, customers: Sequence[UUID], zone: tzinfo) -> None:
+    """Move what these customers' entries add to the totals to the partition of what is kept. Does not commit."""
+    await tx.execute(_KEEP, customers, str(zone), KEPT)
 
 
 def _earliest(applied: Sequence[Applied[Any]], but: Set[UUID]) -> dict[UUID, datetime]:

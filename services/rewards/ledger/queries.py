@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.db.pool import Tx
+from libs.common.fold.personal import KEPT
 from services.rewards.ledger.booking import ADJUSTED, AVAILABLE, EXPIRED, ISSUANCE, REVERSED
 from services.rewards.ledger.state import CREDIT, Credit
 
@@ -56,9 +57,14 @@ async def ledger(tx: Tx, until: date | None = None) -> dict[str, int]:
 
 
 async def booked(tx: Tx) -> tuple[dict[str, int], int]:
-    """The sum of each account from the entries themselves, and how many transactions do not sum to zero. Reads all."""
+    """The sum of each account from the entries themselves and what is kept of erased customers', and how many transactions do
+    not sum to zero. Reads all."""
     sums = dict.fromkeys((AVAILABLE, ISSUANCE, REVERSED, ADJUSTED, EXPIRED), 0)
-    rows = await tx.fetch("SELECT account, sum(points)::bigint FROM rewards.entries GROUP BY account")
+    rows = await tx.fetch(
+        "SELECT account, sum(points)::bigint FROM (SELECT account, points FROM rewards.entries UNION ALL"
+        " SELECT account, points FROM rewards.totals WHERE partition = $1) AS booked GROUP BY account",
+        KEPT,
+    )
     unbalanced: int = await tx.fetchval(
         "SELECT count(*) FROM (SELECT 1 FROM rewards.entries GROUP BY customer, transaction HAVING sum(points) <> 0) t"
     )

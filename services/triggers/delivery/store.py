@@ -1,6 +1,7 @@
 """Message rows: workers lease them, and record each outcome with its fact in one transaction."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -11,6 +12,8 @@ from libs.common.contracts.profile import JOURNAL
 from libs.common.contracts.triggers import MessageQueued
 from libs.common.db import bulk
 from libs.common.db.pool import Tx
+from libs.common.errors import NotFound
+from libs.common.fold.customers import NOBODY
 from libs.common.fold.customers import Row as Account
 from libs.common.fold.decider import Applied
 from libs.common.fold.loop import Fold
@@ -104,14 +107,17 @@ async def lease_paused(tx: Tx, owner: UUID, limit: int, length: timedelta) -> li
 
 async def again(tx: Tx, handler: TriggersHandler, owner: UUID, row: Row, pause: timedelta, error: str) -> None:
     """Give a message back, due again after `pause`."""
-    customers = [row["customer"], await handler.customers.survivor(tx, row["customer"])]
-    await tx.execute(_AGAIN, customers, row["id"], owner, pause, error)
+    with suppress(NotFound):  # of an erased customer there is nothing to try again
+        customers = [row["customer"], await handler.customers.survivor(tx, row["customer"])]
+        await tx.execute(_AGAIN, customers, row["id"], owner, pause, error)
 
 
 async def postpone(tx: Tx, handler: TriggersHandler, owner: UUID, until: Sequence[tuple[Row, datetime]]) -> None:
     """Give messages back until their quiet hours end. This does not count as an attempt."""
     customers = {row["customer"] for row, _ in until}
-    customers |= {await handler.customers.survivor(tx, customer) for customer in customers}
+    for customer in tuple(customers):
+        with suppress(NotFound):  # erased
+            customers.add(await handler.customers.survivor(tx, customer))
     ids, ends = [row["id"] for row, _ in until], [end for _, end in until]
     await tx.execute(_POSTPONE, ids, ends, list(customers), owner)
 
@@ -127,10 +133,10 @@ async def settle(
     """Record the outcomes of leased messages, rows and facts, in the transaction given. Returns their number.
 
     `judge` gets each row and the locked states of its customer (two during a merge). Rows whose lease was lost stay as they
-    are. Customers are locked before their rows, as in the fold.
+    are, and an erased customer has none. Customers are locked before their rows, as in the fold.
     """
     accounts = await handler.customers.load(tx, {row["customer"] for row in leased})
-    while further := {row.merged_into for row in accounts.values() if row.merged_into} - accounts.keys():
+    while further := {row.merged_into for row in accounts.values() if row.merged_into} - {NOBODY, *accounts}:
         accounts |= await handler.customers.load(tx, further)
     rows = await tx.fetch(_OURS, list(accounts), [row["id"] for row in leased], owner)
     if not rows:

@@ -99,7 +99,7 @@ def test_a_key_that_was_added_for_a_change_of_keys_stays(home: Path) -> None:
 
 def test_a_token_that_nobody_would_take_is_not_made(home: Path) -> None:
     for words, said in (
-        (("--scope", "rewards:wirte"), "There is no scope rewards:wirte; the scopes are customers:read"),
+        (("--scope", "rewards:wirte"), "There is no scope rewards:wirte; the scopes are customers:erase"),
         (("--role", "operator", "--ttl", "0"), "--ttl of 1 or more"),
         (("--role", "operator", "--key", str(ROOT / "Makefile")), "holds no private key"),
         (("--role", "operator", "--key", str(home / "none.pem")), "cannot be read"),

@@ -73,6 +73,7 @@ async def test_the_summary_counts_exactly(shop: Profile) -> None:
         "customers": 2,
         "identified": 1,
         "anonymous": 1,
+        "erased": 0,
         "merges": 1,
         "claims": 0,
         "duplicates": 0,

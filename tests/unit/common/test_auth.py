@@ -49,7 +49,7 @@ def test_a_minted_token_says_who_and_what() -> None:
 
 
 def test_a_scope_that_does_not_exist_is_not_minted() -> None:
-    with pytest.raises(ValueError, match="rewards:wirte; the scopes are customers:merge"):
+    with pytest.raises(ValueError, match="rewards:wirte; the scopes are customers:erase"):
         mint(PRIVATE, "ann", ["rewards:wirte"], HOUR)
 
 

@@ -60,6 +60,14 @@ def upgrade() -> None:
         schema="ingest",
     )
     op.create_table(
+        "erasures",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("log", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("rejected", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("answered_at", sa.DateTime(timezone=True)),
+        schema="ingest",
+    )
+    op.create_table(
         "warnings",
         sa.Column("source_id", sa.Uuid, sa.ForeignKey("ingest.sources.id"), primary_key=True),
         sa.Column("day", sa.Date, primary_key=True),

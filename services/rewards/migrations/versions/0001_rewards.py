@@ -102,3 +102,13 @@ def ledger() -> None:
         sa.PrimaryKeyConstraint("partition", "day", "kind", "item"),
         schema="rewards",
     )
+    op.create_table(
+        "standing_days",
+        sa.Column("customer", sa.Uuid, nullable=False),
+        sa.Column("day", sa.Date, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("item", sa.Text, nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("customer", "day", "kind", "item"),
+        schema="rewards",
+    )

@@ -63,6 +63,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("service", "name"),
         schema="log",
     )
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("asked_at", MOMENT, nullable=False),
+        sa.Column("hashes", sa.ARRAY(sa.LargeBinary), nullable=False),
+        schema="log",
+    )
     for topic, end in TOPICS.items():
         op.create_table(
             topic,
