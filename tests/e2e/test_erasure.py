@@ -46,6 +46,7 @@ HOOK: dict[str, Any] = {
     "trigger": {"event": "Order Completed"},
     "action": {
         "channel": "inbox",
+        "purpose": "service",
         "title": "Thanks",
         "text": "{{ customer.traits.name }}, {{ event.properties.order_id }}",
     },

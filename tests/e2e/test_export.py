@@ -15,7 +15,12 @@ from tests.support import eventually
 HOOK = {
     "name": "Exported",
     "trigger": {"event": "Order Completed"},
-    "action": {"channel": "inbox", "title": "Thanks", "text": "Thank you for {{ event.properties.order_id }}"},
+    "action": {
+        "channel": "inbox",
+        "purpose": "service",
+        "title": "Thanks",
+        "text": "Thank you for {{ event.properties.order_id }}",
+    },
 }
 
 

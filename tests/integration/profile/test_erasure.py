@@ -17,7 +17,7 @@ from libs.common.settings import Settings as CommonSettings
 from services.profile.handler import Profile as Handler
 from services.profile.segments.tasks import SegmentTasks
 from services.profile.settings import Settings
-from tests.integration.profile.service import Profile, batch_of, event, serving, started
+from tests.integration.profile.service import NOON, Profile, batch_of, event, serving, started
 from tests.integration.profile.test_races import insistent
 from tests.support import eventually
 
@@ -149,7 +149,8 @@ async def test_without_the_installations_key_nobody_is_erased(settings: CommonSe
 
 
 async def test_segments_forget_and_their_timers_find_nothing(profile: Profile, profile_settings: Settings) -> None:
-    segment = await profile.post("segments", {"name": "active", "when": "count('Clicked', days=30) >= 1"}, 201)
+    days = (datetime.now(UTC) - NOON).days + 30
+    segment = await profile.post("segments", {"name": "active", "when": f"count('Clicked', days={days}) >= 1"}, 201)
     await profile.post(f"segments/{segment['id']}/publish")
     await profile.tell(event("track", "ann", message="m1"), event("track", "bob", message="m2"))
 
