@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -35,6 +36,17 @@ async def test_an_example_can_be_posted_as_it_stands(platform: Platform, everyth
         else:
             answer = await client.request(operation.method, path, json=shown, headers=headers)
             assert answer.status_code in TAKEN, answer.text
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def limits_set_back(platform: Platform, everything: str) -> AsyncIterator[None]:
+    """The limits of all messages as they were: with the quiet hours of the example, other tests here would send nothing at
+    night."""
+    headers = {"authorization": f"Bearer {everything}"}
+    async with httpx.AsyncClient(base_url=platform.urls["triggers"], headers=headers) as client:
+        before = (await client.get("/v1/workspace/messages")).json()
+        yield
+        (await client.put("/v1/workspace/messages", json=before)).raise_for_status()
 
 
 @pytest.fixture(scope="package")

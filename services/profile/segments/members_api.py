@@ -25,6 +25,8 @@ from services.profile.segments.rulebooks import Rulebooks
 #: The path of the list, which is no JSON; and how many bytes it may have.
 PATH = "/v1/segments/{}/members"
 LARGEST = 64 * 1024 * 1024
+#: Characters of a cell of the list.
+LONGEST = 128 * 1024
 #: Customers in one transaction, and unknown ones that an answer names.
 PAGE = 200
 NAMED = 100
@@ -116,6 +118,7 @@ async def _text(request: Request) -> str:
 
 def _refs(lines: str) -> Iterator[str]:
     """The first column of each line, without a heading. Raises Malformed at a line that is no CSV."""
+    csv.field_size_limit(LONGEST)
     rows = csv.reader(StringIO(lines, newline=""), strict=True)
     try:
         for number, row in enumerate(rows):
