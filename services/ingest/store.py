@@ -197,15 +197,9 @@ async def note_replayed(tx: Tx, replayed: Sequence[tuple[UUID, datetime, str]]) 
 
 async def add_warnings(tx: Tx, warned: Sequence[Warned]) -> None:
     """Add to the counts of warnings; the newest example stays. `warned` is in the order of the key."""
-    newest = ", ".join(
-        f"{name} = CASE WHEN excluded.last_at >= warnings.last_at THEN excluded.{name} ELSE warnings.{name} END"
-        for name in ("example", "event", "message_id")
-    )
-    conflict = (
-        "ON CONFLICT (source_id, day, warning) DO UPDATE SET events = warnings.events + excluded.events,"
-        f" last_at = greatest(warnings.last_at, excluded.last_at), {newest}"
-    )
-    await tx.execute(bulk.insert(models.warnings, Warned._fields, conflict), *bulk.transposed(warned))
+    latest = ("example", "event", "message_id")
+    statement = bulk.add_latest(models.warnings, Warned._fields, ("events",), "last_at", latest)
+    await tx.execute(statement, *bulk.transposed(warned))
 
 
 async def forget_old(tx: Tx, before: datetime) -> bool:

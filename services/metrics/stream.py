@@ -13,7 +13,7 @@ from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
-from libs.common.http.streams import HEARTBEAT, RETRY, ConnectionLimit, over
+from libs.common.http.streams import HEARTBEAT, RETRY, STILL_HERE, ConnectionLimit, event, over
 from services.metrics import queries
 from services.metrics.settings import Settings
 
@@ -50,10 +50,10 @@ class KpiStream:
             except (Unavailable, *UNAVAILABLE):
                 newest = None  # readiness reports it; the subscriber keeps the last totals
             if newest is not None and newest.id != seen:
-                yield b"id: %b\nevent: totals\ndata: %b\n\n" % (newest.id.encode(), newest.data)
+                yield event(newest.id, "totals", newest.data)
                 seen, sent_at = newest.id, time.monotonic()
             elif time.monotonic() - sent_at >= HEARTBEAT:
-                yield b": still here\n\n"
+                yield STILL_HERE
                 sent_at = time.monotonic()
             try:
                 async with asyncio.timeout(POLL_SECONDS):

@@ -14,9 +14,9 @@ from libs.common.db import bulk
 from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
 from services.profile import models
+from services.profile.cursors import decoded, encoded, no_cursor, zoned
 from services.profile.domain.consent import Proof, Statement, statuses
 from services.profile.domain.state import Customer
-from services.profile.queries import decoded, encoded, no_cursor
 
 _COLUMNS = tuple(column.name for column in models.consents.columns)
 _INSERT = bulk.insert(models.consents, _COLUMNS, "ON CONFLICT DO NOTHING")
@@ -108,9 +108,6 @@ def _read_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None, str 
         return None, None, None
     try:
         at, record, channel = decoded(cursor, 3)
-        moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
-            raise ValueError("no zone")
-        return moment, UUID(record), channel
+        return zoned(at), UUID(record), channel
     except ValueError as error:
         raise no_cursor() from error

@@ -5,8 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from libs.common.db.pool import Tx
+from services.profile.cursors import behind, read_behind
 from services.profile.domain.commands import Note
-from services.profile.queries import decoded, encoded, no_cursor, state_of
+from services.profile.queries import state_of
 
 _INSERT = 'INSERT INTO profile.notes (customer, id, at, "by", text) VALUES ($1, $2, $3, $4, $5)'
 _PAGE = """
@@ -23,21 +24,9 @@ async def save(tx: Tx, customer: UUID, id: UUID, at: datetime, note: Note) -> No
 async def page(tx: Tx, customer: UUID, limit: int, cursor: str | None) -> dict[str, Any]:
     """The notes on a customer, the newest first. Raises NotFound; Invalid for a wrong cursor."""
     ids = [customer, *(UUID(other) for other in (await state_of(tx, customer)).merged)]
-    at, id = (None, None) if cursor is None else _read_cursor(cursor)
-    rows = await tx.fetch(_PAGE, ids, at, id, limit + 1)
+    rows = await tx.fetch(_PAGE, ids, *read_behind(cursor), limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     return {
         "items": [dict(row) for row in rows[:limit]],
-        "next": None if last is None else encoded(f"{last['at'].isoformat()}|{last['id']}"),
+        "next": None if last is None else behind(last["at"], last["id"]),
     }
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        at, id = decoded(cursor, 2)
-        moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
-            raise ValueError("no zone")
-        return moment, UUID(id)
-    except ValueError as error:
-        raise no_cursor() from error

@@ -1,6 +1,5 @@
 """Profile's reads for routes, without locks."""
 
-import base64
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,8 @@ import msgspec
 from libs.common.contracts.money import Money, major
 from libs.common.contracts.orders import Back
 from libs.common.db.pool import Tx
-from libs.common.errors import Invalid, NotFound
+from libs.common.errors import NotFound
+from services.profile.cursors import decoded, encoded, no_cursor
 from services.profile.domain import state
 from services.profile.domain.consent import statuses
 from services.profile.domain.journey import AsOf, Journey, relationship
@@ -197,19 +197,6 @@ def _touch(touch: Touch | None) -> dict[str, Any] | None:
     return {"time": moment(touch.at), **{name: getattr(touch, name) for name in names}}
 
 
-def encoded(place: str) -> str:
-    """A cursor: a place, in characters that need no escaping."""
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def decoded(cursor: str, parts: int) -> list[str]:
-    """The parts of a cursor's place. Raises ValueError (binascii.Error is one) if it is no cursor."""
-    found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|", parts - 1)
-    if len(found) != parts:
-        raise ValueError("too few parts")
-    return found
-
-
 def _read_waiting(cursor: str) -> tuple[int, UUID, str]:
     try:
         rank, customer, key = decoded(cursor, 3)
@@ -218,8 +205,3 @@ def _read_waiting(cursor: str) -> tuple[int, UUID, str]:
         return int(rank), UUID(customer), key
     except ValueError as error:
         raise no_cursor() from error
-
-
-def no_cursor() -> Invalid:
-    """The error for a cursor that is none."""
-    return Invalid("the cursor is none that was given out: take `next` of the page before as it is")

@@ -14,11 +14,12 @@ from uuid import UUID
 from libs.common.contracts.consent import read_key
 from libs.common.db.pool import Tx
 from libs.common.errors import Invalid
+from services.profile.cursors import decoded, encoded, no_cursor
 from services.profile.domain import state
 from services.profile.domain.journey import AsOf
 from services.profile.domain.state import Customer, micros, moment
 from services.profile.domain.terms import LONGEST, consent_term, text_term, trait_term, words_match
-from services.profile.queries import decoded, encoded, no_cursor, shown
+from services.profile.queries import shown
 
 #: A filter that more customers meet is wide.
 WIDE = 1_000

@@ -10,8 +10,9 @@ from libs.common.db import bulk
 from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from services.profile import models
+from services.profile.cursors import behind, read_behind
 from services.profile.domain.commands import Task
-from services.profile.queries import decoded, encoded, no_cursor, state_of
+from services.profile.queries import state_of
 
 _COLUMNS = Task.__struct_fields__
 _SELECT = ", ".join(f'"{name}"' for name in _COLUMNS)
@@ -60,26 +61,14 @@ async def page(
     ids = None
     if customer is not None:
         ids = [customer, *(UUID(other) for other in (await state_of(tx, customer)).merged)]
-    due, id = (None, None) if cursor is None else _read_cursor(cursor)
-    rows = await tx.fetch(_OPEN, due, id, due_before, owner, ids, limit + 1)
+    rows = await tx.fetch(_OPEN, *read_behind(cursor), due_before, owner, ids, limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     return {
         "items": [dict(row) for row in rows[:limit]],
-        "next": None if last is None else encoded(f"{last['due'].isoformat()}|{last['id']}"),
+        "next": None if last is None else behind(last["due"], last["id"]),
     }
 
 
 async def due(tx: Tx, now: datetime, but: Sequence[UUID], limit: int) -> list[DueTask]:
     """Tasks that are due and not told yet, but for some."""
     return [DueTask(*row) for row in await tx.fetch(_DUE, now, but, limit)]
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        due, id = decoded(cursor, 2)
-        moment = datetime.fromisoformat(due)
-        if moment.tzinfo is None:
-            raise ValueError("no zone")
-        return moment, UUID(id)
-    except ValueError as error:
-        raise no_cursor() from error

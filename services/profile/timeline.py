@@ -13,7 +13,8 @@ from libs.common.contracts.records import Envelope, display_name
 from libs.common.contracts.records import decode as decode_record
 from libs.common.db.pool import Tx
 from libs.common.log.tables import relation
-from services.profile.queries import decoded, encoded, no_cursor, state_of
+from services.profile.cursors import decoded, encoded, no_cursor, zoned
+from services.profile.queries import state_of
 
 #: So many records are looked at for a page, at most.
 LOOKED_AT = 1_000
@@ -120,8 +121,8 @@ def _page(found: Sequence[tuple[_Place, Envelope]], last: _Place | None) -> dict
 def _read_cursor(cursor: str) -> _Place:
     try:
         time, partition, offset = decoded(cursor, 3)
-        place = _Place(datetime.fromisoformat(time), int(partition), int(offset))
-        if place.time.tzinfo is None or not (0 <= place.partition < 2**31 and 0 <= place.offset < 2**63):
+        place = _Place(zoned(time), int(partition), int(offset))
+        if not (0 <= place.partition < 2**31 and 0 <= place.offset < 2**63):
             raise ValueError("out of range")
     except ValueError as error:
         raise no_cursor() from error

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -15,19 +16,17 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
-from libs.common.http.streams import HEARTBEAT, RETRY, ConnectionLimit, over
+from libs.common.http.streams import RETRY, ConnectionLimit, event, whenever
 from libs.common.log.partition import partition_of
 from libs.common.log.tables import relation
 from libs.common.observability.telemetry import log
 from libs.common.runtime.periodic import PeriodicTask
-from services.profile.queries import decoded, encoded
+from services.profile.cursors import decoded, encoded
 from services.profile.settings import Settings
 from services.profile.timeline import Filter, entry
 
 logger = log("timeline streams")
 
-#: Seconds within which a silent stream notices that it should end.
-PATIENCE = 1.0
 #: Offsets of a partition that one look covers, at most.
 SPAN = 5_000
 _HEADS = "SELECT partition, next FROM log.heads WHERE topic = $1"
@@ -95,26 +94,9 @@ class TimelineStreams(PeriodicTask):
         """Events as bytes (`ready`, `entry`, `changed`), until the service drains or the token of `who` expires."""
         self._subscribers.add(subscriber)
         try:
-            yield b"retry: %d\n\n" % RETRY + _event("ready", subscriber.cursor, b"{}")
-            quiet = 0.0
-            while not draining.is_set() and not over(who):
-                try:
-                    async with asyncio.timeout(PATIENCE):
-                        await subscriber.woken.wait()
-                except TimeoutError:
-                    quiet += PATIENCE
-                    if quiet >= HEARTBEAT:
-                        yield b": still here\n\n"
-                        quiet = 0.0
-                    continue
-                quiet = 0.0
-                come, changed = subscriber.come, subscriber.changed
-                subscriber.come, subscriber.changed = [], False
-                subscriber.woken.clear()
-                if changed:
-                    yield _event("changed", subscriber.cursor, b"{}")
-                for each in come:
-                    yield _event("entry", each.cursor, msgspec.json.encode(entry(each.envelope)))
+            yield b"retry: %d\n\n" % RETRY + event(subscriber.cursor, "ready", b"{}")
+            async for each in whenever(subscriber.woken, partial(_events, subscriber), who, draining):
+                yield each
         finally:
             self._subscribers.discard(subscriber)
 
@@ -180,5 +162,11 @@ def _read(last: str) -> tuple[UUID, int]:
         raise Invalid("The Last-Event-ID is not one of this stream: leave it out, and read the timeline.") from error
 
 
-def _event(name: str, cursor: str, data: bytes) -> bytes:
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor.encode(), name.encode(), data)
+def _events(subscriber: Subscriber) -> Iterator[bytes]:
+    come, changed = subscriber.come, subscriber.changed
+    subscriber.come, subscriber.changed = [], False
+    subscriber.woken.clear()
+    if changed:
+        yield event(subscriber.cursor, "changed", b"{}")
+    for each in come:
+        yield event(each.cursor, "entry", msgspec.json.encode(entry(each.envelope)))

@@ -5,8 +5,9 @@ import base64
 import binascii
 import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from libs.common.db.pool import Tx
 from libs.common.errors import Invalid, Unavailable
 from libs.common.fold.service import ConsumerService
 from libs.common.http.auth.tokens import Principal
-from libs.common.http.streams import HEARTBEAT, RETRY, ConnectionLimit, over
+from libs.common.http.streams import RETRY, ConnectionLimit, event, whenever
 from libs.common.observability.telemetry import log
 from libs.common.runtime.cancel import cancel_and_wait
 from libs.common.runtime.component import Check
@@ -30,8 +31,6 @@ LOOK = 0.25
 RECOUNT = 20
 """Queries between two counts of the messages before a cursor."""
 PAGE = 50
-PATIENCE = 1.0
-"""Seconds within which a silent stream notices that it should end."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,33 +112,11 @@ class Inboxes:
         self._subscribers.add(subscriber)
         self._wanted.set()
         try:
-            yield b"retry: %d\n\n" % RETRY + _event("ready", subscriber.cursor, b"{}")
-            quiet = 0.0
-            while not draining.is_set() and not over(who):
-                try:
-                    async with asyncio.timeout(PATIENCE):
-                        await subscriber.woken.wait()
-                except TimeoutError:
-                    quiet += PATIENCE
-                    if quiet >= HEARTBEAT:
-                        yield b": still here\n\n"
-                        quiet = 0.0
-                    continue
-                quiet = 0.0
-                async for event in self._events(subscriber):
-                    yield event
+            yield b"retry: %d\n\n" % RETRY + event(str(subscriber.cursor), "ready", b"{}")
+            async for each in whenever(subscriber.woken, partial(_events, subscriber), who, draining):
+                yield each
         finally:
             self._subscribers.discard(subscriber)
-
-    async def _events(self, subscriber: Subscriber) -> AsyncIterator[bytes]:
-        if subscriber.changed:
-            subscriber.changed = False
-            yield _event("changed", subscriber.cursor, b"{}")
-        for row in subscriber.come:
-            subscriber.cursor = Cursor(row["sent_at"], row["id"], subscriber.cursor.ordinal + 1)
-            yield _event("message", subscriber.cursor, queries.message_json(row))
-        subscriber.come = []
-        subscriber.woken.clear()
 
     async def _poll(self) -> None:
         looks = 0
@@ -197,5 +174,12 @@ async def _newest(tx: Tx, customer: UUID) -> Cursor:
     return START if row is None else Cursor(row["sent_at"], row["id"], row["count"])
 
 
-def _event(name: str, cursor: Cursor, data: bytes) -> bytes:
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(cursor).encode(), name.encode(), data)
+def _events(subscriber: Subscriber) -> Iterator[bytes]:
+    if subscriber.changed:
+        subscriber.changed = False
+        yield event(str(subscriber.cursor), "changed", b"{}")
+    for row in subscriber.come:
+        subscriber.cursor = Cursor(row["sent_at"], row["id"], subscriber.cursor.ordinal + 1)
+        yield event(str(subscriber.cursor), "message", queries.message_json(row))
+    subscriber.come = []
+    subscriber.woken.clear()

@@ -28,6 +28,22 @@ def add(table: Table, sums: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=256)
+def add_latest(table: Table, columns: tuple[str, ...], sums: tuple[str, ...], at: str, latest: tuple[str, ...]) -> str:
+    """Like `add`, of rows that also say `at` what time they are, and what was `latest` then: the later row says it.
+
+    Parameters: `columns`, in their order. Other columns stay as they were inserted.
+    """
+    key = tuple(column.name for column in table.primary_key)
+    changes = [f'"{name}" = {table.name}."{name}" + excluded."{name}"' for name in sums]
+    changes.append(f'"{at}" = greatest({table.name}."{at}", excluded."{at}")')
+    changes += (
+        f'"{name}" = CASE WHEN excluded."{at}" >= {table.name}."{at}" THEN excluded."{name}" ELSE {table.name}."{name}" END'
+        for name in latest
+    )
+    return insert(table, columns, f"ON CONFLICT ({_names(table, key)}) DO UPDATE SET {', '.join(changes)}")
+
+
+@lru_cache(maxsize=256)
 def delete(table: Table, condition: str = "true") -> str:
     """Delete rows by primary key, if they meet `condition` (the table is `t`). Parameters: the columns of the key."""
     key = tuple(column.name for column in table.primary_key)

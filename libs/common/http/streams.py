@@ -1,6 +1,7 @@
 """Server-sent events: a limited number of streams, opened with a token or a ticket."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
@@ -22,6 +23,9 @@ RETRY = 2000
 """Milliseconds after which a browser connects again."""
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that proxies and clients see that the stream lives."""
+PATIENCE = 1.0
+"""Seconds within which a silent stream notices that it should end."""
+STILL_HERE = b": still here\n\n"
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The events, as they come.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
     429: {"description": "Too many streams are open: try again after `Retry-After` seconds."},
@@ -109,3 +113,29 @@ class Tickets:
 def over(who: Principal) -> bool:
     """Whether the time of the token has passed that opened a stream."""
     return who.expires is not None and datetime.now(UTC) >= who.expires
+
+
+def event(id: str, name: str, data: bytes) -> bytes:
+    """A server-sent event. A browser sends the last `id` back as `Last-Event-ID`."""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (id.encode(), name.encode(), data)
+
+
+async def whenever(
+    woken: asyncio.Event, come: Callable[[], Iterable[bytes]], who: Principal, draining: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """What has `come` each time that `woken` is set (taking it clears `woken`), and heartbeats in between; until the service
+    drains or the token of `who` expires."""
+    quiet = 0.0
+    while not draining.is_set() and not over(who):
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await woken.wait()
+        except TimeoutError:
+            quiet += PATIENCE
+            if quiet >= HEARTBEAT:
+                yield STILL_HERE
+                quiet = 0.0
+            continue
+        quiet = 0.0
+        for each in come():
+            yield each

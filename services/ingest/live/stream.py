@@ -8,7 +8,7 @@ from uuid import UUID
 from libs.common.db.errors import UNAVAILABLE
 from libs.common.errors import Unavailable
 from libs.common.http.auth.tokens import Principal
-from libs.common.http.streams import HEARTBEAT, RETRY, ConnectionLimit, over
+from libs.common.http.streams import HEARTBEAT, RETRY, STILL_HERE, ConnectionLimit, event, over
 from libs.common.runtime.postgres import Postgres
 from services.ingest.live import store
 from services.ingest.live.writer import LiveWriter
@@ -38,7 +38,7 @@ class LiveStream:
 
     async def follow(self, source: UUID, number: int, who: Principal, draining: asyncio.Event) -> AsyncIterator[bytes]:
         """Events as bytes, until the service drains or the token of `who` expires."""
-        yield b"retry: %d\n\n" % RETRY + _event(number, "ready", b"{}")
+        yield b"retry: %d\n\n" % RETRY + event(str(number), "ready", b"{}")
         sent_at = renewed_at = time.monotonic()
         is_away = False
         while not draining.is_set() and not over(who):
@@ -55,19 +55,15 @@ class LiveStream:
                 rows, is_away = [], True  # readiness reports it
             for row in rows:
                 number = row["id"]
-                yield _event(number, row["name"], row["value"])
+                yield event(str(number), row["name"], row["value"])
             now = time.monotonic()
             if rows:
                 sent_at = now
             elif now - sent_at >= HEARTBEAT:
-                yield b": still here\n\n"
+                yield STILL_HERE
                 sent_at = now
             try:
                 async with asyncio.timeout(POLL):
                     await draining.wait()
             except TimeoutError:
                 continue
-
-
-def _event(number: int, name: str, data: bytes) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (number, name.encode(), data)

@@ -127,15 +127,9 @@ def _row(slot: _Slot, count: _Count) -> _Counted:
 
 async def _add(tx: Tx, rows: list[_Counted]) -> None:
     """Add to the counts; the newest example stays. `rows` are in the order of the key."""
-    newest = ", ".join(
-        f"{name} = CASE WHEN excluded.last_at >= violations.last_at THEN excluded.{name} ELSE violations.{name} END"
-        for name in ("mode", "example", "message_id")
-    )
-    conflict = (
-        "ON CONFLICT (source_id, day, event, rule) DO UPDATE SET events = violations.events + excluded.events,"
-        f" last_at = greatest(violations.last_at, excluded.last_at), {newest}"
-    )
-    await tx.execute(bulk.insert(models.violations, _Counted._fields, conflict), *bulk.transposed(rows))
+    latest = ("mode", "example", "message_id")
+    statement = bulk.add_latest(models.violations, _Counted._fields, ("events",), "last_at", latest)
+    await tx.execute(statement, *bulk.transposed(rows))
 
 
 async def page(tx: Tx, source: str | None, event: str | None, before: UUID, limit: int) -> list[asyncpg.Record]:

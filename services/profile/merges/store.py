@@ -2,7 +2,6 @@
 reads of one customer take them and all who were merged into them."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +12,8 @@ from libs.common.db.pipeline import AnyTx
 from libs.common.db.pool import Tx
 from libs.common.errors import NotFound
 from services.profile import models
+from services.profile.cursors import behind, read_behind
 from services.profile.merges.merge import MergeRow
-from services.profile.queries import decoded, encoded, no_cursor
 
 _INSERT = bulk.insert(models.merges, MergeRow._fields, "ON CONFLICT DO NOTHING")
 _PAGE = """
@@ -33,16 +32,16 @@ async def save(tx: AnyTx, rows: Sequence[MergeRow]) -> None:
 
 async def page(tx: Tx, limit: int, cursor: str | None, of: Iterable[UUID] | None = None) -> dict[str, Any]:
     """A page of merges, the latest first; `of` keeps those into these customers. Raises Invalid for a wrong cursor."""
-    behind = _read_cursor(cursor) if cursor else (None, None)
+    after = read_behind(cursor or None)
     rows = (
-        await tx.fetch(_ALL, *behind, limit + 1)
+        await tx.fetch(_ALL, *after, limit + 1)
         if of is None
-        else await tx.fetch(_OF_CUSTOMER, *behind, limit + 1, [*of])
+        else await tx.fetch(_OF_CUSTOMER, *after, limit + 1, [*of])
     )
     last = rows[limit - 1] if len(rows) > limit else None
     return {
         "items": [shown(row) for row in rows[:limit]],
-        "next": None if last is None else encoded(f"{last['at'].isoformat()}|{last['id']}"),
+        "next": None if last is None else behind(last["at"], last["id"]),
     }
 
 
@@ -65,14 +64,3 @@ def shown(row: Any) -> dict[str, Any]:
             **{name: row[name] for name in ("record", "name", "source", "by", "reason")},
         },
     }
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        at, id = decoded(cursor, 2)
-        moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
-            raise ValueError("no zone")
-        return moment, UUID(id)
-    except ValueError as error:
-        raise no_cursor() from error
